@@ -1,0 +1,102 @@
+// What a kernel is and what it sees: a list of phases over tasks, and one plain struct of operands.
+//
+// Invariants (DESIGN "kernels are dumb"): a kernel never allocates, waits, throws, logs or reads the environment. Its task
+// counts depend on shapes alone. Only the funnel and the executor call parallel_for. Bad data goes to `fault`.
+// Inputs come with their own shape and strides: broadcasting against the output is the kernel's affair (kernels/strided.h).
+// Outputs are contiguous unless the op is called in place, when output i may be strided or share memory exactly with an input.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace gorgo {
+
+struct KOperand {
+  void* data = nullptr;  // first element (offset applied); null for an optional input not given, or when numel is 0
+  const int64_t* shape = nullptr;
+  const int64_t* strides = nullptr;  // in elements
+  int64_t numel = 0;
+  int32_t rank = 0;
+  DType dtype = DType::Float32;
+  bool contiguous = true;
+  bool scalar = false;  // one element that stands for every position (a Python scalar or a rank-0 tensor)
+  bool given = true;    // false for an optional input that is absent
+
+  template <class T>
+  [[nodiscard]] GORGO_INLINE T* as() const noexcept {
+    return static_cast<T*>(data);
+  }
+};
+
+// Bad data found inside a kernel. The offender with the lowest position wins, whatever the threads do.
+class Fault {
+ public:
+  // `position` orders offenders (usually the element's flat index); code 0 means none. Figures are for the message.
+  GORGO_INLINE void report(int64_t position, int32_t code, int64_t a = 0, int64_t b = 0) noexcept {
+    while (lock_.test_and_set(std::memory_order_acquire)) {
+    }
+    if (code_ == 0 || position < position_) {
+      position_ = position;
+      code_ = code;
+      figures_[0] = a;
+      figures_[1] = b;
+    }
+    lock_.clear(std::memory_order_release);
+  }
+  [[nodiscard]] GORGO_INLINE int32_t code() const noexcept { return code_; }
+  [[nodiscard]] GORGO_INLINE int64_t position() const noexcept { return position_; }
+  [[nodiscard]] GORGO_INLINE int64_t figure(int i) const noexcept { return figures_[i]; }
+  GORGO_INLINE void clear() noexcept { code_ = 0; }
+
+ private:
+  int64_t position_ = 0;
+  int64_t figures_[2] = {0, 0};
+  int32_t code_ = 0;
+  std::atomic_flag lock_ = ATOMIC_FLAG_INIT;
+};
+
+struct KernelArgs {
+  const KOperand* in = nullptr;
+  const KOperand* out = nullptr;
+  int32_t in_count = 0;
+  int32_t out_count = 0;
+  const void* attrs = nullptr;
+  void* scratch = nullptr;  // 64-byte aligned, of the size that Kernel::scratch_bytes asked for
+  Fault* fault = nullptr;
+
+  template <class A>
+  [[nodiscard]] GORGO_INLINE const A& attrs_as() const noexcept {
+    return *static_cast<const A*>(attrs);
+  }
+};
+
+struct Phase {
+  void (*run)(const KernelArgs& args, int64_t task) noexcept = nullptr;
+  int64_t (*tasks)(const KernelArgs& args) noexcept = nullptr;  // null means one task
+};
+
+struct Kernel {
+  static constexpr int kMaxPhases = 4;
+  Phase phases[kMaxPhases];
+  int32_t phase_count = 0;
+  size_t (*scratch_bytes)(const KernelArgs& args) noexcept = nullptr;  // null means none
+
+  [[nodiscard]] static constexpr Kernel of(Phase a) { return {{a}, 1, nullptr}; }
+  [[nodiscard]] static constexpr Kernel of(Phase a, Phase b, size_t (*scratch)(const KernelArgs&) noexcept = nullptr) {
+    return {{a, b}, 2, scratch};
+  }
+};
+
+// Where a family's kernels_cpu.cpp puts what it has: called once per ISA at import.
+class KernelSink {
+ public:
+  virtual void add(const char* op, DType dtype, const Kernel& kernel) = 0;
+
+ protected:
+  ~KernelSink() = default;
+};
+
+}  // namespace gorgo
