@@ -1,0 +1,43 @@
+// The facts of build_info.h, from CMake's and the compiler's defines.
+#include "core/build_info.h"
+
+#define GORGO_QUOTE(x) #x
+#define GORGO_TO_STRING(x) GORGO_QUOTE(x)
+
+namespace gorgo {
+
+const BuildInfo& build_info() noexcept {
+  static constexpr BuildInfo kInfo{
+      GORGO_VERSION,
+#if defined(__clang__)
+      "Clang " __clang_version__,
+#elif defined(__GNUC__)
+      "GCC " __VERSION__,
+#elif defined(_MSC_VER)
+      "MSVC " GORGO_TO_STRING(_MSC_VER),
+#else
+      "unknown",
+#endif
+      GORGO_BUILD_TYPE,
+      GORGO_SANITIZERS,
+      "base"
+#if GORGO_HAVE_AVX2
+      " avx2"
+#endif
+#if GORGO_HAVE_AVX512
+      " avx512"
+#endif
+#if GORGO_HAVE_AMX
+      " amx"
+#endif
+      ,
+#if GORGO_CUDA
+      true,
+#else
+      false,
+#endif
+  };
+  return kInfo;
+}
+
+}  // namespace gorgo
