@@ -15,11 +15,11 @@ decltype(auto) visit_field(const Field& field, const void* attrs, F&& f) {
     case FieldKind::Int: return f(*static_cast<const int64_t*>(at));
     case FieldKind::Float: return f(*static_cast<const double*>(at));
     case FieldKind::Ints: return f(*static_cast<const Dims*>(at));
-    case FieldKind::OptInt: return f(*static_cast<const OptInt*>(at));
-    case FieldKind::OptFloat: return f(*static_cast<const OptFloat*>(at));
-    case FieldKind::OptInts: return f(*static_cast<const OptInts*>(at));
+    case FieldKind::MaybeInt: return f(*static_cast<const OptInt*>(at));
+    case FieldKind::MaybeFloat: return f(*static_cast<const OptFloat*>(at));
+    case FieldKind::MaybeInts: return f(*static_cast<const OptInts*>(at));
     case FieldKind::DType: return f(*static_cast<const DType*>(at));
-    case FieldKind::OptDType: return f(*static_cast<const OptDType*>(at));
+    case FieldKind::MaybeDType: return f(*static_cast<const OptDType*>(at));
     case FieldKind::Scalar: return f(*static_cast<const Scalar*>(at));
     case FieldKind::Host: return f(*static_cast<const HostValue*>(at));
     case FieldKind::Choice: break;

@@ -90,7 +90,20 @@ struct Choice {
   friend bool operator==(Choice, Choice) = default;
 };
 
-enum class FieldKind : uint8_t { Bool, Int, Float, Ints, OptInt, OptFloat, OptInts, DType, OptDType, Scalar, Host, Choice };
+enum class FieldKind : uint8_t {
+  Bool,
+  Int,
+  Float,
+  Ints,
+  MaybeInt,
+  MaybeFloat,
+  MaybeInts,
+  DType,
+  MaybeDType,
+  Scalar,
+  Host,
+  Choice
+};
 
 template <class T>
 struct FieldKindOf;
@@ -103,11 +116,11 @@ GORGO_X(bool, Bool)
 GORGO_X(int64_t, Int)
 GORGO_X(double, Float)
 GORGO_X(Dims, Ints)
-GORGO_X(OptInt, OptInt)
-GORGO_X(OptFloat, OptFloat)
-GORGO_X(OptInts, OptInts)
+GORGO_X(OptInt, MaybeInt)
+GORGO_X(OptFloat, MaybeFloat)
+GORGO_X(OptInts, MaybeInts)
 GORGO_X(DType, DType)
-GORGO_X(OptDType, OptDType)
+GORGO_X(OptDType, MaybeDType)
 GORGO_X(Scalar, Scalar)
 GORGO_X(HostValue, Host)
 GORGO_X(Choice, Choice)
