@@ -20,20 +20,20 @@ struct OpDef;
 
 // An operand of a call: a tensor, a weak Python scalar, or nothing (an optional input not given). Borrows the tensor.
 struct Arg {
-  enum class Kind : uint8_t { None, Tensor, Scalar };
+  enum class Kind : uint8_t { None, Value, Number };
   Kind kind = Kind::None;
   TensorImpl* tensor = nullptr;
   Scalar scalar;
 
   Arg() = default;
   // NOLINTNEXTLINE(google-explicit-constructor): calls read as op(x, y, 2.0)
-  Arg(TensorImpl* t) : kind(t != nullptr ? Kind::Tensor : Kind::None), tensor(t) {}
+  Arg(TensorImpl* t) : kind(t != nullptr ? Kind::Value : Kind::None), tensor(t) {}
   // NOLINTNEXTLINE(google-explicit-constructor)
   Arg(const gorgo::Tensor& t) : Arg(t.get()) {}
   // NOLINTNEXTLINE(google-explicit-constructor)
-  Arg(const gorgo::Scalar& s) : kind(Kind::Scalar), scalar(s) {}
-  [[nodiscard]] bool is_tensor() const noexcept { return kind == Kind::Tensor; }
-  [[nodiscard]] bool is_scalar() const noexcept { return kind == Kind::Scalar; }
+  Arg(const gorgo::Scalar& s) : kind(Kind::Number), scalar(s) {}
+  [[nodiscard]] bool is_tensor() const noexcept { return kind == Kind::Value; }
+  [[nodiscard]] bool is_scalar() const noexcept { return kind == Kind::Number; }
   [[nodiscard]] bool given() const noexcept { return kind != Kind::None; }
 };
 

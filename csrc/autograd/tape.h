@@ -1,0 +1,96 @@
+// The tape: refcounted records of ops, and the one reverse loop.
+//
+// Invariants: a record is numbered from one atomic counter, so falling numbers are a reverse topological order. It holds its
+// inputs' records, not its outputs, and dies with the last tensor or record that needs it, by an explicit stack: no recursion
+// anywhere, whatever the depth. Values are saved with the storage's version, and a write since then is an error that names
+// the op and the line.
+// Read next: tape.cpp (the loop), accumulate.h (sums of gradients), dispatch/call.cpp (who records).
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "autograd/mode.h"
+#include "opdef/op.h"
+
+namespace gorgo {
+
+// Where in the user's program a record was made: opaque here, supplied by the bindings.
+struct Origin {
+  void* code = nullptr;  // owned
+  int32_t offset = 0;
+};
+struct OriginHooks {
+  Origin (*here)() noexcept = nullptr;             // the innermost Python code object; a few nanoseconds
+  void (*release)(void* code) noexcept = nullptr;  // any thread
+  std::string (*describe)(const Origin&) = nullptr;  // "train.py:12 in step"
+};
+extern OriginHooks origin_hooks;
+
+struct Node;
+
+// One input of a record: the record that made it, or the leaf whose .grad receives the sum; null when no gradient is wanted.
+struct Edge {
+  Ref<TapeNode> node;   // a Node
+  Tensor leaf;
+  int32_t output = 0;
+  [[nodiscard]] bool wanted() const noexcept { return static_cast<bool>(node) || static_cast<bool>(leaf); }
+};
+
+struct SavedTensor {
+  Tensor tensor;
+  uint32_t version = 0;
+};
+
+struct Node final : TapeNode {
+  const OpDef* op = nullptr;
+  uint64_t number = 0;
+  Attrs attrs;
+  SmallVector<Edge, 2> edges;            // by input position
+  SmallVector<SavedTensor, 2> inputs;    // by input position, or empty
+  SmallVector<SavedTensor, 1> outputs;   // by output position, or empty
+  SmallVector<OutSpec, 2> input_metas;
+  SmallVector<Arg, 2> scalars;           // by input position, when the call had any
+  SmallVector<OutSpec, 1> output_metas;  // shape and dtype of the outputs, for zeros and checks
+  Origin origin;
+  bool released = false;                 // saved values are gone: a second backward is an error
+
+  static Node* create();
+
+ private:
+  void dispose() noexcept override;
+};
+
+// Does any tensor among `args` want a gradient? (Views behind a write are renewed by `tape_of`.)
+[[nodiscard]] inline bool any_requires_grad(std::span<const Arg> args) noexcept {
+  for (const Arg& a : args) {
+    if (a.is_tensor() && a.tensor->requires_grad) return true;
+  }
+  return false;
+}
+
+// Makes the record of a call whose outputs are `outs`, and hangs it on them. Caller has checked the mode.
+void record(const OpDef& op, std::span<const Arg> args, const void* attrs, std::span<const Tensor> outs);
+// The same for a call whose output 0 was assigned to `target` in place (target is `value`'s home now): the record is hung on
+// the target, and through a view on its base.
+void record_inplace(const OpDef& op, std::span<const Arg> args, const void* attrs, const Tensor& target);
+// Brings a view's tape slot up to date with a write to its base.
+void refresh_view(TensorImpl& view);
+
+struct BackwardOptions {
+  bool retain_graph = false;
+  bool create_graph = false;
+};
+// Sums d(sum(roots * grads))/d(leaf) into .grad of every leaf. Null gradients mean one, for single-element roots.
+void backward(std::span<const Tensor> roots, std::span<const Tensor> grads, const BackwardOptions& options);
+// The gradients with respect to `inputs` instead; nothing is accumulated. A null result means "does not depend".
+[[nodiscard]] SmallVector<Tensor, 2> gradient(std::span<const Tensor> roots, std::span<const Tensor> grads,
+                                              std::span<const Tensor> inputs, const BackwardOptions& options);
+
+// Called between records of a long backward, so that Ctrl-C is seen; may throw. Supplied by the bindings.
+extern void (*interrupt_hook)();
+
+// Number of records alive, for leak tests.
+[[nodiscard]] int64_t live_records() noexcept;
+
+}  // namespace gorgo
