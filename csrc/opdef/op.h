@@ -145,6 +145,9 @@ struct OpDef {
   std::vector<const char*> outputs = {"out"};
   const AttrSchema* attrs = nullptr;  // null when the op has none
   void (*infer)(InferContext& context) = nullptr;
+  // Which operands a call writes, for ops whose one List slot holds several lists (parameters, gradients, state). Null: the
+  // slot says it. Read through mutates_operand() only.
+  bool (*mutates)(const void* attrs, int operand, int operand_count) = nullptr;
   VjpFn vjp = nullptr;
   const char* not_differentiable = nullptr;  // the reason, when vjp is null
   uint32_t saves_inputs = 0;          // bit i: input i is kept for vjp (kSaveAll for lists)
@@ -162,6 +165,7 @@ struct OpDef {
   const Kernel* kernels[kDeviceTypeCount][kDTypeCount] = {};
   const Kernel* count_kernels[kDeviceTypeCount][kDTypeCount] = {};  // data-dependent ops: writes int64 counts to out 0
   [[nodiscard]] bool mutates_any() const noexcept {
+    if (mutates != nullptr) return true;
     for (const Slot& s : inputs) {
       if (s.mutates) return true;
     }
@@ -170,6 +174,9 @@ struct OpDef {
   [[nodiscard]] const Slot& slot_of(int i) const noexcept {
     const auto n = static_cast<int>(inputs.size());
     return inputs[static_cast<size_t>(i < n ? i : n - 1)];
+  }
+  [[nodiscard]] bool mutates_operand(const void* call_attrs, int i, int count) const {
+    return mutates != nullptr ? mutates(call_attrs, i, count) : slot_of(i).mutates;
   }
 };
 
