@@ -127,12 +127,17 @@ struct TensorImpl {
 [[nodiscard]] Tensor make_tensor_over(Storage* storage, const Shape& shape, DType dtype);
 // A view of `of`: same storage, its root as base, no tape record. The caller (the funnel) has checked bounds.
 [[nodiscard]] Tensor make_view(const Tensor& of, const Shape& shape, const Strides& strides, int64_t offset);
-// The same elements under the same shape without the tape slot: what nodes save of their own outputs.
+// The same elements under the same shape, without tape slot and without base: what a record saves of its own outputs, which
+// must not lead back to the record.
 [[nodiscard]] Tensor make_alias(const Tensor& of);
 
 // Called when a tensor dies that a live capture knows; filled in by graph/capture.
 using CaptureDeathFn = void (*)(uint32_t serial, int32_t value) noexcept;
 extern CaptureDeathFn capture_death_hook;
+
+// Called when a tensor with retains_grad dies, so that its record forgets it; filled in by the tape.
+using RetainedDeathFn = void (*)(TensorImpl& tensor) noexcept;
+extern RetainedDeathFn retained_death_hook;
 
 // Where tensors on `device` get their bytes; filled in by the device layer.
 using AllocateStorageFn = Storage* (*)(Device device, size_t bytes);

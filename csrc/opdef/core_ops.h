@@ -1,0 +1,49 @@
+// The few ops that the funnel, the tape and capture call themselves, with their attribute structs.
+//
+// They are defined in their families like all others (elementwise: astype, copy, add; shape: as_strided, view_scatter); only
+// what their callers below must know stands here.
+#pragma once
+
+#include <array>
+
+#include "opdef/invoke.h"
+
+namespace gorgo {
+
+// astype(x): the elements converted to `dtype`, always a copy.
+struct CastAttrs {
+  DType dtype = DType::Float32;
+  static constexpr auto fields() { return std::array{GORGO_FIELD(CastAttrs, dtype).must()}; }
+};
+
+// as_strided(x) and view_scatter(base, src): a region of a contiguous base, in elements from its first.
+struct RegionAttrs {
+  Dims shape;
+  Dims strides;
+  int64_t offset = 0;
+  static constexpr auto fields() {
+    return std::array{GORGO_FIELD(RegionAttrs, shape).must(), GORGO_FIELD(RegionAttrs, strides).must(),
+                      GORGO_FIELD(RegionAttrs, offset).must()};
+  }
+};
+
+// astype(x, dtype): returns x itself when the dtype is right already.
+[[nodiscard]] Tensor cast_to(const Tensor& x, DType dtype);
+// copy(x): a fresh contiguous tensor with the same elements.
+[[nodiscard]] Tensor copy_of(const Tensor& x);
+// x itself when contiguous, else a copy.
+[[nodiscard]] Tensor contiguous_of(const Tensor& x);
+// Assigns src (broadcast, converted) to target in place.
+void assign(const Tensor& target, const Arg& src);
+
+struct CoreOps {
+  const OpDef* astype = nullptr;
+  const OpDef* copy = nullptr;
+  const OpDef* add = nullptr;
+  const OpDef* as_strided = nullptr;
+  const OpDef* view_scatter = nullptr;
+};
+// Looked up in the registry when first used.
+[[nodiscard]] const CoreOps& core_ops();
+
+}  // namespace gorgo
