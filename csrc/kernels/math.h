@@ -1,0 +1,964 @@
+// Elementary functions over Vec<T, N>, Mask<W, N> and scalars: the vocabulary that functors are written in.
+//
+// Invariant: a lane's result depends on that lane's bits alone, and special values (signed zeros, infinities, NaN,
+// denormals) come out as IEEE 754 and C's annex F say. Vector code exists for the hot functions; the others go lane by
+// lane through the C library. Polynomials are minimax fits made for this file, each coefficient rounded to float before
+// the next was fitted; ranges and errors stand beside them.
+// Read next: ops/elementwise/functors.h, which is written in this vocabulary.
+#pragma once
+
+#include "kernels/vec.h"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+namespace gorgo::GORGO_ISA_NS {
+
+// ---- signs, comparisons, selection ----
+
+template <class T>
+constexpr bool kIsFloat = std::is_floating_point_v<T>;
+
+template <class T, int N>
+GORGO_INLINE Mask<static_cast<int>(sizeof(T)), N> isnan(Vec<T, N> x) {
+  return x != x;
+}
+
+template <class T>
+struct FloatBits;
+template <>
+struct FloatBits<float> {
+  static constexpr std::uint32_t kSign = 0x80000000u;
+  static constexpr float kInfinity = __builtin_inff();
+  static constexpr float kNan = __builtin_nanf("");
+  static constexpr float kWhole = 0x1p23f;  // from here on every value is a whole number
+};
+template <>
+struct FloatBits<double> {
+  static constexpr std::uint64_t kSign = 0x8000000000000000u;
+  static constexpr double kInfinity = __builtin_inf();
+  static constexpr double kNan = __builtin_nan("");
+  static constexpr double kWhole = 0x1p52;
+};
+
+template <class T, int N>
+GORGO_INLINE Vec<T, N> abs(Vec<T, N> x) {
+  if constexpr (kIsFloat<T>) {
+    using U = UnsignedLike<T>;
+    return bits_as<T>(bits_as<U>(x) & broadcast<Vec<U, N>>(~FloatBits<T>::kSign));
+  } else if constexpr (std::is_signed_v<T>) {
+    return select(x < broadcast<Vec<T, N>>(0), -x, x);
+  } else {
+    return x;
+  }
+}
+
+template <class T, int N>
+GORGO_INLINE Mask<static_cast<int>(sizeof(T)), N> isinf(Vec<T, N> x) {
+  return abs(x) == broadcast<Vec<T, N>>(FloatBits<T>::kInfinity);
+}
+template <class T, int N>
+GORGO_INLINE Mask<static_cast<int>(sizeof(T)), N> isfinite(Vec<T, N> x) {
+  return abs(x) < broadcast<Vec<T, N>>(FloatBits<T>::kInfinity);
+}
+
+// The magnitude of x with the sign of y.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> copysign(Vec<T, N> x, Vec<T, N> y) {
+  using U = UnsignedLike<T>;
+  const auto sign = broadcast<Vec<U, N>>(FloatBits<T>::kSign);
+  return bits_as<T>((bits_as<U>(x) & ~sign) | (bits_as<U>(y) & sign));
+}
+
+// -1, 0 or 1; keeps NaN and the sign of zero.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> sign(Vec<T, N> x) {
+  using V = Vec<T, N>;
+  const auto zero = broadcast<V>(T{0});
+  const auto one = broadcast<V>(T{1});
+  if constexpr (kIsFloat<T>) {
+    return select(abs(x) > zero, copysign(one, x), x);
+  } else if constexpr (std::is_signed_v<T>) {
+    return select(x > zero, one, select(x < zero, -one, zero));
+  } else {
+    return select(x != zero, one, zero);
+  }
+}
+
+// The smaller and the larger; NaN if either is NaN.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> minimum(Vec<T, N> a, Vec<T, N> b) {
+  if constexpr (kIsFloat<T>) {
+    return select(isnan(a), a, select(a < b, a, b));
+  } else {
+    return select(a < b, a, b);
+  }
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> maximum(Vec<T, N> a, Vec<T, N> b) {
+  if constexpr (kIsFloat<T>) {
+    return select(isnan(a), a, select(a > b, a, b));
+  } else {
+    return select(a > b, a, b);
+  }
+}
+
+// ---- exact or correctly rounded arithmetic ----
+
+template <class T, int N>
+GORGO_INLINE Vec<T, N> square(Vec<T, N> x) {
+  return x * x;
+}
+
+// a * b + c rounded once, on every instruction set.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> fma(Vec<T, N> a, Vec<T, N> b, Vec<T, N> c) {
+  using V = Vec<T, N>;
+  using R [[maybe_unused]] = typename V::Raw;
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (std::is_same_v<T, float> && N == 16) {
+    return {(R)_mm512_fmadd_ps((__m512)a.raw, (__m512)b.raw, (__m512)c.raw)};
+  }
+  if constexpr (std::is_same_v<T, double> && N == 8) {
+    return {(R)_mm512_fmadd_pd((__m512d)a.raw, (__m512d)b.raw, (__m512d)c.raw)};
+  }
+#endif
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (std::is_same_v<T, float> && N == 8) {
+    return {(R)_mm256_fmadd_ps((__m256)a.raw, (__m256)b.raw, (__m256)c.raw)};
+  }
+  if constexpr (std::is_same_v<T, double> && N == 4) {
+    return {(R)_mm256_fmadd_pd((__m256d)a.raw, (__m256d)b.raw, (__m256d)c.raw)};
+  }
+#endif
+#if defined(__aarch64__)
+  if constexpr (std::is_same_v<T, float> && N == 4) {
+    return {(R)vfmaq_f32((float32x4_t)c.raw, (float32x4_t)a.raw, (float32x4_t)b.raw)};
+  }
+  if constexpr (std::is_same_v<T, double> && N == 2) {
+    return {(R)vfmaq_f64((float64x2_t)c.raw, (float64x2_t)a.raw, (float64x2_t)b.raw)};
+  }
+#endif
+  V out;
+  for (int i = 0; i < N; ++i) {
+    if constexpr (std::is_same_v<T, float>) {
+      out.raw[i] = __builtin_fmaf(a.raw[i], b.raw[i], c.raw[i]);
+    } else {
+      out.raw[i] = __builtin_fma(a.raw[i], b.raw[i], c.raw[i]);
+    }
+  }
+  return out;
+}
+
+// a * b + c, rounded once where the machine can and twice elsewhere: for polynomials, whose error allows either.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> mul_add(Vec<T, N> a, Vec<T, N> b, Vec<T, N> c) {
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2) || defined(__aarch64__)
+  return fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+// a * b + c with an error hardly above one rounding's, where a second one would show: without the instruction, float
+// goes through float64, which holds the product exactly.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> mul_add_once(Vec<T, N> a, Vec<T, N> b, Vec<T, N> c) {
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2) || defined(__aarch64__)
+  return fma(a, b, c);
+#else
+  if constexpr (std::is_same_v<T, float>) {
+    return convert<float>(convert<double>(a) * convert<double>(b) + convert<double>(c));
+  } else {
+    return fma(a, b, c);
+  }
+#endif
+}
+
+template <class T, int N>
+GORGO_INLINE Vec<T, N> sqrt(Vec<T, N> x) {
+  using R [[maybe_unused]] = typename Vec<T, N>::Raw;
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (std::is_same_v<T, float> && N == 16) return {(R)_mm512_sqrt_ps((__m512)x.raw)};
+  if constexpr (std::is_same_v<T, double> && N == 8) return {(R)_mm512_sqrt_pd((__m512d)x.raw)};
+#endif
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (std::is_same_v<T, float> && N == 8) return {(R)_mm256_sqrt_ps((__m256)x.raw)};
+  if constexpr (std::is_same_v<T, double> && N == 4) return {(R)_mm256_sqrt_pd((__m256d)x.raw)};
+#endif
+#if defined(__x86_64__)
+  if constexpr (std::is_same_v<T, float> && N == 4) return {(R)_mm_sqrt_ps((__m128)x.raw)};
+  if constexpr (std::is_same_v<T, double> && N == 2) return {(R)_mm_sqrt_pd((__m128d)x.raw)};
+#elif defined(__aarch64__)
+  if constexpr (std::is_same_v<T, float> && N == 4) return {(R)vsqrtq_f32((float32x4_t)x.raw)};
+  if constexpr (std::is_same_v<T, double> && N == 2) return {(R)vsqrtq_f64((float64x2_t)x.raw)};
+#endif
+  if constexpr (std::is_same_v<T, float>) {
+    return map_lanes<T>(x, [](float v) { return __builtin_sqrtf(v); });
+  } else {
+    return map_lanes<T>(x, [](double v) { return __builtin_sqrt(v); });
+  }
+}
+
+// Floats divide as IEEE 754 says. Integers truncate; by zero the quotient is 0, and the lowest value by -1 wraps.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> operator/(Vec<T, N> a, Vec<T, N> b) {
+  using V = Vec<T, N>;
+  if constexpr (kIsFloat<T>) {
+    return {a.raw / b.raw};
+  } else {
+    const auto zero = broadcast<V>(T{0});
+    const auto one = broadcast<V>(T{1});
+    const auto by_zero = b == zero;
+    auto special = by_zero;
+    if constexpr (std::is_signed_v<T>) special = special | (b == broadcast<V>(T{-1}));
+    const auto safe = select(special, one, b);
+    V quotient;
+    if constexpr (sizeof(T) <= 4) {
+      // The float64 quotient of integers of 32 bits lies nearer to the true one than that lies to the next whole
+      // number.
+      using D = Vec<double, N>;
+      quotient = convert<T>(D{convert<double>(a).raw / convert<double>(safe).raw});
+    } else {
+      quotient = {a.raw / safe.raw};
+    }
+    if constexpr (std::is_signed_v<T>) quotient = select(special, -a, quotient);
+    return select(by_zero, zero, quotient);
+  }
+}
+
+template <class T, int N>
+GORGO_INLINE Vec<T, N> reciprocal(Vec<T, N> x) {
+  return broadcast<Vec<T, N>>(T{1}) / x;
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> rsqrt(Vec<T, N> x) {
+  return broadcast<Vec<T, N>>(T{1}) / sqrt(x);
+}
+
+// Rounding to a whole number, half to even. Adding 2^23 (2^52) makes the adder round at the unit.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> round(Vec<T, N> x) {
+  if constexpr (!kIsFloat<T>) {
+    return x;
+  } else {
+    using V = Vec<T, N>;
+    const auto magnitude = abs(x);
+    const auto whole = broadcast<V>(FloatBits<T>::kWhole);
+    const auto rounded = (magnitude + whole) - whole;
+    return copysign(select(magnitude < whole, rounded, magnitude), x);
+  }
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> floor(Vec<T, N> x) {
+  if constexpr (!kIsFloat<T>) {
+    return x;
+  } else {
+    const auto r = round(x);
+    const auto one = broadcast<Vec<T, N>>(T{1});
+    return copysign(select(r > x, r - one, r), x);
+  }
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> ceil(Vec<T, N> x) {
+  if constexpr (!kIsFloat<T>) {
+    return x;
+  } else {
+    const auto r = round(x);
+    const auto one = broadcast<Vec<T, N>>(T{1});
+    return copysign(select(r < x, r + one, r), x);
+  }
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> trunc(Vec<T, N> x) {
+  if constexpr (!kIsFloat<T>) {
+    return x;
+  } else {
+    return copysign(floor(abs(x)), x);
+  }
+}
+
+// ---- lane by lane through the C library ----
+
+#define GORGO_LIBM_1(name)                                                \
+  template <class T, int N>                                               \
+  GORGO_INLINE Vec<T, N> libm_##name(Vec<T, N> x) {                       \
+    if constexpr (std::is_same_v<T, float>) {                             \
+      return map_lanes<T>(x, [](T v) { return __builtin_##name##f(v); }); \
+    } else {                                                              \
+      return map_lanes<T>(x, [](T v) { return __builtin_##name(v); });    \
+    }                                                                     \
+  }
+#define GORGO_LIBM_2(name)                                                           \
+  template <class T, int N>                                                          \
+  GORGO_INLINE Vec<T, N> libm_##name(Vec<T, N> x, Vec<T, N> y) {                     \
+    if constexpr (std::is_same_v<T, float>) {                                        \
+      return map_lanes<T>(x, y, [](T v, T w) { return __builtin_##name##f(v, w); }); \
+    } else {                                                                         \
+      return map_lanes<T>(x, y, [](T v, T w) { return __builtin_##name(v, w); });    \
+    }                                                                                \
+  }
+GORGO_LIBM_1(sin)
+GORGO_LIBM_1(cos)
+GORGO_LIBM_1(tan)
+GORGO_LIBM_1(asin)
+GORGO_LIBM_1(acos)
+GORGO_LIBM_1(atan)
+GORGO_LIBM_1(sinh)
+GORGO_LIBM_1(cosh)
+GORGO_LIBM_1(tanh)
+GORGO_LIBM_1(asinh)
+GORGO_LIBM_1(acosh)
+GORGO_LIBM_1(atanh)
+GORGO_LIBM_1(expm1)
+GORGO_LIBM_1(exp2)
+GORGO_LIBM_1(log1p)
+GORGO_LIBM_1(log2)
+GORGO_LIBM_1(log10)
+GORGO_LIBM_1(erf)
+GORGO_LIBM_1(erfc)
+GORGO_LIBM_2(pow)
+GORGO_LIBM_2(atan2)
+GORGO_LIBM_2(fmod)
+#undef GORGO_LIBM_1
+#undef GORGO_LIBM_2
+
+template <class T, int N>
+GORGO_INLINE Vec<T, N> asin(Vec<T, N> x) {
+  return libm_asin(x);
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> acos(Vec<T, N> x) {
+  return libm_acos(x);
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> atan(Vec<T, N> x) {
+  return libm_atan(x);
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> sinh(Vec<T, N> x) {
+  return libm_sinh(x);
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> cosh(Vec<T, N> x) {
+  return libm_cosh(x);
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> asinh(Vec<T, N> x) {
+  return libm_asinh(x);
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> acosh(Vec<T, N> x) {
+  return libm_acosh(x);
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> atanh(Vec<T, N> x) {
+  return libm_atanh(x);
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> erfc(Vec<T, N> x) {
+  return libm_erfc(x);
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> atan2(Vec<T, N> y, Vec<T, N> x) {
+  return libm_atan2(y, x);
+}
+// The remainder with the sign of x, as C has it; exact.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> fmod(Vec<T, N> x, Vec<T, N> y) {
+  return libm_fmod(x, y);
+}
+
+// ---- polynomials and scaling ----
+
+// c[0] + c[1] x + ... by Horner's rule.
+template <class T, int N, std::size_t Count>
+GORGO_INLINE Vec<T, N> polynomial(Vec<T, N> x, const T (&c)[Count]) {
+  auto sum = broadcast<Vec<T, N>>(c[Count - 1]);
+  for (std::size_t i = Count - 1; i-- > 0;) sum = mul_add(sum, x, broadcast<Vec<T, N>>(c[i]));
+  return sum;
+}
+
+// 2^n for n within the normal exponents.
+template <int N>
+GORGO_INLINE Vec<float, N> power_of_two(Vec<std::int32_t, N> n) {
+  return bits_as<float>(shift_left_by<23>(n + broadcast<Vec<std::int32_t, N>>(127)));
+}
+template <int N>
+GORGO_INLINE Vec<double, N> power_of_two(Vec<std::int64_t, N> n) {
+  return bits_as<double>(shift_left_by<52>(n + broadcast<Vec<std::int64_t, N>>(1023)));
+}
+// x 2^n in two steps, so that the result may be denormal or infinite; rounds at most once when |x| is in [1/2, 2].
+template <int N>
+GORGO_INLINE Vec<float, N> scale(Vec<float, N> x, Vec<std::int32_t, N> n) {
+  const auto half = shift_right_by<1>(n);
+  return x * power_of_two(half) * power_of_two(n - half);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> scale(Vec<double, N> x, Vec<std::int64_t, N> n) {
+  // Shifting a negative number to the right lacks an instruction before AVX-512, hence the offset.
+  using I = Vec<std::int64_t, N>;
+  const auto half =
+      bits_as<std::int64_t>(shift_right_by<1>(bits_as<std::uint64_t>(n + broadcast<I>(4096)))) - broadcast<I>(2048);
+  return x * power_of_two(half) * power_of_two(n - half);
+}
+
+// ---- exp and what rests on it ----
+
+// x = n ln2 + r + low with |r| <= ln2 / 2. The first product is exact: ln2's upper part ends in zeros.
+template <class T, int N>
+struct ExpReduced {
+  Vec<SignedLike<T>, N> n;
+  Vec<T, N> r;
+  Vec<T, N> low;
+};
+template <class T>
+struct Ln2;
+template <>
+struct Ln2<float> {
+  static constexpr float kInverse = 0x1.715476p+0f;
+  static constexpr float kHigh = 0x1.62e4p-1f;
+  static constexpr float kLow = 0x1.7f7d1cp-20f;
+  static constexpr float kMagic = 0x1.8p23f;
+};
+template <>
+struct Ln2<double> {
+  static constexpr double kInverse = 0x1.71547652b82fep+0;
+  static constexpr double kHigh = 0x1.62e42fefa2p-1;
+  static constexpr double kLow = 0x1.9ef35793c7673p-41;
+  static constexpr double kMagic = 0x1.8p52;
+};
+template <class T, int N>
+GORGO_INLINE ExpReduced<T, N> exp_reduce(Vec<T, N> x) {
+  using V = Vec<T, N>;
+  using I = SignedLike<T>;
+  const auto magic = broadcast<V>(Ln2<T>::kMagic);
+  const auto shifted = mul_add(x, broadcast<V>(Ln2<T>::kInverse), magic);
+  const auto whole = shifted - magic;
+  const auto head = x - whole * broadcast<V>(Ln2<T>::kHigh);
+  const auto tail = whole * broadcast<V>(Ln2<T>::kLow);
+  const auto r = head - tail;
+  return {bits_as<I>(shifted) - bits_as<I>(magic), r, (head - r) - tail};
+}
+
+// e^r = 1 + r + r^2 Q(r) on |r| <= ln2 / 2, error 1.1e-10.
+constexpr float kExpQ32[] = {0x1p-1f, 0x1.555556p-3f, 0x1.5554e8p-5f, 0x1.110ff4p-7f, 0x1.6d4cc6p-10f, 0x1.a266d8p-13f};
+// The same, error 3.4e-18.
+constexpr double kExpQ64[] = {0.500000000000001289,     0.166666666666666923,   0.0416666666665144073,
+                              0.00833333333331114819,   0.00138888889472440078, 0.000198412699095044337,
+                              0.0000248014897361252316, 2.75572228896068532e-6, 2.76313451507181378e-7,
+                              2.51158868776908431e-8};
+template <int N>
+GORGO_INLINE Vec<float, N> exp_q(Vec<float, N> r) {
+  return polynomial(r, kExpQ32);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> exp_q(Vec<double, N> r) {
+  return polynomial(r, kExpQ64);
+}
+
+template <class V>
+GORGO_INLINE V clamp(V x, V low, V high) {  // keeps NaN
+  return select(x < low, low, select(x > high, high, x));
+}
+
+template <int N>
+GORGO_INLINE Vec<float, N> exp(Vec<float, N> x) {
+  using V = Vec<float, N>;
+  const auto e = exp_reduce(clamp(x, broadcast<V>(-104.0f), broadcast<V>(89.0f)));
+  const auto sum = e.r + mul_add(e.r * e.r, exp_q(e.r), e.low);
+  return scale(broadcast<V>(1.0f) + sum, e.n);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> exp(Vec<double, N> x) {
+  using V = Vec<double, N>;
+  const auto e = exp_reduce(clamp(x, broadcast<V>(-746.0), broadcast<V>(710.0)));
+  const auto sum = e.r + mul_add(e.r * e.r, exp_q(e.r), e.low);
+  return scale(broadcast<V>(1.0) + sum, e.n);
+}
+
+// e^x as (high + low) 2^n with a relative error near 2^-28, for functions that need more than a float of it.
+template <int N>
+struct ExpParts {
+  Vec<std::int32_t, N> n;
+  Vec<float, N> high;
+  Vec<float, N> low;
+};
+template <int N>
+GORGO_INLINE ExpParts<N> exp_parts(Vec<float, N> x) {
+  const auto e = exp_reduce(x);
+  const auto one = broadcast<Vec<float, N>>(1.0f);
+  const auto q = mul_add(e.r * e.r, exp_q(e.r), e.low);
+  const auto high = one + e.r;
+  const auto rest = (e.r - (high - one)) + q;
+  const auto sum = high + rest;
+  return {e.n, sum, rest - (sum - high)};
+}
+
+template <int N>
+GORGO_INLINE Vec<float, N> expm1(Vec<float, N> x) {
+  using V = Vec<float, N>;
+  using I = Vec<std::int32_t, N>;
+  const auto e = exp_reduce(clamp(x, broadcast<V>(-18.0f), broadcast<V>(89.0f)));
+  // 2^n (e^r - 1) + (2^n - 1) = 2^n ((1 - 2^-n) + (e^r - 1)); past n = 30 the 2^-n no longer shows.
+  const auto thirty = broadcast<I>(30);
+  const auto one = broadcast<V>(1.0f);
+  const auto power = power_of_two(-select(e.n < thirty, e.n, thirty));
+  const auto c = one - power;
+  const auto high = c + e.r;
+  const auto low = (e.r - (high - c)) + (e.low + ((one - c) - power));
+  const auto sum = high + mul_add(e.r * e.r, exp_q(e.r), low);
+  return select(x == broadcast<V>(0.0f), x, scale(sum, e.n));
+}
+template <int N>
+GORGO_INLINE Vec<double, N> expm1(Vec<double, N> x) {
+  return libm_expm1(x);
+}
+
+template <int N>
+GORGO_INLINE Vec<float, N> sigmoid(Vec<float, N> x) {
+  using V = Vec<float, N>;
+  const auto zero = broadcast<V>(0.0f);
+  const auto one = broadcast<V>(1.0f);
+  // With z = e^-|x|: 1 / (1 + z) or z / (1 + z), the quotient corrected by its remainder.
+  const auto e = exp_parts(-minimum(abs(x), broadcast<V>(104.0f)));
+  const auto z = scale(e.high, e.n);
+  const auto d = one + z;
+  const auto d_low = (z - (d - one)) + scale(e.low, e.n);
+  const auto negative = x < zero;
+  const auto top = select(negative, e.high, one);
+  const auto top_low = select(negative, e.low, zero);
+  const auto inverse = one / d;
+  const auto q = top * inverse;
+  const auto rest = mul_add_once(-q, d, top) + (top_low - q * d_low);
+  const auto n = select(negative, e.n, broadcast<Vec<std::int32_t, N>>(0));
+  return scale(mul_add(rest, inverse, q), n);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> sigmoid(Vec<double, N> x) {
+  using V = Vec<double, N>;
+  const auto one = broadcast<V>(1.0);
+  const auto z = exp(-abs(x));
+  return select(x < broadcast<V>(0.0), z, one) / (one + z);
+}
+
+// tanh x = x + x z P(z), z = x^2, |x| < 0.625, relative error 1.6e-10.
+constexpr float kTanhP[] = {-0x1.555554p-2f, 0x1.11107cp-3f,  -0x1.b9f21cp-5f,
+                            0x1.63acc4p-6f,  -0x1.0c8726p-7f, 0x1.1ac484p-9f};
+template <int N>
+GORGO_INLINE Vec<float, N> tanh(Vec<float, N> x) {
+  using V = Vec<float, N>;
+  const auto one = broadcast<V>(1.0f);
+  const auto magnitude = abs(x);
+  const auto z = x * x;
+  const auto small = mul_add(x * z, polynomial(z, kTanhP), x);
+  // 1 - 2 / (e^2|x| + 1), the divisor in two parts.
+  const auto e = exp_parts(minimum(magnitude + magnitude, broadcast<V>(20.0f)));
+  const auto power = power_of_two(e.n);
+  const auto high = e.high * power;
+  const auto d = high + one;
+  const auto d_low = (one - (d - high)) + e.low * power;
+  const auto t = broadcast<V>(2.0f) / d;
+  const auto large = one - (t - t * t * broadcast<V>(0.5f) * d_low);
+  return copysign(select(magnitude < broadcast<V>(0.625f), small, large), x);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> tanh(Vec<double, N> x) {
+  return libm_tanh(x);
+}
+
+// erf x = x + x P(x^2), |x| < 1, relative error 1.3e-9; ln erfc(1 + t) for t in [0, 3], absolute error in erfc 8e-9.
+constexpr float kErfP0 = 0x1.06eba8p-3f;
+constexpr float kErfP[] = {-0x1.81274p-2f, 0x1.ce2d5p-4f,    -0x1.b7fe9p-6f,
+                           0x1.542e0ep-8f, -0x1.a50aeap-11f, 0x1.4c33aep-14f};
+constexpr float kLnErfc0 = -0x1.d97fcp+0f;
+constexpr float kLnErfc[] = {-0x1.51c98cp+1f, -0x1.afb326p-1f,  -0x1.525fe6p-5f,
+                             0x1.388acep-7f,  -0x1.96c246p-10f, 0x1.ceee68p-14f};
+template <int N>
+GORGO_INLINE Vec<float, N> erf(Vec<float, N> x) {
+  using V = Vec<float, N>;
+  const auto one = broadcast<V>(1.0f);
+  const auto magnitude = abs(x);
+  const auto z = x * x;
+  const auto small = mul_add_once(x, mul_add_once(z, polynomial(z, kErfP), broadcast<V>(kErfP0)), x);
+  const auto t = clamp(magnitude, one, broadcast<V>(4.0f)) - one;
+  const auto large = one - exp(mul_add_once(t, polynomial(t, kLnErfc), broadcast<V>(kLnErfc0)));
+  return select(magnitude < one, small, copysign(large, x));
+}
+template <int N>
+GORGO_INLINE Vec<double, N> erf(Vec<double, N> x) {
+  return libm_erf(x);
+}
+
+// ---- log and what rests on it ----
+
+// x = 2^e m with m in [sqrt(1/2), sqrt(2)), for positive finite x, denormals too.
+template <class T, int N>
+struct LogReduced {
+  Vec<T, N> e;
+  Vec<T, N> m;
+};
+template <int N>
+GORGO_INLINE LogReduced<float, N> log_reduce(Vec<float, N> x) {
+  using V = Vec<float, N>;
+  using I = Vec<std::int32_t, N>;
+  const auto tiny = x < broadcast<V>(0x1p-126f);
+  const auto normal = select(tiny, x * broadcast<V>(0x1p23f), x);
+  const auto bits = bits_as<std::int32_t>(normal);
+  const auto e = shift_right_by<23>(bits - broadcast<I>(0x3f3504f3));
+  const auto m = bits_as<float>(bits - shift_left_by<23>(e));
+  const auto shift = select(tiny, broadcast<V>(23.0f), broadcast<V>(0.0f));
+  return {convert<float>(e) - shift, m};
+}
+template <int N>
+GORGO_INLINE LogReduced<double, N> log_reduce(Vec<double, N> x) {
+  using V = Vec<double, N>;
+  using U = Vec<std::uint64_t, N>;
+  const auto tiny = x < broadcast<V>(0x1p-1022);
+  const auto normal = select(tiny, x * broadcast<V>(0x1p52), x);
+  // The exponent plus 1024 is positive, and as the low bits of 2^52 it becomes a float64 without a 64-bit conversion.
+  const auto bits = bits_as<std::uint64_t>(normal);
+  const auto biased =
+      shift_right_by<52>(bits - broadcast<U>(0x3fe6a09e667f3bcdu) + broadcast<U>(std::uint64_t{1024} << 52));
+  const auto exponent = biased - broadcast<U>(1024);
+  const auto m = bits_as<double>(bits - shift_left_by<52>(exponent));
+  const auto e = bits_as<double>(biased | broadcast<U>(0x4330000000000000u)) - broadcast<V>(0x1p52 + 1024.0);
+  const auto shift = select(tiny, broadcast<V>(52.0), broadcast<V>(0.0));
+  return {e - shift, m};
+}
+// Puts in what the reduction does not cover: 0, negative numbers, infinity, NaN.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> log_specials(Vec<T, N> x, Vec<T, N> value) {
+  using V = Vec<T, N>;
+  const auto zero = broadcast<V>(T{0});
+  const auto infinity = broadcast<V>(FloatBits<T>::kInfinity);
+  value = select(x < infinity, value, x);  // infinity and NaN stay
+  value = select(x == zero, -infinity, value);
+  return select(x < zero, broadcast<V>(FloatBits<T>::kNan), value);
+}
+
+// log(1 + f) = f - f^2 / 2 + f^3 P(f), f in [sqrt(1/2) - 1, sqrt(2) - 1], relative error 7.7e-10.
+constexpr float kLogP[] = {0x1.555548p-2f,  -0x1.000006p-2f, 0x1.99a47ap-3f, -0x1.555c52p-3f, 0x1.233b46p-3f,
+                           -0x1.fc25b2p-4f, 0x1.e6c23p-4f,   -0x1.de17p-4f,  0x1.148978p-4f};
+// e ln2 + log(1 + f) + low
+template <int N>
+GORGO_INLINE Vec<float, N> log_sum(Vec<float, N> e, Vec<float, N> f, Vec<float, N> low) {
+  using V = Vec<float, N>;
+  const auto f2 = f * f;
+  auto rest = mul_add(f * f2, polynomial(f, kLogP), low);
+  rest = mul_add(e, broadcast<V>(Ln2<float>::kLow), rest);
+  const auto half = broadcast<V>(0.5f) * f2;
+  const auto high = e * broadcast<V>(Ln2<float>::kHigh);
+  // The larger of the two leading terms first, keeping what its addition loses.
+  const auto lead = high + f;
+  const auto lost = select(e == broadcast<V>(0.0f), broadcast<V>(0.0f), f - (lead - high));
+  return lead + ((rest - half) + lost);
+}
+template <int N>
+GORGO_INLINE Vec<float, N> log(Vec<float, N> x) {
+  using V = Vec<float, N>;
+  const auto parts = log_reduce(x);
+  return log_specials(x, log_sum(parts.e, parts.m - broadcast<V>(1.0f), broadcast<V>(0.0f)));
+}
+// With s = f / (2 + f): log(1 + f) = 2 s + s^3 R(s^2), error 2.5e-18.
+constexpr double kLogR[] = {0.666666666666673443, 0.399999999994148728, 0.285714287423243159, 0.222221985801243795,
+                            0.181835639785044553, 0.153140586814405661, 0.147958780662560973};
+template <int N>
+GORGO_INLINE Vec<double, N> log(Vec<double, N> x) {
+  using V = Vec<double, N>;
+  const auto parts = log_reduce(x);
+  const auto f = parts.m - broadcast<V>(1.0);
+  const auto s = f / (broadcast<V>(2.0) + f);
+  const auto z = s * s;
+  const auto half = broadcast<V>(0.5) * f * f;
+  // 2 s + s^3 R = f - f^2/2 + s (f^2/2 + s^2 R): the leading term is exact.
+  const auto rest = mul_add(parts.e, broadcast<V>(Ln2<double>::kLow), s * mul_add(z, polynomial(z, kLogR), half));
+  const auto value = parts.e * broadcast<V>(Ln2<double>::kHigh) - ((half - rest) - f);
+  return log_specials(x, value);
+}
+
+template <int N>
+GORGO_INLINE Vec<float, N> log1p(Vec<float, N> x) {
+  using V = Vec<float, N>;
+  const auto one = broadcast<V>(1.0f);
+  const auto zero = broadcast<V>(0.0f);
+  const auto sum = one + x;
+  const auto lost = select(x > one, one - (sum - x), x - (sum - one));
+  const auto parts = log_reduce(sum);
+  const auto near = parts.e == zero;  // there x itself is the exact argument
+  const auto f = select(near, x, parts.m - one);
+  const auto low = lost / sum;  // what the sum lost, times the slope of log there
+  const auto value = log_sum(parts.e, f, select(near, zero, low));
+  return select(x == zero, x, log_specials(sum, value));
+}
+template <int N>
+GORGO_INLINE Vec<double, N> log1p(Vec<double, N> x) {
+  return libm_log1p(x);
+}
+
+template <class T, int N>
+GORGO_INLINE Vec<T, N> softplus(Vec<T, N> x) {
+  return maximum(x, broadcast<Vec<T, N>>(T{0})) + log1p(exp(-abs(x)));
+}
+
+// ---- float functions by way of float64, where that is the short road to the last bit ----
+
+// log2 m = s R(s^2) for s = (m - 1) / (m + 1), relative error 2.6e-14.
+constexpr double kLog2R[] = {2.88539008177784963, 0.961796694113970542, 0.577077942192071176,
+                             0.41220926903299331, 0.319905041227316886, 0.28290919709811049};
+template <int N>
+GORGO_INLINE Vec<double, N> log2_of_float(Vec<float, N> x) {
+  using V = Vec<double, N>;
+  const auto parts = log_reduce(x);
+  const auto m = convert<double>(parts.m);
+  const auto one = broadcast<V>(1.0);
+  const auto s = (m - one) / (m + one);
+  return convert<double>(parts.e) + s * polynomial(s * s, kLog2R);
+}
+template <int N>
+GORGO_INLINE Vec<float, N> log2(Vec<float, N> x) {
+  return log_specials(x, convert<float>(log2_of_float(x)));
+}
+template <int N>
+GORGO_INLINE Vec<double, N> log2(Vec<double, N> x) {
+  return libm_log2(x);
+}
+template <int N>
+GORGO_INLINE Vec<float, N> log10(Vec<float, N> x) {
+  const auto log10_of_2 = broadcast<Vec<double, N>>(0x1.34413509f79ffp-2);
+  return log_specials(x, convert<float>(log2_of_float(x) * log10_of_2));
+}
+template <int N>
+GORGO_INLINE Vec<double, N> log10(Vec<double, N> x) {
+  return libm_log10(x);
+}
+
+// 2^t on [-1/2, 1/2], relative error 4e-11.
+constexpr double kExp2P[] = {0.999999999959558029,    0.693147180535475639,    0.240226512135246299,
+                             0.055504109746639213,    0.00961802561050114167,  0.00133334238049947226,
+                             0.000154697299630863616, 0.0000153161961439203505};
+template <int N>
+GORGO_INLINE Vec<float, N> float_exp2(Vec<double, N> x) {
+  using V = Vec<double, N>;
+  using I = std::int64_t;
+  const auto z = clamp(x, broadcast<V>(-160.0), broadcast<V>(160.0));
+  const auto magic = broadcast<V>(0x1.8p52);
+  const auto shifted = z + magic;
+  const auto p = polynomial(z - (shifted - magic), kExp2P);
+  return convert<float>(p * power_of_two(bits_as<I>(shifted) - bits_as<I>(magic)));
+}
+template <int N>
+GORGO_INLINE Vec<float, N> exp2(Vec<float, N> x) {
+  return float_exp2(convert<double>(x));
+}
+template <int N>
+GORGO_INLINE Vec<double, N> exp2(Vec<double, N> x) {
+  return libm_exp2(x);
+}
+
+template <int N>
+GORGO_INLINE Vec<float, N> pow(Vec<float, N> x, Vec<float, N> y) {
+  using V = Vec<float, N>;
+  const auto zero = broadcast<V>(0.0f);
+  const auto one = broadcast<V>(1.0f);
+  const auto infinity = broadcast<V>(FloatBits<float>::kInfinity);
+  const auto magnitude = abs(x);
+  auto exponent = log2_of_float(magnitude);
+  exponent = select(magnitude == zero, -convert<double>(infinity), exponent);
+  exponent = select(magnitude == infinity, convert<double>(infinity), exponent);
+  auto value = float_exp2(convert<double>(y) * exponent);
+  const auto half_y = y * broadcast<V>(0.5f);
+  const auto whole = trunc(y) == y;
+  const auto odd = whole & (trunc(half_y) != half_y);
+  value = select(odd, copysign(value, x), value);
+  value = select((x < zero) & (magnitude < infinity) & !whole, broadcast<V>(FloatBits<float>::kNan), value);
+  value = select(isnan(x) | isnan(y), x + y, value);
+  return select((y == zero) | (x == one) | ((x == -one) & isinf(y)), one, value);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> pow(Vec<double, N> x, Vec<double, N> y) {
+  return libm_pow(x, y);
+}
+// Integers wrap; a negative exponent gives 0 except for bases 1 and -1.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> pow(Vec<T, N> x, Vec<T, N> y) {
+  using U = UnsignedLike<T>;
+  return map_lanes<T>(x, y, [](T base, T exponent) {
+    if constexpr (std::is_signed_v<T>) {
+      if (exponent < 0) {
+        if (base == 1) return T{1};
+        if (base == -1) return static_cast<T>((exponent & 1) != 0 ? -1 : 1);
+        return T{0};
+      }
+    }
+    auto factor = static_cast<std::uint64_t>(base);
+    std::uint64_t result = 1;
+    for (auto left = static_cast<std::uint64_t>(exponent); left != 0; left >>= 1) {
+      if ((left & 1) != 0) result *= factor;
+      factor *= factor;
+    }
+    return static_cast<T>(static_cast<U>(result));
+  });
+}
+
+// sin and cos of r on |r| <= pi / 4: r + r z S(z) and 1 - z / 2 + z^2 C(z), z = r^2, errors 5e-12 and 1e-13.
+constexpr double kSinS[] = {-0.166666666415751377, 0.00833332937993358126, -0.000198393325673621354,
+                            2.71828709362154429e-6};
+constexpr double kCosC[] = {0.0416666666226936603, -0.00138888837385933334, 0.0000247995157120286733,
+                            -2.72098688624350039e-7};
+template <int N>
+struct SinCos {
+  Vec<double, N> sin;
+  Vec<double, N> cos;
+};
+// Valid for |x| < 2^20: pi / 2 comes in three parts, the products by the first two are exact.
+template <int N>
+GORGO_INLINE SinCos<N> sin_cos_of_float(Vec<float, N> x) {
+  using V = Vec<double, N>;
+  using U = Vec<std::uint64_t, N>;
+  const auto wide = convert<double>(x);
+  const auto magic = broadcast<V>(0x1.8p52);
+  const auto shifted = mul_add(wide, broadcast<V>(0x1.45f306dc9c883p-1), magic);
+  const auto n = shifted - magic;
+  auto r = wide - n * broadcast<V>(0x1.921fb544p+0);
+  r = r - n * broadcast<V>(0x1.0b4611a6p-34);
+  r = r - n * broadcast<V>(0x1.3198a2e037073p-69);
+  const auto z = r * r;
+  const auto one = broadcast<V>(1.0);
+  const auto s = mul_add(r * z, polynomial(z, kSinS), r);
+  const auto c = mul_add(z * z, polynomial(z, kCosC), one - broadcast<V>(0.5) * z);
+  const auto quadrant = bits_as<std::uint64_t>(shifted);
+  const auto swap = (quadrant & broadcast<U>(1)) != broadcast<U>(0);
+  const auto sin_sign = shift_left_by<62>(quadrant & broadcast<U>(2));
+  const auto cos_sign = shift_left_by<62>((quadrant + broadcast<U>(1)) & broadcast<U>(2));
+  const auto sin_value = bits_as<std::uint64_t>(select(swap, c, s)) ^ sin_sign;
+  const auto cos_value = bits_as<std::uint64_t>(select(swap, s, c)) ^ cos_sign;
+  return {bits_as<double>(sin_value), bits_as<double>(cos_value)};
+}
+constexpr float kSinCosLimit = 0x1p20f;
+template <int N>
+GORGO_INLINE Mask<4, N> beyond_sin_cos(Vec<float, N> x) {
+  return !(abs(x) < broadcast<Vec<float, N>>(kSinCosLimit));
+}
+template <int N>
+GORGO_INLINE Vec<float, N> sin(Vec<float, N> x) {
+  const auto value = convert<float>(sin_cos_of_float(x).sin);
+  const auto beyond = beyond_sin_cos(x);
+  const auto kept = select(x == broadcast<Vec<float, N>>(0.0f), x, value);
+  if (__builtin_expect(!any(beyond), 1)) return kept;
+  return select(beyond, libm_sin(x), kept);
+}
+template <int N>
+GORGO_INLINE Vec<float, N> cos(Vec<float, N> x) {
+  const auto value = convert<float>(sin_cos_of_float(x).cos);
+  const auto beyond = beyond_sin_cos(x);
+  if (__builtin_expect(!any(beyond), 1)) return value;
+  return select(beyond, libm_cos(x), value);
+}
+template <int N>
+GORGO_INLINE Vec<float, N> tan(Vec<float, N> x) {
+  const auto both = sin_cos_of_float(x);
+  const auto kept = select(x == broadcast<Vec<float, N>>(0.0f), x, convert<float>(both.sin / both.cos));
+  const auto beyond = beyond_sin_cos(x);
+  if (__builtin_expect(!any(beyond), 1)) return kept;
+  return select(beyond, libm_tan(x), kept);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> sin(Vec<double, N> x) {
+  return libm_sin(x);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> cos(Vec<double, N> x) {
+  return libm_cos(x);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> tan(Vec<double, N> x) {
+  return libm_tan(x);
+}
+
+// ---- scalars: one lane of the vector code, so that both give the same bits ----
+
+#define GORGO_SCALAR_1(name)                  \
+  template <class T>                          \
+    requires std::is_arithmetic_v<T>          \
+  GORGO_INLINE T name(T x) {                  \
+    return name(broadcast<Vec<T>>(x)).raw[0]; \
+  }
+GORGO_SCALAR_1(abs)
+GORGO_SCALAR_1(sign)
+GORGO_SCALAR_1(square)
+GORGO_SCALAR_1(sqrt)
+GORGO_SCALAR_1(rsqrt)
+GORGO_SCALAR_1(reciprocal)
+GORGO_SCALAR_1(round)
+GORGO_SCALAR_1(floor)
+GORGO_SCALAR_1(ceil)
+GORGO_SCALAR_1(trunc)
+GORGO_SCALAR_1(exp)
+GORGO_SCALAR_1(exp2)
+GORGO_SCALAR_1(expm1)
+GORGO_SCALAR_1(log)
+GORGO_SCALAR_1(log2)
+GORGO_SCALAR_1(log10)
+GORGO_SCALAR_1(log1p)
+GORGO_SCALAR_1(sin)
+GORGO_SCALAR_1(cos)
+GORGO_SCALAR_1(tan)
+GORGO_SCALAR_1(asin)
+GORGO_SCALAR_1(acos)
+GORGO_SCALAR_1(atan)
+GORGO_SCALAR_1(sinh)
+GORGO_SCALAR_1(cosh)
+GORGO_SCALAR_1(tanh)
+GORGO_SCALAR_1(asinh)
+GORGO_SCALAR_1(acosh)
+GORGO_SCALAR_1(atanh)
+GORGO_SCALAR_1(erf)
+GORGO_SCALAR_1(erfc)
+GORGO_SCALAR_1(sigmoid)
+GORGO_SCALAR_1(softplus)
+#undef GORGO_SCALAR_1
+
+#define GORGO_SCALAR_2(name)                                        \
+  template <class T>                                                \
+    requires std::is_arithmetic_v<T>                                \
+  GORGO_INLINE T name(T x, T y) {                                   \
+    return name(broadcast<Vec<T>>(x), broadcast<Vec<T>>(y)).raw[0]; \
+  }
+GORGO_SCALAR_2(minimum)
+GORGO_SCALAR_2(maximum)
+GORGO_SCALAR_2(copysign)
+GORGO_SCALAR_2(pow)
+GORGO_SCALAR_2(atan2)
+GORGO_SCALAR_2(fmod)
+#undef GORGO_SCALAR_2
+
+template <class T>
+  requires std::is_arithmetic_v<T>
+GORGO_INLINE T fma(T a, T b, T c) {
+  return fma(broadcast<Vec<T>>(a), broadcast<Vec<T>>(b), broadcast<Vec<T>>(c)).raw[0];
+}
+template <class T>
+  requires std::is_arithmetic_v<T>
+GORGO_INLINE T select(bool m, T a, T b) {
+  return m ? a : b;
+}
+template <class T>
+  requires std::is_arithmetic_v<T>
+GORGO_INLINE bool isnan(T x) {
+  return x != x;
+}
+template <class T>
+  requires std::is_arithmetic_v<T>
+GORGO_INLINE bool isinf(T x) {
+  return __builtin_isinf(x) != 0;
+}
+template <class T>
+  requires std::is_arithmetic_v<T>
+GORGO_INLINE bool isfinite(T x) {
+  return __builtin_isfinite(x) != 0;
+}
+
+}  // namespace gorgo::GORGO_ISA_NS
+
+#pragma GCC diagnostic pop
