@@ -49,10 +49,11 @@ struct Node final : TapeNode {
   SmallVector<Edge, 2> edges;            // by input position
   SmallVector<SavedTensor, 2> inputs;    // by input position, or empty
   SmallVector<SavedTensor, 1> outputs;   // by output position, or empty
-  SmallVector<OutSpec, 2> input_metas;
-  SmallVector<Arg, 2> scalars;           // by input position, when the call had any
-  SmallVector<OutSpec, 1> output_metas;  // shape and dtype of the outputs, for zeros and checks
+  SmallVector<Meta, 2> input_metas;      // by input position
+  SmallVector<Arg, 1> scalars;           // by input position, when the call had any; tensors are left out
+  SmallVector<TensorImpl*, 1> retained;  // outputs with retains_grad; weak, they unregister when they die
   Origin origin;
+  int32_t output_count = 0;
   bool released = false;                 // saved values are gone: a second backward is an error
 
   static Node* create();
@@ -71,9 +72,14 @@ struct Node final : TapeNode {
 
 // Makes the record of a call whose outputs are `outs`, and hangs it on them. Caller has checked the mode.
 void record(const OpDef& op, std::span<const Arg> args, const void* attrs, std::span<const Tensor> outs);
-// The same for a call whose output 0 was assigned to `target` in place (target is `value`'s home now): the record is hung on
-// the target, and through a view on its base.
-void record_inplace(const OpDef& op, std::span<const Arg> args, const void* attrs, const Tensor& target);
+// The same for a call whose output 0 was assigned to `target`: the record is hung on the target, and through a view on its
+// base. `saved` are the operands as they were before the write.
+void record_inplace(const OpDef& op, std::span<const Arg> args, std::span<const Arg> saved, const void* attrs,
+                    const Tensor& target);
+// Does a record of this call keep operand i?
+[[nodiscard]] bool saves_input(const OpDef& op, std::span<const Arg> args, int i) noexcept;
+// Keeps .grad of a tensor that is no leaf. StateError when it has no record.
+void retain_grad(TensorImpl& t);
 // Brings a view's tape slot up to date with a write to its base.
 void refresh_view(TensorImpl& view);
 

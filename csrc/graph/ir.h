@@ -20,6 +20,7 @@ struct IrValue {
   Kind kind = Kind::Node;
   DType dtype = DType::Float32;
   Shape shape;
+  Strides strides;        // Input, Captured: as they were when recorded; the program is for these
   int32_t node = -1;      // defining node
   int32_t output = 0;     // which of its outputs
   int32_t position = -1;  // which input, or which captured tensor
@@ -42,9 +43,9 @@ struct IrNode {
   std::string origin;                       // the user's line
 };
 
-// At the end of a run, the bytes of the captured tensor take the value: a parameter's update.
+// At the end of a run, the bytes of the captured tensor or input take the value: a parameter's update.
 struct IrAssignment {
-  int32_t captured = -1;  // value id of kind Captured
+  int32_t target = -1;    // value id of kind Captured or Input
   int32_t value = -1;
 };
 
@@ -58,9 +59,15 @@ class Graph {
   std::vector<IrAssignment> assignments;
 
   int32_t add_value(IrValue::Kind kind, DType dtype, const Shape& shape);
+  // Appends `value` to the node's outputs.
+  void define(int32_t node, int32_t value);
   // Bytes of one value if it were stored contiguously.
   [[nodiscard]] int64_t bytes_of(int32_t value) const;
+  // "%3: float32 (4, 5)".
+  [[nodiscard]] std::string describe(int32_t value) const;
+  // One line per node with shapes and bytes, then assignments, outputs and totals.
   void print(std::ostream& out) const;
+  // Graphviz.
   void dot(std::ostream& out) const;
 };
 

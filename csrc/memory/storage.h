@@ -62,4 +62,8 @@ struct Storage {
   void destroy() noexcept;
 };
 
+// Where tensors on `device` get their bytes; filled in by the device layer.
+using AllocateStorageFn = Storage* (*)(Device device, size_t bytes);
+extern AllocateStorageFn allocate_storage;
+
 }  // namespace gorgo

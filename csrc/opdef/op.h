@@ -45,12 +45,18 @@ struct OutSpec {
   int64_t offset = 0;
 };
 
+// Shape and dtype of a tensor that need not exist any more.
+struct Meta {
+  DType dtype = DType::Float32;
+  Shape shape;
+};
+
 // The question put to infer, and its answer.
 struct InferContext {
   const OpDef& op;
   std::span<const Arg> in;
   const void* attrs = nullptr;
-  std::span<const int64_t> counts;  // data-dependent ops: what the count kernel found
+  std::span<const int64_t> counts{};  // data-dependent ops: what the count kernel found
 
   // The answer. compute_dtype picks the kernel's row; inputs in cast_mask (bit i, capped at bit 31 for all later ones) are
   // converted to it first, scalars always are.
@@ -78,13 +84,13 @@ struct InferContext {
 struct VjpContext {
   const OpDef& op;
   const void* attrs = nullptr;
-  std::span<Tensor> grads;            // of outputs; null where no gradient arrived
-  std::span<const Tensor> inputs;     // saved inputs, by position; null where not saved
-  std::span<const Arg> args;          // scalars by position, for ops that take them
-  std::span<const Tensor> outputs;    // saved outputs, by position
-  std::span<const OutSpec> input_metas;  // shape and dtype of every tensor input
-  std::span<const bool> needs;        // does input i want a gradient?
-  std::span<Tensor> result;           // to be set; leave null for zero
+  std::span<Tensor> grads{};            // of outputs; null where no gradient arrived
+  std::span<const Tensor> inputs{};     // saved inputs, by position; null where not saved
+  std::span<const Arg> args{};          // scalars by position, for ops that take them
+  std::span<const Tensor> outputs{};    // saved outputs, by position
+  std::span<const Meta> input_metas{};  // shape and dtype of every tensor input
+  std::span<const bool> needs{};        // does input i want a gradient?
+  std::span<Tensor> result{};           // to be set; leave null for zero
   bool create_graph = false;          // gradients will be differentiated: compose ops instead of fused backward kernels
 
   template <class A>
@@ -152,6 +158,8 @@ struct OpDef {
   const char* not_differentiable = nullptr;  // the reason, when vjp is null
   uint32_t saves_inputs = 0;          // bit i: input i is kept for vjp (kSaveAll for lists)
   uint32_t saves_outputs = 0;
+  // Which of saves_inputs are kept when only the inputs in `needs` want a gradient; null means all of them.
+  uint32_t (*saves_when)(uint32_t needs) = nullptr;
   void (*jvp)() = nullptr;            // forward mode and vmap get their signatures with their first user
   void (*batch)() = nullptr;
   OnnxName onnx;

@@ -7,7 +7,6 @@
 namespace gorgo {
 
 CaptureDeathFn capture_death_hook = nullptr;
-AllocateStorageFn allocate_storage = nullptr;
 RetainedDeathFn retained_death_hook = nullptr;
 
 TensorImpl* TensorImpl::create() { return new (FreeList<TensorImpl>::take()) TensorImpl; }

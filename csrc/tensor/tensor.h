@@ -139,8 +139,4 @@ extern CaptureDeathFn capture_death_hook;
 using RetainedDeathFn = void (*)(TensorImpl& tensor) noexcept;
 extern RetainedDeathFn retained_death_hook;
 
-// Where tensors on `device` get their bytes; filled in by the device layer.
-using AllocateStorageFn = Storage* (*)(Device device, size_t bytes);
-extern AllocateStorageFn allocate_storage;
-
 }  // namespace gorgo

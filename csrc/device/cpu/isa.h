@@ -1,0 +1,21 @@
+// Which instruction set's kernels this process uses: found once, from the CPU, the operating system and GORGO_ISA.
+//
+// Invariant: this probe is compiled without any arch flag, so that it runs on every CPU.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace gorgo {
+
+enum class Isa : uint8_t { Base, Avx2, Avx512, Amx };  // ascending; on other processors than x86-64 only Base exists
+
+[[nodiscard]] const char* isa_name(Isa isa) noexcept;
+// The best set that this CPU, this operating system and this build have.
+[[nodiscard]] Isa best_isa() noexcept;
+// The one in use: best_isa(), or the lower one that GORGO_ISA names. ValueError for an unknown or unavailable name.
+[[nodiscard]] Isa chosen_isa();
+// The processor's own name, for reports.
+[[nodiscard]] std::string cpu_model();
+
+}  // namespace gorgo
