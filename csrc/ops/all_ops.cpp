@@ -1,0 +1,47 @@
+// One line per family: a family that stands here is registered and gets its kernels.
+#include "ops/all_ops.h"
+
+#include "device/cpu/isa_list.h"
+#include "opdef/registry.h"
+
+#define GORGO_FOR_EACH_FAMILY(X)
+
+namespace gorgo {
+
+#define GORGO_DECLARE_FILL(space, isa, family) \
+  namespace space {                            \
+  void fill_##family(KernelSink& sink);        \
+  }
+#define GORGO_DECLARE(family)             \
+  void register_##family(Registry& registry); \
+  GORGO_FOR_EACH_ISA(GORGO_DECLARE_FILL, family)
+GORGO_FOR_EACH_FAMILY(GORGO_DECLARE)
+
+namespace {
+
+class CpuSink final : public KernelSink {
+ public:
+  void add(const char* op, DType dtype, const Kernel& kernel) override {
+    Registry::instance().set_kernel(op, DeviceType::Cpu, dtype, kernel);
+  }
+};
+
+}  // namespace
+
+void register_all_ops() {
+  Registry& registry = Registry::instance();
+#define GORGO_REGISTER(family) register_##family(registry);
+  GORGO_FOR_EACH_FAMILY(GORGO_REGISTER)
+
+  // Ascending, so that a higher set replaces what it has and inherits the rest.
+  [[maybe_unused]] const Isa isa = chosen_isa();
+  CpuSink sink;
+#define GORGO_FILL(space, name, family) \
+  if (isa >= Isa::name) space::fill_##family(sink);
+#define GORGO_FILL_ALL(family) GORGO_FOR_EACH_ISA(GORGO_FILL, family)
+  GORGO_FOR_EACH_FAMILY(GORGO_FILL_ALL)
+  static_cast<void>(sink);
+  static_cast<void>(registry);
+}
+
+}  // namespace gorgo
