@@ -1,0 +1,701 @@
+// Chooses how a product runs: B in place, packed panel by panel on the stack, or packed beforehand into scratch; how C
+// is cut into tasks; and the two shapes that are no matrix product at all (a single column; element types without a
+// vector kernel).
+//
+// Which path is taken may depend on everything but must not be seen in the bits: the blocks of k come from (k, dtype,
+// ISA) alone and the arithmetic is the micro-kernel's. A single column has its own order, for any layout of A.
+#include "kernels/gemm/gemm.h"
+
+#include <complex>
+#include <cstdint>
+#include <type_traits>
+
+#include "core/dtype.h"
+#include "kernels/gemm/lanes.h"
+#include "kernels/gemm/micro.h"
+#include "kernels/gemm/pack.h"
+#include "kernels/gemm/stored.h"
+
+namespace gorgo::GORGO_ISA_NS {
+namespace {
+
+// A panel's block of k rows stays in L1/L2 while strips of A pass by: 384 x 32 floats are 48 KiB.
+constexpr std::int64_t kMaxBlockK = 384;
+// B is read in place up to this size: it then stays in L2 together with A's strips.
+constexpr std::int64_t kInPlaceBytes = 384 * 1024;
+// B is packed once per task, on the stack, where that costs little beside the task.
+constexpr std::int64_t kRepackElements = 16 * 1024;
+// A block of packed B (kMaxBlockK rows) that a task walks for every strip of A: half of a small L2.
+constexpr std::int64_t kBlockBytes = 512 * 1024;
+// Below this many multiply-adds a task is not worth a thread.
+constexpr std::int64_t kTaskWork = 512 * 1024;
+constexpr std::int64_t kMaxTasks = 48;
+constexpr std::int64_t kSmallWork = 40 * 1024;
+// A panel of B in place that stays in L1 while all strips of A pass by.
+constexpr std::int64_t kPanelBytes = 24 * 1024;
+
+GORGO_GEMM_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+GORGO_GEMM_INLINE std::int64_t most(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+GORGO_GEMM_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+enum class PathB : std::uint8_t { in_place, stack, scratch, column };
+
+template <class S>
+constexpr bool kHasVectors =
+    std::is_same_v<S, float> || std::is_same_v<S, double> || std::is_same_v<S, BFloat16> || std::is_same_v<S, Float16>;
+
+struct Plan {
+  PathB path = PathB::in_place;
+  bool packs_a = false;
+  std::int64_t k_blocks = 1;
+  std::int64_t block_k = 0;
+  std::int64_t row_tiles = 0;  // strips of A; rows are split evenly among them
+  std::int64_t panels = 0;
+  std::int64_t row_tasks = 1;
+  std::int64_t column_tasks = 1;
+  std::int64_t pack_tasks = 0;
+};
+
+bool is_plain(const GemmEpilogue& e) {
+  return e.bias == nullptr && e.row_bias == nullptr && e.activation == GemmEpilogue::Activation::none &&
+         e.gate == nullptr;
+}
+
+template <class S>
+Plan plan_of(const GemmProblem& p) {
+  using T = typename Stored<S>::Compute;
+  constexpr std::int64_t kRows = Lanes<T>::kRows;
+  constexpr std::int64_t kColumns = kPanelColumns<T>;
+  constexpr bool kConverts = Stored<S>::kConverts;
+  Plan plan;
+  if (p.m <= 0 || p.n <= 0) {
+    plan.row_tasks = 0;
+    return plan;
+  }
+  const std::int64_t work = p.m * p.n * most(p.k, 1);
+  if (!kConverts && p.n == 1) {
+    plan.path = PathB::column;
+    plan.row_tiles = p.m;
+    plan.pack_tasks = p.b_row_stride == 1 || p.k <= 1 ? 0 : 1;
+    plan.row_tasks = work < 2 * kTaskWork ? 1 : least(kMaxTasks, least(p.m, work / kTaskWork));
+    return plan;
+  }
+  plan.row_tiles = (p.m + kRows - 1) / kRows;
+  plan.panels = (p.n + kColumns - 1) / kColumns;
+  plan.block_k = p.k;
+  if (p.k > kMaxBlockK) {
+    plan.k_blocks = ceil_div(p.k, kMaxBlockK);
+    plan.block_k = least(kMaxBlockK, (ceil_div(p.k, plan.k_blocks) + 7) & ~std::int64_t{7});
+    plan.k_blocks = ceil_div(p.k, plan.block_k);
+  }
+  const std::int64_t b_elements = p.k * p.n;
+  if (kConverts) {
+    plan.path = p.n <= kColumns && plan.k_blocks == 1 ? PathB::stack : PathB::scratch;
+  } else if (p.b_col_stride == 1 &&
+             (p.m <= 2 * kRows || b_elements * static_cast<std::int64_t>(sizeof(T)) <= kInPlaceBytes)) {
+    plan.path = PathB::in_place;
+  } else if (p.m <= 2 * kRows || b_elements <= kRepackElements) {
+    plan.path = PathB::stack;
+  } else {
+    plan.path = PathB::scratch;
+  }
+  // Rows a multiple of 2 KiB apart fall into the same few sets of L1 and drive each other out.
+  plan.packs_a = kConverts || (plan.path == PathB::scratch && p.n > kColumns) ||
+                 (plan.path == PathB::in_place && p.m > 4 && p.n > kColumns &&
+                  p.a_row_stride * static_cast<std::int64_t>(sizeof(T)) % 2048 == 0);
+  if (plan.path == PathB::scratch) plan.pack_tasks = plan.k_blocks * ceil_div(plan.panels, 4);
+  if (work <= kSmallWork) return plan;
+  const std::int64_t block_panels =
+      most(1, kBlockBytes / (most(plan.block_k, 1) * kColumns * static_cast<std::int64_t>(sizeof(T))));
+  plan.column_tasks = ceil_div(plan.panels, block_panels);
+  const std::int64_t wanted = least(kMaxTasks, work / kTaskWork);
+  plan.row_tasks = least(plan.row_tiles, most(1, wanted / plan.column_tasks));
+  return plan;
+}
+
+// Bias, activation and gate of one tile that lies in `tile` (rows kPanelColumns apart), rounded and stored to C.
+// `partial` holds the sums of earlier blocks of k, or null.
+template <class S>
+void finish_tile(const GemmProblem& p, const typename Stored<S>::Compute* tile, std::int64_t row, std::int64_t column,
+                 int rows, int columns, const typename Stored<S>::Compute* partial, std::int64_t partial_row_stride) {
+  using T = typename Stored<S>::Compute;
+  using L = Lanes<T>;
+  using Vec = typename L::Vec;
+  constexpr int kWidth = L::kWidth;
+  const GemmEpilogue& e = p.epilogue;
+  for (int j = 0; j < columns; j += kWidth) {
+    const int count = columns - j < kWidth ? columns - j : kWidth;
+    const auto edge = L::edge(count);
+    const std::int64_t at = column + j;
+    const auto load = [&](const S* from) __attribute__((always_inline)) {
+      return count == kWidth ? Stored<S>::load(from) : Stored<S>::load_edge(from, edge, count);
+    };
+    const Vec bias = e.bias != nullptr ? load(static_cast<const S*>(e.bias) + at) : L::zero();
+    for (int i = 0; i < rows; ++i) {
+      const T* sum = tile + i * kPanelColumns<T> + j;
+      Vec v = count == kWidth ? L::load(sum) : L::load_edge(sum, edge);
+      S* c = static_cast<S*>(p.c) + (row + i) * p.c_row_stride + at;
+      if (partial != nullptr) {
+        const T* from = partial + i * partial_row_stride + j;
+        v = (count == kWidth ? L::load(from) : L::load_edge(from, edge)) + v;
+      }
+      if (p.accumulate && (Stored<S>::kConverts || partial == nullptr)) v = load(c) + v;
+      if (e.bias != nullptr) v = v + bias;
+      if (e.row_bias != nullptr) v = v + L::broadcast(Stored<S>::value(static_cast<const S*>(e.row_bias)[row + i]));
+      if (e.activation == GemmEpilogue::Activation::relu) v = L::relu(v);
+      if (e.gate != nullptr)
+        v = L::keep_where_positive(load(static_cast<const S*>(e.gate) + (row + i) * e.gate_row_stride + at), v);
+      if (count == kWidth) {
+        Stored<S>::store(c, v);
+      } else {
+        Stored<S>::store_edge(c, edge, count, v);
+      }
+    }
+  }
+}
+
+// Where the tiles of strip t begin and how many rows it has.
+struct Rows {
+  std::int64_t first;
+  int count;
+};
+GORGO_GEMM_INLINE Rows rows_of(std::int64_t t, std::int64_t base, std::int64_t extra) {
+  return {t * base + least(t, extra), static_cast<int>(base + (t < extra ? 1 : 0))};
+}
+
+template <class S>
+void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64_t tile_begin, std::int64_t tile_end,
+               std::int64_t panel_begin, std::int64_t panel_end) {
+  using T = typename Stored<S>::Compute;
+  using L = Lanes<T>;
+  constexpr int kColumns = kPanelColumns<T>;
+  constexpr bool kConverts = Stored<S>::kConverts;
+  alignas(64) T panel_buffer[kMaxBlockK * kColumns];
+  alignas(64) T strip_buffer[strip_elements<T>(kMaxBlockK)];
+  alignas(64) T tile_buffer[L::kRows * kColumns];
+
+  const std::int64_t base = plan.row_tiles == 1 ? p.m : p.m / plan.row_tiles;
+  const std::int64_t extra = p.m - base * plan.row_tiles;
+  const bool plain = is_plain(p.epilogue);
+  const std::int64_t padded_columns = plan.panels * kColumns;
+  // Sums of earlier blocks of k: C itself, or where C is narrower than the sums a copy behind the packed B.
+  T* partial = nullptr;
+  std::int64_t partial_row_stride = 0;
+  if constexpr (kConverts) {
+    if (plan.k_blocks > 1) {
+      partial = static_cast<T*>(scratch) + p.k * padded_columns;
+      partial_row_stride = padded_columns;
+    }
+  } else {
+    partial = static_cast<T*>(p.c);
+    partial_row_stride = p.c_row_stride;
+  }
+
+  MicroArgs<T> g;
+  for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
+    const std::int64_t k0 = kb * plan.block_k;
+    const std::int64_t kc = least(plan.block_k, p.k - k0);
+    const bool last = kb + 1 == plan.k_blocks;
+    const bool to_tile = last && (kConverts || !plain);
+    g.k = kc;
+    g.add = !to_tile && (kb > 0 || (!kConverts && p.accumulate));
+
+    const S* const a_block = static_cast<const S*>(p.a) + k0 * p.a_col_stride;
+    const auto set_panel = [&](std::int64_t panel) __attribute__((always_inline)) {
+      if (plan.path == PathB::scratch) {
+        g.b = static_cast<const T*>(scratch) + k0 * padded_columns + panel * kc * kColumns;
+        g.b_row_stride = kColumns;
+      } else {
+        const S* b = static_cast<const S*>(p.b) + k0 * p.b_row_stride + panel * kColumns * p.b_col_stride;
+        if (plan.path == PathB::stack) {
+          const auto columns = static_cast<int>(least(kColumns, p.n - panel * kColumns));
+          pack_panel<S>(panel_buffer, b, p.b_row_stride, p.b_col_stride, kc, columns);
+          g.b = panel_buffer;
+          g.b_row_stride = kColumns;
+        } else if constexpr (!kConverts) {
+          g.b = b;
+          g.b_row_stride = p.b_row_stride;
+        }
+      }
+    };
+    bool adjacent = false;
+    const auto set_strip = [&](Rows rows) __attribute__((always_inline)) {
+      const S* a = a_block + rows.first * p.a_row_stride;
+      if (plan.packs_a) {
+        pack_strip<S>(strip_buffer, a, p.a_row_stride, p.a_col_stride, kc, rows.count);
+        g.a = strip_buffer;
+        g.a_col_stride = L::kRows;
+        adjacent = true;
+      } else if constexpr (!kConverts) {
+        g.a = a;
+        g.a_row_stride = p.a_row_stride;
+        g.a_col_stride = p.a_col_stride;
+        adjacent = p.a_row_stride == 1;
+      }
+    };
+    const auto run_tile = [&](Rows rows, std::int64_t panel) __attribute__((always_inline)) {
+      const std::int64_t column = panel * kColumns;
+      const auto columns = static_cast<int>(least(kColumns, p.n - column));
+      if (!to_tile) {
+        g.c = partial + rows.first * partial_row_stride + column;
+        g.c_row_stride = partial_row_stride;
+        run_micro(g, rows.count, columns, adjacent);
+      } else {
+        g.c = tile_buffer;
+        g.c_row_stride = kColumns;
+        run_micro(g, rows.count, columns, adjacent);
+        const bool has_partial = kb > 0;
+        finish_tile<S>(p, tile_buffer, rows.first, column, rows.count, columns,
+                       has_partial ? partial + rows.first * partial_row_stride + column : nullptr, partial_row_stride);
+      }
+    };
+
+    const bool panels_outside =
+        plan.path == PathB::stack || (plan.path == PathB::in_place && !plan.packs_a &&
+                                      kc * kColumns * static_cast<std::int64_t>(sizeof(T)) <= kPanelBytes);
+    if (panels_outside) {
+      for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
+        set_panel(panel);
+        for (std::int64_t t = tile_begin; t < tile_end; ++t) {
+          const Rows rows = rows_of(t, base, extra);
+          set_strip(rows);
+          run_tile(rows, panel);
+        }
+      }
+    } else {
+      for (std::int64_t t = tile_begin; t < tile_end; ++t) {
+        const Rows rows = rows_of(t, base, extra);
+        set_strip(rows);
+        for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
+          set_panel(panel);
+          run_tile(rows, panel);
+        }
+      }
+    }
+  }
+}
+
+// A single row: B is walked along its rows, and the sums of one block of k wait in a buffer that stays in L1. The chain
+// of each element is the micro-kernel's.
+constexpr int kRowBuffer = 1024;
+
+template <class T>
+void run_single_row(const GemmProblem& p, const Plan& plan, std::int64_t column, std::int64_t column_end) {
+  using L = Lanes<T>;
+  constexpr int kWidth = L::kWidth;
+  constexpr int kAtOnce = 4;
+  alignas(64) T sums[kRowBuffer];
+  for (; column < column_end; column += kRowBuffer) {
+    const std::int64_t columns = least(kRowBuffer, column_end - column);
+    const std::int64_t whole = columns / kWidth * kWidth;
+    const auto edge = L::edge(static_cast<int>(columns - whole));
+    T* c = static_cast<T*>(p.c) + column;
+    for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
+      const std::int64_t k_end = least(p.k, (kb + 1) * plan.block_k);
+      for (std::int64_t j = 0; j < columns; ++j) sums[j] = T{0};
+      for (std::int64_t k = kb * plan.block_k; k < k_end; k += kAtOnce) {
+        const T* a = static_cast<const T*>(p.a) + k * p.a_col_stride;
+        const T* b = static_cast<const T*>(p.b) + k * p.b_row_stride + column;
+        if (k + kAtOnce <= k_end) {
+          const auto a0 = L::broadcast(a[0]);
+          const auto a1 = L::broadcast(a[p.a_col_stride]);
+          const auto a2 = L::broadcast(a[2 * p.a_col_stride]);
+          const auto a3 = L::broadcast(a[3 * p.a_col_stride]);
+          const T* b1 = b + p.b_row_stride;
+          const T* b2 = b1 + p.b_row_stride;
+          const T* b3 = b2 + p.b_row_stride;
+          for (std::int64_t j = 0; j < whole; j += kWidth) {
+            auto v = L::fma(a0, L::load(b + j), L::load(sums + j));
+            v = L::fma(a1, L::load(b1 + j), v);
+            v = L::fma(a2, L::load(b2 + j), v);
+            L::store(sums + j, L::fma(a3, L::load(b3 + j), v));
+          }
+          if (whole < columns) {
+            auto v = L::fma(a0, L::load_edge(b + whole, edge), L::load_edge(sums + whole, edge));
+            v = L::fma(a1, L::load_edge(b1 + whole, edge), v);
+            v = L::fma(a2, L::load_edge(b2 + whole, edge), v);
+            L::store_edge(sums + whole, edge, L::fma(a3, L::load_edge(b3 + whole, edge), v));
+          }
+        } else {
+          for (std::int64_t i = 0; i < k_end - k; ++i, b += p.b_row_stride) {
+            const auto av = L::broadcast(a[i * p.a_col_stride]);
+            for (std::int64_t j = 0; j < whole; j += kWidth)
+              L::store(sums + j, L::fma(av, L::load(b + j), L::load(sums + j)));
+            if (whole < columns) {
+              L::store_edge(sums + whole, edge,
+                            L::fma(av, L::load_edge(b + whole, edge), L::load_edge(sums + whole, edge)));
+            }
+          }
+        }
+      }
+      if (kb > 0 || p.accumulate) {
+        for (std::int64_t j = 0; j < columns; ++j) c[j] = c[j] + sums[j];
+      } else {
+        for (std::int64_t j = 0; j < columns; ++j) c[j] = sums[j];
+      }
+    }
+    if (!is_plain(p.epilogue)) {
+      GemmProblem rest = p;
+      rest.accumulate = false;
+      for (std::int64_t j = 0; j < columns; j += kPanelColumns<T>) {
+        finish_tile<T>(rest, c + j, 0, column + j, 1, static_cast<int>(least(kPanelColumns<T>, columns - j)), nullptr,
+                       0);
+      }
+    }
+  }
+}
+
+// A single row against B transposed: blocks of B are turned in registers, so that the chains are again the
+// micro-kernel's.
+template <class T>
+void run_single_row_transposed(const GemmProblem& p, const Plan& plan, std::int64_t column, std::int64_t column_end) {
+  using L = Lanes<T>;
+  using Vec = typename L::Vec;
+  constexpr int kWidth = L::kWidth;
+  GemmProblem rest = p;
+  for (; column < column_end; column += kWidth) {
+    const auto count = static_cast<int>(least(kWidth, column_end - column));
+    const auto edge = L::edge(count);
+    T* c = static_cast<T*>(p.c) + column;
+    Vec sum = L::zero();
+    for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
+      const std::int64_t k_end = least(p.k, (kb + 1) * plan.block_k);
+      Vec acc = L::zero();
+      for (std::int64_t k = kb * plan.block_k; k < k_end; k += kWidth) {
+        const T* a = static_cast<const T*>(p.a) + k * p.a_col_stride;
+        const T* b = static_cast<const T*>(p.b) + column * p.b_col_stride + k;
+        Vec v[kWidth];
+        if (k + kWidth <= k_end) {
+          if (count == kWidth) {
+            load_transposed<T, false>(v, b, p.b_col_stride, kWidth, kWidth);
+          } else {
+            load_transposed<T, false>(v, b, p.b_col_stride, count, kWidth);
+          }
+#pragma GCC unroll 16
+          for (int i = 0; i < kWidth; ++i) acc = L::fma(L::broadcast(a[i * p.a_col_stride]), v[i], acc);
+        } else {
+          const auto left = static_cast<int>(k_end - k);
+          load_transposed<T, true>(v, b, p.b_col_stride, count, left);
+#pragma GCC unroll 16
+          for (int i = 0; i < kWidth; ++i) {
+            if (i < left) acc = L::fma(L::broadcast(a[i * p.a_col_stride]), v[i], acc);
+          }
+        }
+      }
+      if (kb > 0) {
+        sum = sum + acc;
+      } else {
+        sum = p.accumulate ? L::load_edge(c, edge) + acc : acc;
+      }
+    }
+    L::store_edge(c, edge, sum);
+    if (!is_plain(p.epilogue)) {
+      rest.accumulate = false;
+      finish_tile<T>(rest, c, 0, column, 1, count, nullptr, 0);
+    }
+  }
+}
+
+// The products with a single column are summed in `width` interleaved chains, added pairwise at the end: lane l takes k
+// = l, l + width, ...
+template <class T>
+GORGO_GEMM_INLINE T sum_lanes(T* lanes) {
+  for (int half = Lanes<T>::kWidth / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lanes[i] = lanes[i] + lanes[i + half];
+  }
+  return lanes[0];
+}
+
+template <class T>
+void finish_column_element(const GemmProblem& p, std::int64_t row, T v) {
+  const GemmEpilogue& e = p.epilogue;
+  T* c = static_cast<T*>(p.c) + row * p.c_row_stride;
+  if (p.accumulate) v = *c + v;
+  if (e.bias != nullptr) v = v + static_cast<const T*>(e.bias)[0];
+  if (e.row_bias != nullptr) v = v + static_cast<const T*>(e.row_bias)[row];
+  if (e.activation == GemmEpilogue::Activation::relu) v = v < T{0} ? T{0} : v;
+  if (e.gate != nullptr) v = static_cast<const T*>(e.gate)[row * e.gate_row_stride] <= T{0} ? T{0} : v;
+  *c = v;
+}
+
+template <class T, int kAtOnce>
+void dot_rows(const GemmProblem& p, const T* b, std::int64_t row) {
+  using L = Lanes<T>;
+  const T* a = static_cast<const T*>(p.a) + row * p.a_row_stride;
+  typename L::Vec acc[kAtOnce];
+  for (int i = 0; i < kAtOnce; ++i) acc[i] = L::zero();
+  std::int64_t k = 0;
+  for (; k + L::kWidth <= p.k; k += L::kWidth) {
+    const auto bv = L::load(b + k);
+    for (int i = 0; i < kAtOnce; ++i) acc[i] = L::fma(L::load(a + i * p.a_row_stride + k), bv, acc[i]);
+  }
+  if (k < p.k) {
+    const auto edge = L::edge(static_cast<int>(p.k - k));
+    const auto bv = L::load_edge(b + k, edge);
+    for (int i = 0; i < kAtOnce; ++i) acc[i] = L::fma(L::load_edge(a + i * p.a_row_stride + k, edge), bv, acc[i]);
+  }
+  for (int i = 0; i < kAtOnce; ++i) {
+    alignas(64) T lanes[L::kWidth];
+    L::store(lanes, acc[i]);
+    finish_column_element<T>(p, row + i, sum_lanes<T>(lanes));
+  }
+}
+
+// A transposed: A is walked along its columns, and the chains of a run of rows wait side by side in a buffer that stays
+// in L1.
+template <class T>
+constexpr int kColumnBuffer = static_cast<int>(16 * 1024 / (Lanes<T>::kWidth * sizeof(T)));
+
+template <class T>
+void dot_adjacent_rows(const GemmProblem& p, const T* b, std::int64_t row, int rows) {
+  using L = Lanes<T>;
+  constexpr int kChains = L::kWidth;
+  constexpr int kRun = kColumnBuffer<T>;
+  alignas(64) T sums[kChains * kRun];
+  const int padded = (rows + L::kWidth - 1) / L::kWidth * L::kWidth;
+  const int whole = rows / L::kWidth * L::kWidth;
+  const auto edge = L::edge(rows - whole);
+  for (int chain = 0; chain < kChains; ++chain) {
+    for (int i = 0; i < padded; ++i) sums[chain * kRun + i] = T{0};
+  }
+  const T* a = static_cast<const T*>(p.a) + row;
+  for (std::int64_t k = 0; k < p.k; ++k, a += p.a_col_stride) {
+    T* chain = sums + k % kChains * kRun;
+    const auto bv = L::broadcast(b[k]);
+    for (int i = 0; i < whole; i += L::kWidth) L::store(chain + i, L::fma(L::load(a + i), bv, L::load(chain + i)));
+    if (whole < rows) L::store(chain + whole, L::fma(L::load_edge(a + whole, edge), bv, L::load(chain + whole)));
+  }
+  for (int half = kChains / 2; half > 0; half /= 2) {
+    for (int chain = 0; chain < half; ++chain) {
+      for (int i = 0; i < padded; ++i)
+        sums[chain * kRun + i] = sums[chain * kRun + i] + sums[(chain + half) * kRun + i];
+    }
+  }
+  for (int i = 0; i < rows; ++i) finish_column_element<T>(p, row + i, sums[i]);
+}
+
+template <class T>
+void run_column(const GemmProblem& p, const Plan& plan, const void* scratch, std::int64_t row, std::int64_t row_end) {
+  using L = Lanes<T>;
+  const T* b = plan.pack_tasks != 0 ? static_cast<const T*>(scratch) : static_cast<const T*>(p.b);
+  if (p.a_col_stride == 1 || p.k <= 1) {
+    for (; row + 4 <= row_end; row += 4) dot_rows<T, 4>(p, b, row);
+    for (; row < row_end; ++row) dot_rows<T, 1>(p, b, row);
+  } else if (p.a_row_stride == 1) {
+    for (; row < row_end; row += kColumnBuffer<T>) {
+      dot_adjacent_rows<T>(p, b, row, static_cast<int>(least(kColumnBuffer<T>, row_end - row)));
+    }
+  } else {
+    for (; row < row_end; ++row) {
+      const T* a = static_cast<const T*>(p.a) + row * p.a_row_stride;
+      T lanes[L::kWidth] = {};
+      for (std::int64_t k = 0; k < p.k; ++k) {
+        T& lane = lanes[k % L::kWidth];
+        lane = L::fma_one(a[k * p.a_col_stride], b[k], lane);
+      }
+      finish_column_element<T>(p, row, sum_lanes<T>(lanes));
+    }
+  }
+}
+
+// ---- element types without a vector kernel: plain loops, unsigned inside so that integers wrap ----
+
+template <class T>
+struct Plain {
+  using Sum = std::make_unsigned_t<T>;
+  // Narrow operands are multiplied as uint32: promoted to int, 65535 * 65535 would overflow.
+  using Wide = std::conditional_t<(sizeof(T) < 4), std::uint32_t, Sum>;
+  GORGO_GEMM_INLINE Sum from(T x) { return static_cast<Sum>(x); }
+  GORGO_GEMM_INLINE T to(Sum x) { return static_cast<T>(x); }
+  GORGO_GEMM_INLINE Sum zero() { return 0; }
+  GORGO_GEMM_INLINE Sum add(Sum a, Sum b) { return static_cast<Sum>(static_cast<Wide>(a) + static_cast<Wide>(b)); }
+  GORGO_GEMM_INLINE Sum multiply_add(Sum a, Sum b, Sum c) {
+    return static_cast<Sum>(static_cast<Wide>(a) * static_cast<Wide>(b) + static_cast<Wide>(c));
+  }
+};
+
+template <class R>
+struct Plain<std::complex<R>> {
+  // Not std::complex: its operators are inline functions that the ISA objects would share.
+  struct Sum {
+    R re, im;
+  };
+  GORGO_GEMM_INLINE Sum from(const std::complex<R>& x) {
+    const R* parts = reinterpret_cast<const R*>(&x);
+    return {parts[0], parts[1]};
+  }
+  GORGO_GEMM_INLINE Sum zero() { return {R{0}, R{0}}; }
+  GORGO_GEMM_INLINE Sum add(Sum a, Sum b) { return {a.re + b.re, a.im + b.im}; }
+  GORGO_GEMM_INLINE Sum multiply_add(Sum a, Sum b, Sum c) {
+    return {c.re + (a.re * b.re - a.im * b.im), c.im + (a.re * b.im + a.im * b.re)};
+  }
+};
+
+constexpr int kPlainColumns = 64;
+
+// Activation and gate are the real types' affair; here bias only.
+template <class T>
+void run_plain(const GemmProblem& p, std::int64_t row_begin, std::int64_t row_end) {
+  using P = Plain<T>;
+  using Sum = typename P::Sum;
+  const T* bias = static_cast<const T*>(p.epilogue.bias);
+  const T* row_bias = static_cast<const T*>(p.epilogue.row_bias);
+  for (std::int64_t i = row_begin; i < row_end; ++i) {
+    const T* a = static_cast<const T*>(p.a) + i * p.a_row_stride;
+    T* c = static_cast<T*>(p.c) + i * p.c_row_stride;
+    for (std::int64_t j0 = 0; j0 < p.n; j0 += kPlainColumns) {
+      const auto columns = static_cast<int>(least(kPlainColumns, p.n - j0));
+      Sum acc[kPlainColumns];
+      for (int j = 0; j < columns; ++j) acc[j] = P::zero();
+      for (std::int64_t k = 0; k < p.k; ++k) {
+        const Sum x = P::from(a[k * p.a_col_stride]);
+        const T* b = static_cast<const T*>(p.b) + k * p.b_row_stride + j0 * p.b_col_stride;
+        if (p.b_col_stride == 1) {
+          for (int j = 0; j < columns; ++j) acc[j] = P::multiply_add(x, P::from(b[j]), acc[j]);
+        } else {
+          for (int j = 0; j < columns; ++j) acc[j] = P::multiply_add(x, P::from(b[j * p.b_col_stride]), acc[j]);
+        }
+      }
+      for (int j = 0; j < columns; ++j) {
+        Sum v = acc[j];
+        if (p.accumulate) v = P::add(P::from(c[j0 + j]), v);
+        if (bias != nullptr) v = P::add(v, P::from(bias[j0 + j]));
+        if (row_bias != nullptr) v = P::add(v, P::from(row_bias[i]));
+        if constexpr (std::is_integral_v<T>) {
+          c[j0 + j] = P::to(v);
+        } else {
+          auto* parts = reinterpret_cast<decltype(v.re)*>(c + j0 + j);
+          parts[0] = v.re;
+          parts[1] = v.im;
+        }
+      }
+    }
+  }
+}
+
+std::int64_t plain_tasks(const GemmProblem& p) {
+  if (p.m <= 0 || p.n <= 0) return 0;
+  const std::int64_t work = p.m * p.n * most(p.k, 1);
+  return work <= kSmallWork ? 1 : most(1, least(kMaxTasks, least(p.m, 8 * work / kTaskWork)));
+}
+
+}  // namespace
+
+template <class T>
+std::size_t gemm_scratch_bytes(const GemmProblem& p) {
+  if constexpr (kHasVectors<T>) {
+    using C = typename Stored<T>::Compute;
+    const Plan plan = plan_of<T>(p);
+    if (plan.path == PathB::column) return plan.pack_tasks != 0 ? static_cast<std::size_t>(p.k) * sizeof(C) : 0;
+    if (plan.path != PathB::scratch) return 0;
+    std::int64_t elements = p.k * plan.panels * kPanelColumns<C>;
+    if (Stored<T>::kConverts && plan.k_blocks > 1) elements += p.m * plan.panels * kPanelColumns<C>;
+    return static_cast<std::size_t>(elements) * sizeof(C);
+  } else {
+    return 0;
+  }
+}
+
+template <class T>
+std::int64_t gemm_pack_tasks(const GemmProblem& p) {
+  if constexpr (kHasVectors<T>) {
+    return plan_of<T>(p).pack_tasks;
+  } else {
+    return 0;
+  }
+}
+
+template <class T>
+void gemm_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
+  if constexpr (kHasVectors<T>) {
+    using C = typename Stored<T>::Compute;
+    constexpr std::int64_t kColumns = kPanelColumns<C>;
+    const Plan plan = plan_of<T>(p);
+    C* to = static_cast<C*>(scratch);
+    if (plan.path == PathB::column) {
+      const T* b = static_cast<const T*>(p.b);
+      for (std::int64_t k = 0; k < p.k; ++k) to[k] = Stored<T>::value(b[k * p.b_row_stride]);
+      return;
+    }
+    const std::int64_t groups = ceil_div(plan.panels, 4);
+    const std::int64_t kb = task / groups;
+    const std::int64_t k0 = kb * plan.block_k;
+    const std::int64_t kc = least(plan.block_k, p.k - k0);
+    const std::int64_t first = task % groups * 4;
+    for (std::int64_t panel = first; panel < least(first + 4, plan.panels); ++panel) {
+      const T* b = static_cast<const T*>(p.b) + k0 * p.b_row_stride + panel * kColumns * p.b_col_stride;
+      pack_panel<T>(to + k0 * plan.panels * kColumns + panel * kc * kColumns, b, p.b_row_stride, p.b_col_stride, kc,
+                    static_cast<int>(least(kColumns, p.n - panel * kColumns)));
+    }
+  }
+}
+
+template <class T>
+std::int64_t gemm_tasks(const GemmProblem& p) {
+  if constexpr (kHasVectors<T>) {
+    const Plan plan = plan_of<T>(p);
+    return plan.row_tasks * plan.column_tasks;
+  } else {
+    return plain_tasks(p);
+  }
+}
+
+template <class T>
+void gemm_run(const GemmProblem& p, void* scratch, std::int64_t task) {
+  if constexpr (kHasVectors<T>) {
+    const Plan plan = plan_of<T>(p);
+    std::int64_t tile_begin = 0;
+    std::int64_t tile_end = plan.row_tiles;
+    std::int64_t panel_begin = 0;
+    std::int64_t panel_end = plan.panels;
+    if (plan.row_tasks * plan.column_tasks != 1) {
+      const std::int64_t row_task = task / plan.column_tasks;
+      const std::int64_t column_task = task % plan.column_tasks;
+      tile_begin = plan.row_tiles * row_task / plan.row_tasks;
+      tile_end = plan.row_tiles * (row_task + 1) / plan.row_tasks;
+      panel_begin = plan.panels * column_task / plan.column_tasks;
+      panel_end = plan.panels * (column_task + 1) / plan.column_tasks;
+    }
+    if constexpr (!Stored<T>::kConverts) {
+      if (plan.path == PathB::column) return run_column<T>(p, plan, scratch, tile_begin, tile_end);
+      if (p.m == 1 && plan.path == PathB::in_place && p.n > kPanelColumns<T>) {
+        return run_single_row<T>(p, plan, panel_begin * kPanelColumns<T>, least(p.n, panel_end * kPanelColumns<T>));
+      }
+      if (p.m == 1 && plan.path == PathB::stack && p.b_row_stride == 1) {
+        return run_single_row_transposed<T>(p, plan, panel_begin * kPanelColumns<T>,
+                                            least(p.n, panel_end * kPanelColumns<T>));
+      }
+    }
+    run_block<T>(p, plan, scratch, tile_begin, tile_end, panel_begin, panel_end);
+  } else {
+    const std::int64_t tasks = plain_tasks(p);
+    run_plain<T>(p, p.m * task / tasks, p.m * (task + 1) / tasks);
+  }
+}
+
+#define GORGO_GEMM_INSTANTIATE(T)                                      \
+  template std::size_t gemm_scratch_bytes<T>(const GemmProblem&);      \
+  template std::int64_t gemm_pack_tasks<T>(const GemmProblem&);        \
+  template void gemm_pack<T>(const GemmProblem&, void*, std::int64_t); \
+  template std::int64_t gemm_tasks<T>(const GemmProblem&);             \
+  template void gemm_run<T>(const GemmProblem&, void*, std::int64_t);
+
+GORGO_GEMM_INSTANTIATE(float)
+GORGO_GEMM_INSTANTIATE(double)
+GORGO_GEMM_INSTANTIATE(BFloat16)
+GORGO_GEMM_INSTANTIATE(Float16)
+GORGO_GEMM_INSTANTIATE(std::int32_t)
+GORGO_GEMM_INSTANTIATE(std::int64_t)
+#if !defined(GORGO_ISA_AVX512) && !defined(GORGO_ISA_AMX)
+GORGO_GEMM_INSTANTIATE(std::int8_t)
+GORGO_GEMM_INSTANTIATE(std::int16_t)
+GORGO_GEMM_INSTANTIATE(std::uint8_t)
+GORGO_GEMM_INSTANTIATE(std::uint16_t)
+GORGO_GEMM_INSTANTIATE(std::uint32_t)
+GORGO_GEMM_INSTANTIATE(std::uint64_t)
+GORGO_GEMM_INSTANTIATE(std::complex<float>)
+GORGO_GEMM_INSTANTIATE(std::complex<double>)
+#endif
+#undef GORGO_GEMM_INSTANTIATE
+
+}  // namespace gorgo::GORGO_ISA_NS

@@ -1,0 +1,125 @@
+// The micro-kernel: a tile of C, at most Lanes<T>::kRows rows by two vectors, kept in registers over one block of k.
+//
+// Each element is one chain of fma over k in rising order, starting from zero, whatever the tile's size and wherever A
+// and B lie: that is the invariant of gemm.h. run_micro picks the instantiation for a tile's rows, vectors, layout of A
+// and ragged last vector. Read next: pack.h.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "kernels/gemm/lanes.h"
+
+namespace gorgo::GORGO_ISA_NS {
+
+template <class T>
+struct MicroArgs {
+  const T* a = nullptr;
+  std::int64_t a_row_stride = 0;  // not read when rows are adjacent
+  std::int64_t a_col_stride = 0;
+  const T* b = nullptr;  // k rows of adjacent columns
+  std::int64_t b_row_stride = 0;
+  T* c = nullptr;
+  std::int64_t c_row_stride = 0;
+  std::int64_t k = 0;
+  int edge_lanes = 0;  // lanes in use of the last vector
+  bool add = false;    // c += instead of c =
+};
+
+// Columns of a panel of B: two vectors.
+template <class T>
+constexpr int kPanelColumns = 2 * Lanes<T>::kWidth;
+
+template <class T, int kRows, int kVectors, bool kAdjacentRows, bool kEdge>
+static void micro(const MicroArgs<T>& g) {
+  using L = Lanes<T>;
+  using Vec = typename L::Vec;
+  constexpr int kLast = kVectors - 1;
+  // Rows in threes, so that [p], [p + s] and [p + 2 s] come from one pointer and one stride in registers.
+  constexpr int kGroups = kAdjacentRows ? 1 : (kRows + 2) / 3;
+  const std::int64_t s = g.a_row_stride;
+  const std::int64_t a_step = g.a_col_stride;
+  const std::int64_t b_step = g.b_row_stride;
+  const T* a[kGroups];
+#pragma GCC unroll 8
+  for (int i = 0; i < kGroups; ++i) a[i] = g.a + 3 * i * s;
+  const T* b = g.b;
+  const auto edge = L::edge(g.edge_lanes);
+
+  Vec acc[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) acc[i][j] = L::zero();
+  }
+  for (std::int64_t k = g.k; k > 0; --k) {
+    Vec bv[kVectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < kLast; ++j) bv[j] = L::load(b + j * L::kWidth);
+    bv[kLast] = kEdge ? L::load_edge(b + kLast * L::kWidth, edge) : L::load(b + kLast * L::kWidth);
+    b += b_step;
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      const Vec av = L::broadcast(kAdjacentRows ? a[0][i] : a[i / 3 % kGroups][(i % 3) * s]);
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) acc[i][j] = L::fma(av, bv[j], acc[i][j]);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kGroups; ++i) a[i] += a_step;
+  }
+
+  T* c = g.c;
+  if (g.add) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      T* row = c + i * g.c_row_stride;
+#pragma GCC unroll 8
+      for (int j = 0; j < kLast; ++j) acc[i][j] = L::load(row + j * L::kWidth) + acc[i][j];
+      acc[i][kLast] =
+          (kEdge ? L::load_edge(row + kLast * L::kWidth, edge) : L::load(row + kLast * L::kWidth)) + acc[i][kLast];
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+    T* row = c + i * g.c_row_stride;
+#pragma GCC unroll 8
+    for (int j = 0; j < kLast; ++j) L::store(row + j * L::kWidth, acc[i][j]);
+    if constexpr (kEdge) {
+      L::store_edge(row + kLast * L::kWidth, edge, acc[i][kLast]);
+    } else {
+      L::store(row + kLast * L::kWidth, acc[i][kLast]);
+    }
+  }
+}
+
+template <class T>
+using MicroFunction = void (*)(const MicroArgs<T>&);
+
+template <class T>
+struct MicroTable {
+  MicroFunction<T> at[Lanes<T>::kRows][2][2][2];  // rows - 1, vectors - 1, adjacent rows, ragged last vector
+};
+
+template <class T, int... kRowsMinus1>
+static constexpr MicroTable<T> make_micro_table(std::integer_sequence<int, kRowsMinus1...>) {
+  constexpr bool kPlainIsEdge = Lanes<T>::kEdgeIsFree;
+  return {{{{{micro<T, kRowsMinus1 + 1, 1, false, kPlainIsEdge>, micro<T, kRowsMinus1 + 1, 1, false, true>},
+             {micro<T, kRowsMinus1 + 1, 1, true, kPlainIsEdge>, micro<T, kRowsMinus1 + 1, 1, true, true>}},
+            {{micro<T, kRowsMinus1 + 1, 2, false, kPlainIsEdge>, micro<T, kRowsMinus1 + 1, 2, false, true>},
+             {micro<T, kRowsMinus1 + 1, 2, true, kPlainIsEdge>, micro<T, kRowsMinus1 + 1, 2, true, true>}}}...}};
+}
+
+template <class T>
+static constexpr MicroTable<T> kMicroTable = make_micro_table<T>(std::make_integer_sequence<int, Lanes<T>::kRows>{});
+
+// Computes a tile of `rows` by `columns` (at most kRows by kPanelColumns). The caller fills all of `args` but
+// edge_lanes.
+template <class T>
+GORGO_GEMM_INLINE void run_micro(MicroArgs<T>& args, int rows, int columns, bool adjacent_rows) {
+  constexpr int kWidth = Lanes<T>::kWidth;
+  const bool two = columns > kWidth;
+  args.edge_lanes = two ? columns - kWidth : columns;
+  kMicroTable<T>.at[rows - 1][two][adjacent_rows][args.edge_lanes != kWidth](args);
+}
+
+}  // namespace gorgo::GORGO_ISA_NS

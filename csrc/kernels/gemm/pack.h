@@ -1,0 +1,249 @@
+// Packing: operands laid out as the micro-kernel reads them, converted to the type it computes in.
+//
+// A panel of B is k rows of kPanelColumns<T>, padded with zeros; a strip of A is k columns of Lanes<T>::kRows rows, of
+// which the rows beyond the strip are undefined. Transposes go by square blocks in registers: log2(width) rounds of
+// interleaving. Read next: gemm_cpu.cpp.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/gemm/lanes.h"
+#include "kernels/gemm/micro.h"
+#include "kernels/gemm/stored.h"
+
+namespace gorgo::GORGO_ISA_NS {
+
+#if defined(__clang__)
+#define GORGO_SHUFFLE(Index, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define GORGO_SHUFFLE(Index, a, b, ...) __builtin_shuffle(a, b, Index{__VA_ARGS__})
+#endif
+
+// low: a0 b0 a1 b1 ...; high: the same from the middle on.
+template <class T, int kWidth>
+struct InterleaveOf;
+
+template <>
+struct InterleaveOf<float, 16> {
+  typedef std::int32_t Index __attribute__((vector_size(64)));
+  template <class Vec>
+  GORGO_GEMM_INLINE Vec low(Vec a, Vec b) {
+    return GORGO_SHUFFLE(Index, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  }
+  template <class Vec>
+  GORGO_GEMM_INLINE Vec high(Vec a, Vec b) {
+    return GORGO_SHUFFLE(Index, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  }
+};
+
+template <class T>
+struct InterleaveOf<T, 8> {
+  typedef std::int32_t Index4 __attribute__((vector_size(32)));
+  typedef std::int64_t Index8 __attribute__((vector_size(64)));
+  template <class Vec>
+  GORGO_GEMM_INLINE Vec low(Vec a, Vec b) {
+    if constexpr (sizeof(T) == 4) {
+      return GORGO_SHUFFLE(Index4, a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+    } else {
+      return GORGO_SHUFFLE(Index8, a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+    }
+  }
+  template <class Vec>
+  GORGO_GEMM_INLINE Vec high(Vec a, Vec b) {
+    if constexpr (sizeof(T) == 4) {
+      return GORGO_SHUFFLE(Index4, a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+    } else {
+      return GORGO_SHUFFLE(Index8, a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+    }
+  }
+};
+
+template <class T>
+struct InterleaveOf<T, 4> {
+  typedef std::int32_t Index4 __attribute__((vector_size(16)));
+  typedef std::int64_t Index8 __attribute__((vector_size(32)));
+  template <class Vec>
+  GORGO_GEMM_INLINE Vec low(Vec a, Vec b) {
+    if constexpr (sizeof(T) == 4) {
+      return GORGO_SHUFFLE(Index4, a, b, 0, 4, 1, 5);
+    } else {
+      return GORGO_SHUFFLE(Index8, a, b, 0, 4, 1, 5);
+    }
+  }
+  template <class Vec>
+  GORGO_GEMM_INLINE Vec high(Vec a, Vec b) {
+    if constexpr (sizeof(T) == 4) {
+      return GORGO_SHUFFLE(Index4, a, b, 2, 6, 3, 7);
+    } else {
+      return GORGO_SHUFFLE(Index8, a, b, 2, 6, 3, 7);
+    }
+  }
+};
+
+template <class T>
+struct InterleaveOf<T, 2> {
+  typedef std::int64_t Index __attribute__((vector_size(16)));
+  template <class Vec>
+  GORGO_GEMM_INLINE Vec low(Vec a, Vec b) {
+    return GORGO_SHUFFLE(Index, a, b, 0, 2);
+  }
+  template <class Vec>
+  GORGO_GEMM_INLINE Vec high(Vec a, Vec b) {
+    return GORGO_SHUFFLE(Index, a, b, 1, 3);
+  }
+};
+
+#undef GORGO_SHUFFLE
+
+// In place: v[i] becomes column i of the square whose rows were v.
+template <class T>
+GORGO_GEMM_INLINE void transpose_square(typename Lanes<T>::Vec* v) {
+  constexpr int kWidth = Lanes<T>::kWidth;
+  using Vec = typename Lanes<T>::Vec;
+  using Zip = InterleaveOf<T, kWidth>;
+#pragma GCC unroll 4
+  for (int round = 1; round < kWidth; round *= 2) {
+    Vec out[kWidth];
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth / 2; ++i) {
+      out[2 * i] = Zip::low(v[i], v[i + kWidth / 2]);
+      out[2 * i + 1] = Zip::high(v[i], v[i + kWidth / 2]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth; ++i) v[i] = out[i];
+  }
+}
+
+// Reads `count` <= width rows of a vector each (`edge_lanes` of it when ragged), and transposes: v[i] is what stood at
+// i of each row.
+template <class S, bool kEdge>
+GORGO_GEMM_INLINE void load_transposed(typename Lanes<typename Stored<S>::Compute>::Vec* v, const S* from,
+                                       std::int64_t from_stride, int count, int edge_lanes) {
+  using T = typename Stored<S>::Compute;
+  using L = Lanes<T>;
+  const auto edge = L::edge(edge_lanes);
+#pragma GCC unroll 16
+  for (int i = 0; i < L::kWidth; ++i) {
+    v[i] = i >= count ? L::zero()
+           : kEdge    ? Stored<S>::load_edge(from + i * from_stride, edge, edge_lanes)
+                      : Stored<S>::load(from + i * from_stride);
+  }
+  transpose_square<T>(v);
+}
+
+// The same, stored as rows of a full vector, `to_stride` apart.
+template <class S, bool kEdge>
+GORGO_GEMM_INLINE void transpose_block(typename Stored<S>::Compute* to, std::int64_t to_stride, const S* from,
+                                       std::int64_t from_stride, int count, int edge_lanes) {
+  using T = typename Stored<S>::Compute;
+  using L = Lanes<T>;
+  typename L::Vec v[L::kWidth];
+  load_transposed<S, kEdge>(v, from, from_stride, count, edge_lanes);
+#pragma GCC unroll 16
+  for (int i = 0; i < L::kWidth; ++i) {
+    if (!kEdge || i < edge_lanes) L::store(to + i * to_stride, v[i]);
+  }
+}
+
+// One panel: `columns` <= kPanelColumns columns of k rows.
+template <class S>
+static void pack_panel(typename Stored<S>::Compute* to, const S* b, std::int64_t row_stride, std::int64_t col_stride,
+                       std::int64_t k, int columns) {
+  using T = typename Stored<S>::Compute;
+  using L = Lanes<T>;
+  constexpr int kWidth = L::kWidth;
+  constexpr int kColumns = kPanelColumns<T>;
+  if (col_stride == 1 && columns == kColumns) {
+    for (std::int64_t i = 0; i < k; ++i, b += row_stride, to += kColumns) {
+      L::store(to, Stored<S>::load(b));
+      L::store(to + kWidth, Stored<S>::load(b + kWidth));
+    }
+  } else if (col_stride == 1) {
+    const int first = columns < kWidth ? columns : kWidth;
+    const int second = columns - first;
+    const auto first_edge = L::edge(first);
+    const auto second_edge = L::edge(second);
+    for (std::int64_t i = 0; i < k; ++i, b += row_stride, to += kColumns) {
+      L::store(to, Stored<S>::load_edge(b, first_edge, first));
+      L::store(to + kWidth, second > 0 ? Stored<S>::load_edge(b + kWidth, second_edge, second) : L::zero());
+    }
+  } else if (row_stride == 1) {
+    for (int j = 0; j < kColumns; j += kWidth) {
+      int count = columns - j;
+      count = count < 0 ? 0 : count > kWidth ? kWidth : count;
+      const S* from = b + j * col_stride;
+      std::int64_t i = 0;
+      for (; i + kWidth <= k; i += kWidth) {
+        if (count == kWidth) {
+          transpose_block<S, false>(to + i * kColumns + j, kColumns, from + i, col_stride, kWidth, kWidth);
+        } else {
+          transpose_block<S, false>(to + i * kColumns + j, kColumns, from + i, col_stride, count, kWidth);
+        }
+      }
+      if (i < k) {
+        transpose_block<S, true>(to + i * kColumns + j, kColumns, from + i, col_stride, count, static_cast<int>(k - i));
+      }
+    }
+  } else {
+    for (std::int64_t i = 0; i < k; ++i, b += row_stride, to += kColumns) {
+      for (int j = 0; j < columns; ++j) to[j] = Stored<S>::value(b[j * col_stride]);
+      for (int j = columns; j < kColumns; ++j) to[j] = T{0};
+    }
+  }
+}
+
+// Elements of a packed strip of A: the last store may run over its end.
+template <class T>
+constexpr std::int64_t strip_elements(std::int64_t k) {
+  return k * Lanes<T>::kRows + Lanes<T>::kWidth;
+}
+
+// One strip: `rows` <= kRows rows of k columns. Stores of whole vectors run into the next column, which is written
+// after them: so columns rise and, within a column, blocks of rows fall.
+template <class S>
+static void pack_strip(typename Stored<S>::Compute* to, const S* a, std::int64_t row_stride, std::int64_t col_stride,
+                       std::int64_t k, int rows) {
+  using T = typename Stored<S>::Compute;
+  using L = Lanes<T>;
+  constexpr int kWidth = L::kWidth;
+  constexpr int kRows = L::kRows;
+  constexpr int kBlocks = (kRows + kWidth - 1) / kWidth;
+  if (col_stride == 1) {
+    std::int64_t i = 0;
+    for (; i + kWidth <= k; i += kWidth) {
+      for (int block = kBlocks - 1; block >= 0; --block) {
+        int count = rows - block * kWidth;
+        if (count > kWidth) count = kWidth;
+        if (count <= 0) continue;
+        transpose_block<S, false>(to + i * kRows + block * kWidth, kRows, a + i + block * kWidth * row_stride,
+                                  row_stride, count, kWidth);
+      }
+    }
+    if (i < k) {
+      for (int block = kBlocks - 1; block >= 0; --block) {
+        int count = rows - block * kWidth;
+        if (count > kWidth) count = kWidth;
+        if (count <= 0) continue;
+        transpose_block<S, true>(to + i * kRows + block * kWidth, kRows, a + i + block * kWidth * row_stride,
+                                 row_stride, count, static_cast<int>(k - i));
+      }
+    }
+  } else if (row_stride == 1) {
+    for (std::int64_t i = 0; i < k; ++i, a += col_stride, to += kRows) {
+      for (int block = kBlocks - 1; block >= 0; --block) {
+        const int count = rows - block * kWidth;
+        if (count >= kWidth) {
+          L::store(to + block * kWidth, Stored<S>::load(a + block * kWidth));
+        } else if (count > 0) {
+          L::store(to + block * kWidth, Stored<S>::load_edge(a + block * kWidth, L::edge(count), count));
+        }
+      }
+    }
+  } else {
+    for (std::int64_t i = 0; i < k; ++i, a += col_stride, to += kRows) {
+      for (int r = 0; r < rows; ++r) to[r] = Stored<S>::value(a[r * row_stride]);
+    }
+  }
+}
+
+}  // namespace gorgo::GORGO_ISA_NS

@@ -1,0 +1,419 @@
+// The matrix product of every instruction set that this machine can run, against sums in double (integers: exact).
+//
+// Beside values: nothing outside C is touched, NaN and infinity go where they must, and the bits of a row depend
+// neither on the rows around it, nor on the layout of the operands, nor on the order of the tasks.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <complex>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "core/dtype.h"
+#include "kernels/gemm/gemm.h"
+
+#define DECLARE_GEMM(isa)                                                   \
+  namespace gorgo::isa {                                                    \
+  template <class T>                                                        \
+  std::size_t gemm_scratch_bytes(const GemmProblem&);                       \
+  template <class T>                                                        \
+  std::int64_t gemm_pack_tasks(const GemmProblem&);                         \
+  template <class T>                                                        \
+  void gemm_pack(const GemmProblem&, void*, std::int64_t);                  \
+  template <class T>                                                        \
+  std::int64_t gemm_tasks(const GemmProblem&);                              \
+  template <class T>                                                        \
+  void gemm_run(const GemmProblem&, void*, std::int64_t);                   \
+  struct Gemm {                                                             \
+    static constexpr bool kHasAll = std::string_view(#isa) != "isa_avx512"; \
+    template <class T>                                                      \
+    static std::size_t scratch(const GemmProblem& p) {                      \
+      return gemm_scratch_bytes<T>(p);                                      \
+    }                                                                       \
+    template <class T>                                                      \
+    static std::int64_t pack_tasks(const GemmProblem& p) {                  \
+      return gemm_pack_tasks<T>(p);                                         \
+    }                                                                       \
+    template <class T>                                                      \
+    static void pack(const GemmProblem& p, void* s, std::int64_t t) {       \
+      gemm_pack<T>(p, s, t);                                                \
+    }                                                                       \
+    template <class T>                                                      \
+    static std::int64_t tasks(const GemmProblem& p) {                       \
+      return gemm_tasks<T>(p);                                              \
+    }                                                                       \
+    template <class T>                                                      \
+    static void run(const GemmProblem& p, void* s, std::int64_t t) {        \
+      gemm_run<T>(p, s, t);                                                 \
+    }                                                                       \
+  };                                                                        \
+  }
+
+DECLARE_GEMM(isa_base)
+#ifdef GORGO_HAVE_AVX2
+DECLARE_GEMM(isa_avx2)
+#endif
+#ifdef GORGO_HAVE_AVX512
+DECLARE_GEMM(isa_avx512)
+#endif
+
+namespace {
+
+using gorgo::BFloat16;
+using gorgo::Float16;
+using gorgo::GemmEpilogue;
+using gorgo::GemmProblem;
+
+template <class T>
+constexpr bool kIsFloat = std::is_floating_point_v<T> || std::is_same_v<T, BFloat16> || std::is_same_v<T, Float16>;
+
+template <class T>
+double to_double(T x) {
+  if constexpr (std::is_same_v<T, BFloat16> || std::is_same_v<T, Float16>) {
+    return static_cast<double>(static_cast<float>(x));
+  } else {
+    return static_cast<double>(x);
+  }
+}
+
+template <class T>
+T from_double(double x) {
+  if constexpr (std::is_same_v<T, BFloat16> || std::is_same_v<T, Float16>) {
+    return T(static_cast<float>(x));
+  } else {
+    return static_cast<T>(x);
+  }
+}
+
+// Unit roundoff of the sums, and of the stored result.
+template <class T>
+double sum_roundoff() {
+  return std::is_same_v<T, double> ? 0x1p-53 : 0x1p-24;
+}
+template <class T>
+double store_roundoff() {
+  if (std::is_same_v<T, BFloat16>) return 0x1p-8;
+  if (std::is_same_v<T, Float16>) return 0x1p-11;
+  return sum_roundoff<T>();
+}
+
+enum class Layout { rows, columns, spaced_rows, general, reversed };
+constexpr Layout kLayouts[] = {Layout::rows, Layout::columns, Layout::spaced_rows, Layout::general, Layout::reversed};
+
+template <class T>
+struct Matrix {
+  std::vector<T> data;
+  const T* first = nullptr;
+  std::int64_t rows, cols, row_stride = 0, col_stride = 0;
+
+  Matrix(std::int64_t r, std::int64_t c, Layout layout) : rows(r), cols(c) {
+    std::size_t offset = 0;
+    switch (layout) {
+      case Layout::rows:
+        row_stride = c, col_stride = 1;
+        break;
+      case Layout::columns:
+        row_stride = 1, col_stride = r;
+        break;
+      case Layout::spaced_rows:
+        row_stride = c + 5, col_stride = 1;
+        break;
+      case Layout::general:
+        row_stride = 2 * (c * 3), col_stride = 3;
+        break;
+      case Layout::reversed:
+        row_stride = -c, col_stride = -1, offset = static_cast<std::size_t>(r * c);
+        break;
+    }
+    data.resize(static_cast<std::size_t>(6 * (r + 1) * (c + 5) + 1));
+    first = data.data() + (offset != 0 ? offset - 1 : 0);
+  }
+  T& at(std::int64_t i, std::int64_t j) { return const_cast<T&>(first[i * row_stride + j * col_stride]); }
+  const T& at(std::int64_t i, std::int64_t j) const { return first[i * row_stride + j * col_stride]; }
+  template <class Random>
+  void fill(Random& random) {
+    for (std::int64_t i = 0; i < rows; ++i) {
+      for (std::int64_t j = 0; j < cols; ++j) at(i, j) = random();
+    }
+  }
+};
+
+template <class T>
+struct RandomValue {
+  std::mt19937 engine{7};
+  T operator()() {
+    if constexpr (kIsFloat<T>) {
+      return from_double<T>(std::normal_distribution<double>()(engine));
+    } else {
+      return static_cast<T>(std::uniform_int_distribution<int>(std::is_signed_v<T> ? -60 : 0, 60)(engine));
+    }
+  }
+};
+
+template <class T>
+GemmProblem problem_of(const Matrix<T>& a, const Matrix<T>& b, std::vector<T>& c, std::int64_t c_row_stride) {
+  GemmProblem p;
+  p.m = a.rows, p.n = b.cols, p.k = a.cols;
+  p.a = a.first, p.b = b.first, p.c = c.data();
+  p.a_row_stride = a.row_stride, p.a_col_stride = a.col_stride;
+  p.b_row_stride = b.row_stride, p.b_col_stride = b.col_stride;
+  p.c_row_stride = c_row_stride;
+  return p;
+}
+
+enum class Order { rising, falling };
+
+template <class G, class T>
+void run(const GemmProblem& p, Order order = Order::rising) {
+  const std::size_t bytes = (G::template scratch<T>(p) + 63) / 64 * 64;
+  const std::unique_ptr<void, decltype(&std::free)> scratch(bytes == 0 ? nullptr : std::aligned_alloc(64, bytes),
+                                                            &std::free);
+  const auto each = [&](std::int64_t tasks, auto&& f) {
+    for (std::int64_t t = 0; t < tasks; ++t) f(order == Order::rising ? t : tasks - 1 - t);
+  };
+  each(G::template pack_tasks<T>(p), [&](std::int64_t t) { G::template pack<T>(p, scratch.get(), t); });
+  each(G::template tasks<T>(p), [&](std::int64_t t) { G::template run<T>(p, scratch.get(), t); });
+}
+
+struct Case {
+  std::int64_t m, n, k;
+};
+constexpr Case kCases[] = {{0, 3, 4},      {3, 0, 4},     {3, 4, 0},     {1, 1, 1},    {4, 4, 4},     {3, 5, 7},
+                           {13, 31, 9},    {14, 32, 16},  {15, 33, 17},  {29, 10, 64}, {64, 64, 64},  {1, 100, 40},
+                           {1, 7, 800},    {100, 1, 40},  {1, 1, 1000},  {7, 1, 19},   {31, 47, 390}, {40, 200, 390},
+                           {70, 130, 130}, {2, 300, 500}, {100, 17, 769}};
+
+template <class G, class T>
+void check_values() {
+  RandomValue<T> random;
+  int variant = 0;
+  for (const Case& size : kCases) {
+    for (const Layout la : kLayouts) {
+      for (const Layout lb : kLayouts) {
+        // Every pair of layouts on the small shapes; on the large ones a diagonal, in time for a debug build.
+        if (size.m * size.n * size.k > 20000 && (static_cast<int>(la) + static_cast<int>(lb)) % 5 != 1) continue;
+        Matrix<T> a(size.m, size.k, la);
+        Matrix<T> b(size.k, size.n, lb);
+        a.fill(random);
+        b.fill(random);
+        const std::int64_t stride = size.n + 3;
+        std::vector<T> c(static_cast<std::size_t>(size.m * stride + 8));
+        for (T& x : c) x = random();
+        const std::vector<T> before = c;
+        std::vector<T> bias(static_cast<std::size_t>(size.n + 1));
+        std::vector<T> row_bias(static_cast<std::size_t>(size.m + 1));
+        std::vector<T> gate(c.size());
+        for (T& x : bias) x = random();
+        for (T& x : row_bias) x = random();
+        for (T& x : gate) x = random();
+
+        GemmProblem p = problem_of(a, b, c, stride);
+        ++variant;
+        p.accumulate = variant % 2 == 0;
+        if (variant % 3 == 0) p.epilogue.bias = bias.data();
+        if (variant % 5 == 0) p.epilogue.row_bias = row_bias.data();
+        if (kIsFloat<T> && variant % 7 == 0) p.epilogue.activation = GemmEpilogue::Activation::relu;
+        if (kIsFloat<T> && variant % 4 == 0) p.epilogue.gate = gate.data(), p.epilogue.gate_row_stride = stride;
+        run<G, T>(p);
+
+        INFO(gorgo::dtype_name(gorgo::kDTypeOf<T>), " m ", size.m, " n ", size.n, " k ", size.k, " layouts ",
+             static_cast<int>(la), " ", static_cast<int>(lb), " variant ", variant);
+        std::int64_t wrong = 0;
+        for (std::int64_t i = 0; i < size.m; ++i) {
+          for (std::int64_t j = 0; j < size.n; ++j) {
+            const auto at = static_cast<std::size_t>(i * stride + j);
+            double sum = 0;
+            double magnitude = 0;
+            for (std::int64_t k = 0; k < size.k; ++k) {
+              const double product = to_double(a.at(i, k)) * to_double(b.at(k, j));
+              sum += product;
+              magnitude += std::abs(product);
+            }
+            const auto add = [&](T x) {
+              sum += to_double(x);
+              magnitude += std::abs(to_double(x));
+            };
+            if (p.accumulate) add(before[at]);
+            if (p.epilogue.bias != nullptr) add(bias[static_cast<std::size_t>(j)]);
+            if (p.epilogue.row_bias != nullptr) add(row_bias[static_cast<std::size_t>(i)]);
+            if constexpr (kIsFloat<T>) {
+              if (p.epilogue.activation == GemmEpilogue::Activation::relu) sum = sum > 0 ? sum : 0;
+              if (p.epilogue.gate != nullptr && !(to_double(gate[at]) > 0)) sum = 0;
+              const double bound = static_cast<double>(size.k + 3) * sum_roundoff<T>() * magnitude +
+                                   store_roundoff<T>() * std::abs(sum) + 1e-7 * (sizeof(T) == 2);
+              wrong += !(std::abs(to_double(c[at]) - sum) <= bound);
+            } else {
+              wrong += c[at] != static_cast<T>(static_cast<std::int64_t>(sum));
+            }
+          }
+          for (std::int64_t j = size.n; j < stride; ++j) {
+            const auto at = static_cast<std::size_t>(i * stride + j);
+            wrong += std::memcmp(&c[at], &before[at], sizeof(T)) != 0;
+          }
+        }
+        for (std::size_t at = static_cast<std::size_t>(size.m * stride); at < c.size(); ++at) {
+          wrong += std::memcmp(&c[at], &before[at], sizeof(T)) != 0;
+        }
+        CHECK(wrong == 0);
+      }
+    }
+  }
+}
+
+// The whole product in one layout and task order, then each row alone, in every layout: the same bits.
+template <class G, class T>
+void check_rows_are_batch_invariant() {
+  RandomValue<T> random;
+  for (const Case& size : {Case{45, 1, 300}, Case{45, 10, 128}, Case{45, 40, 800}, Case{45, 520, 400}}) {
+    Matrix<T> a(size.m, size.k, Layout::rows);
+    Matrix<T> b(size.k, size.n, Layout::rows);
+    a.fill(random);
+    b.fill(random);
+    std::vector<T> whole(static_cast<std::size_t>(size.m * size.n));
+    run<G, T>(problem_of(a, b, whole, size.n));
+    for (const Layout layout : kLayouts) {
+      Matrix<T> a2(size.m, size.k, layout);
+      Matrix<T> b2(size.k, size.n, layout);
+      for (std::int64_t i = 0; i < size.k; ++i) {
+        for (std::int64_t j = 0; j < size.m; ++j) a2.at(j, i) = a.at(j, i);
+        for (std::int64_t j = 0; j < size.n; ++j) b2.at(i, j) = b.at(i, j);
+      }
+      std::vector<T> again(whole.size());
+      run<G, T>(problem_of(a2, b2, again, size.n), Order::falling);
+      INFO("n ", size.n, " k ", size.k, " layout ", static_cast<int>(layout));
+      CHECK(std::memcmp(again.data(), whole.data(), whole.size() * sizeof(T)) == 0);
+
+      std::vector<T> row(static_cast<std::size_t>(size.n));
+      std::int64_t different = 0;
+      for (std::int64_t i = 0; i < size.m; ++i) {
+        GemmProblem p = problem_of(a2, b2, row, size.n);
+        p.m = 1;
+        p.a = &a2.at(i, 0);
+        run<G, T>(p);
+        different += std::memcmp(row.data(), whole.data() + i * size.n, row.size() * sizeof(T)) != 0;
+      }
+      CHECK(different == 0);
+    }
+  }
+}
+
+template <class G, class T>
+void check_special_values() {
+  const T inf = std::numeric_limits<T>::infinity();
+  const T nan = std::numeric_limits<T>::quiet_NaN();
+  for (const Layout layout : {Layout::rows, Layout::columns}) {
+    for (const std::int64_t n : {1, 10, 40}) {
+      Matrix<T> a(20, 30, layout);
+      Matrix<T> b(30, n, layout);
+      for (std::int64_t k = 0; k < 30; ++k) {
+        for (std::int64_t i = 0; i < 20; ++i) a.at(i, k) = 1;
+        for (std::int64_t j = 0; j < n; ++j) b.at(k, j) = 1;
+      }
+      a.at(3, 29) = nan;
+      a.at(4, 0) = inf;
+      a.at(5, 1) = inf;
+      a.at(5, 2) = -inf;
+      a.at(6, 7) = -inf;
+      std::vector<T> c(static_cast<std::size_t>(20 * n), nan);  // not read unless accumulating
+      GemmProblem p = problem_of(a, b, c, n);
+      p.epilogue.activation = GemmEpilogue::Activation::relu;
+      run<G, T>(p);
+      for (std::int64_t j = 0; j < n; ++j) {
+        const auto at = [&](std::int64_t i) { return c[static_cast<std::size_t>(i * n + j)]; };
+        CHECK(std::isnan(at(3)));
+        CHECK(at(4) == inf);
+        CHECK(std::isnan(at(5)));
+        CHECK(at(6) == T{0});
+        CHECK(at(7) == T{30});
+      }
+      // A gate of NaN lets the value pass, as PyTorch's threshold does.
+      std::vector<T> gate(c.size(), nan);
+      gate[0] = T{0};
+      p.epilogue.gate = gate.data();
+      p.epilogue.gate_row_stride = n;
+      run<G, T>(p);
+      CHECK(c[0] == T{0});
+      CHECK(c[static_cast<std::size_t>(7 * n)] == T{30});
+    }
+  }
+}
+
+template <class G, class R>
+void check_complex() {
+  using T = std::complex<R>;
+  std::mt19937 engine(3);
+  std::normal_distribution<R> normal;
+  for (const Layout la : kLayouts) {
+    for (const Layout lb : kLayouts) {
+      Matrix<T> a(7, 9, la);
+      Matrix<T> b(9, 70, lb);
+      const auto random = [&] { return T(normal(engine), normal(engine)); };
+      a.fill(random);
+      b.fill(random);
+      std::vector<T> c(7 * 70);
+      run<G, T>(problem_of(a, b, c, 70));
+      double worst = 0;
+      for (std::int64_t i = 0; i < 7; ++i) {
+        for (std::int64_t j = 0; j < 70; ++j) {
+          std::complex<double> sum = 0;
+          for (std::int64_t k = 0; k < 9; ++k)
+            sum += std::complex<double>(a.at(i, k)) * std::complex<double>(b.at(k, j));
+          worst = std::max(worst, std::abs(std::complex<double>(c[static_cast<std::size_t>(i * 70 + j)]) - sum));
+        }
+      }
+      CHECK(worst < 200 * static_cast<double>(std::numeric_limits<R>::epsilon()));
+    }
+  }
+}
+
+template <class G>
+void check_isa() {
+  check_values<G, float>();
+  check_values<G, double>();
+  check_values<G, BFloat16>();
+  check_values<G, Float16>();
+  check_values<G, std::int32_t>();
+  check_values<G, std::int64_t>();
+  if constexpr (G::kHasAll) {
+    check_values<G, std::int8_t>();
+    check_values<G, std::uint8_t>();
+    check_values<G, std::uint16_t>();
+    check_complex<G, float>();
+    check_complex<G, double>();
+  }
+  check_rows_are_batch_invariant<G, float>();
+  check_rows_are_batch_invariant<G, double>();
+  check_rows_are_batch_invariant<G, BFloat16>();
+  check_special_values<G, float>();
+  check_special_values<G, double>();
+}
+
+}  // namespace
+
+TEST_CASE("gemm: base") { check_isa<gorgo::isa_base::Gemm>(); }
+
+#ifdef GORGO_HAVE_AVX2
+TEST_CASE("gemm: AVX2") {
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+    MESSAGE("this machine has no AVX2, nothing was tested");
+    return;
+  }
+  check_isa<gorgo::isa_avx2::Gemm>();
+}
+#endif
+
+#ifdef GORGO_HAVE_AVX512
+TEST_CASE("gemm: AVX-512") {
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vl")) {
+    MESSAGE("this machine has no AVX-512, nothing was tested");
+    return;
+  }
+  check_isa<gorgo::isa_avx512::Gemm>();
+}
+#endif
