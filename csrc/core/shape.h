@@ -54,8 +54,6 @@ class Dims {
   int64_t* begin() noexcept { return data(); }
   int64_t* end() noexcept { return data() + size_; }
   [[nodiscard]] int64_t back() const noexcept { return data()[size_ - 1]; }
-  // NOLINTNEXTLINE(google-explicit-constructor): a Dims is read as a span everywhere
-  operator std::span<const int64_t>() const noexcept { return {data(), static_cast<size_t>(size_)}; }
 
   // Keeps the leading elements; new ones are zero. Throws ValueError above kMaxRank.
   void resize(int size) {

@@ -1,0 +1,52 @@
+// Runs a graph: planned (one arena, a flat list of steps with resolved pointers), or interpreted through the funnel.
+//
+// Invariants: a Program is immutable; a run leases a Context (arena, operand table), so threads share programs. Results never
+// alias the arena, and a result buffer is used again only when the caller has dropped it. A replay calls neither the funnel nor,
+// once warm, the allocator. The steps are the kernels that eager calls would run, in recorded order, so the bits are the same.
+// Read next: executor.cpp (Planner, then Program::run), memory/plan.h.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "graph/ir.h"
+
+namespace gorgo {
+
+class Program {
+ public:
+  // NotSupported for what cannot be planned (data-dependent shapes, host ops).
+  explicit Program(Graph graph);
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  // Runs once. `inputs` have the shapes, dtypes, strides and devices of the recording; the caller has checked. Returns the
+  // results in order.
+  void run(std::span<const Tensor> inputs, std::vector<Tensor>& results);
+
+  [[nodiscard]] const Graph& graph() const noexcept { return graph_; }
+  [[nodiscard]] size_t arena_bytes() const noexcept;
+  [[nodiscard]] size_t step_count() const noexcept;
+  // Long enough that other threads should run meanwhile?
+  [[nodiscard]] bool is_long() const noexcept;
+
+ private:
+  struct Plan;
+  struct Context;
+  friend class Planner;
+
+  std::unique_ptr<Context> lease();
+  void give_back(std::unique_ptr<Context> context);
+
+  Graph graph_;
+  std::unique_ptr<Plan> plan_;
+  std::mutex lock_;
+  std::vector<std::unique_ptr<Context>> idle_;
+};
+
+// Runs a graph op by op through the funnel: anything runs, gradients are recorded, memory is the pool's.
+[[nodiscard]] std::vector<Tensor> interpret(const Graph& graph, std::span<const Tensor> inputs);
+
+}  // namespace gorgo
