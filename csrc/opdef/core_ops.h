@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "core/region.h"
 #include "opdef/invoke.h"
 
 namespace gorgo {
@@ -14,17 +15,6 @@ namespace gorgo {
 struct CastAttrs {
   DType dtype = DType::Float32;
   static constexpr auto fields() { return std::array{GORGO_FIELD(CastAttrs, dtype).must()}; }
-};
-
-// as_strided(x) and view_scatter(base, src): a region of a contiguous base, in elements from its first.
-struct RegionAttrs {
-  Dims shape;
-  Dims strides;
-  int64_t offset = 0;
-  static constexpr auto fields() {
-    return std::array{GORGO_FIELD(RegionAttrs, shape).must(), GORGO_FIELD(RegionAttrs, strides).must(),
-                      GORGO_FIELD(RegionAttrs, offset).must()};
-  }
 };
 
 // astype(x, dtype): returns x itself when the dtype is right already.

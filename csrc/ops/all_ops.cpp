@@ -4,7 +4,8 @@
 #include "device/cpu/isa_list.h"
 #include "opdef/registry.h"
 
-#define GORGO_FOR_EACH_FAMILY(X)
+#define GORGO_FOR_EACH_FAMILY(X) \
+  X(shape)
 
 namespace gorgo {
 

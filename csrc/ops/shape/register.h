@@ -1,0 +1,67 @@
+// What the host files of the shape family share: checks and answers of infer, and registration.
+// Read next: shape.cpp, moves.cpp.
+#pragma once
+
+#include "opdef/invoke.h"
+#include "opdef/registry.h"
+#include "ops/shape/attrs.h"
+#include "tensor/view.h"
+
+namespace gorgo {
+
+inline OutSpec& add_view(InferContext& c, const TensorImpl& x) {
+  c.compute_dtype = x.dtype;
+  OutSpec& out = c.out.emplace_back();
+  out.dtype = x.dtype;
+  out.offset = x.offset;
+  return out;
+}
+
+// Throws unless the number of elements fits int64.
+inline int64_t check_count(const Shape& shape, const char* op) { return numel_of(shape, op); }
+
+inline OutSpec& add_moved(InferContext& c, const TensorImpl& x, const Shape& shape) {
+  c.compute_dtype = x.dtype;
+  check_count(shape, c.name());
+  return c.add_output(x.dtype, shape);
+}
+
+// Asks the op what its outputs are for an input like the first one, contiguous at offset zero and without bytes.
+inline SmallVector<OutSpec, 2> infer_again(const VjpContext& c) {
+  const Tensor input = Tensor::adopt(TensorImpl::create());
+  input->dtype = c.input_dtype(0);
+  input->shape = c.input_shape(0);
+  input->strides = contiguous_strides(input->shape);
+  input->numel = check_count(input->shape, c.op.name);
+  const Arg arg(input);
+  InferContext infer{.op = c.op, .in = {&arg, 1}, .attrs = c.attrs, .counts = {}};
+  c.op.infer(infer);
+  return std::move(infer.out);
+}
+
+inline int axis_of(int64_t axis, const TensorImpl& x, const char* op, const char* argument = "axis") {
+  const int rank = x.rank();
+  if (axis < -rank || axis >= rank) {
+    if (rank == 0) fail<ValueError>(op, ": x must have an axis, got shape ()");
+    fail<ValueError>(op, ": ", argument, " must be in [", -rank, ", ", rank, "), got ", axis, " (x has shape ", x.shape,
+                     ")");
+  }
+  return static_cast<int>(axis < 0 ? axis + rank : axis);
+}
+
+inline const OpDef* add_move_op(Registry& registry, OpDef op) {
+  op.flags.linear = true;
+  return &registry.add(std::move(op));
+}
+
+// The gradient of broadcasting: sums g to `shape`.
+inline Tensor sum_to(const Tensor& g, const Shape& shape) {
+  if (g->shape == shape) return g;
+  const ShapeAttrs attrs{shape};  // the same single field as sum_to's own
+  return invoke(Registry::instance().get("sum_to"), {g}, &attrs);
+}
+
+// The ops of moves.cpp.
+void register_moves(Registry& registry);
+
+}  // namespace gorgo
