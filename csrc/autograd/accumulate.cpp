@@ -6,6 +6,9 @@
 #include "opdef/core_ops.h"
 
 namespace gorgo {
+
+void (*leaf_grad_hook)(TensorImpl& leaf) = nullptr;
+
 namespace {
 
 std::mutex& lock_of(const TensorImpl& t) {
@@ -30,6 +33,7 @@ void GradSum::add(Tensor g, bool create_graph) {
 
 void accumulate_grad(TensorImpl& leaf, Tensor g, bool create_graph) {
   // What is kept must be ours alone and laid out in order: later sums add into it.
+  if (leaf_grad_hook != nullptr) leaf_grad_hook(leaf);
   bool may_keep = create_graph || (g->unique() && g->storage->unique() && g->contiguous && !g->base);
   for (;;) {
     Tensor current;

@@ -15,6 +15,8 @@ struct GradSum {
 
 // Adds `g` to leaf.grad. Safe from several threads; the lock guards the pointer only, never a kernel.
 void accumulate_grad(TensorImpl& leaf, Tensor g, bool create_graph);
+// Told of every leaf that receives a gradient; filled in by the funnel for the recorder. May be null.
+extern void (*leaf_grad_hook)(TensorImpl& leaf);
 [[nodiscard]] Tensor read_grad(TensorImpl& t);
 void write_grad(TensorImpl& t, Tensor g);
 

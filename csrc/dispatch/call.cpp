@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "autograd/accumulate.h"
 #include "autograd/tape.h"
 #include "core/parallel.h"
 #include "device/backend.h"
@@ -403,6 +404,11 @@ void run_kernel(const Kernel& kernel, const KernelArgs& given) {
   if (scratch != nullptr) cpu_pool().release(scratch);
 }
 
-void install_funnel() { funnel = {&call, &call1, &call_into}; }
+void install_funnel() {
+  funnel = {&call, &call1, &call_into};
+  leaf_grad_hook = [](TensorImpl& leaf) {
+    if (Recorder* recorder = Recorder::active()) recorder->note_grad(leaf);
+  };
+}
 
 }  // namespace gorgo

@@ -1,7 +1,5 @@
 #include "graph/capture.h"
 
-#include <atomic>
-
 namespace gorgo {
 namespace {
 
@@ -9,7 +7,8 @@ std::atomic<uint32_t> next_serial{1};
 
 }  // namespace
 
-thread_local Recorder* Recorder::active_ = nullptr;
+std::atomic<uint64_t> configuration_epoch{1};
+constinit thread_local Recorder* Recorder::active_ = nullptr;
 
 Recorder::Recorder() : serial_(next_serial.fetch_add(1, std::memory_order_relaxed)) { capture_death_hook = &on_death; }
 
@@ -195,6 +194,27 @@ void Recorder::call_into(const OpDef& op, Operands operands, const void* attrs, 
   const int32_t value = new_value(target->dtype, target->shape);
   graph_.define(index, value);
   write(*target, value);
+}
+
+void Recorder::note_grad(TensorImpl& leaf) {
+  for (const Tensor& known : leaves_with_grad_) {
+    if (known.get() == &leaf) return;
+  }
+  leaves_with_grad_.push_back(Tensor::share(&leaf));
+}
+
+void Recorder::keep(const Tensor& t) {
+  const int32_t now = value_of(*t);
+  if (outer_.count(t->storage) != 0) return;  // from outside already
+  kept_values_.push_back(now);
+  const int32_t home = new_value(t->dtype, t->shape);
+  IrValue& made = graph_.values[static_cast<size_t>(home)];
+  made.kind = IrValue::Kind::Captured;
+  made.position = static_cast<int32_t>(graph_.captured.size());
+  made.strides = t->strides;
+  made.tensor = t;
+  graph_.captured.push_back(home);
+  graph_.assignments.push_back({home, now});
 }
 
 void Recorder::add_output(const Tensor& t) { graph_.outputs.push_back(value_of(*t)); }

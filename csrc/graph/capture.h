@@ -3,10 +3,11 @@
 // A tensor carries the IR value it stands for (capture_serial, capture_value, capture_version); a storage carries the value of
 // its root. A view whose storage was written since derives itself anew from the root's value. Tensors from outside become
 // captured values, one per storage. Invariant: the recorder never changes what is computed; it only watches.
-// Read next: ir.h, executor.h, dispatch/call.cpp (who calls it).
+// Read next: ir.h, executor.h, dispatch/call.cpp (who calls it), bindings/compiled_function.cpp (who starts it).
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <string>
 #include <unordered_map>
 
@@ -14,6 +15,11 @@
 #include "opdef/core_ops.h"
 
 namespace gorgo {
+
+// Raised by whatever may change what a recording would have looked like: train/eval, requires_grad_, hooks, parameter groups,
+// precision. A replay compares one integer and looks closer only when it moved.
+extern std::atomic<uint64_t> configuration_epoch;
+inline void bump_configuration_epoch() noexcept { configuration_epoch.fetch_add(1, std::memory_order_relaxed); }
 
 class Recorder {
  public:
@@ -47,6 +53,17 @@ class Recorder {
   // A call whose result was assigned to `target`.
   void call_into(const OpDef& op, Operands operands, const void* attrs, const Tensor& target);
 
+  // For the tape: a leaf received a gradient.
+  void note_grad(TensorImpl& leaf);
+  [[nodiscard]] const std::vector<Tensor>& leaves_with_grad() const noexcept { return leaves_with_grad_; }
+  // Makes a tensor that was made here outlive the recording: runs will write its elements.
+  void keep(const Tensor& t);
+  [[nodiscard]] const std::vector<int32_t>& values_of_kept() const noexcept { return kept_values_; }
+  // Was the value of this tensor computed in this recording (or given as its argument)? Reading it would bake it in.
+  [[nodiscard]] bool made_here(const TensorImpl& t) const noexcept {
+    return t.capture_serial == serial_ || t.storage->capture_serial == serial_;
+  }
+
   // The IR value that this tensor holds now.
   [[nodiscard]] int32_t value_of(TensorImpl& t);
   // Values made while recording whose tensors are alive still (escapes, unless they are results).
@@ -75,11 +92,16 @@ class Recorder {
     Tensor root;            // keeps it alive
   };
 
-  static thread_local Recorder* active_;
+#if defined(__linux__)
+  [[gnu::tls_model("initial-exec")]]
+#endif
+  static constinit thread_local Recorder* active_;
   uint32_t serial_;
   Graph graph_;
   std::vector<int32_t> alive_;  // per value: live tensors that hold it
   std::unordered_map<Storage*, Outer> outer_;
+  std::vector<Tensor> leaves_with_grad_;
+  std::vector<int32_t> kept_values_;
 };
 
 }  // namespace gorgo
