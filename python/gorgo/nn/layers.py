@@ -1,0 +1,293 @@
+"""The layers themselves: parameters and a forward that calls one op."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import gorgo as gg
+from gorgo.nn import functional, init
+from gorgo.nn.module import Module, Parameter
+
+__all__ = ["Conv2d", "CrossEntropyLoss", "Dropout", "Flatten", "Linear", "MaxPool2d", "ReLU", "Sequential"]
+
+Size = int | tuple[int, int]
+
+
+def _pair(value: Size, name: str, layer: str) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2:
+        raise ValueError(f"{layer}: {name} must be an integer or two of them, got {value!r}")
+    return pair[0], pair[1]
+
+
+def _weights(shape: tuple[int, ...], bias: bool, out: int, dtype: Any, device: Any) -> tuple[gg.Tensor, gg.Tensor | None]:
+    """Return weight and bias drawn as PyTorch's Linear and convolutions draw theirs: uniform within 1 / sqrt(fan_in)."""
+    weight = gg.empty(shape, dtype=dtype, device=device)
+    init.kaiming_uniform_(weight, a=math.sqrt(5.0))
+    if not bias:
+        return Parameter(weight), None
+    bound = 1.0 / math.sqrt(max(init.fan_in_of(weight), 1))
+    return Parameter(weight), Parameter(init.uniform_(gg.empty((out,), dtype=dtype, device=device), -bound, bound))
+
+
+class Linear(Module):
+    """Affine map: y = x @ weight.T + bias.
+
+    Args:
+        in_features: size of the last axis of x.
+        out_features: size of the last axis of the result.
+        bias: whether there is one.
+        device: where the parameters live.
+        dtype: their dtype, float32 by default.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.Linear(3, 2)(gg.ones((4, 3))).shape
+        (4, 2)
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        if in_features < 1 or out_features < 1:
+            raise ValueError(f"Linear: sizes must be positive, got in_features {in_features}, out_features {out_features}")
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight, bias_value = _weights((out_features, in_features), bias, out_features, dtype, device)
+        self.register_parameter("bias", bias_value)
+
+    def forward(self, x: gg.Tensor) -> gg.Tensor:
+        """Return x (..., in) @ weight.T + bias, shape (..., out)."""
+        return functional.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Return the sizes."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Conv2d(Module):
+    """Two-dimensional convolution of images (n, channels, height, width).
+
+    Args:
+        in_channels: channels of x.
+        out_channels: channels of the result.
+        kernel_size: height and width of the kernel.
+        stride: step of the kernel.
+        padding: zeros around the image.
+        dilation: distance of kernel elements.
+        groups: independent groups of channels.
+        bias: whether there is one.
+        device: where the parameters live.
+        dtype: their dtype, float32 by default.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.Conv2d(1, 4, 3, padding=1)(gg.ones((2, 1, 8, 8))).shape
+        (2, 4, 8, 8)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        if groups < 1 or in_channels % groups != 0 or out_channels % groups != 0:
+            raise ValueError(
+                f"Conv2d: groups must divide both channel counts, got groups {groups}, channels {in_channels} and {out_channels}"
+            )
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = _pair(kernel_size, "kernel_size", "Conv2d")
+        self.stride = _pair(stride, "stride", "Conv2d")
+        self.padding = _pair(padding, "padding", "Conv2d")
+        self.dilation = _pair(dilation, "dilation", "Conv2d")
+        self.groups = groups
+        shape = (out_channels, in_channels // groups, *self.kernel_size)
+        self.weight, bias_value = _weights(shape, bias, out_channels, dtype, device)
+        self.register_parameter("bias", bias_value)
+
+    def forward(self, x: gg.Tensor) -> gg.Tensor:
+        """Return the convolution of x (n, in, h, w)."""
+        return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        """Return the sizes that differ from the defaults."""
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
+        if self.padding != (0, 0):
+            parts.append(f"padding={self.padding}")
+        if self.dilation != (1, 1):
+            parts.append(f"dilation={self.dilation}")
+        if self.groups != 1:
+            parts.append(f"groups={self.groups}")
+        if self.bias is None:
+            parts.append("bias=False")
+        return ", ".join(parts)
+
+
+class MaxPool2d(Module):
+    """Largest element of each window of an image (n, channels, height, width).
+
+    Args:
+        kernel_size: height and width of the window.
+        stride: step of the window; the window's size by default.
+        padding: rows and columns that never win around the image.
+        dilation: distance of window elements.
+        ceil_mode: whether a last partial window counts.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.MaxPool2d(2)(gg.ones((1, 1, 4, 4))).shape
+        (1, 1, 2, 2)
+    """
+
+    def __init__(
+        self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1, ceil_mode: bool = False
+    ) -> None:
+        super().__init__()
+        self.kernel_size = _pair(kernel_size, "kernel_size", "MaxPool2d")
+        self.stride = self.kernel_size if stride is None else _pair(stride, "stride", "MaxPool2d")
+        self.padding = _pair(padding, "padding", "MaxPool2d")
+        self.dilation = _pair(dilation, "dilation", "MaxPool2d")
+        self.ceil_mode = ceil_mode
+
+    def forward(self, x: gg.Tensor) -> gg.Tensor:
+        """Return the pooled x (n, c, h, w)."""
+        return functional.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+
+    def extra_repr(self) -> str:
+        """Return the window."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class Flatten(Module):
+    """Merge the axes from start_axis to end_axis into one.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.Flatten()(gg.ones((2, 3, 4))).shape
+        (2, 12)
+    """
+
+    def __init__(self, start_axis: int = 1, end_axis: int = -1) -> None:
+        super().__init__()
+        self.start_axis = start_axis
+        self.end_axis = end_axis
+
+    def forward(self, x: gg.Tensor) -> gg.Tensor:
+        """Return x with the axes merged."""
+        rank = x.ndim
+        first = self.start_axis + rank if self.start_axis < 0 else self.start_axis
+        last = self.end_axis + rank if self.end_axis < 0 else self.end_axis
+        if not 0 <= first <= last < rank:
+            raise ValueError(
+                f"Flatten: axes must be within rank {rank} and in order, got {self.start_axis} to {self.end_axis}"
+                f" (x has shape {tuple(x.shape)})"
+            )
+        merged = math.prod(x.shape[first : last + 1])
+        return x.reshape((*x.shape[:first], merged, *x.shape[last + 1 :]))
+
+
+class ReLU(Module):
+    """Positive part: max(x, 0).
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.ReLU()(gg.asarray([-1.0, 2.0])).tolist()
+        [0.0, 2.0]
+    """
+
+    def forward(self, x: gg.Tensor) -> gg.Tensor:
+        """Return the positive part of x."""
+        return functional.relu(x)
+
+
+class Dropout(Module):
+    """Set elements to zero with probability p while training.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.Dropout(0.5).eval()(gg.ones((3,))).tolist()
+        [1.0, 1.0, 1.0]
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"Dropout: p must be in [0, 1], got {p}")
+        self.p = p
+
+    def forward(self, x: gg.Tensor) -> gg.Tensor:
+        """Return x with elements dropped in training mode."""
+        return functional.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        """Return the probability."""
+        return f"p={self.p}"
+
+
+class Sequential(Module):
+    """Modules called one after the other.
+
+    Example:
+        >>> import gorgo as gg
+        >>> net = gg.nn.Sequential(gg.nn.Linear(4, 8), gg.nn.ReLU(), gg.nn.Linear(8, 2))
+        >>> len(net), net(gg.ones((1, 4))).shape
+        (3, (1, 2))
+    """
+
+    def __init__(self, *modules: Module) -> None:
+        super().__init__()
+        for i, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise TypeError(f"Sequential: modules must be gorgo.nn.Module, got {type(module).__name__} at position {i}")
+            self.add_module(str(i), module)
+
+    def forward(self, x: Any) -> Any:
+        """Return the last module's result."""
+        for module in self.children_in_order():
+            x = module(x)
+        return x
+
+    def children_in_order(self) -> Iterator[Module]:
+        """Yield the modules, one that stands twice twice."""
+        for module in self._modules.values():
+            if module is not None:
+                yield module
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self.children_in_order())[index]
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children_in_order()
+
+
+class CrossEntropyLoss(Module):
+    """Mean negative log-likelihood of integer targets under softmax(logits).
+
+    Example:
+        >>> import gorgo as gg
+        >>> loss = gg.nn.CrossEntropyLoss()(gg.zeros((2, 4)), gg.asarray([0, 3]))
+        >>> round(loss.item(), 4)
+        1.3863
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, logits: gg.Tensor, target: gg.Tensor) -> gg.Tensor:
+        """Return the loss of logits (n, c, ...) and target (n, ...) int."""
+        return functional.cross_entropy(logits, target, reduction=self.reduction)

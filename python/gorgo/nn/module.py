@@ -1,0 +1,277 @@
+"""Module: a tree of parameters, buffers and modules, with a forward method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import gorgo as gg
+
+__all__ = ["Module", "Parameter"]
+
+
+class _ParameterType(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, gg.Tensor) and instance.is_parameter
+
+
+class Parameter(metaclass=_ParameterType):
+    """Mark a tensor as a module's parameter: a leaf that requires grad.
+
+    Args:
+        data: tensor; its memory is shared.
+        requires_grad: whether gradients are wanted.
+
+    Returns:
+        A Tensor; `isinstance(p, gorgo.nn.Parameter)` holds for it.
+
+    Raises:
+        TypeError: when data is no tensor.
+
+    Example:
+        >>> import gorgo as gg
+        >>> p = gg.nn.Parameter(gg.ones((2,)))
+        >>> p.requires_grad, isinstance(p, gg.nn.Parameter)
+        (True, True)
+    """
+
+    def __new__(cls, data: gg.Tensor, requires_grad: bool = True) -> gg.Tensor:  # type: ignore[misc]
+        if not isinstance(data, gg.Tensor):
+            raise TypeError(f"Parameter: data must be a tensor, got {type(data).__name__}")
+        parameter = data.detach()
+        if requires_grad:
+            parameter.requires_grad_()
+        parameter.is_parameter = True
+        return parameter
+
+
+class Module:
+    """Base of all layers: assign parameters, buffers and modules as attributes, define `forward`.
+
+    Example:
+        >>> import gorgo as gg
+        >>> class Twice(gg.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.scale = gg.nn.Parameter(gg.full((1,), 2.0))
+        ...     def forward(self, x):
+        ...         return x * self.scale
+        >>> Twice()(gg.ones((2,))).tolist()
+        [2.0, 2.0]
+    """
+
+    training: bool
+    _parameters: dict[str, gg.Tensor | None]
+    _buffers: dict[str, gg.Tensor | None]
+    _modules: dict[str, Module | None]
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "_parameters", {})
+        object.__setattr__(self, "_buffers", {})
+        object.__setattr__(self, "_modules", {})
+        object.__setattr__(self, "training", True)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the module's result; subclasses define it."""
+        raise NotImplementedError(f"{type(self).__name__}: forward must be defined")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if gg.graph.is_capturing():
+            gg.graph.guard_attribute(self, "training")
+        return self.forward(*args, **kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_parameters" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__}: super().__init__() must be called before attribute {name!r} is set")
+        homes: tuple[dict[str, Any], ...] = (self._parameters, self._modules, self._buffers)
+        if isinstance(value, Parameter):
+            home: dict[str, Any] = self._parameters
+        elif isinstance(value, Module):
+            home = self._modules
+        elif name in self._parameters and value is not None:
+            raise TypeError(
+                f"{type(self).__name__}: parameter {name!r} must be set to a gorgo.nn.Parameter or None, got {type(value).__name__}"
+            )
+        else:
+            found = next((h for h in homes if name in h), None)
+            if found is None:
+                object.__setattr__(self, name, value)
+                if name == "training":
+                    gg.graph.bump_epoch()
+                return
+            home = found
+        for other in homes:
+            if other is not home:
+                other.pop(name, None)
+        self.__dict__.pop(name, None)
+        home[name] = value
+        gg.graph.bump_epoch()
+
+    def __getattr__(self, name: str) -> Any:
+        for home in ("_parameters", "_buffers", "_modules"):
+            members = self.__dict__.get(home)
+            if members is not None and name in members:
+                return members[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        for home in (self._parameters, self._buffers, self._modules):
+            if name in home:
+                del home[name]
+                gg.graph.bump_epoch()
+                return
+        object.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
+
+    def register_buffer(self, name: str, tensor: gg.Tensor | None) -> None:
+        """Add a tensor that belongs to the state but is not trained."""
+        if tensor is not None and not isinstance(tensor, gg.Tensor):
+            raise TypeError(f"register_buffer: tensor must be a tensor or None, got {type(tensor).__name__}")
+        self._buffers[name] = tensor
+
+    def register_parameter(self, name: str, parameter: gg.Tensor | None) -> None:
+        """Add a parameter by name; None reserves the name."""
+        if parameter is not None and not isinstance(parameter, Parameter):
+            raise TypeError(f"register_parameter: parameter must be a gorgo.nn.Parameter or None, got {type(parameter).__name__}")
+        self._parameters[name] = parameter
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Add a child module by name."""
+        self._modules[name] = module
+
+    def children(self) -> Iterator[Module]:
+        """Yield the direct child modules."""
+        seen: set[int] = set()
+        for module in self._modules.values():
+            if module is not None and id(module) not in seen:
+                seen.add(id(module))
+                yield module
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield (name, module) for this module and all below it, each once."""
+        yield from self._walk(prefix, set())
+
+    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+        if id(self) in seen:
+            return
+        seen.add(id(self))
+        yield prefix, self
+        for name, module in self._modules.items():
+            if module is not None:
+                yield from module._walk(f"{prefix}.{name}" if prefix else name, seen)
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all below it."""
+        for _, module in self.named_modules():
+            yield module
+
+    def _named(self, home: str) -> Iterator[tuple[str, gg.Tensor]]:
+        seen: set[int] = set()
+        for prefix, module in self.named_modules():
+            for name, tensor in getattr(module, home).items():
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    yield (f"{prefix}.{name}" if prefix else name), tensor
+
+    def named_parameters(self) -> Iterator[tuple[str, gg.Tensor]]:
+        """Yield (dotted name, parameter), each parameter once."""
+        yield from self._named("_parameters")
+
+    def parameters(self) -> Iterator[gg.Tensor]:
+        """Yield the parameters, each once."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def named_buffers(self) -> Iterator[tuple[str, gg.Tensor]]:
+        """Yield (dotted name, buffer), each buffer once."""
+        yield from self._named("_buffers")
+
+    def buffers(self) -> Iterator[gg.Tensor]:
+        """Yield the buffers, each once."""
+        for _, buffer in self.named_buffers():
+            yield buffer
+
+    def train(self, mode: bool = True) -> Module:
+        """Set training mode here and below; dropout is active in it."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Set evaluation mode here and below."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Freeze or thaw all parameters."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self) -> None:
+        """Set every parameter's gradient to None."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def apply(self, function: Callable[[Module], Any]) -> Module:
+        """Call function on every module below, then on this one."""
+        for module in self.children():
+            module.apply(function)
+        function(self)
+        return self
+
+    def _state(self) -> Iterator[tuple[str, gg.Tensor]]:
+        for prefix, module in self.named_modules():
+            for home in (module._parameters, module._buffers):
+                for name, tensor in home.items():
+                    if tensor is not None:
+                        yield (f"{prefix}.{name}" if prefix else name), tensor
+
+    def state_dict(self) -> dict[str, gg.Tensor]:
+        """Return parameters and buffers by dotted name, detached and sharing memory."""
+        return {name: tensor.detach() for name, tensor in self._state()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Copy values into parameters and buffers by name.
+
+        Args:
+            state: tensors or arrays by dotted name; another library's tensors are taken through DLPack or NumPy.
+            strict: whether names must match exactly.
+
+        Raises:
+            KeyError: when names are missing or unknown and strict is set.
+            ValueError: when a shape differs.
+        """
+        own = dict(self._state())
+        missing = [name for name in own if name not in state]
+        unknown = [name for name in state if name not in own]
+        if strict and (missing or unknown):
+            raise KeyError(f"load_state_dict: names must match, got missing {missing} and unknown {unknown}")
+        values = {}
+        for name, tensor in own.items():
+            if name not in state:
+                continue
+            value = state[name] if isinstance(state[name], gg.Tensor) else gg.asarray(_detached(state[name]))
+            if tuple(value.shape) != tuple(tensor.shape):
+                raise ValueError(
+                    f"load_state_dict: {name} must have shape {tuple(tensor.shape)}, got {tuple(value.shape)}"
+                )
+            values[name] = value
+        with gg.no_grad():
+            for name, value in values.items():
+                own[name].copy_(value.detach())
+
+    def extra_repr(self) -> str:
+        """Return what stands between the parentheses of repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [f"  ({name}): {module!r}".replace("\n", "\n  ") for name, module in self._modules.items()]
+        if not children:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        return "\n".join([f"{type(self).__name__}({self.extra_repr()}", *children, ")"])
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if hasattr(value, "detach") else value
