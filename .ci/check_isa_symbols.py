@@ -1,11 +1,12 @@
+#!/usr/bin/env python3
 """Fail if code compiled for one instruction set could be linked into another.
 
-An inline function or template that several object files define becomes a weak symbol, and the linker keeps one copy of it. If
-the copy it keeps was compiled for AVX-512, a processor without AVX-512 dies on it. So no weak symbol may be defined both by
-an object compiled with instruction set flags and by any object compiled with other flags.
+An inline function or template that several object files define becomes a weak symbol, and the linker keeps one copy of
+it. If the copy it keeps was compiled for AVX-512, a processor without AVX-512 dies on it. So no weak symbol may be
+defined both by an object compiled with instruction set flags and by any object compiled with other flags.
 
-Run as `check_isa_symbols.py BUILD_FOLDER...` after a build; each folder is judged alone. `--self-test` shows that the check
-can fail.
+Run as `check_isa_symbols.py BUILD_FOLDER...` after a build; each folder is judged alone. `--self-test` shows that the
+check can fail.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def violations(groups: dict[str, list[pathlib.Path]]) -> list[str]:
         if not target.startswith(GROUP_PREFIX) or target == GROUP_PREFIX + "base":
             continue
         for other, theirs in symbols.items():
-            # Two instruction sets would be reported twice.
-            if other == target or (other.startswith(GROUP_PREFIX) and other != GROUP_PREFIX + "base" and other < target):
+            is_beyond_base = other.startswith(GROUP_PREFIX) and other != GROUP_PREFIX + "base"
+            if other == target or (is_beyond_base and other < target):  # a pair is reported once
                 continue
             lines += [
                 f"{name}: weak in {target} ({mine[name]}) and in {other} ({theirs[name]})"
@@ -69,12 +70,14 @@ def demangle(lines: list[str]) -> list[str]:
     """Return the lines with C++ names readable, where c++filt is installed."""
     if not lines or shutil.which("c++filt") is None:
         return lines
-    return subprocess.run(["c++filt"], input="\n".join(lines), check=True, capture_output=True, text=True).stdout.split("\n")
+    output = subprocess.run(["c++filt"], input="\n".join(lines), check=True, capture_output=True, text=True).stdout
+    return output.split("\n")
 
 
 def self_test() -> None:
-    """Compile a shared template at -O0 for two instruction sets and expect exactly one complaint, and none without it."""
-    source = "template <class T> T twice(T x) { return x + x; }\nnamespace NS { float f(float x) { return CALL(x); } }\n"
+    """Compile a shared template at -O0 for two instruction sets: one complaint is due with it, none without."""
+    source = "template <class T> T twice(T x) { return x + x; }\n"
+    source += "namespace NS { float f(float x) { return CALL(x); } }\n"
     with tempfile.TemporaryDirectory() as folder:
         for call, expected in (("twice", 1), ("float", 0)):
             build = pathlib.Path(folder) / call
@@ -82,8 +85,8 @@ def self_test() -> None:
                 target = build / "CMakeFiles" / f"{GROUP_PREFIX}{isa}.dir"
                 target.mkdir(parents=True)
                 (target / "kernel.cpp").write_text(source)
-                flags = ["-std=c++20", "-O0", f"-DNS=isa_{isa}", f"-DCALL={call}", "-c", "-o", str(target / "kernel.cpp.o")]
-                subprocess.run(["c++", *flags, str(target / "kernel.cpp")], check=True)
+                flags = ["-std=c++20", "-O0", f"-DNS=isa_{isa}", f"-DCALL={call}"]
+                subprocess.run(["c++", *flags, "-c", "-o", "kernel.cpp.o", "kernel.cpp"], check=True, cwd=target)
             found = violations(groups_of(build))
             if len(found) != expected:
                 sys.exit(f"self-test: expected {expected} shared symbols with {call}, got {found}")
@@ -106,7 +109,8 @@ def main() -> None:
         lines = demangle(violations(groups))
         for line in lines:
             print(line)
-        print(f"{build}: {len(lines)} shared weak symbols in {sum(map(len, groups.values()))} objects of {sorted(groups)}")
+        objects = sum(map(len, groups.values()))
+        print(f"{build}: {len(lines)} shared weak symbols in {objects} objects of {sorted(groups)}")
         failed = failed or bool(lines)
     sys.exit(1 if failed else 0)
 

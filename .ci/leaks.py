@@ -1,7 +1,9 @@
+#!/usr/bin/env python3
 """Judge leak reports of a Python process: fail on memory that our module allocated and nobody can reach.
 
-CPython and NumPy leave memory behind at exit, with frames of the interpreter in every stack; a suppression that names them
-would hide our leaks too. So the sanitizer writes all reports to files, and this keeps those with a frame of gorgo's module.
+CPython and NumPy leave memory behind at exit, with frames of the interpreter in every stack; a suppression that names
+them would hide our leaks too. So the sanitizer writes all reports to files, and this keeps those with a frame of our
+own module.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import sys
 
 OURS = re.compile(r"/gorgo/_core\.|\bgorgo::")
 # Made once when the module is imported and kept until the process ends, by design of CPython and pybind11.
-ONCE_PER_PROCESS = re.compile(r"PyInit__core|pybind11::(detail::)?(get_internals|get_local_internals|class_|module_)|pybind11_exec")
+ONCE_PER_PROCESS = re.compile(
+    r"PyInit__core|pybind11::(detail::)?(get_internals|get_local_internals|class_|module_)|pybind11_exec"
+)
 
 
 def leaks(text: str) -> list[str]:

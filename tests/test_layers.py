@@ -1,7 +1,7 @@
 """The layers of docs/architecture.md, checked: who may include or import whom.
 
-Each rule is a function from a source tree to complaints; the tests run them on the repository, where there must be none, and on
-small wrong trees, where there must be exactly the one expected.
+Each rule is a function from a source tree to complaints; the tests run them on the repository, where there must be
+none, and on small wrong trees, where there must be exactly the one expected.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import pathlib
 import re
+import sys
 
 import pytest
 
@@ -33,9 +34,13 @@ RANKS = {
 # A kernel never throws, reads the environment or starts threads.
 CORE_CLOSED_TO_KERNELS = {"check", "env", "parallel", "cgroup", "build_info"}
 PYTHON_HEADER = re.compile(r"^(Python\.h|pybind11/.*)$")
-CUDA_HEADER = re.compile(r"^(cuda|cublas|cudnn|curand|cusparse|cusolver|nvrtc|nvtx|mma\.h|cooperative_groups|cub/|thrust/|cute/)")
+CUDA_HEADER = re.compile(
+    r"^(cuda|cublas|cudnn|curand|cusparse|cusolver|nvrtc|nvtx|mma\.h|cooperative_groups|cub/|thrust/|cute/)"
+)
 ENVIRONMENT_CALL = re.compile(r"\b(?:secure_)?getenv\s*\(|\benviron\b")
-INSTRUCTION_SET_NAME = re.compile(r"\bisa_(?:base|avx2|avx512|amx)\b|\bGORGO_(?:HAVE|ISA)_(?:BASE|AVX2|AVX512|AMX)\b|\b_mm\d*_\w+|\bimmintrin\b")
+INSTRUCTION_SET_NAME = re.compile(
+    r"\bisa_(?:base|avx2|avx512|amx)\b|\bGORGO_(?:HAVE|ISA)_(?:BASE|AVX2|AVX512|AMX)\b|\b_mm\d*_\w+|\bimmintrin\b"
+)
 # It tells people what the build holds, and only that.
 MAY_NAME_INSTRUCTION_SETS = ("kernels/", "device/cpu/", "core/build_info.cpp")
 
@@ -95,7 +100,7 @@ def is_kernel_file(file: str) -> bool:
 
 def family_header(folder: str) -> str:
     """Return the header by which other families know the family in a folder."""
-    return f"{folder}/{folder.split('/')[-1]}.h"
+    return f"{folder}/{folder.rsplit('/', maxsplit=1)[-1]}.h"
 
 
 def complain(include: Include, reason: str) -> str:
@@ -120,10 +125,10 @@ def wrong_layers(sources: dict[str, str]) -> list[str]:
         elif layer != target and RANKS[target] >= RANKS[layer]:
             complaints.append(complain(include, f"{layer} must not know {target}"))
         folder, target_folder = (str(pathlib.PurePosixPath(path).parent) for path in (include.file, include.target))
-        if folder != target_folder and folder.startswith("ops/") and target_folder.startswith("ops/"):
-            if include.target != family_header(target_folder):
-                complaints.append(complain(include, "a family sees another by its main header alone"))
-        if include.file.startswith("ops/") and "/" in include.file[4:] and target == "ops" and target_folder == "ops":
+        in_family, of_family = folder.startswith("ops/"), target_folder.startswith("ops/")
+        if in_family and of_family and folder != target_folder and include.target != family_header(target_folder):
+            complaints.append(complain(include, "a family sees another by its main header alone"))
+        if in_family and target_folder == "ops":
             complaints.append(complain(include, "a family must not know the list of families"))
 
     done: set[str] = set()
@@ -166,7 +171,7 @@ def wrong_kernels(sources: dict[str, str]) -> list[str]:
                 if target_path.stem in CORE_CLOSED_TO_KERNELS:
                     complaints.append(complain(include, "closed to kernels"))
                 continue
-            own = str(target_path.parent) == folder and target != family_header(folder) and target_path.stem != "register"
+            own = str(target_path.parent) == folder and target != family_header(folder)
             cuda_launch = file.endswith((".cu", ".cuh")) and target.startswith("device/cuda/")
             if not (target_path.parts[0] == "kernels" or own or cuda_launch):
                 complaints.append(complain(include, "a kernel sees core, kernels and headers of its own"))
@@ -200,7 +205,8 @@ def wrong_words(sources: dict[str, str]) -> list[str]:
             if not file.startswith(MAY_NAME_INSTRUCTION_SETS):
                 name = INSTRUCTION_SET_NAME.search(line)
                 if name:
-                    complaints.append(f"{file}:{number}: {name[0]}: instruction sets are named in kernels and device/cpu alone")
+                    rule = "instruction sets are named in kernels and device/cpu alone"
+                    complaints.append(f"{file}:{number}: {name[0]}: {rule}")
     return complaints
 
 
@@ -253,14 +259,13 @@ def wrong_imports(package: pathlib.Path, stdlib: frozenset[str]) -> list[str]:
                 complaints.append(f"{place}:{line}: {name}: optim must not know nn")
         for line, name in imported_modules(module_level(tree), ".".join(module.split(".")[:-1]) or "gorgo"):
             if name.split(".")[0] not in stdlib | IMPORTED_AT_ONCE:
-                complaints.append(f"{place}:{line}: {name}: import it where it is needed, import gorgo must not wait for it")
+                rule = "import it where it is needed, import gorgo must not wait for it"
+                complaints.append(f"{place}:{line}: {name}: {rule}")
     return complaints
 
 
 def stdlib_names() -> frozenset[str]:
     """Return the names of the standard library's modules."""
-    import sys
-
     return frozenset(sys.stdlib_module_names)
 
 
