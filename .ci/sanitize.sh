@@ -3,9 +3,10 @@
 #
 #   .ci/sanitize.sh asan|ubsan|tsan [--full] [--no-build] [pytest arguments]
 #
-# asan is AddressSanitizer with UndefinedBehaviorSanitizer. The reduced run (the default) leaves out tests marked slow and sets
-# GORGO_REDUCED=1, which the generic tests read to take fewer samples; tsan runs only what has threads in it. --full runs all.
-# The interpreter must hold the test extra; it need not hold gorgo, which is imported from the build folder.
+# asan is AddressSanitizer with UndefinedBehaviorSanitizer. The reduced run (the default) leaves out tests marked slow
+# and sets GORGO_REDUCED=1, which the generic tests read to take fewer samples; tsan runs only what has threads in it.
+# --full runs all. The interpreter must hold the test extra; it need not hold gorgo, which is imported from the build
+# folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -57,9 +58,10 @@ if ((${#tests[@]} == 0)) || ! compgen -G "tests/test_*.py" >/dev/null; then
 fi
 
 echo "== Python tests under $kind"
-# The interpreter itself is not instrumented, so the runtime is loaded before it; libstdc++ with it, or the interceptor of
-# exceptions finds nothing to call. CPython leaves memory behind at exit, so leaks are written to files and judged by leaks.py.
-# Its allocator is left out of play so that each object is a block of its own that the sanitizer can watch.
+# The interpreter itself is not instrumented, so the runtime is loaded before it; libstdc++ with it, or the
+# interceptor of exceptions finds nothing to call. CPython leaves memory behind at exit, so leaks are written to files
+# and judged by leaks.py. Its allocator is left out of play so that each object is a block of its own that the
+# sanitizer can watch.
 case $kind in
   asan)
     preload=$(libraries libasan.so libstdc++.so)
@@ -75,7 +77,8 @@ case $kind in
 esac
 export PYTHONPATH=$PWD/$folder/python GORGO_SANITIZED=$kind
 status=0
-"${fixed_addresses[@]}" env LD_PRELOAD="$preload" "$python" -X faulthandler -m pytest -q -p no:cacheprovider "${tests[@]}" "$@" || status=$?
+"${fixed_addresses[@]}" env LD_PRELOAD="$preload" "$python" -X faulthandler -m pytest -q -p no:cacheprovider \
+  "${tests[@]}" "$@" || status=$?
 if [[ $kind == asan ]]; then
   "$python" .ci/leaks.py "$logs" || status=1
 fi
