@@ -66,7 +66,7 @@ def check_editable(folder: pathlib.Path) -> None:
 def main() -> None:
     """Run the three checks."""
     size = installed_wheel_bytes()
-    print(f"wheel: {size / 1e6:.2f} MB of {WHEEL_LIMIT_BYTES / 1e6:.0f} MB")
+    print(f"wheel: {size / 1e6:.2f} MB of {WHEEL_LIMIT_BYTES / 1e6:.0f} MB", flush=True)
     if size > WHEEL_LIMIT_BYTES:
         sys.exit("package: the wheel is over its limit")
     with tempfile.TemporaryDirectory() as folder:

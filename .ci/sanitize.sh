@@ -18,13 +18,13 @@ while [[ ${1:-} == --full || ${1:-} == --no-build ]]; do
   shift
 done
 python=${PYTHON:-python}
-folder=build/$kind
+folder=${GORGO_BUILD_ROOT:-build}/$kind
 
 if ((build)); then
   # One vector instruction set beyond base is enough for a reduced run, and halves the build.
   isas=$( ((full)) && echo "avx2;avx512" || echo "avx2")
-  cmake --preset "$kind" "-DGORGO_ISAS=$isas" "-DPython_EXECUTABLE=$(command -v "$python")"
-  cmake --build --preset "$kind" --parallel "$(nproc)"
+  cmake --preset "$kind" -B "$folder" "-DGORGO_ISAS=$isas" "-DPython_EXECUTABLE=$(command -v "$python")"
+  cmake --build "$folder" --parallel "$(nproc)"
 fi
 
 libraries() { for name in "$@"; do "${CXX:-c++}" "-print-file-name=$name"; done | paste -sd: -; }

@@ -24,9 +24,6 @@
 #include <signal.h>
 #include <unistd.h>
 #endif
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #include "core/cgroup.h"
 #include "core/check.h"
@@ -43,7 +40,7 @@ thread_local bool t_in_region = false;
 
 void pause_cpu() {
 #if defined(__x86_64__)
-  _mm_pause();
+  __builtin_ia32_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
