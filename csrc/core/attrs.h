@@ -45,10 +45,25 @@ using OptFloat = Opt<double>;
 using OptInts = Opt<Dims>;
 using OptDType = Opt<DType>;
 
+// A double that one thread may set while others read it. Always inlined, unlike std::atomic's members in debug builds: kernels
+// of every instruction set read it.
+class SharedNumber {
+ public:
+  GORGO_INLINE double load() const noexcept {
+    double v;
+    __atomic_load(&value_, &v, __ATOMIC_RELAXED);
+    return v;
+  }
+  GORGO_INLINE void store(double v) noexcept { __atomic_store(&value_, &v, __ATOMIC_RELAXED); }
+
+ private:
+  double value_ = 0.0;
+};
+
 // A number that is read when the kernel runs, not when the op is recorded: an optimizer's learning rate.
 struct HostCell {
   std::atomic<int64_t> refs{1};
-  std::atomic<double> value{0.0};
+  SharedNumber value;
 };
 
 // A hyper-parameter: a shared cell, or a plain number when there is none.
@@ -69,7 +84,7 @@ class HostValue {
     if (cell_ != nullptr && cell_->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) delete cell_;
   }
   [[nodiscard]] GORGO_INLINE double get() const noexcept {
-    return cell_ != nullptr ? cell_->value.load(std::memory_order_relaxed) : literal_;
+    return cell_ != nullptr ? cell_->value.load() : literal_;
   }
   [[nodiscard]] const HostCell* cell() const noexcept { return cell_; }
   friend bool operator==(const HostValue& a, const HostValue& b) noexcept {

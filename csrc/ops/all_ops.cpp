@@ -5,7 +5,8 @@
 #include "opdef/registry.h"
 
 #define GORGO_FOR_EACH_FAMILY(X) \
-  X(shape)
+  X(shape)                       \
+  X(update)
 
 namespace gorgo {
 

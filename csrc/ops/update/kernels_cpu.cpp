@@ -1,0 +1,117 @@
+// The fused updates on the CPU: one pass over parameters, gradients and buffers; compiled once per instruction set.
+//
+// Invariant: elements are independent, so the split into tasks (by element ranges over all tensors) changes no bit.
+#include "core/kernel_args.h"
+#include "ops/update/attrs.h"
+
+namespace gorgo::GORGO_ISA_NS {
+namespace {
+
+constexpr int64_t kTaskElements = 1 << 15;
+
+// Hyper-parameters as read at the start of a task, in the type of the arithmetic.
+template <class C>
+struct SgdNumbers {
+  C lr, momentum, keep, weight_decay;
+  bool nesterov;
+};
+
+template <class T, class C>
+GORGO_INLINE void sgd_element(const SgdNumbers<C>& n, C sign, bool buffered, bool first, T& parameter, T gradient, T* buffer) {
+  const C p = static_cast<C>(parameter);
+  C g = sign * static_cast<C>(gradient);
+  if (n.weight_decay != static_cast<C>(0)) g = g + n.weight_decay * p;  // 0 * inf must not appear
+  if (buffered) {
+    const C b = first ? g : n.momentum * static_cast<C>(*buffer) + n.keep * g;
+    *buffer = static_cast<T>(b);
+    g = n.nesterov ? g + n.momentum * b : b;
+  }
+  parameter = static_cast<T>(p - n.lr * g);
+}
+
+// Where element i of a tensor lies, for layouts that are not in order.
+GORGO_INLINE int64_t place_of(const KOperand& operand, int64_t i) {
+  int64_t at = 0;
+  for (int32_t axis = operand.rank; axis-- > 0;) {
+    at += (i % operand.shape[axis]) * operand.strides[axis];
+    i /= operand.shape[axis];
+  }
+  return at;
+}
+
+template <class T>
+void sgd_range(const KernelArgs& args, int32_t tensor, int64_t first, int64_t last) noexcept {
+  using C = ComputeType<T>;
+  const auto& attrs = args.attrs_as<SgdAttrs>();
+  const auto count = static_cast<int32_t>(attrs.count);
+  const bool buffered = args.in_count == 4 * count;
+  const SgdNumbers<C> n{static_cast<C>(attrs.lr.get()), static_cast<C>(attrs.momentum.get()),
+                        static_cast<C>(1.0 - attrs.dampening.get()), static_cast<C>(attrs.weight_decay.get()),
+                        attrs.nesterov};
+  const C sign = attrs.maximize ? static_cast<C>(-1) : static_cast<C>(1);
+  const KOperand& p = args.in[tensor];
+  const KOperand& g = args.in[count + tensor];
+  const KOperand* b = buffered ? &args.in[2 * count + tensor] : nullptr;
+  const bool is_first = buffered && *args.in[3 * count + tensor].as<int64_t>() == 0;
+  if (p.contiguous && g.contiguous && (b == nullptr || b->contiguous)) {
+    T* __restrict parameter = p.as<T>();
+    const T* __restrict gradient = g.as<T>();
+    T* __restrict buffer = buffered ? b->as<T>() : nullptr;
+    if (!buffered) {
+      for (int64_t i = first; i < last; ++i) sgd_element<T, C>(n, sign, false, false, parameter[i], gradient[i], nullptr);
+    } else if (is_first) {
+      for (int64_t i = first; i < last; ++i) sgd_element<T, C>(n, sign, true, true, parameter[i], gradient[i], buffer + i);
+    } else {
+      for (int64_t i = first; i < last; ++i) sgd_element<T, C>(n, sign, true, false, parameter[i], gradient[i], buffer + i);
+    }
+    return;
+  }
+  for (int64_t i = first; i < last; ++i) {
+    T* buffer = buffered ? b->as<T>() + place_of(*b, i) : nullptr;
+    sgd_element<T, C>(n, sign, buffered, is_first, p.as<T>()[place_of(p, i)], g.as<T>()[place_of(g, i)], buffer);
+  }
+}
+
+int64_t sgd_tasks(const KernelArgs& args) noexcept {
+  const int64_t count = args.attrs_as<SgdAttrs>().count;
+  int64_t elements = 0;
+  for (int64_t i = 0; i < count; ++i) elements += args.in[i].numel;
+  return (elements + kTaskElements - 1) / kTaskElements;
+}
+
+// Task t has elements [t, t + 1) * kTaskElements of all parameters laid end to end.
+template <class T>
+void sgd_run(const KernelArgs& args, int64_t task) noexcept {
+  const auto count = static_cast<int32_t>(args.attrs_as<SgdAttrs>().count);
+  const int64_t begin = task * kTaskElements;
+  const int64_t end = begin + kTaskElements;
+  int64_t start = 0;
+  for (int32_t i = 0; i < count && start < end; ++i) {
+    const int64_t stop = start + args.in[i].numel;
+    if (stop > begin) sgd_range<T>(args, i, (begin > start ? begin : start) - start, (end < stop ? end : stop) - start);
+    start = stop;
+  }
+}
+
+void sgd_count_steps(const KernelArgs& args, int64_t) noexcept {
+  const auto count = static_cast<int32_t>(args.attrs_as<SgdAttrs>().count);
+  if (args.in_count != 4 * count) return;
+  for (int32_t i = 3 * count; i < 4 * count; ++i) ++*args.in[i].as<int64_t>();
+}
+
+template <class T>
+void add(KernelSink& sink) {
+  sink.add("sgd_update", kDTypeOf<T>, Kernel::of(Phase{&sgd_run<T>, &sgd_tasks}, Phase{&sgd_count_steps, nullptr}));
+}
+
+}  // namespace
+
+void fill_update(KernelSink& sink);
+void fill_update(KernelSink& sink) {
+  add<float>(sink);
+  add<double>(sink);
+  add<Float16>(sink);
+  add<BFloat16>(sink);
+}
+
+}  // namespace gorgo::GORGO_ISA_NS
