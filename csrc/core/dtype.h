@@ -26,7 +26,7 @@ struct Float16 {
 
   Float16() = default;
   GORGO_INLINE explicit Float16(float value) noexcept {
-    const uint32_t x = std::bit_cast<uint32_t>(value);
+    const uint32_t x = __builtin_bit_cast(uint32_t, value);
     const auto sign = static_cast<uint16_t>((x >> 16) & 0x8000u);
     const uint32_t magnitude = x & 0x7fffffffu;
     if (magnitude >= 0x7f800000u) {  // infinity, or NaN made quiet
@@ -34,8 +34,8 @@ struct Float16 {
     } else if (magnitude >= 0x477ff000u) {  // rounds to infinity
       bits = static_cast<uint16_t>(sign | 0x7c00u);
     } else if (magnitude < 0x38800000u) {  // subnormal or zero: let the float adder round at the right place
-      const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
-      bits = static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000u));
+      const float shifted = __builtin_bit_cast(float, magnitude) + 0.5f;
+      bits = static_cast<uint16_t>(sign | (__builtin_bit_cast(uint32_t, shifted) - 0x3f000000u));
     } else {
       const uint32_t odd = (magnitude >> 13) & 1u;
       bits = static_cast<uint16_t>(sign | ((magnitude + 0xc8000fffu + odd) >> 13));
@@ -45,10 +45,10 @@ struct Float16 {
     const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
     const uint32_t exponent = (bits >> 10) & 0x1fu;
     const uint32_t mantissa = bits & 0x3ffu;
-    if (exponent == 0x1fu) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
-    if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
+    if (exponent == 0x1fu) return __builtin_bit_cast(float, sign | 0x7f800000u | (mantissa << 13));
+    if (exponent != 0) return __builtin_bit_cast(float, sign | ((exponent + 112u) << 23) | (mantissa << 13));
     const float subnormal = static_cast<float>(mantissa) * 0x1p-24f;
-    return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(subnormal));
+    return __builtin_bit_cast(float, sign | __builtin_bit_cast(uint32_t, subnormal));
   }
 };
 
@@ -58,7 +58,7 @@ struct BFloat16 {
 
   BFloat16() = default;
   GORGO_INLINE explicit BFloat16(float value) noexcept {
-    const uint32_t x = std::bit_cast<uint32_t>(value);
+    const uint32_t x = __builtin_bit_cast(uint32_t, value);
     if ((x & 0x7fffffffu) > 0x7f800000u) {
       bits = static_cast<uint16_t>((x >> 16) | 0x0040u);
     } else {
@@ -66,7 +66,7 @@ struct BFloat16 {
     }
   }
   GORGO_INLINE explicit operator float() const noexcept {
-    return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+    return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16);
   }
 };
 
