@@ -1121,7 +1121,7 @@ BlockPool::BlockPool(RawAllocator& raw, const PoolOptions& options)
 
 BlockPool::~BlockPool() = default;
 
-Block* BlockPool::allocate(size_t bytes, uint64_t stream) {
+inline Block* BlockPool::allocate_untagged(size_t bytes, uint64_t stream) {
   ThreadFront* front = t_fronts[slot_];
   if (front == nullptr || front->pool != core_.get()) [[unlikely]] return core_->allocate_slow(slot_, bytes, stream);
   if (!front->gate.enter()) [[unlikely]] return core_->allocate_slow(slot_, bytes, stream);
@@ -1157,6 +1157,14 @@ Block* BlockPool::allocate(size_t bytes, uint64_t stream) {
   front->unpublished_bytes += static_cast<int64_t>(block->bytes);
   if (front->unpublished_bytes > front->publish_above) [[unlikely]] core_->publish(front);
   front->gate.leave();
+  return block;
+}
+
+Block* BlockPool::allocate(size_t bytes, uint64_t stream) {
+  Block* block = allocate_untagged(bytes, stream);
+  if (const Tagger tagger = tagger_.load(std::memory_order_acquire); tagger != nullptr) [[unlikely]] {
+    block->tag.store(tagger(), std::memory_order_relaxed);
+  }
   return block;
 }
 

@@ -31,7 +31,7 @@ struct alignas(64) Block {
   size_t bytes;               // usable
   size_t requested;           // as asked for
   uint64_t stream;            // whose work orders its reuse
-  std::atomic<uint64_t> tag;  // the bindings' note of who allocated it, 0 for none; cleared by allocate
+  std::atomic<uint64_t> tag;  // who allocated it, as the tagger or the holder says; 0 for nobody
 
   // The pool's own.
   Block* next;     // in a freelist
@@ -116,6 +116,9 @@ class BlockPool {
   void set_limit(std::optional<size_t> bytes);
   void set_cache_limit(size_t bytes);
   std::vector<BlockInfo> snapshot() const;
+  // Called by every allocate from now on, without locks, for the tag of the block; null turns it off. It may allocate here itself.
+  using Tagger = uint64_t (*)() noexcept;
+  void set_tagger(Tagger tagger) noexcept { tagger_.store(tagger, std::memory_order_release); }
 
   bool debug() const;
   // Damage found so far (debug mode): the guards of all live blocks as they are now, and what earlier releases found.
@@ -124,7 +127,9 @@ class BlockPool {
   std::string leak_report(size_t most = 20, std::string (*describe_tag)(uint64_t) = nullptr) const;
 
  private:
-  friend class PoolCore;
+  Block* allocate_untagged(size_t bytes, uint64_t stream);
+
+  std::atomic<Tagger> tagger_{nullptr};
   uint32_t slot_;  // place of this pool's front in each thread's table
   std::unique_ptr<class PoolCore> core_;
 };

@@ -1,11 +1,13 @@
 // Greedy placement: the largest buffer first, each into the tightest gap between those already placed whose lives it shares, or at
-// the end. Two orders are tried (by size, and by size times life), and the better plan is kept; each is usually within a few percent
-// of the lower bound. Placed buffers are kept sorted by offset, so one pass over them finds every gap; the pass is linear, with a
-// constant of about a nanosecond.
+// the end. Short programs try two orders (by size, and by size times life) and keep the better plan; each is usually within a few
+// percent of the lower bound. Placed buffers are kept sorted by offset, in short runs, so that one pass finds every gap and an insertion
+// moves little; the pass is quadratic in the worst case, at less than a nanosecond a pair.
 #include "memory/plan.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <list>
 #include <map>
 #include <numeric>
 
@@ -14,11 +16,67 @@
 namespace gorgo {
 namespace {
 
-struct Placed {
-  size_t offset;
-  size_t end;
-  int32_t first;
-  int32_t last;
+// Above this many buffers one order has to do.
+constexpr size_t kTwoOrdersUpTo = 4096;
+
+// Placed buffers, sorted by offset.
+class Placed {
+ public:
+  // Calls visit(offset, end) for those that live in [first, last], by rising offset, until it returns false.
+  template <class F>
+  void each_alive(int32_t first, int32_t last, F&& visit) const {
+    uint32_t alive[kRun];
+    for (const Run& run : runs_) {
+      // Without a branch in it: which lives overlap is as good as random.
+      uint32_t count = 0;
+      for (uint32_t i = 0; i < run.count; ++i) {
+        alive[count] = i;
+        count += static_cast<uint32_t>((run.first[i] <= last) & (run.last[i] >= first));
+      }
+      for (uint32_t k = 0; k < count; ++k) {
+        if (!visit(run.offset[alive[k]], run.end[alive[k]])) return;
+      }
+    }
+  }
+
+  void insert(size_t offset, size_t end, int32_t first, int32_t last) {
+    auto run = std::upper_bound(runs_.begin(), runs_.end(), offset,
+                                [](size_t value, const Run& other) { return value < other.offset[0]; });
+    if (run != runs_.begin()) --run;
+    if (run == runs_.end()) run = runs_.emplace(run);
+    if (run->count == kRun) {
+      const auto upper = runs_.insert(std::next(run), Run{});
+      run = std::prev(upper);
+      constexpr uint32_t kHalf = kRun / 2;
+      for (uint32_t i = kHalf; i < kRun; ++i) upper->copy(i - kHalf, *run, i);
+      upper->count = kRun - kHalf;
+      run->count = kHalf;
+      if (offset >= upper->offset[0]) run = upper;
+    }
+    uint32_t at = run->count++;
+    for (; at > 0 && run->offset[at - 1] > offset; --at) run->copy(at, *run, at - 1);
+    run->offset[at] = offset;
+    run->end[at] = end;
+    run->first[at] = first;
+    run->last[at] = last;
+  }
+
+ private:
+  static constexpr uint32_t kRun = 256;
+  struct Run {
+    uint32_t count = 0;
+    std::array<size_t, kRun> offset;
+    std::array<size_t, kRun> end;
+    std::array<int32_t, kRun> first;
+    std::array<int32_t, kRun> last;
+    void copy(uint32_t to, const Run& other, uint32_t from) {
+      offset[to] = other.offset[from];
+      end[to] = other.end[from];
+      first[to] = other.first[from];
+      last[to] = other.last[from];
+    }
+  };
+  std::list<Run> runs_;
 };
 
 std::vector<size_t> aligned_sizes(std::span<const BufferLife> lives, size_t alignment) {
@@ -67,35 +125,26 @@ size_t most_alive_bytes(std::span<const BufferLife> lives, std::span<const size_
 // Places the buffers in the given order and returns the size of the arena.
 size_t place(std::span<const BufferLife> lives, std::span<const size_t> sizes, std::span<const uint32_t> order,
              std::vector<size_t>& offsets) {
-  std::vector<Placed> placed;
-  placed.reserve(lives.size());
+  Placed placed;
   size_t total = 0;
   for (const uint32_t i : order) {
     const size_t bytes = sizes[i];
     if (bytes == 0) continue;
-    const int32_t first = lives[i].first;
-    const int32_t last = lives[i].last;
     size_t reached = 0;  // end of the highest neighbour in time so far
     size_t best_offset = SIZE_MAX;
     size_t best_waste = SIZE_MAX;
-    for (const Placed& other : placed) {
-      if (other.first > last || other.last < first) continue;
-      if (other.offset >= reached + bytes) {
-        const size_t waste = other.offset - reached - bytes;
-        if (waste < best_waste) {
-          best_waste = waste;
-          best_offset = reached;
-          if (waste == 0) break;
-        }
+    placed.each_alive(lives[i].first, lives[i].last, [&](size_t offset, size_t end) {
+      if (offset >= reached + bytes && offset - reached - bytes < best_waste) {
+        best_waste = offset - reached - bytes;
+        best_offset = reached;
       }
-      reached = std::max(reached, other.end);
-    }
+      reached = std::max(reached, end);
+      return best_waste != 0;
+    });
     const size_t offset = best_offset == SIZE_MAX ? reached : best_offset;
     offsets[i] = offset;
     total = std::max(total, offset + bytes);
-    const auto at = std::upper_bound(placed.begin(), placed.end(), offset,
-                                     [](size_t value, const Placed& other) { return value < other.offset; });
-    placed.insert(at, {offset, offset + bytes, first, last});
+    placed.insert(offset, offset + bytes, lives[i].first, lives[i].last);
   }
   return total;
 }
@@ -123,7 +172,7 @@ ArenaPlan plan_arena(std::span<const BufferLife> lives, size_t alignment) {
       best.total_bytes = total;
       best.offsets = offsets;
     }
-    if (best.total_bytes == best.lower_bound_bytes) break;
+    if (best.total_bytes == best.lower_bound_bytes || lives.size() > kTwoOrdersUpTo) break;
   }
   return best;
 }

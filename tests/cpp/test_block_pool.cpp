@@ -701,6 +701,37 @@ TEST_CASE("tags and the leak report") {
   pool.release(b);
 }
 
+TEST_CASE("the tagger names every block, may allocate itself, and can be turned off") {
+  BudgetAllocator raw;
+  BlockPool pool(raw);
+  static BlockPool* traced;
+  static uint64_t calls;
+  static bool inside;
+  traced = &pool;
+  calls = 0;
+  pool.set_tagger([]() noexcept -> uint64_t {
+    if (inside) return 1000;
+    inside = true;
+    traced->release(traced->allocate(64));
+    inside = false;
+    return ++calls;
+  });
+  Block* first = pool.allocate(64);
+  Block* second = pool.allocate(3 * kMiB);
+  CHECK(first->tag.load() == 1);
+  CHECK(second->tag.load() == 2);
+  pool.release(first);
+  first = pool.allocate(64);
+  CHECK(first->tag.load() == 3);
+  pool.set_tagger(nullptr);
+  pool.release(first);
+  first = pool.allocate(64);
+  CHECK(first->tag.load() == 0);
+  pool.release(first);
+  pool.release(second);
+  check_sums(pool, raw);
+}
+
 PoolOptions debugging() {
   PoolOptions options;
   options.debug = true;
