@@ -1,8 +1,8 @@
-// What the control group (v1 or v2) grants this process: processor time and memory. Containers are sized by these, not by the
-// machine, and both the thread pool and the memory pool must stay inside them.
+// What the control group (v1 or v2) grants this process: processor time and memory. Containers are sized by these, not
+// by the machine, and both the thread pool and the memory pool must stay inside them.
 //
-// Invariant: nothing here throws on an odd or unreadable system; no limit found means none. Both versions are looked up from the
-// process's own group up to the root, the tightest wins. `root` lets tests give a tree of their own.
+// Invariant: nothing here throws on an odd or unreadable system; no limit found means none. Both versions are looked up
+// from the process's own group up to the root, the tightest wins. `root` lets tests give a tree of their own.
 // Read next: parallel.h, memory/block_pool.h.
 #pragma once
 

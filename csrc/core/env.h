@@ -1,8 +1,9 @@
 // Environment variables: the only getenv of the library, and the one table of every variable that it reads.
 //
-// Invariant: a reader accepts only a name that the table in env.cpp lists, so `show_config()` can never miss one; a value that
-// does not parse raises ValueError with variable, expectation and value. An empty value counts as unset.
+// Invariant: a reader accepts only a name that the table in env.cpp lists, so `show_config()` can never miss one; a
+// value that does not parse raises ValueError with variable, expectation and value. An empty value counts as unset.
 // Readers look at the environment at each call; callers keep what they need.
+//
 // Read next: parallel.h.
 #pragma once
 

@@ -1,7 +1,7 @@
-// How a call runs: the caller takes the submit lock (or, if it is taken, runs alone), fills in the job, opens the gate, wakes
-// sleepers and claims tasks like everyone else. `gate_` counts the workers inside a job; once the caller finds no task left it
-// closes the gate and waits for the count to fall to zero. A worker that comes late sees the gate closed and leaves without
-// touching the job, so the job's fields may be rewritten as soon as the call has returned.
+// How a call runs: the caller takes the submit lock (or, if it is taken, runs alone), fills in the job, opens the gate,
+// wakes sleepers and claims tasks like everyone else. `gate_` counts the workers inside a job; once the caller finds no
+// task left it closes the gate and waits for the count to fall to zero. A worker that comes late sees the gate closed
+// and leaves without touching the job, so the job's fields may be rewritten as soon as the call has returned.
 #include "core/parallel.h"
 
 #include <algorithm>
@@ -160,8 +160,8 @@ class ThreadPool {
     while (true) {
       const auto called = [&] { return epoch_.load(std::memory_order_acquire) != seen; };
       if (!spin_until(called)) {
-        // The caller bumps the epoch and then looks for sleepers, we announce ourselves and then look at the epoch (the kernel
-        // looks once more): one of the two sees the other.
+        // The caller bumps the epoch and then looks for sleepers, we announce ourselves and then look at the epoch (the
+        // kernel looks once more): one of the two sees the other.
         sleepers_.fetch_add(1);
         while (epoch_.load() == seen) park(epoch_, seen);
         sleepers_.fetch_sub(1);
@@ -202,8 +202,8 @@ std::atomic<ThreadPool*> g_pool{nullptr};
 std::atomic<int> g_threads{0};  // 0: not chosen yet
 
 #if defined(__unix__) || defined(__APPLE__)
-// The child has the forking thread alone. The parent's pool, whose lock may be held by a thread that is not there, is left behind
-// and a new one made on the first call.
+// The child has the forking thread alone. The parent's pool, whose lock may be held by a thread that is not there, is
+// left behind and a new one made on the first call.
 std::atomic<ThreadPool*> g_left_behind{nullptr};
 
 void forget_pool_in_child() {
@@ -262,7 +262,8 @@ int find_hardware_threads() {
     return checked_threads("OMP_NUM_THREADS", n);
   }
   int threads = affinity_threads();
-  if (const auto cpus = cgroup_cpu_quota()) threads = std::min(threads, std::max(1, static_cast<int>(std::ceil(*cpus))));
+  if (const auto cpus = cgroup_cpu_quota())
+    threads = std::min(threads, std::max(1, static_cast<int>(std::ceil(*cpus))));
   return std::clamp(threads, 1, kMostThreads);
 }
 
@@ -288,7 +289,8 @@ int num_threads() {
 
 void set_num_threads(int n) {
   checked_threads("set_num_threads: n", n);
-  if (t_in_region) fail<StateError>("set_num_threads: must be called outside a parallel region, got ", n, " inside one");
+  if (t_in_region)
+    fail<StateError>("set_num_threads: must be called outside a parallel region, got ", n, " inside one");
   if (g_threads.exchange(n) == n) return;
   pool().stop_workers();
 }

@@ -1,10 +1,10 @@
 // The one thread pool of the process.
 //
-// Invariants: every task runs exactly once, and the call returns after the last has finished. Which thread runs a task is left to
-// chance, so a caller who splits work by shape alone gets the same bits for any thread count. Tasks do not throw. A call from
-// inside a region, or while another thread's call holds the workers, runs its tasks on its own thread: nothing can wait in a
-// circle. Idle workers spin for some tens of microseconds, then park. A fork leaves the child without workers; its first call
-// makes new ones. At exit nothing is joined.
+// Invariants: every task runs exactly once, and the call returns after the last has finished. Which thread runs a task
+// is left to chance, so a caller who splits work by shape alone gets the same bits for any thread count. Tasks do not
+// throw. A call from inside a region, or while another thread's call holds the workers, runs its tasks on its own
+// thread: nothing can wait in a circle. Idle workers spin for some tens of microseconds, then park. A fork leaves the
+// child without workers; its first call makes new ones. At exit nothing is joined.
 // Read next: parallel.cpp; core/cgroup.h for what sizes the pool.
 #pragma once
 
@@ -15,8 +15,8 @@ namespace gorgo {
 
 using TaskFn = void (*)(void* ctx, int64_t task) noexcept;
 
-// Runs fn(ctx, 0) ... fn(ctx, tasks - 1), each once, and returns when all are done. With one task, one thread, or inside a
-// region, everything runs on the caller.
+// Runs fn(ctx, 0) ... fn(ctx, tasks - 1), each once, and returns when all are done. With one task, one thread, or
+// inside a region, everything runs on the caller.
 void parallel_run(int64_t tasks, TaskFn fn, void* ctx);
 
 // The same for a callable f(int64_t task), which must not throw.
@@ -34,8 +34,8 @@ int num_threads();
 // ValueError below 1 or above 4096; StateError inside a region. Waits for a running call to finish.
 void set_num_threads(int n);
 
-// The default: GORGO_NUM_THREADS, else OMP_NUM_THREADS, else the processors that affinity and the control group's quota leave us.
-// Found once; ValueError when a variable is malformed.
+// The default: GORGO_NUM_THREADS, else OMP_NUM_THREADS, else the processors that affinity and the control group's quota
+// leave us. Found once; ValueError when a variable is malformed.
 int hardware_threads();
 
 // True on a thread that is running a task of a call that was spread over several threads.

@@ -1,5 +1,6 @@
-// Order of reading: allocate and release at the end of the file are the fast path; PoolCore holds everything that takes the lock.
-// Lock order: the registry's lock, then a pool's. Neither is held while the raw allocator or the fence is called.
+// Order of reading: allocate and release at the end of the file are the fast path; PoolCore holds everything that takes
+// the lock. Lock order: the registry's lock, then a pool's. Neither is held while the raw allocator or the fence is
+// called.
 #include "memory/block_pool.h"
 
 #include <algorithm>
@@ -217,12 +218,12 @@ class PoolCore {
   size_t cache_limit_;
   std::optional<size_t> limit_;
   size_t fronts_sized_for_ = 0;
-  size_t front_small_bytes_ = 0;   // most that one front keeps, small
-  size_t front_large_bytes_ = 0;   // and large
-  size_t granted_bytes_ = 0;       // sum over the fronts of what they may keep
-  size_t slab_free_bytes_ = 0;     // in slabs and neither in use nor in a front
+  size_t front_small_bytes_ = 0;  // most that one front keeps, small
+  size_t front_large_bytes_ = 0;  // and large
+  size_t granted_bytes_ = 0;      // sum over the fronts of what they may keep
+  size_t slab_free_bytes_ = 0;    // in slabs and neither in use nor in a front
   size_t reserved_bytes_ = 0;
-  size_t in_flight_bytes_ = 0;     // being asked for just now
+  size_t in_flight_bytes_ = 0;  // being asked for just now
   size_t peak_reserved_bytes_ = 0;
   uint64_t tick_ = 0;
   int64_t raw_allocations_ = 0;
@@ -240,7 +241,8 @@ class PoolCore {
 
 namespace {
 
-// All pools, for processes that fork, and which of them has which place in every thread's table of fronts. Never destroyed.
+// All pools, for processes that fork, and which of them has which place in every thread's table of fronts. Never
+// destroyed.
 struct Registry {
   std::mutex mutex;
   std::vector<PoolCore*> pools;
@@ -386,8 +388,9 @@ void PoolCore::detach(ThreadFront* front) noexcept {
   size_fronts(fronts_.size());
 }
 
-// Shares the cache limit among the fronts: half of it at most goes to their large blocks, an eighth to their small ones. The number of
-// threads is rounded up to a power of two, so that threads that come and go change little. Needs the fronts claimed.
+// Shares the cache limit among the fronts: half of it at most goes to their large blocks, an eighth to their small
+// ones. The number of threads is rounded up to a power of two, so that threads that come and go change little. Needs
+// the fronts claimed.
 void PoolCore::size_fronts(size_t threads) noexcept {
   const size_t shares = std::bit_ceil(std::max<size_t>(threads, 1));
   fronts_sized_for_ = shares;
@@ -435,10 +438,12 @@ void PoolCore::account(ThreadFront* front, int64_t bytes) noexcept {
     return;
   }
   front->unpublished_bytes += bytes;
-  if (front->unpublished_bytes > front->publish_above || front->unpublished_bytes < front->publish_below) publish(front);
+  if (front->unpublished_bytes > front->publish_above || front->unpublished_bytes < front->publish_below)
+    publish(front);
 }
 
-// The three drains give what fronts keep back to slabs and heaps. They need the lock, and the front claimed or the caller's own.
+// The three drains give what fronts keep back to slabs and heaps. They need the lock, and the front claimed or the
+// caller's own.
 void PoolCore::drain_large(ThreadFront* front) noexcept {
   for (ThreadFront::LargeSlot& place : front->large) {
     while (place.head != nullptr) {
@@ -606,8 +611,8 @@ Block* PoolCore::take_from_segment(StreamHeap& heap, uint8_t klass, LargeBlock* 
   return make_slab(heap, klass, fresh) ? take_small(heap, klass) : nullptr;
 }
 
-// Asks the raw allocator for a segment, giving back the longest unused ones first where the limit demands it; null if it has none.
-// Drops the lock meanwhile.
+// Asks the raw allocator for a segment, giving back the longest unused ones first where the limit demands it; null if
+// it has none. Drops the lock meanwhile.
 LargeBlock* PoolCore::grow(Lock& lock, StreamHeap& heap, size_t segment_bytes, size_t capacity) {
   Segment* chain = nullptr;
   if (limit_) {
@@ -668,8 +673,8 @@ void PoolCore::drop_spare_slabs() noexcept {
   }
 }
 
-// Detaches free segments, the longest unused first, until at most so many bytes are free or no segment is; they leave as a chain for
-// release_segments.
+// Detaches free segments, the longest unused first, until at most so many bytes are free or no segment is; they leave
+// as a chain for release_segments.
 Segment* PoolCore::trim_to(size_t kept_bytes) noexcept {
   Segment* chain = nullptr;
   size_t free_now = free_bytes();
@@ -719,7 +724,8 @@ void PoolCore::record_stream(Block* block, uint64_t stream) {
   block->crossed = true;
 }
 
-// A released block that other streams used: marks the end of their work so far and lets the block wait for it. Takes the lock.
+// A released block that other streams used: marks the end of their work so far and lets the block wait for it. Takes
+// the lock.
 void PoolCore::start_crossing(Block* block) noexcept {
   Lock lock(mutex_);
   const auto at = crossings_.find(block);
@@ -848,8 +854,9 @@ Block* PoolCore::allocate_slow(uint32_t own_slot, size_t bytes, uint64_t stream)
 void PoolCore::throw_out_of_memory(size_t bytes) {
   const PoolStats now = stats();
   fail<OutOfMemoryError>(name_, ": allocation of ", bytes, " bytes must fit, got no room (active ", now.active_bytes,
-                         " bytes, cached ", now.cached_bytes, ", limit ", now.limit ? std::to_string(*now.limit) : "none",
-                         ", largest free block ", now.largest_free_block, ")");
+                         " bytes, cached ", now.cached_bytes, ", limit ",
+                         now.limit ? std::to_string(*now.limit) : "none", ", largest free block ",
+                         now.largest_free_block, ")");
 }
 
 void PoolCore::release_slow(ThreadFront* front, Block* block) noexcept {
@@ -1094,7 +1101,8 @@ void PoolCore::before_fork() {
   claim_fronts();
 }
 
-// In the child, the fronts of threads that are not there are emptied and forgotten; what their threads had in flight is too.
+// In the child, the fronts of threads that are not there are emptied and forgotten; what their threads had in flight is
+// too.
 void PoolCore::after_fork(bool in_child, const ThreadFront* own) {
   if (in_child) {
     in_flight_bytes_ = 0;
@@ -1123,8 +1131,10 @@ BlockPool::~BlockPool() = default;
 
 inline Block* BlockPool::allocate_untagged(size_t bytes, uint64_t stream) {
   ThreadFront* front = t_fronts[slot_];
-  if (front == nullptr || front->pool != core_.get()) [[unlikely]] return core_->allocate_slow(slot_, bytes, stream);
-  if (!front->gate.enter()) [[unlikely]] return core_->allocate_slow(slot_, bytes, stream);
+  if (front == nullptr || front->pool != core_.get()) [[unlikely]]
+    return core_->allocate_slow(slot_, bytes, stream);
+  if (!front->gate.enter()) [[unlikely]]
+    return core_->allocate_slow(slot_, bytes, stream);
   Block* block = nullptr;
   if (front->stream == stream) {
     if (bytes <= kMaxSmall_bytes) {
@@ -1155,7 +1165,8 @@ inline Block* BlockPool::allocate_untagged(size_t bytes, uint64_t stream) {
   unpoison(block->data, bytes);
   ++front->allocations;
   front->unpublished_bytes += static_cast<int64_t>(block->bytes);
-  if (front->unpublished_bytes > front->publish_above) [[unlikely]] core_->publish(front);
+  if (front->unpublished_bytes > front->publish_above) [[unlikely]]
+    core_->publish(front);
   front->gate.leave();
   return block;
 }
@@ -1209,7 +1220,8 @@ void BlockPool::release(Block* block) noexcept {
   block->in_use = false;
   ++front->releases;
   front->unpublished_bytes -= static_cast<int64_t>(block->bytes);
-  if (front->unpublished_bytes < front->publish_below) [[unlikely]] core_->publish(front);
+  if (front->unpublished_bytes < front->publish_below) [[unlikely]]
+    core_->publish(front);
   front->gate.leave();
 }
 
@@ -1234,7 +1246,8 @@ std::string BlockPool::leak_report(size_t most, std::string (*describe_tag)(uint
   std::string out = cat(core_->name(), ": ", live.size(), " blocks in use, ", total_bytes, " bytes\n");
   for (size_t i = 0; i < std::min(most, live.size()); ++i) {
     out += cat("  ", live[i].requested, " bytes at ", live[i].data);
-    if (live[i].tag != 0) out += describe_tag != nullptr ? " from " + describe_tag(live[i].tag) : cat(" tag ", live[i].tag);
+    if (live[i].tag != 0)
+      out += describe_tag != nullptr ? " from " + describe_tag(live[i].tag) : cat(" tag ", live[i].tag);
     out += "\n";
   }
   if (live.size() > most) out += cat("  and ", live.size() - most, " more\n");

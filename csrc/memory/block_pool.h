@@ -1,4 +1,5 @@
-// The caching pool: every byte of a tensor comes from here. One pool per device; policy only, the bytes come from a RawAllocator.
+// The caching pool: every byte of a tensor comes from here. One pool per device; policy only, the bytes come from a
+// RawAllocator.
 //
 // A request goes through three rooms, each slower and more general than the one before:
 //   thread_front   this thread's recently released blocks: no lock, no atomic read-modify-write
@@ -6,10 +7,10 @@
 //   large_heap     segments from the raw allocator, split, merged, best fit     (under the pool's lock)
 // and only then the raw allocator is asked, with no lock held.
 //
-// Invariants: data is 64-byte aligned and never null; a block stays put while in use; active + cached = reserved, counting a block with
-// its rounding (and its guards in debug mode); what the pool could hand back is at most the cache limit after every release.
-// Counters live in the fronts and are summed with the fronts held still, so they are exact; only the peak of active bytes may be low,
-// by up to 1 MiB per thread, when several threads allocate.
+// Invariants: data is 64-byte aligned and never null; a block stays put while in use; active + cached = reserved,
+// counting a block with its rounding (and its guards in debug mode); what the pool could hand back is at most the cache
+// limit after every release. Counters live in the fronts and are summed with the fronts held still, so they are exact;
+// only the peak of active bytes may be low, by up to 1 MiB per thread, when several threads allocate.
 // Read next: size_class.h, thread_front.h, large_heap.h, block_pool.cpp.
 #pragma once
 
@@ -34,23 +35,23 @@ struct alignas(64) Block {
   std::atomic<uint64_t> tag;  // who allocated it, as the tagger or the holder says; 0 for nobody
 
   // The pool's own.
-  Block* next;     // in a freelist
-  void* home;      // small: its Slab. Large: the thread front that allocated it, or null
-  uint8_t klass;   // size class; kLargeClass for a large block
-  bool in_use;     // handed out
-  bool is_slab;    // a large block that was carved
-  bool crossed;    // record_stream was called on it
+  Block* next;    // in a freelist
+  void* home;     // small: its Slab. Large: the thread front that allocated it, or null
+  uint8_t klass;  // size class; kLargeClass for a large block
+  bool in_use;    // handed out
+  bool is_slab;   // a large block that was carved
+  bool crossed;   // record_stream was called on it
 };
 
 struct PoolStats {
-  size_t active_bytes = 0;        // in blocks handed out
-  size_t reserved_bytes = 0;      // held from the raw allocator
-  size_t cached_bytes = 0;        // reserved and not active
-  size_t peak_active_bytes = 0;   // since the last reset_peak
+  size_t active_bytes = 0;       // in blocks handed out
+  size_t reserved_bytes = 0;     // held from the raw allocator
+  size_t cached_bytes = 0;       // reserved and not active
+  size_t peak_active_bytes = 0;  // since the last reset_peak
   size_t peak_reserved_bytes = 0;
-  int64_t hits = 0;               // allocations served without asking the raw allocator
-  int64_t misses = 0;             // the others
-  int64_t allocations = 0;        // calls of allocate that succeeded
+  int64_t hits = 0;         // allocations served without asking the raw allocator
+  int64_t misses = 0;       // the others
+  int64_t allocations = 0;  // calls of allocate that succeeded
   int64_t releases = 0;
   int64_t raw_allocations = 0;    // times the raw allocator gave memory
   size_t largest_free_block = 0;  // largest piece that could be handed out without asking the raw allocator
@@ -77,7 +78,8 @@ struct GuardDamage {
   uint64_t tag;
 };
 
-// Decides when a block that several streams used may be given out again. On CUDA a mark is an event. Called without the pool's lock.
+// Decides when a block that several streams used may be given out again. On CUDA a mark is an event. Called without the
+// pool's lock.
 class StreamFence {
  public:
   virtual ~StreamFence() = default;
@@ -88,11 +90,12 @@ class StreamFence {
 };
 
 struct PoolOptions {
-  std::optional<size_t> cache_limit;  // default: the smaller of 1 GiB and a tenth of the control group's (or the machine's) memory
-  std::optional<size_t> limit;        // default: none
-  bool debug = false;                 // guards and poison; ignored where the CPU cannot reach the memory
-  StreamFence* fence = nullptr;       // null: a cross-stream block is reusable at once
-  const char* name = "memory";        // stands first in messages
+  std::optional<size_t>
+      cache_limit;  // default: the smaller of 1 GiB and a tenth of the control group's (or the machine's) memory
+  std::optional<size_t> limit;   // default: none
+  bool debug = false;            // guards and poison; ignored where the CPU cannot reach the memory
+  StreamFence* fence = nullptr;  // null: a cross-stream block is reusable at once
+  const char* name = "memory";   // stands first in messages
 };
 
 class BlockPool {
@@ -102,7 +105,8 @@ class BlockPool {
   BlockPool(const BlockPool&) = delete;
   BlockPool& operator=(const BlockPool&) = delete;
 
-  // Never null; zero bytes give a block too. OutOfMemoryError when, after draining and trimming, the second try failed as well.
+  // Never null; zero bytes give a block too. OutOfMemoryError when, after draining and trimming, the second try failed
+  // as well.
   Block* allocate(size_t bytes, uint64_t stream = 0);
   // From any thread.
   void release(Block* block) noexcept;
@@ -116,7 +120,8 @@ class BlockPool {
   void set_limit(std::optional<size_t> bytes);
   void set_cache_limit(size_t bytes);
   std::vector<BlockInfo> snapshot() const;
-  // Called by every allocate from now on, without locks, for the tag of the block; null turns it off. It may allocate here itself.
+  // Called by every allocate from now on, without locks, for the tag of the block; null turns it off. It may allocate
+  // here itself.
   using Tagger = uint64_t (*)() noexcept;
   void set_tagger(Tagger tagger) noexcept { tagger_.store(tagger, std::memory_order_release); }
 
@@ -134,7 +139,8 @@ class BlockPool {
   std::unique_ptr<class PoolCore> core_;
 };
 
-// Host memory, for the whole process; never destroyed. GORGO_CACHE_LIMIT (bytes) and GORGO_MEMORY_DEBUG are read when first used.
+// Host memory, for the whole process; never destroyed. GORGO_CACHE_LIMIT (bytes) and GORGO_MEMORY_DEBUG are read when
+// first used.
 BlockPool& cpu_pool();
 
 }  // namespace gorgo

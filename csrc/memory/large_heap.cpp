@@ -9,8 +9,8 @@
 namespace gorgo {
 namespace {
 
-// A free block of 64 MiB or more is kept whole for requests of at least a sixteenth of it: cutting 1 MiB off would leave the next
-// request for the whole without a block, and the segment pinned by a crumb.
+// A free block of 64 MiB or more is kept whole for requests of at least a sixteenth of it: cutting 1 MiB off would
+// leave the next request for the whole without a block, and the segment pinned by a crumb.
 constexpr size_t kKeepWholeFrom_bytes = size_t{64} << 20;
 constexpr size_t kKeepWholeRatio = 16;
 
@@ -78,7 +78,8 @@ size_t LargeHeap::next_bin(size_t from) const noexcept {
 
 LargeBlock* LargeHeap::take(size_t capacity, bool cut_any) noexcept {
   LargeBlock* best = nullptr;
-  // Only the request's own bin can hold blocks that are too small; any block of a later bin fits, and the first such bin has the best.
+  // Only the request's own bin can hold blocks that are too small; any block of a later bin fits, and the first such
+  // bin has the best.
   const size_t own = bin_of(capacity);
   for (size_t bin = next_bin(own); bin < kBins && best == nullptr; bin = next_bin(bin + 1)) {
     for (LargeBlock* block = bins_[bin]; block != nullptr; block = block->bin_after) {

@@ -1,8 +1,8 @@
 // Segments from the raw allocator, cut into blocks and joined again: best fit, for one stream.
 //
-// Invariants: the blocks of a segment tile it in address order, and no two free ones touch; every capacity is a multiple of 4 KiB; every
-// free block is in the bin of its size, and a segment is in the list of free ones exactly when a single free block spans it. No lock,
-// no raw allocator: the pool brings both.
+// Invariants: the blocks of a segment tile it in address order, and no two free ones touch; every capacity is a
+// multiple of 4 KiB; every free block is in the bin of its size, and a segment is in the list of free ones exactly when
+// a single free block spans it. No lock, no raw allocator: the pool brings both.
 // Read next: large_heap.cpp, block_pool.cpp.
 #pragma once
 
@@ -45,13 +45,13 @@ class LargeHeap {
   LargeHeap(const LargeHeap&) = delete;
   LargeHeap& operator=(const LargeHeap&) = delete;
 
-  // The smallest free block that holds the capacity, cut to it; null if there is none. A very large block is not cut for a request
-  // many times smaller (which would pin it) unless cut_any.
+  // The smallest free block that holds the capacity, cut to it; null if there is none. A very large block is not cut
+  // for a request many times smaller (which would pin it) unless cut_any.
   LargeBlock* take(size_t capacity, bool cut_any) noexcept;
   // Joins with free neighbours. `tick` orders segments by when they became free.
   void give(LargeBlock* block, uint64_t tick) noexcept;
-  // Takes up memory from the raw allocator and returns it as one block in use, cut to the capacity; null (and the memory stays the
-  // caller's) if there is no room for the bookkeeping.
+  // Takes up memory from the raw allocator and returns it as one block in use, cut to the capacity; null (and the
+  // memory stays the caller's) if there is no room for the bookkeeping.
   LargeBlock* add_segment(void* base, size_t bytes, size_t capacity, uint64_t stream) noexcept;
 
   // The segment that has been free for longest, or null.

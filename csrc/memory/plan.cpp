@@ -1,7 +1,8 @@
-// Greedy placement: the largest buffer first, each into the tightest gap between those already placed whose lives it shares, or at
-// the end. Short programs try two orders (by size, and by size times life) and keep the better plan; each is usually within a few
-// percent of the lower bound. Placed buffers are kept sorted by offset, in short runs, so that one pass finds every gap and an insertion
-// moves little; the pass is quadratic in the worst case, at less than a nanosecond a pair.
+// Greedy placement: the largest buffer first, each into the tightest gap between those already placed whose lives it
+// shares, or at the end. Short programs try two orders (by size, and by size times life) and keep the better plan; each
+// is usually within a few percent of the lower bound. Placed buffers are kept sorted by offset, in short runs, so that
+// one pass finds every gap and an insertion moves little; the pass is quadratic in the worst case, at less than a
+// nanosecond a pair.
 #include "memory/plan.h"
 
 #include <algorithm>
@@ -80,7 +81,8 @@ class Placed {
 };
 
 std::vector<size_t> aligned_sizes(std::span<const BufferLife> lives, size_t alignment) {
-  if (!std::has_single_bit(alignment)) fail<ValueError>("plan_arena: alignment must be a power of two, got ", alignment);
+  if (!std::has_single_bit(alignment))
+    fail<ValueError>("plan_arena: alignment must be a power of two, got ", alignment);
   std::vector<size_t> sizes(lives.size());
   size_t sum = 0;
   for (size_t i = 0; i < lives.size(); ++i) {
@@ -93,7 +95,8 @@ std::vector<size_t> aligned_sizes(std::span<const BufferLife> lives, size_t alig
     }
     sizes[i] = (life.bytes + alignment - 1) & ~(alignment - 1);
     sum += sizes[i];
-    if (sum > SIZE_MAX / 2) fail<OverflowError>("plan_arena: buffers must fit in memory together, got over ", sum, " bytes");
+    if (sum > SIZE_MAX / 2)
+      fail<OverflowError>("plan_arena: buffers must fit in memory together, got over ", sum, " bytes");
   }
   return sizes;
 }
@@ -190,8 +193,8 @@ void verify_plan(std::span<const BufferLife> lives, const ArenaPlan& plan, size_
       fail<StateError>("verify_plan: buffer ", i, " must lie at a multiple of ", alignment, ", got ", plan.offsets[i]);
     }
     if (lives[i].bytes > plan.total_bytes || plan.offsets[i] > plan.total_bytes - lives[i].bytes) {
-      fail<StateError>("verify_plan: buffer ", i, " must end within ", plan.total_bytes, " bytes, got offset ", plan.offsets[i],
-                       " with ", lives[i].bytes, " bytes");
+      fail<StateError>("verify_plan: buffer ", i, " must end within ", plan.total_bytes, " bytes, got offset ",
+                       plan.offsets[i], " with ", lives[i].bytes, " bytes");
     }
     by_start.push_back(i);
     by_end.push_back(i);
@@ -202,8 +205,8 @@ void verify_plan(std::span<const BufferLife> lives, const ArenaPlan& plan, size_
   size_t ended = 0;
   const auto clash = [&](uint32_t a, uint32_t b) {
     const auto show = [&](uint32_t i) {
-      return cat(i, " (bytes [", plan.offsets[i], ", ", plan.offsets[i] + lives[i].bytes, "), steps [", lives[i].first, ", ",
-                 lives[i].last, "])");
+      return cat(i, " (bytes [", plan.offsets[i], ", ", plan.offsets[i] + lives[i].bytes, "), steps [", lives[i].first,
+                 ", ", lives[i].last, "])");
     };
     fail<StateError>("verify_plan: live buffers must not overlap, got ", show(a), " and ", show(b));
   };

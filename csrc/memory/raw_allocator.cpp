@@ -17,8 +17,9 @@ namespace {
 
 // From here on memory is mapped, and released memory goes back to the system at once.
 constexpr size_t kMapFrom_bytes = size_t{1} << 20;
-// First touch of fresh memory is page faults above all: measured on a virtual machine, 4 KiB pages cost 400 us per MiB and 2 MiB pages 30
-// to 100, giving it back 60 against 3. So everything of at least one huge page starts on a huge page's boundary and asks for them.
+// First touch of fresh memory is page faults above all: measured on a virtual machine, 4 KiB pages cost 400 us per MiB
+// and 2 MiB pages 30 to 100, giving it back 60 against 3. So everything of at least one huge page starts on a huge
+// page's boundary and asks for them.
 constexpr size_t kHugePage_bytes = size_t{2} << 20;
 
 constexpr size_t round_up(size_t bytes, size_t step) { return (bytes + step - 1) / step * step; }

@@ -1,7 +1,7 @@
 // Where a pool's memory comes from: the system, a device driver, or a test's bounded budget.
 //
-// Invariant: allocate returns 64-byte aligned memory or null, never throws, and may be called from several threads at once; release
-// gets exactly the size that was asked for. A pool never calls either with its lock held.
+// Invariant: allocate returns 64-byte aligned memory or null, never throws, and may be called from several threads at
+// once; release gets exactly the size that was asked for. A pool never calls either with its lock held.
 // Read next: block_pool.h.
 #pragma once
 
@@ -22,7 +22,8 @@ class RawAllocator {
   virtual bool host_accessible() const noexcept { return true; }
 };
 
-// Host memory: small requests from the C heap, large ones mapped (zeroed by the kernel, huge pages advised). Never destroyed.
+// Host memory: small requests from the C heap, large ones mapped (zeroed by the kernel, huge pages advised). Never
+// destroyed.
 RawAllocator& system_allocator();
 
 // The system's memory within a budget, failing on demand: for tests of the policy above it.

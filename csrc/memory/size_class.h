@@ -1,7 +1,7 @@
 // How a pool rounds requests: the small size classes and the steps of large blocks.
 //
-// Invariant: every rounded size is a multiple of 64; a small request wastes at most a fifth of its block (beyond 64-byte rounding), a
-// large one at most 4 KiB below 1 MiB and 64 KiB above.
+// Invariant: every rounded size is a multiple of 64; a small request wastes at most a fifth of its block (beyond
+// 64-byte rounding), a large one at most 4 KiB below 1 MiB and 64 KiB above.
 // Read next: thread_front.h.
 #pragma once
 

@@ -1,9 +1,10 @@
 // One thread's front of a pool: its recently released blocks, its counters, and the gate that lets others stop it.
 //
-// Invariants: only the owner touches a front, inside the gate, except that who holds the pool's lock may claim every front and then
-// touch them all. The owner pays two plain stores and a load for the gate: the claimer makes up for the missing fence with
-// membarrier(2), which forces one on every running thread. Nothing in the gate waits or throws.
+// Invariants: only the owner touches a front, inside the gate, except that who holds the pool's lock may claim every
+// front and then touch them all. The owner pays two plain stores and a load for the gate: the claimer makes up for the
+// missing fence with membarrier(2), which forces one on every running thread. Nothing in the gate waits or throws.
 // Everything in a front is counted as cached; the pool grants it how much.
+//
 // Read next: block_pool.cpp.
 #pragma once
 
@@ -42,13 +43,15 @@ class FrontGate {
       std::atomic_thread_fence(std::memory_order_seq_cst);
     }
 #endif
-    if (!claimed_.load(GORGO_TSAN ? std::memory_order_seq_cst : std::memory_order_acquire)) [[likely]] return true;
+    if (!claimed_.load(GORGO_TSAN ? std::memory_order_seq_cst : std::memory_order_acquire)) [[likely]]
+      return true;
     leave();
     return false;
   }
   void leave() noexcept { busy_.store(false, std::memory_order_release); }
 
-  // Claimer, with the pool's lock: claim() each gate, then one heavy_fence(), then wait_outside() for each, later unclaim().
+  // Claimer, with the pool's lock: claim() each gate, then one heavy_fence(), then wait_outside() for each, later
+  // unclaim().
   void claim() noexcept { claimed_.store(true); }
   void wait_outside() const noexcept;
   void unclaim() noexcept { claimed_.store(false, std::memory_order_release); }
@@ -72,8 +75,8 @@ struct ThreadFront {
     uint32_t count = 0;
     uint32_t most = 0;
   };
-  // Blocks of one exact size. The place is found by a hash of the size; `touched` is a second chance against another size that wants
-  // the same place.
+  // Blocks of one exact size. The place is found by a hash of the size; `touched` is a second chance against another
+  // size that wants the same place.
   struct LargeSlot {
     size_t bytes = 0;
     Block* head = nullptr;

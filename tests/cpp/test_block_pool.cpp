@@ -1,4 +1,5 @@
-// The caching pool over a bounded allocator: against a simple model, with injected failures, across threads, streams and forks.
+// The caching pool over a bounded allocator: against a simple model, with injected failures, across threads, streams
+// and forks.
 #include <doctest/doctest.h>
 
 #include <sys/wait.h>
@@ -13,6 +14,10 @@
 #include <random>
 #include <thread>
 #include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 #include "core/check.h"
 #include "memory/block_pool.h"
@@ -76,7 +81,8 @@ TEST_CASE("size classes: every request fits, none wastes much") {
 TEST_CASE("a block has what was asked for, aligned; zero bytes give one too") {
   BudgetAllocator raw;
   BlockPool pool(raw);
-  for (const size_t bytes : {size_t{0}, size_t{1}, size_t{64}, size_t{65}, 32 * kKiB, 32 * kKiB + 1, kMiB, 5 * kMiB + 3}) {
+  for (const size_t bytes :
+       {size_t{0}, size_t{1}, size_t{64}, size_t{65}, 32 * kKiB, 32 * kKiB + 1, kMiB, 5 * kMiB + 3}) {
     Block* block = pool.allocate(bytes);
     REQUIRE(block != nullptr);
     REQUIRE(block->data != nullptr);
@@ -665,6 +671,24 @@ TEST_CASE("a block that another stream used waits for that stream's work") {
   pool.release(block);
   check_sums(pool, raw);
 }
+
+#if defined(__SANITIZE_ADDRESS__)
+TEST_CASE("the address sanitizer sees through the pool") {
+  BudgetAllocator raw;
+  BlockPool pool(raw);
+  for (const size_t bytes : {size_t{100}, 3 * kMiB}) {
+    for (int round = 0; round < 3; ++round) {  // fresh from the raw allocator, then from the front
+      Block* block = pool.allocate(bytes);
+      const auto* data = static_cast<const char*>(block->data);
+      CHECK(__asan_region_is_poisoned(block->data, bytes) == nullptr);
+      if (bytes < block->bytes) CHECK(__asan_address_is_poisoned(data + bytes));
+      pool.release(block);
+      CHECK(__asan_address_is_poisoned(data));
+      CHECK(__asan_address_is_poisoned(data + bytes - 1));
+    }
+  }
+}
+#endif
 
 TEST_CASE("without a fence record_stream changes nothing") {
   BudgetAllocator raw;

@@ -33,7 +33,8 @@ int counted_overlaps(const std::vector<BufferLife>& lives, const ArenaPlan& plan
     for (size_t j = 0; j < i; ++j) {
       const bool together = lives[i].first <= lives[j].last && lives[j].first <= lives[i].last;
       const bool apart = plan.offsets[i] + lives[i].bytes <= plan.offsets[j] ||
-                         plan.offsets[j] + lives[j].bytes <= plan.offsets[i] || lives[i].bytes == 0 || lives[j].bytes == 0;
+                         plan.offsets[j] + lives[j].bytes <= plan.offsets[i] || lives[i].bytes == 0 ||
+                         lives[j].bytes == 0;
       overlaps += together && !apart;
     }
   }
