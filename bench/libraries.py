@@ -1,0 +1,135 @@
+"""The columns of every table: how each library is found, held to one thread, fed from NumPy and read back.
+
+Invariant: nothing is imported at the top but NumPy, so that a worker process loads one library and no other. A library that is
+not installed is left out with a note, never an error. Read next: harness.py.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+# One thread for everybody. Set before a library is imported: most of them read these once.
+ONE_THREAD_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "GORGO_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "JAX_PLATFORMS": "cpu",
+}
+
+
+@dataclass(frozen=True)
+class Library:
+    """One column: a peer, Gorgo itself, or one of its modes."""
+
+    name: str
+    module: str
+    load: Callable[[], Any]
+    asarray: Callable[[Any, np.ndarray], Array]
+    to_numpy: Callable[[Array], np.ndarray]
+    # Waits until the value is there, for libraries that return before the work is done. Called inside the timed span.
+    finish: Callable[[Array], None] | None = None
+    ours: bool = False
+
+    def missing(self) -> str | None:
+        """Say why this library cannot run here, or None."""
+        if importlib.util.find_spec(self.module) is None:
+            return f"{self.module} is not installed"
+        if self.module == "cupy":
+            try:
+                if importlib.import_module("cupy").cuda.runtime.getDeviceCount() < 1:
+                    return "cupy finds no GPU"
+            except Exception as error:  # a missing driver raises a type that only cupy knows
+                return f"cupy finds no GPU ({type(error).__name__})"
+        if self.name == "torch.compile" and os.environ.get("GORGO_BENCH_TORCH_COMPILE") != "1":
+            return "off unless GORGO_BENCH_TORCH_COMPILE=1 (it compiles for half a minute)"
+        return None
+
+
+def _load_torch() -> Any:
+    torch = importlib.import_module("torch")
+    torch.set_num_threads(1)
+    torch.set_num_interop_threads(1)
+    return torch
+
+
+def _load_gorgo() -> Any:
+    gorgo = importlib.import_module("gorgo")
+    gorgo.set_num_threads(1)
+    return gorgo
+
+
+def _torch(name: str) -> Library:
+    return Library(
+        name,
+        "torch",
+        _load_torch,
+        asarray=lambda torch, array: torch.from_numpy(array.copy()),
+        to_numpy=lambda tensor: tensor.detach().numpy(),
+    )
+
+
+def _gorgo(name: str) -> Library:
+    return Library(
+        name,
+        "gorgo",
+        _load_gorgo,
+        asarray=lambda gg, array: gg.asarray(array.copy()),
+        to_numpy=lambda tensor: tensor.detach().numpy(),
+        ours=True,
+    )
+
+
+LIBRARIES: dict[str, Library] = {
+    library.name: library
+    for library in (
+        Library(
+            "numpy",
+            "numpy",
+            lambda: np,
+            asarray=lambda _, array: array.copy(),
+            to_numpy=np.asarray,
+        ),
+        _torch("torch"),
+        # A layout is a choice the caller makes, so the better one for a shape is found out by measuring both.
+        _torch("torch NHWC"),
+        _torch("torch.compile"),
+        Library(
+            "jax",
+            "jax",
+            lambda: importlib.import_module("jax"),
+            asarray=lambda jax, array: jax.device_put(array),
+            to_numpy=np.asarray,
+            finish=lambda value: value.block_until_ready(),
+        ),
+        Library(
+            "cupy",
+            "cupy",
+            lambda: importlib.import_module("cupy"),
+            asarray=lambda cupy, array: cupy.asarray(array),
+            to_numpy=lambda array: array.get(),
+            finish=lambda _: importlib.import_module("cupy").cuda.get_current_stream().synchronize(),
+        ),
+        # The C library's own allocator, for bench_alloc.
+        Library(
+            "malloc",
+            "ctypes",
+            lambda: importlib.import_module("ctypes"),
+            asarray=lambda _, array: array,
+            to_numpy=np.asarray,
+        ),
+        _gorgo("gorgo"),
+        _gorgo("gorgo.compile"),
+        _gorgo("gorgo C++"),
+    )
+}
