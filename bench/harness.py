@@ -55,10 +55,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Case:
-    """One row of a table: the same work in every library that has it."""
+    """One row of a table: the same work in every library that has it.
+
+    `make[library]` gets the imported library; it returns the case made ready, or says in a string why there is none here.
+    """
 
     name: str
-    make: Mapping[str, Callable[[Any], Prepared]]
+    make: Mapping[str, Callable[[Any], Prepared | str]]
     tolerance: float = 1e-6
     reference: Callable[[], Sequence[float]] | None = None
     flop: float = 0.0

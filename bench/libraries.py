@@ -90,6 +90,10 @@ def _gorgo(name: str) -> Library:
     )
 
 
+def _outside(name: str, *, ours: bool) -> Library:
+    return Library(name, "numpy", lambda: np, asarray=lambda _, array: array, to_numpy=np.asarray, ours=ours)
+
+
 LIBRARIES: dict[str, Library] = {
     library.name: library
     for library in (
@@ -120,16 +124,11 @@ LIBRARIES: dict[str, Library] = {
             to_numpy=lambda array: array.get(),
             finish=lambda _: importlib.import_module("cupy").cuda.get_current_stream().synchronize(),
         ),
-        # The C library's own allocator, for bench_alloc.
-        Library(
-            "malloc",
-            "ctypes",
-            lambda: importlib.import_module("ctypes"),
-            asarray=lambda _, array: array,
-            to_numpy=np.asarray,
-        ),
         _gorgo("gorgo"),
         _gorgo("gorgo.compile"),
-        _gorgo("gorgo C++"),
+        # Figures of a C++ program, which needs no import; see bench_alloc.
+        _outside("malloc", ours=False),
+        _outside("gorgo raw", ours=True),
+        _outside("gorgo C++", ours=True),
     )
 }

@@ -104,8 +104,11 @@ class Session:
     def _estimate(self) -> float:
         assert self.prepared is not None
         if self.prepared.timer is not None:
-            self.prepared.timer(1)
-            return self.prepared.timer(4) / 4
+            calls, elapsed = 1, 0.0
+            while elapsed < 2e5 and calls < 1 << 20:
+                calls *= 4
+                elapsed = self.prepared.timer(calls)
+            return elapsed / calls
         self.unroll = False
         self.loop = build_loop(self.prepared, unroll=False)
         # The first calls compile, fill caches and start pools; then two passes are timed.
