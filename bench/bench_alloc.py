@@ -27,6 +27,8 @@ PATTERNS = {
     "write": "allocate, write, release",
 }
 HELD = 8
+# The columns that the C++ program measures.
+SOURCES = {"malloc": "malloc", "gorgo raw": "raw", "gorgo C++": "pool"}
 # Below this malloc costs less than the call through ctypes that would time it.
 SMALLEST_THROUGH_CTYPES = 1 << 20
 
@@ -34,20 +36,19 @@ SMALLEST_THROUGH_CTYPES = 1 << 20
 def cpp_program() -> Path | None:
     """Find the C++ benchmark: in GORGO_BENCH_CPP, or the newest one in a build folder."""
     named = os.environ.get("GORGO_BENCH_CPP")
-    folders = [Path(named)] if named else [*ROOT.glob("build"), *ROOT.glob("build-*")]
-    found = [path for folder in folders for path in folder.rglob("bench_alloc") if os.access(path, os.X_OK)]
-    found = [path for path in found if path.is_file()]
+    places = [Path(named)] if named else [*ROOT.glob("build"), *ROOT.glob("build-*"), *ROOT.glob("build/*")]
+    found = [place / "bench_alloc" for place in places if os.access(place / "bench_alloc", os.X_OK)]
     return max(found, key=lambda path: path.stat().st_mtime) if found else None
 
 
-def from_program(source: str, pattern: str, size_bytes: int) -> Prepared | None:
-    """Time by the C++ program, or return None where it was not built."""
-    program = cpp_program()
-    if program is None:
-        return None
+PROGRAM = cpp_program()
+
+
+def from_program(source: str, pattern: str, size_bytes: int) -> Prepared:
+    """Time by the C++ program."""
 
     def timer(calls: int) -> float:
-        command = [str(program), source, pattern, str(size_bytes), str(calls)]
+        command = [str(PROGRAM), source, pattern, str(size_bytes), str(calls)]
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     return Prepared(timer=timer)
@@ -144,32 +145,29 @@ def from_python(library_name: str, loaded: Any, pattern: str, shape: tuple[int, 
     return Prepared(timer=timer)
 
 
-NOT_BUILT = "bench/cpp is not built (cmake --preset default && cmake --build --preset default)"
-
-
 def alloc_case(pattern: str, shape: tuple[int, ...]) -> Case:
     """Build one row."""
     size_bytes = 4 * int(np.prod(shape))
 
-    def maker(library_name: str) -> Callable[[Any], Prepared | str]:
-        def make(loaded: Any) -> Prepared | str:
-            if library_name == "malloc":
-                built = from_program("malloc", pattern, size_bytes)
-                if built is None and size_bytes < SMALLEST_THROUGH_CTYPES:
-                    return NOT_BUILT
-                return built or from_ctypes(pattern, size_bytes)
-            if library_name == "gorgo raw":
-                return from_program("raw", pattern, size_bytes) or NOT_BUILT
-            if library_name == "gorgo C++":
-                return from_program("pool", pattern, size_bytes) or NOT_BUILT
+    def maker(library_name: str) -> Callable[[Any], Prepared]:
+        def make(loaded: Any) -> Prepared:
+            if library_name in SOURCES:
+                if PROGRAM is None:
+                    return from_ctypes(pattern, size_bytes)
+                return from_program(SOURCES[library_name], pattern, size_bytes)
             return from_python(library_name, loaded, pattern, shape)
 
         return make
 
-    libraries = ("malloc", "numpy", "torch", "gorgo raw", "gorgo C++", "gorgo")
+    libraries = ["numpy", "torch", "gorgo"]
+    if PROGRAM is not None:
+        libraries += SOURCES
+    elif size_bytes >= SMALLEST_THROUGH_CTYPES:
+        libraries += ["malloc"]
     name = "x".join(map(str, shape)) if len(shape) > 1 else f"{shape[0]} elements"
-    return Case(f"{PATTERNS[pattern]}: {name}", {library: maker(library) for library in libraries})
+    note = "" if PROGRAM is not None else "bench/cpp is not built, so nothing from C++"
+    return Case(f"{PATTERNS[pattern]}: {name}", {library: maker(library) for library in libraries}, note=note)
 
 
-SHAPES: list[tuple[int, ...]] = [(64, 64), (16,)] if toy() else [(1024, 1024), (16,)]
+SHAPES: list[tuple[int, ...]] = [(512, 512), (16,)] if toy() else [(1024, 1024), (16,)]
 CASES = [alloc_case(pattern, shape) for shape in SHAPES for pattern in PATTERNS]

@@ -1,0 +1,68 @@
+"""The bench under pytest: every case in every library, correct or failed; GORGO_TOY=1 makes it seconds.
+
+All libraries of a case are measured once, interleaved, in their own processes; each test then hands its library's rounds to
+pytest-benchmark, whose clock is set to read them, so that its table, --benchmark-json and --benchmark-compare work as usual.
+Timing never decides a test: a wrong result does. Read first: harness.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench import harness
+from bench.libraries import LIBRARIES
+
+
+class ReplayClock:
+    """A clock that advances by what was measured elsewhere."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds so far."""
+        return self.now
+
+
+CLOCK = ReplayClock()
+MEASURED: dict[tuple[str, str], harness.Measurement] = {}
+
+
+# A library that is not here has no test, rather than one that is skipped; the header of the run names it (conftest.py).
+PARAMETERS = [
+    pytest.param(module, case, library, id=f"{module}-{case.name}-{library}".replace(" ", "_"))
+    for module, case in harness.rows()
+    for library in case.make
+    if LIBRARIES[library].missing() is None
+]
+
+
+@pytest.mark.parametrize(("module", "case", "library"), PARAMETERS)
+@pytest.mark.benchmark(timer=CLOCK, disable_gc=False, warmup=False)
+def test_case(module: str, case: harness.Case, library: str, workers: harness.Workers, benchmark: Any) -> None:
+    """Measure a case in one library beside the others and check its result."""
+    key = (module, case.name)
+    if key not in MEASURED:
+        MEASURED[key] = workers.measure(module, case)
+    measured = MEASURED[key]
+    assert library not in measured.failures, measured.failures[library]
+    rounds = iter(measured.samples_ns[library])
+
+    def replay() -> None:
+        CLOCK.now += next(rounds) * 1e-9
+
+    benchmark.group = f"{module}: {case.name}"
+    benchmark.extra_info["ratio to the best peer"] = measured.ratio(library)
+    benchmark.extra_info["relative error"] = measured.errors.get(library)
+    benchmark.pedantic(replay, rounds=len(measured.samples_ns[library]), iterations=1)
+
+
+def test_import_times_are_those_of_fresh_interpreters() -> None:
+    """Start each interpreter twice; one that fails to import raises."""
+    samples = harness.import_samples_ms(2, ("numpy", "gorgo"))
+    assert "bare" in samples
+    for name, milliseconds in samples.items():
+        assert len(milliseconds) == 2, name
+        assert min(milliseconds) > 0, name
