@@ -1,8 +1,9 @@
 """What memory costs: a tensor of 1024x1024 float32 (4 MiB) allocated, released, written to; and one of 16 elements.
 
-"malloc" is the C library, "gorgo raw" the allocator below Gorgo's pool, "gorgo C++" the pool without Python; those three come from the
-program bench/cpp/bench_alloc.cpp, which `cmake --preset default && cmake --build --preset default` builds (a large malloc is
-called through ctypes where it is missing, and what an empty call costs there is taken off). Read first: harness.py.
+"malloc" is the C library, "gorgo raw" the allocator below Gorgo's pool, "gorgo C++" the pool without Python; those
+three come from the program bench/cpp/bench_alloc.cpp, which `cmake --preset default && cmake --build --preset
+default` builds (a large malloc is called through ctypes where it is missing, and what an empty call costs there is
+taken off). Read first: harness.py.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import ctypes
 import os
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.harness import ROOT, Case, Prepared, relative_error, toy
 from bench.libraries import LIBRARIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PATTERNS = {
     "allocate": "allocate",
@@ -29,7 +32,7 @@ PATTERNS = {
 HELD = 8
 # The columns that the C++ program measures.
 SOURCES = {"malloc": "malloc", "gorgo raw": "raw", "gorgo C++": "pool"}
-# Below this malloc costs less than the call through ctypes that would time it.
+# Below this, and where a block is released at once, malloc costs less than the call through ctypes that would time it.
 SMALLEST_THROUGH_CTYPES = 1 << 20
 
 
@@ -162,7 +165,7 @@ def alloc_case(pattern: str, shape: tuple[int, ...]) -> Case:
     libraries = ["numpy", "torch", "gorgo"]
     if PROGRAM is not None:
         libraries += SOURCES
-    elif size_bytes >= SMALLEST_THROUGH_CTYPES:
+    elif size_bytes >= SMALLEST_THROUGH_CTYPES and pattern != "pair":
         libraries += ["malloc"]
     name = "x".join(map(str, shape)) if len(shape) > 1 else f"{shape[0]} elements"
     note = "" if PROGRAM is not None else "bench/cpp is not built, so nothing from C++"

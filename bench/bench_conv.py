@@ -1,19 +1,21 @@
 """3x3 convolution with padding 1, float32: an image's first layer, a small network's, and two of a larger one.
 
-Everybody gets the layout it prefers: torch is measured in both. The oracle multiplies shifted float64 images by the weights, one
-tap at a time. Read first: harness.py.
+Everybody gets the layout it prefers: torch is measured in both. The oracle multiplies shifted float64 images by the
+weights, one tap at a time. Read first: harness.py.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.harness import Case, Prepared, relative_error, ring_of, toy
 from bench.libraries import LIBRARIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def convolve_float64(x: np.ndarray, w: np.ndarray, padding: int) -> np.ndarray:

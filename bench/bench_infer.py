@@ -5,14 +5,16 @@ The logits of the last batch must be those of float64 NumPy. Read first: network
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench import networks
 from bench.harness import Case, Prepared, relative_error
 from bench.libraries import LIBRARIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def infer_case(network: networks.Network) -> Case:

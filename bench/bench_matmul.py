@@ -5,13 +5,15 @@ Operands are normal random data, since a machine multiplies zeros faster. Read f
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.harness import Case, Prepared, relative_error, ring_of, toy
 from bench.libraries import LIBRARIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EVERYBODY = ("numpy", "torch", "jax", "cupy", "gorgo")
 

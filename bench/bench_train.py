@@ -1,19 +1,22 @@
 """One step of SGD with momentum on five small networks: zero_grad, forward, loss, gradient, update.
 
-The losses of the first 20 steps must be those of a float64 trainer within 1e-5, for every library. Read first: networks.py.
+The losses of the first 20 steps must be those of a float64 trainer within 1e-5, for every library. Read first:
+networks.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench import networks
 from bench.harness import Case, Prepared
 from bench.libraries import LIBRARIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STEPS = 20
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.harness import Workers  # noqa: E402
-from bench.libraries import LIBRARIES  # noqa: E402
+from typing import TYPE_CHECKING
+
+from bench.harness import Workers
+from bench.libraries import LIBRARIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def pytest_report_header() -> list[str]:

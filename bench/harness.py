@@ -1,12 +1,14 @@
-"""How everything here is measured: a case is timed in one process per library, all pinned to one core, in interleaved rounds.
+"""How everything is measured: one process per library, all pinned to one core, in interleaved rounds.
 
-The parent (`Workers`) imports no library but NumPy. Each library lives in a worker process (worker.py) with one thread, pinned to the
-same core as the others, of which only the one being asked does any work. A round asks library A, then B, then C, so that a
-noisy second hurts all of them; the figure is the median of the rounds. Operands come from a ring, so that nobody times a value that
-is already in a register or a cache line; the cost of an empty loop is subtracted from everybody alike.
+The parent (`Workers`) imports no library but NumPy. Each library lives in a worker process (worker.py) with one
+thread, pinned to the same core as the others, of which only the one being asked does any work. A round asks library
+A, then B, then C, so that a noisy second hurts all of them; the figure is the median of the rounds. Operands come
+from a ring, so that nobody times a value that is already in a register or a cache line; the cost of an empty loop
+is subtracted from everybody alike.
 
-Invariant: timing never decides pass or fail. What decides is `Measurement.failures`: the last result against float64 NumPy,
-and for training the first losses against a float64 trainer. Read next: worker.py, then any bench_*.py.
+Invariant: timing never decides pass or fail. What decides is `Measurement.failures`: the last result against
+float64 NumPy, and for training the first losses against a float64 trainer. Read next: worker.py, then any
+bench_*.py.
 """
 
 from __future__ import annotations
@@ -17,14 +19,17 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import Self
 
 from bench.libraries import LIBRARIES, ONE_THREAD_ENVIRONMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = Path(__file__).resolve().parent / "out"
@@ -78,7 +83,7 @@ def ring_of(make: Callable[[np.random.Generator], tuple[Any, ...]], bytes_each: 
 
 
 def relative_error(got: np.ndarray, expected: np.ndarray) -> float:
-    """Return the largest difference, relative to the largest expected value; infinity where shapes differ or NaN appears."""
+    """Return the largest difference, relative to the largest expected value; infinity for a wrong shape or NaN."""
     got = np.asarray(got)
     if got.shape != expected.shape:
         return float("inf")
@@ -124,7 +129,7 @@ class Worker:
     def __init__(self, library: str, core: int) -> None:
         environment = {**os.environ, **ONE_THREAD_ENVIRONMENT}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        # The affinity is set here, before the first import, because thread pools count the cores they see when they start.
+        # The worker pins itself before its first import, because thread pools count the cores they see when they start.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.worker", library, str(core)],
             stdin=subprocess.PIPE,
@@ -136,7 +141,8 @@ class Worker:
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Send one request and wait for its answer."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
             self._process.stdin.flush()
@@ -174,7 +180,7 @@ class Workers:
         self._workers: dict[str, Worker] = {}
         self._missing: dict[str, str | None] = {}
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -276,9 +282,9 @@ IMPORTED = ("numpy", "torch", "jax", "gorgo")
 
 
 def import_samples_ms(rounds: int, libraries: Iterable[str] = IMPORTED) -> dict[str, list[float]]:
-    """Time fresh interpreters, interleaved, on one core: a "bare" one and one for each import; milliseconds of each start.
+    """Time fresh interpreters, interleaved, on one core: a "bare" one, and one for each import.
 
-    Gorgo imports NumPy only when it is first needed, so its figure is without NumPy.
+    Returns the milliseconds of each start. Gorgo imports NumPy only when it is first needed, so its figure is without.
     """
     statements = {"bare": "pass"}
     statements |= {name: f"import {name}" for name in libraries if LIBRARIES[name].missing() is None}

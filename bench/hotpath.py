@@ -1,7 +1,8 @@
 """Prints what one call costs in Gorgo over what it costs in NumPy, beside the bars that we set ourselves.
 
-One run, float32, one thread, one core, rounds interleaved: `python -m bench.hotpath` or `python bench/hotpath.py`. The bars decide
-nothing here (a noisy machine would decide instead); only a wrong result gives exit status 1. Read first: harness.py.
+One run, float32, one thread, one core, rounds interleaved: `python -m bench.hotpath` or `python bench/hotpath.py`.
+The bars decide nothing here (a noisy machine would decide instead); only a wrong result gives exit status 1. Read
+first: harness.py.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import harness  # noqa: E402
-from bench.bench_ops import CASES  # noqa: E402
-from bench.progress import Progress  # noqa: E402
+from bench import harness
+from bench.bench_ops import CASES
+from bench.libraries import LIBRARIES
+from bench.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3 if harness.toy() else 31, help="interleaved rounds per case")
     arguments = parser.parse_args()
-    if harness.LIBRARIES["gorgo"].missing() is not None:
+    if LIBRARIES["gorgo"].missing() is not None:
         print("hotpath: gorgo must be installed", file=sys.stderr)
         return 1
     wrong = False
@@ -72,7 +74,11 @@ def main() -> int:
             bar = BARS.get(case.name)
             verdict = ""
             if bar is not None:
-                holds = ratio <= bar.share if ratio is not None and bar.share is not None else ours <= (bar.nanoseconds or 0)
+                holds = (
+                    ratio <= bar.share
+                    if ratio is not None and bar.share is not None
+                    else ours <= (bar.nanoseconds or 0)
+                )
                 verdict = f"{bar.text():>9}  {'met' if holds else 'NOT met'}"
                 met += holds
             peer_text = "" if peer is None else harness.time_text(peer)

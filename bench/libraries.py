@@ -1,7 +1,7 @@
 """The columns of every table: how each library is found, held to one thread, fed from NumPy and read back.
 
-Invariant: nothing is imported at the top but NumPy, so that a worker process loads one library and no other. A library that is
-not installed is left out with a note, never an error. Read next: harness.py.
+Invariant: nothing is imported at the top but NumPy, so that a worker process loads one library and no other. A
+library that is not installed is left out with a note, never an error. Read next: harness.py.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Array = Any
 

@@ -1,14 +1,16 @@
 """Five small networks, from one description, in every library and in float64 NumPy.
 
-A network is a list of layers; weights, batches and labels come from NumPy with a fixed seed, so that all libraries start from the
-same numbers. `losses_float64` is the oracle: forward and gradient written by hand, in float64, one screen. `HandWrittenMlp` is what an
-expert would write in float32 NumPy for a fixed network: buffers made once, gradients in one flat vector, one update for all.
-Invariant: each library gets its own best idiom (fused update, donated buffers, preferred layout). Read next: bench_train.py.
+A network is a list of layers; weights, batches and labels come from NumPy with a fixed seed, so that all libraries
+start from the same numbers. `losses_float64` is the oracle: forward and gradient written by hand, in float64, one
+screen. `HandWrittenMlp` is what an expert would write in float32 NumPy for a fixed network: buffers made once,
+gradients in one flat vector, one update for all. Invariant: each library gets its own best idiom (fused update,
+donated buffers, preferred layout). Read next: bench_train.py.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,16 +73,16 @@ class Network:
 def mlp(*widths: int, batch: int) -> Network:
     """Describe linear layers of these widths with relu between them."""
     layers: list[Layer] = []
-    for index, (wide, narrow) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (wide, narrow) in enumerate(itertools.pairwise(widths)):
         if index:
             layers.append(("relu",))
-        layers.append(("linear", wide, narrow))
+        layers.append(("linear", widths[index], widths[index + 1]))
     return Network(f"MLP {'-'.join(map(str, widths))}, batch {batch}", tuple(layers), (widths[0],), batch, widths[-1])
 
 
 def lenet(batch: int) -> Network:
     """Describe the LeNet-like network on 28x28 images."""
-    layers = (
+    layers: tuple[Layer, ...] = (
         *(("conv", 1, 8, 5, 0), ("relu",), ("pool",)),
         *(("conv", 8, 16, 5, 0), ("relu",), ("pool",)),
         *(("flatten",), ("linear", 256, 120), ("relu",), ("linear", 120, 10)),
@@ -90,7 +92,7 @@ def lenet(batch: int) -> Network:
 
 def convnet(side: int, batch: int) -> Network:
     """Describe three 3x3 convolutions, the mean over pixels and a linear layer."""
-    layers = (
+    layers: tuple[Layer, ...] = (
         *(("conv", 3, 32, 3, 1), ("relu",), ("conv", 32, 64, 3, 1), ("relu",), ("pool",)),
         *(("conv", 64, 64, 3, 1), ("relu",), ("mean",), ("linear", 64, 10)),
     )
@@ -144,7 +146,9 @@ def forward_float64(network: Network, parameters: Parameters, x: np.ndarray) -> 
             x = np.maximum(x, 0)
         elif kind == "pool":
             n, c, h, w_ = x.shape
-            blocks = x.reshape(n, c, h // 2, 2, w_ // 2, 2).transpose(0, 1, 2, 4, 3, 5).reshape(n, c, h // 2, w_ // 2, 4)
+            blocks = (
+                x.reshape(n, c, h // 2, 2, w_ // 2, 2).transpose(0, 1, 2, 4, 3, 5).reshape(n, c, h // 2, w_ // 2, 4)
+            )
             winner = blocks.argmax(-1)
             saved.append((winner, x.shape))
             x = np.take_along_axis(blocks, winner[..., None], -1)[..., 0]
@@ -212,10 +216,9 @@ def losses_float64(network: Network, steps: int) -> list[float]:
         logits, saved = forward_float64(network, parameters, x.astype(np.float64))
         loss, gradient = cross_entropy_float64(logits, labels)
         losses.append(loss)
-        for p, v, g in zip(parameters, velocity, gradients_float64(network, saved, gradient), strict=True):
-            v *= MOMENTUM
-            v += g
-            p -= RATE * v
+        gradients = gradients_float64(network, saved, gradient)
+        velocity = [MOMENTUM * v + g for v, g in zip(velocity, gradients, strict=True)]
+        parameters = [p - RATE * v for p, v in zip(parameters, velocity, strict=True)]
     return losses
 
 
@@ -260,7 +263,7 @@ class HandWrittenMlp:
             x = out
         return x
 
-    def step(self, x: np.ndarray, labels: np.ndarray) -> np.floating[Any]:
+    def step(self, x: np.ndarray, labels: np.ndarray) -> Any:
         """Do one step of SGD with momentum and return the loss."""
         z = self.predict(x)
         z -= z.max(axis=1, keepdims=True)
@@ -295,12 +298,12 @@ def torch_model(torch: Any, network: Network, channels_last: bool) -> Any:
     """Build the network from torch's own layers."""
     nn = torch.nn
 
-    class Mean(nn.Module):  # type: ignore[misc]
+    class Mean(nn.Module):  # type: ignore[misc, name-defined]
         def forward(self, x: Any) -> Any:
             return x.mean(dim=(2, 3))
 
     build = {
-        "linear": lambda i, o: nn.Linear(i, o),
+        "linear": nn.Linear,
         "conv": lambda i, o, size, pad: nn.Conv2d(i, o, size, padding=pad),
         "relu": nn.ReLU,
         "pool": lambda: nn.MaxPool2d(2),
@@ -350,7 +353,8 @@ def torch_trainer(torch: Any, network: Network, mode: str) -> Step:
 def torch_predictor(torch: Any, network: Network, mode: str) -> Step:
     """Predict in inference mode."""
     model = torch_model(torch, network, mode == "torch NHWC").eval()
-    return torch.inference_mode()(torch.compile(model) if mode == "torch.compile" else model)
+    predictor: Step = torch.inference_mode()(torch.compile(model) if mode == "torch.compile" else model)
+    return predictor
 
 
 def jax_forward(jax: Any, network: Network) -> Callable[[Any, Any], Any]:
@@ -416,12 +420,12 @@ def gorgo_model(gg: Any, network: Network) -> Any:
     """Build the network from Gorgo's own layers."""
     nn = gg.nn
 
-    class Mean(nn.Module):  # type: ignore[misc]
+    class Mean(nn.Module):  # type: ignore[misc, name-defined]
         def forward(self, x: Any) -> Any:
             return x.mean(axis=(2, 3))
 
     build = {
-        "linear": lambda i, o: nn.Linear(i, o),
+        "linear": nn.Linear,
         "conv": lambda i, o, size, pad: nn.Conv2d(i, o, size, padding=pad),
         "relu": nn.ReLU,
         "pool": lambda: nn.MaxPool2d(2),

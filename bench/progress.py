@@ -9,6 +9,8 @@ import importlib.util
 import sys
 from typing import Any
 
+from typing_extensions import Self
+
 
 class Progress:
     """Called with the name of what is being done; counts the calls."""
@@ -20,7 +22,7 @@ class Progress:
 
             self._bar = tqdm(total=total, desc=title, file=sys.stderr, leave=False)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,14 +1,14 @@
 """Runs every benchmark and writes bench/out/report.md, report.json and report.png.
 
-`python -m bench.report` or `python bench/report.py`; `--only bench_ops` for one table. All figures of a row come from one run with
-interleaved rounds, so their ratios mean more than the times. Exit status 1 when a result is wrong, never for a slow one.
-Read first: harness.py.
+`python -m bench.report` or `python bench/report.py`; `--only bench_ops` for one table. All figures of a row come
+from one run with interleaved rounds, so their ratios mean more than the times. Exit status 1 when a result is
+wrong, never for a slow one. Read first: harness.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -23,9 +23,9 @@ from typing import Any
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import harness  # noqa: E402
-from bench.libraries import LIBRARIES  # noqa: E402
-from bench.progress import Progress  # noqa: E402
+from bench import harness
+from bench.libraries import LIBRARIES
+from bench.progress import Progress
 
 TITLES = {
     "bench_ops": "One call",
@@ -57,7 +57,7 @@ def machine() -> dict[str, str]:
     for name in ("numpy", "torch", "jax", "cupy", "gorgo"):
         if LIBRARIES[name].missing() is None:
             facts[name] = metadata.version(name)
-    facts["taken"] = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    facts["taken"] = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return facts
 
 
@@ -84,7 +84,7 @@ def table(rows: Sequence[tuple[harness.Case, harness.Measurement]]) -> str:
             cells.append(f"{case.flop / measured.median_ns('gorgo'):.0f}" if ours else "-")
         lines.append("| " + " | ".join(cells) + " |")
     notes = [f"- {case.name}: {case.note}" for case, _ in rows if case.note]
-    return "\n".join([*lines, *([""] + notes if notes else [])])
+    return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
 def import_table(samples: Mapping[str, Sequence[float]]) -> str:
@@ -92,17 +92,22 @@ def import_table(samples: Mapping[str, Sequence[float]]) -> str:
     bare = statistics.median(samples["bare"])
     names = [name for name in samples if name != "bare"]
     cells = [f"{statistics.median(samples[name]) - bare:.0f} ms" for name in names]
-    return "\n".join([f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|", f"| import | {' | '.join(cells)} |"])
+    return "\n".join(
+        [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|", f"| import | {' | '.join(cells)} |"]
+    )
 
 
-def write_markdown(path: Path, facts: Mapping[str, str], results: Results, imports: Mapping[str, Sequence[float]]) -> None:
+def write_markdown(
+    path: Path, facts: Mapping[str, str], results: Results, imports: Mapping[str, Sequence[float]]
+) -> None:
     """Write the report."""
     parts = ["# Benchmarks", ""]
     parts += [f"- {name}: {value}" for name, value in facts.items()]
     parts += [
         "",
-        "One thread, one core, each library in a process of its own, rounds interleaved, medians. In brackets: the time over that of",
-        "the best peer in the same run; below 1 is faster. Bold: the fastest of the row. Machines are noisy: read ratios, not times.",
+        "One thread, one core, each library in a process of its own, rounds interleaved, medians. In brackets: the",
+        "time over that of the best peer in the same run; below 1 is faster. Bold: the fastest of the row. Machines are",
+        "noisy: read ratios, not times.",
     ]
     for module, rows in results.items():
         parts += ["", f"## {TITLES[module]}", "", table(rows)]
@@ -133,21 +138,23 @@ def write_json(path: Path, facts: Mapping[str, str], results: Results, imports: 
         module: {case.name: {"rounds_ns": measured.samples_ns, "errors": measured.errors} for case, measured in rows}
         for module, rows in results.items()
     }
-    path.write_text(json.dumps({"machine": dict(facts), "results": rounds, "import_ms": dict(imports)}, indent=1) + "\n")
+    path.write_text(
+        json.dumps({"machine": dict(facts), "results": rounds, "import_ms": dict(imports)}, indent=1) + "\n"
+    )
 
 
 def write_plot(path: Path, facts: Mapping[str, str], results: Results) -> None:
     """Draw each library's time over the best peer's, one panel per table."""
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
 
     panels = [(module, rows) for module, rows in results.items() if any(m.samples_ns for _, m in rows)]
     if not panels:
         return
     heights = [max(2.0, 0.45 * len(rows)) for _, rows in panels]
-    figure, axes = pyplot.subplots(
+    figure, axes = plt.subplots(
         len(panels), 1, figsize=(10, sum(heights) + 1.2 * len(panels)), squeeze=False, height_ratios=heights
     )
     colors = {name: f"C{index % 10}" for index, name in enumerate(LIBRARIES)}
@@ -169,13 +176,15 @@ def write_plot(path: Path, facts: Mapping[str, str], results: Results) -> None:
     figure.suptitle(f"{facts['processor']}, one thread", y=1.0)
     figure.tight_layout()
     figure.savefig(path, dpi=110, bbox_inches="tight")
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def main() -> int:
     """Measure everything and write the report; 1 when a result is wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", choices=harness.MODULES, nargs="+", default=harness.MODULES, help="the tables to make")
+    parser.add_argument(
+        "--only", choices=harness.MODULES, nargs="+", default=harness.MODULES, help="the tables to make"
+    )
     parser.add_argument("--rounds", type=int, help="interleaved rounds per case (15; 3 with GORGO_TOY=1)")
     parser.add_argument("--out", type=Path, default=harness.OUTPUT, help="folder to write to (bench/out)")
     arguments = parser.parse_args()
@@ -184,7 +193,7 @@ def main() -> int:
     chosen = [(module, case) for module, case in harness.rows() if module in arguments.only]
     with harness.Workers(rounds=arguments.rounds) as workers, Progress("bench", len(chosen)) as progress:
         for module, case in chosen:
-            measured = workers.measure(module, case, lambda library, name=case.name: progress(f"{name}, {library}"))
+            measured = workers.measure(module, case, progress)
             progress(case.name, 1)
             results.setdefault(module, []).append((case, measured))
     imports = {}

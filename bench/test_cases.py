@@ -1,8 +1,8 @@
 """The bench under pytest: every case in every library, correct or failed; GORGO_TOY=1 makes it seconds.
 
-All libraries of a case are measured once, interleaved, in their own processes; each test then hands its library's rounds to
-pytest-benchmark, whose clock is set to read them, so that its table, --benchmark-json and --benchmark-compare work as usual.
-Timing never decides a test: a wrong result does. Read first: harness.py.
+All libraries of a case are measured once, interleaved, in their own processes; each test then hands its library's
+rounds to pytest-benchmark, whose clock is set to read them, so that its table, --benchmark-json and
+--benchmark-compare work as usual. Timing never decides a test: a wrong result does. Read first: harness.py.
 """
 
 from __future__ import annotations

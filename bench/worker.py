@@ -1,7 +1,8 @@
-"""One library, one process, one core: reads requests as JSON lines, times, answers. Started by harness.Worker, not by people.
+"""One library, one process, one core: reads requests as JSON lines, times, answers. harness.Worker starts it.
 
-Invariant: between two clock reads nothing runs but the statement, written out once per set of operands (so that picking the
-operands costs nothing), with everything it names a local variable and the garbage collector off. Read first: harness.py.
+Invariant: between two clock reads nothing runs but the statement, written out once per set of operands (so that
+picking the operands costs nothing), with everything it names a local variable and the garbage collector off. Read
+first: harness.py.
 """
 
 from __future__ import annotations
@@ -13,20 +14,23 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before any import that may start threads or count cores.
 if __name__ == "__main__":
     os.sched_setaffinity(0, {int(sys.argv[2])})
 
-from bench.harness import Prepared, cases_of  # noqa: E402
-from bench.libraries import LIBRARIES  # noqa: E402
+from bench.harness import Prepared, cases_of
+from bench.libraries import LIBRARIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 # A statement slower than this is not written out once per operand set: the loop around it no longer matters.
 UNROLL_BELOW_NS = 20_000.0
 
-# What is left of a call after the empty loop is taken off may come out negative on a noisy machine; a ratio needs more than zero.
+# What is left of a call after the empty loop is taken off may come out negative on a noisy machine, and a ratio needs
+# more than zero.
 LEAST_NS = 0.1
 
 
@@ -50,7 +54,7 @@ def build_loop(prepared: Prepared, unroll: bool) -> Callable[[Any], tuple[int, A
         lines.append("    _finish(_result)")
     lines.append("    return _clock() - _start, _result")
     namespace: dict[str, Any] = dict(scope)
-    exec("\n".join(lines), namespace)  # noqa: S102 - the statements are our own
+    exec("\n".join(lines), namespace)
     loop: Callable[[Any], tuple[int, Any]] = namespace["loop"]
     return loop
 
@@ -163,11 +167,16 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     session = Session(sys.argv[1])
+    answer_to: dict[str, Callable[..., dict[str, Any]]] = {
+        "prepare": session.prepare,
+        "measure": session.measure,
+        "verify": session.verify,
+    }
     for line in sys.stdin:
         request = json.loads(line)
         do = request.pop("do")
         try:
-            answer = {"prepare": session.prepare, "measure": session.measure, "verify": session.verify}[do](**request)
+            answer = answer_to[do](**request)
         except Exception as error:
             if os.environ.get("GORGO_BENCH_TRACEBACK"):
                 traceback.print_exc()
