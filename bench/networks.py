@@ -47,6 +47,7 @@ class Network:
         rng = np.random.default_rng(7)
         made: Parameters = []
         for kind, *facts in self.layers:
+            shape: tuple[int, ...]
             if kind == "linear":
                 shape, fan_in = (facts[1], facts[0]), facts[0]
             elif kind == "conv":
@@ -73,7 +74,7 @@ class Network:
 def mlp(*widths: int, batch: int) -> Network:
     """Describe linear layers of these widths with relu between them."""
     layers: list[Layer] = []
-    for index, (wide, narrow) in enumerate(itertools.pairwise(widths)):
+    for index in range(len(widths) - 1):
         if index:
             layers.append(("relu",))
         layers.append(("linear", widths[index], widths[index + 1]))

@@ -106,8 +106,8 @@ def write_markdown(
     parts += [
         "",
         "One thread, one core, each library in a process of its own, rounds interleaved, medians. In brackets: the",
-        "time over that of the best peer in the same run; below 1 is faster. Bold: the fastest of the row. Machines are",
-        "noisy: read ratios, not times.",
+        "time over that of the best peer in the same run; below 1 is faster. Bold: the fastest of the row.",
+        "Machines are noisy: read ratios, not times.",
     ]
     for module, rows in results.items():
         parts += ["", f"## {TITLES[module]}", "", table(rows)]
