@@ -10,7 +10,6 @@ donated buffers, preferred layout). Read next: bench_train.py.
 from __future__ import annotations
 
 import importlib
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
