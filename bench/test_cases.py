@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench import harness
+from bench import harness, hotpath
 from bench.libraries import LIBRARIES
 
 
@@ -66,3 +66,8 @@ def test_import_times_are_those_of_fresh_interpreters() -> None:
     for name, milliseconds in samples.items():
         assert len(milliseconds) == 2, name
         assert min(milliseconds) > 0, name
+
+
+def test_every_bar_of_the_hot_path_names_a_case() -> None:
+    """A renamed case must not lose its bar."""
+    assert set(hotpath.BARS) <= set(harness.cases_of("bench_ops"))

@@ -127,6 +127,7 @@ class NumpyPerceptron:
     """A network 64-128-10 in NumPy, the gradient worked out by hand, SGD with momentum."""
 
     def __init__(self, lr: float) -> None:
+        """Start from small random weights."""
         rng = np.random.default_rng(0)
         shapes = [(64, 128), (128,), (128, 10), (10,)]
         self.parameters = [rng.uniform(-0.1, 0.1, shape).astype(np.float32) for shape in shapes]
@@ -150,9 +151,9 @@ class NumpyPerceptron:
         d_hidden = (p @ w2.T) * (hidden > 0)
         gradients = [x.T @ d_hidden, d_hidden.sum(axis=0), hidden.T @ p, p.sum(axis=0)]
         for parameter, velocity, gradient in zip(self.parameters, self.velocities, gradients, strict=True):
-            velocity *= np.float32(MOMENTUM)
-            velocity += gradient
-            parameter -= self.lr * velocity
+            np.multiply(velocity, np.float32(MOMENTUM), out=velocity)
+            np.add(velocity, gradient, out=velocity)
+            np.subtract(parameter, self.lr * velocity, out=parameter)
         return float(loss)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
+
+import numpy as np
 
 import gorgo as gg
 from gorgo import nn
 
 gg.random.seed(0)
-x = gg.random.uniform((256, 1)) * 2 * math.pi - math.pi
-y = gg.sin(x) + gg.random.normal((256, 1)) * 0.05
+rng = np.random.default_rng(0)
+angle = rng.uniform(-np.pi, np.pi, (256, 1))
+x = gg.asarray(angle.astype(np.float32))
+y = gg.asarray((np.sin(angle) + 0.05 * rng.standard_normal((256, 1))).astype(np.float32))
 
 model = nn.Sequential(nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 1))
 optimizer = gg.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
