@@ -1,0 +1,129 @@
+"""Modules: their tree, their state, and their values against PyTorch's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gorgo as gg
+from gorgo import nn
+
+
+def small_net() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, 10)
+    )
+
+
+def test_parameters_have_dotted_names_in_order() -> None:
+    assert [name for name, _ in small_net().named_parameters()] == ["0.weight", "0.bias", "5.weight", "5.bias"]
+
+
+def test_a_parameter_is_a_tensor_that_says_so() -> None:
+    p = nn.Parameter(gg.ones((2,)))
+    assert isinstance(p, gg.Tensor)
+    assert isinstance(p, nn.Parameter)
+    assert not isinstance(gg.ones((2,)), nn.Parameter)
+
+
+def test_shared_parameters_are_counted_once() -> None:
+    layer = nn.Linear(3, 3)
+    assert len(list(nn.Sequential(layer, layer).parameters())) == 2
+
+
+def test_values_and_gradients_equal_pytorchs() -> None:
+    torch = pytest.importorskip("torch")
+    gg.random.seed(0)
+    net = small_net().eval()
+    peer = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Dropout(0.3),
+        torch.nn.Linear(64, 10),
+    ).eval()
+    net.load_state_dict(peer.state_dict())
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 1, 8, 8)).astype(np.float32)
+    t = rng.integers(0, 10, 5)
+    loss = nn.functional.cross_entropy(net(gg.asarray(x)), gg.asarray(t))
+    loss.backward()
+    theirs = torch.nn.functional.cross_entropy(peer(torch.from_numpy(x)), torch.from_numpy(t))
+    theirs.backward()
+    np.testing.assert_allclose(loss.item(), theirs.item(), rtol=1e-5)
+    for (name, ours), (_, other) in zip(net.named_parameters(), peer.named_parameters(), strict=True):
+        np.testing.assert_allclose(np.asarray(ours.grad), other.grad.numpy(), rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_state_dict_round_trip() -> None:
+    gg.random.seed(1)
+    a, b = small_net(), small_net()
+    assert a[0].weight.tolist() != b[0].weight.tolist()
+    b.load_state_dict(a.state_dict())
+    assert a[0].weight.tolist() == b[0].weight.tolist()
+
+
+def test_load_state_dict_refuses_what_does_not_fit() -> None:
+    net = nn.Linear(2, 3)
+    with pytest.raises(KeyError, match="missing"):
+        net.load_state_dict({"weight": gg.ones((3, 2))})
+    with pytest.raises(ValueError, match=r"weight must have shape \(3, 2\), got \(2, 2\)"):
+        net.load_state_dict({"weight": gg.ones((2, 2)), "bias": gg.ones((3,))})
+    net.load_state_dict({"weight": gg.ones((3, 2))}, strict=False)
+    assert net.weight.tolist() == [[1.0, 1.0]] * 3
+
+
+def test_train_and_eval_reach_every_module() -> None:
+    net = small_net()
+    net.eval()
+    assert not any(m.training for m in net.modules())
+    net.train()
+    assert all(m.training for m in net.modules())
+
+
+def test_dropout_scales_what_it_keeps() -> None:
+    gg.random.seed(0)
+    y = np.asarray(nn.Dropout(0.25)(gg.ones((10000,))))
+    assert set(np.unique(y).tolist()) == {0.0, np.float32(1 / 0.75)}
+    assert abs((y == 0).mean() - 0.25) < 0.02
+
+
+def test_attributes_before_init_and_wrong_members_are_refused() -> None:
+    class Early(nn.Module):
+        def __init__(self) -> None:
+            self.x = 1
+
+    with pytest.raises(AttributeError, match="super"):
+        Early()
+    net = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="parameter 'weight' must be set to"):
+        net.weight = gg.ones((2, 2))
+    with pytest.raises(AttributeError, match="Linear has no attribute 'wieght'"):
+        _ = net.wieght
+
+
+def test_freezing() -> None:
+    net = nn.Linear(2, 2)
+    net.requires_grad_(False)
+    assert not net(gg.ones((1, 2))).requires_grad
+
+
+def test_repr_shows_the_tree() -> None:
+    text = repr(small_net())
+    assert "(0): Conv2d(1, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))" in text
+    assert "(5): Linear(in_features=64, out_features=10, bias=True)" in text
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Linear(0, 2), "in_features 0"),
+        (lambda: nn.Conv2d(3, 4, 3, groups=2), "groups 2"),
+        (lambda: nn.Dropout(1.5), "got 1.5"),
+        (lambda: nn.Flatten(3)(gg.ones((2, 2))), "rank 2"),
+    ],
+)
+def test_messages(make: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
