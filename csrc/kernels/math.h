@@ -55,11 +55,19 @@ GORGO_INLINE Vec<T, N> abs(Vec<T, N> x) {
 
 template <class T, int N>
 GORGO_INLINE Mask<static_cast<int>(sizeof(T)), N> isinf(Vec<T, N> x) {
-  return abs(x) == broadcast<Vec<T, N>>(FloatBits<T>::kInfinity);
+  if constexpr (!kIsFloat<T>) {
+    return x != x;
+  } else {
+    return abs(x) == broadcast<Vec<T, N>>(FloatBits<T>::kInfinity);
+  }
 }
 template <class T, int N>
 GORGO_INLINE Mask<static_cast<int>(sizeof(T)), N> isfinite(Vec<T, N> x) {
-  return abs(x) < broadcast<Vec<T, N>>(FloatBits<T>::kInfinity);
+  if constexpr (!kIsFloat<T>) {
+    return x == x;
+  } else {
+    return abs(x) < broadcast<Vec<T, N>>(FloatBits<T>::kInfinity);
+  }
 }
 
 // The magnitude of x with the sign of y.
@@ -227,6 +235,16 @@ GORGO_INLINE Vec<T, N> operator/(Vec<T, N> a, Vec<T, N> b) {
   }
 }
 
+// A constant of x's kind; the conjugate, which is x itself for real numbers.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> like(Vec<T, N>, double value) {
+  return constant<Vec<T, N>>(value);
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> conj(Vec<T, N> x) {
+  return x;
+}
+
 template <class T, int N>
 GORGO_INLINE Vec<T, N> reciprocal(Vec<T, N> x) {
   return broadcast<Vec<T, N>>(T{1}) / x;
@@ -367,6 +385,49 @@ GORGO_INLINE Vec<T, N> atan2(Vec<T, N> y, Vec<T, N> x) {
 template <class T, int N>
 GORGO_INLINE Vec<T, N> fmod(Vec<T, N> x, Vec<T, N> y) {
   return libm_fmod(x, y);
+}
+
+// Division rounded towards minus infinity and its remainder, which has the sign of b. Floats as Python defines them on
+// top of fmod; integers divided by zero give 0 and leave 0.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> remainder(Vec<T, N> a, Vec<T, N> b) {
+  using V = Vec<T, N>;
+  const auto zero = broadcast<V>(T{0});
+  if constexpr (kIsFloat<T>) {
+    const auto r = fmod(a, b);
+    const auto moved = select((b < zero) != (r < zero), r + b, r);
+    return select(r == zero, copysign(zero, b), moved);
+  } else {
+    const auto r = a - (a / b) * b;
+    const auto kept = select(b == zero, zero, r);
+    if constexpr (std::is_signed_v<T>) {
+      return select((kept != zero) & ((kept < zero) != (b < zero)), kept + b, kept);
+    } else {
+      return kept;
+    }
+  }
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> floor_divide(Vec<T, N> a, Vec<T, N> b) {
+  using V = Vec<T, N>;
+  const auto zero = broadcast<V>(T{0});
+  const auto one = broadcast<V>(T{1});
+  if constexpr (kIsFloat<T>) {
+    const auto r = fmod(a, b);
+    auto quotient = (a - r) / b;
+    quotient = select((r != zero) & ((b < zero) != (r < zero)), quotient - one, quotient);
+    // a - r is a whole multiple of b up to rounding: take the nearest whole number.
+    const auto whole = floor(quotient);
+    const auto nearest = select(quotient - whole > broadcast<V>(T(0.5)), whole + one, whole);
+    const auto value = select(quotient == zero, copysign(zero, a / b), nearest);
+    return select(b == zero, a / b, value);
+  } else if constexpr (std::is_signed_v<T>) {
+    const auto quotient = a / b;
+    const auto r = a - quotient * b;
+    return select((b != zero) & (r != zero) & ((r < zero) != (b < zero)), quotient - one, quotient);
+  } else {
+    return a / b;
+  }
 }
 
 // ---- polynomials and scaling ----

@@ -5,6 +5,7 @@
 #include "opdef/registry.h"
 
 #define GORGO_FOR_EACH_FAMILY(X) \
+  X(elementwise)                 \
   X(shape)                       \
   X(update)
 
@@ -14,7 +15,7 @@ namespace gorgo {
   namespace space {                            \
   void fill_##family(KernelSink& sink);        \
   }
-#define GORGO_DECLARE(family)             \
+#define GORGO_DECLARE(family)                 \
   void register_##family(Registry& registry); \
   GORGO_FOR_EACH_ISA(GORGO_DECLARE_FILL, family)
 GORGO_FOR_EACH_FAMILY(GORGO_DECLARE)

@@ -1,0 +1,164 @@
+// One complex number and the vocabulary of math.h over it; the value type of complex kernels.
+//
+// Invariant: as in math.h; special functions go through the C library, whose branch cuts they have.
+#pragma once
+
+#include "kernels/math.h"
+
+namespace gorgo::GORGO_ISA_NS {
+
+template <class T>
+struct Complex {
+  using Part = T;
+  T re;
+  T im;
+};
+template <class V>
+struct IsComplex : std::false_type {};
+template <class T>
+struct IsComplex<Complex<T>> : std::true_type {};
+
+template <class T>
+GORGO_INLINE Complex<T> operator+(Complex<T> a, Complex<T> b) {
+  return {a.re + b.re, a.im + b.im};
+}
+template <class T>
+GORGO_INLINE Complex<T> operator-(Complex<T> a, Complex<T> b) {
+  return {a.re - b.re, a.im - b.im};
+}
+template <class T>
+GORGO_INLINE Complex<T> operator-(Complex<T> a) {
+  return {-a.re, -a.im};
+}
+template <class T>
+GORGO_INLINE Complex<T> operator*(Complex<T> a, Complex<T> b) {
+  return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
+// Scaled by the divisor's larger part (Smith), so that no square overflows.
+template <class T>
+GORGO_INLINE Complex<T> operator/(Complex<T> a, Complex<T> b) {
+  const bool real_leads = abs(b.re) >= abs(b.im);
+  const T large = real_leads ? b.re : b.im;
+  const T small = real_leads ? b.im : b.re;
+  if (large == 0) return {a.re / large, a.im / large};
+  const T ratio = small / large;
+  const T scale = 1 / (large + small * ratio);
+  if (real_leads) return {(a.re + a.im * ratio) * scale, (a.im - a.re * ratio) * scale};
+  return {(a.re * ratio + a.im) * scale, (a.im * ratio - a.re) * scale};
+}
+template <class T>
+GORGO_INLINE bool operator==(Complex<T> a, Complex<T> b) {
+  return a.re == b.re && a.im == b.im;
+}
+template <class T>
+GORGO_INLINE bool operator!=(Complex<T> a, Complex<T> b) {
+  return !(a == b);
+}
+template <class T>
+GORGO_INLINE Complex<T> select(bool m, Complex<T> a, Complex<T> b) {
+  return m ? a : b;
+}
+template <class T>
+GORGO_INLINE Complex<T> like(Complex<T>, double value) {
+  return {static_cast<T>(value), T{0}};
+}
+template <class T>
+GORGO_INLINE Complex<T> conj(Complex<T> x) {
+  return {x.re, -x.im};
+}
+template <class T>
+GORGO_INLINE Complex<T> square(Complex<T> x) {
+  return x * x;
+}
+template <class T>
+GORGO_INLINE Complex<T> reciprocal(Complex<T> x) {
+  return Complex<T>{T{1}, T{0}} / x;
+}
+template <class T>
+GORGO_INLINE bool isnan(Complex<T> x) {
+  return isnan(x.re) || isnan(x.im);
+}
+template <class T>
+GORGO_INLINE bool isinf(Complex<T> x) {
+  return isinf(x.re) || isinf(x.im);
+}
+template <class T>
+GORGO_INLINE bool isfinite(Complex<T> x) {
+  return isfinite(x.re) && isfinite(x.im);
+}
+// The modulus.
+template <class T>
+GORGO_INLINE T magnitude(Complex<T> x) {
+  if constexpr (std::is_same_v<T, float>) {
+    return __builtin_hypotf(x.re, x.im);
+  } else {
+    return __builtin_hypot(x.re, x.im);
+  }
+}
+
+// The compiler's own complex type, which the C library takes.
+template <class T>
+struct NativeComplexOf;
+template <>
+struct NativeComplexOf<float> {
+  using Type = _Complex float;
+};
+template <>
+struct NativeComplexOf<double> {
+  using Type = _Complex double;
+};
+template <class T>
+GORGO_INLINE typename NativeComplexOf<T>::Type native(Complex<T> x) {
+  typename NativeComplexOf<T>::Type z;
+  __real__ z = x.re;
+  __imag__ z = x.im;
+  return z;
+}
+
+#define GORGO_COMPLEX_1(name)                            \
+  GORGO_INLINE Complex<float> name(Complex<float> x) {   \
+    const auto y = __builtin_c##name##f(native(x));      \
+    return {__real__ y, __imag__ y};                     \
+  }                                                      \
+  GORGO_INLINE Complex<double> name(Complex<double> x) { \
+    const auto y = __builtin_c##name(native(x));         \
+    return {__real__ y, __imag__ y};                     \
+  }
+GORGO_COMPLEX_1(sqrt)
+GORGO_COMPLEX_1(exp)
+GORGO_COMPLEX_1(log)
+GORGO_COMPLEX_1(sin)
+GORGO_COMPLEX_1(cos)
+GORGO_COMPLEX_1(tan)
+GORGO_COMPLEX_1(asin)
+GORGO_COMPLEX_1(acos)
+GORGO_COMPLEX_1(atan)
+GORGO_COMPLEX_1(sinh)
+GORGO_COMPLEX_1(cosh)
+GORGO_COMPLEX_1(tanh)
+GORGO_COMPLEX_1(asinh)
+GORGO_COMPLEX_1(acosh)
+GORGO_COMPLEX_1(atanh)
+#undef GORGO_COMPLEX_1
+
+// x^0 is 1, 0^y is 0 when y's real part is positive; small whole powers are products.
+template <class T>
+GORGO_INLINE Complex<T> pow(Complex<T> x, Complex<T> y) {
+  if (y.re == 0 && y.im == 0) return {T{1}, T{0}};
+  if (x.re == 0 && x.im == 0 && y.re > 0) return {T{0}, T{0}};
+  if (y.im == 0) {
+    if (y.re == 1) return x;
+    if (y.re == 2) return x * x;
+    if (y.re == 3) return x * x * x;
+    if (y.re == -1) return reciprocal(x);
+  }
+  if constexpr (std::is_same_v<T, float>) {
+    const auto z = __builtin_cpowf(native(x), native(y));
+    return {__real__ z, __imag__ z};
+  } else {
+    const auto z = __builtin_cpow(native(x), native(y));
+    return {__real__ z, __imag__ z};
+  }
+}
+
+}  // namespace gorgo::GORGO_ISA_NS

@@ -1,0 +1,50 @@
+// The elementwise family: typed calls through the funnel, for gradient rules and bindings. A number stands for a weak scalar.
+//
+// Read next: functors.h (what each op computes), elementwise.cpp (how they become OpDefs).
+#pragma once
+
+#include "opdef/core_ops.h"
+#include "opdef/registry.h"
+#include "ops/elementwise/attrs.h"
+#include "ops/elementwise/op_list.h"
+
+namespace gorgo {
+
+void register_elementwise(Registry& registry);
+
+struct ElementwiseOps {
+#define GORGO_X(Struct, name) const OpDef* name = nullptr;
+  GORGO_FOR_EACH_UNARY_OP(GORGO_X)
+  GORGO_FOR_EACH_BINARY_OP(GORGO_X)
+#undef GORGO_X
+  const OpDef* where = nullptr;
+  const OpDef* real = nullptr;
+  const OpDef* imag = nullptr;
+};
+// Filled in by register_elementwise.
+extern ElementwiseOps elementwise_ops;
+
+// ops::add(x, y), ops::exp(x), ...: one function per op of the list.
+namespace ops {
+
+[[nodiscard]] inline Arg number(double v) { return Arg(Scalar::of_float(v)); }
+
+#define GORGO_X(Struct, name) \
+  [[nodiscard]] inline Tensor name(const Arg& x) { return invoke(*elementwise_ops.name, {x}); }
+GORGO_FOR_EACH_UNARY_OP(GORGO_X)
+#undef GORGO_X
+#define GORGO_X(Struct, name) \
+  [[nodiscard]] inline Tensor name(const Arg& a, const Arg& b) { return invoke(*elementwise_ops.name, {a, b}); }
+GORGO_FOR_EACH_BINARY_OP(GORGO_X)
+#undef GORGO_X
+[[nodiscard]] inline Tensor where(const Arg& condition, const Arg& a, const Arg& b) {
+  return invoke(*elementwise_ops.where, {condition, a, b});
+}
+[[nodiscard]] inline Tensor real(const Arg& x) { return invoke(*elementwise_ops.real, {x}); }
+[[nodiscard]] inline Tensor imag(const Arg& x) { return invoke(*elementwise_ops.imag, {x}); }
+
+// The gradient of an operand that was broadcast: sums over the axes that were added or stretched.
+[[nodiscard]] Tensor sum_to_shape(const Tensor& g, const Shape& shape);
+
+}  // namespace ops
+}  // namespace gorgo

@@ -1,0 +1,909 @@
+// The elementwise kernels, once per instruction set.
+//
+// Each (op, compute type) is one loop over contiguous memory. Everything else is done around it, once for all ops:
+// operands that are broadcast, strided or of a storage type (halves, small integers, bool) are staged through a buffer
+// of one chunk that stays in the first-level cache. So an op costs one small function per compute type, and its bits
+// depend neither on layout nor on alignment nor on how the work is cut into tasks, which is by element count alone.
+// Read next: functors.h (the ops), kernels/vec.h.
+#include <cstring>
+
+#include "core/kernel_args.h"
+#include "core/shape.h"
+#include "kernels/complex.h"
+#include "ops/elementwise/attrs.h"
+#include "ops/elementwise/functors.h"
+
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+namespace gorgo::GORGO_ISA_NS {
+namespace {
+
+constexpr int64_t kTaskElements = 32768;
+constexpr int64_t kChunk = 512;
+constexpr int64_t kMaxElementBytes = 16;
+constexpr int kMaxIn = 4;
+constexpr int kMaxOut = 2;
+
+struct alignas(64) Buffer {
+  unsigned char bytes[kChunk * kMaxElementBytes];
+};
+
+using Loop = void (*)(const void* const* in, void* const* out, int64_t n) noexcept;
+// Between a storage type and what it computes in.
+using Conversion = void (*)(const void* from, void* to, int64_t n) noexcept;
+
+// ---- the loops ----
+
+template <class T>
+struct ElementOf {
+  using Type = T;
+};
+template <>
+struct ElementOf<std::complex<float>> {
+  using Type = Complex<float>;
+};
+template <>
+struct ElementOf<std::complex<double>> {
+  using Type = Complex<double>;
+};
+
+template <class T>
+constexpr bool kIsComplexElement = IsComplex<T>::value;
+
+// Access to `Lanes` elements of T; a mask gets lanes of W bytes.
+template <class T, int Lanes, int W>
+GORGO_INLINE auto get(const T* p, int count) {
+  if constexpr (kIsComplexElement<T>) {
+    return *p;
+  } else if (__builtin_expect(count == Lanes, 1)) {
+    return load<T, Lanes, W>(p);
+  } else {
+    return load_partial<T, Lanes, W>(p, count);
+  }
+}
+template <int Lanes, class T, class V>
+GORGO_INLINE void put(T* p, V v, int count) {
+  if constexpr (!IsVec<V>::value && !IsMask<V>::value) {
+    *p = v;
+  } else if (__builtin_expect(count == Lanes, 1)) {
+    store(p, v);
+  } else {
+    store_partial(p, v, count);
+  }
+}
+
+template <class... Ts>
+constexpr int widest() {
+  int bytes = 1;
+  ((bytes = static_cast<int>(sizeof(Ts)) > bytes ? static_cast<int>(sizeof(Ts)) : bytes), ...);
+  return bytes;
+}
+template <class... Ts>
+constexpr int lanes_for() {
+  return (kIsComplexElement<Ts> || ...) ? 1 : kVectorBytes / widest<Ts...>();
+}
+
+// out[i] = f(in[i]...), with one body for whole vectors and the tail.
+template <class F, class Out, class... In>
+GORGO_INLINE void map1(F f, int64_t n, Out* out, const In*... in) {
+  constexpr int kLanes = lanes_for<In...>();
+  constexpr int kWidth = widest<In...>();
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
+    put<kLanes>(out + i, f(get<In, kLanes, kWidth>(in + i, count)...), count);
+  }
+}
+
+template <class Op, class T>
+using OutOf = std::conditional_t<Op::kFacts.gives == Gives::Bool, bool, T>;
+
+template <class Op, class T>
+void unary_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto x) __attribute__((always_inline)) { return Op::forward(x); }, n, static_cast<OutOf<Op, T>*>(out[0]),
+       static_cast<const T*>(in[0]));
+}
+template <class Op, class T>
+void binary_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto a, auto b) __attribute__((always_inline)) { return Op::forward(a, b); }, n,
+       static_cast<OutOf<Op, T>*>(out[0]), static_cast<const T*>(in[0]), static_cast<const T*>(in[1]));
+}
+
+// Backward loops read g and then what the facts save, in the order a, b, out.
+template <class Op, class T>
+void unary_backward_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  auto* dx = static_cast<T*>(out[0]);
+  const auto* g = static_cast<const T*>(in[0]);
+  constexpr uint8_t kSaves = Op::kFacts.saves_a;
+  if constexpr (kSaves == kSavesNothing) {
+    map1([](auto gv) __attribute__((always_inline)) { return Op::backward(gv, gv, gv); }, n, dx, g);
+  } else if constexpr (kSaves == kSavesA) {
+    map1([](auto gv, auto x) __attribute__((always_inline)) { return Op::backward(gv, x, x); }, n, dx, g,
+         static_cast<const T*>(in[1]));
+  } else {
+    static_assert(kSaves == kSavesOut);
+    map1([](auto gv, auto y) __attribute__((always_inline)) { return Op::backward(gv, y, y); }, n, dx, g,
+         static_cast<const T*>(in[1]));
+  }
+}
+// Reads g, a, b and, if anything saves it, out. `Which` names the gradients wanted: 1 by a, 2 by b, 3 both.
+template <class Op, class T, int Which>
+void binary_backward_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  constexpr int kLanes = lanes_for<T>();
+  constexpr bool kReadsOut = ((Op::kFacts.saves_a | Op::kFacts.saves_b) & kSavesOut) != 0;
+  const auto* g = static_cast<const T*>(in[0]);
+  const auto* a = static_cast<const T*>(in[1]);
+  const auto* b = static_cast<const T*>(in[2]);
+  const auto* y = static_cast<const T*>(in[kReadsOut ? 3 : 0]);
+  auto* da = static_cast<T*>(out[0]);
+  auto* db = static_cast<T*>(out[Which == 3 ? 1 : 0]);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
+    const auto gv = get<T, kLanes, sizeof(T)>(g + i, count);
+    const auto av = get<T, kLanes, sizeof(T)>(a + i, count);
+    const auto bv = get<T, kLanes, sizeof(T)>(b + i, count);
+    const auto yv = get<T, kLanes, sizeof(T)>(y + i, count);
+    if constexpr ((Which & 1) != 0) put<kLanes>(da + i, Op::backward_a(gv, av, bv, yv), count);
+    if constexpr ((Which & 2) != 0) put<kLanes>(db + i, Op::backward_b(gv, av, bv, yv), count);
+  }
+}
+
+// where by element size: no value is looked at.
+template <class Unit>
+void where_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto m, auto a, auto b) __attribute__((always_inline)) { return select(m, a, b); }, n,
+       static_cast<Unit*>(out[0]), static_cast<const bool*>(in[0]), static_cast<const Unit*>(in[1]),
+       static_cast<const Unit*>(in[2]));
+}
+void where_loop_16(const void* const* in, void* const* out, int64_t n) noexcept {
+  const auto* m = static_cast<const bool*>(in[0]);
+  for (int64_t i = 0; i < n; ++i) {
+    const auto* from = static_cast<const unsigned char*>(m[i] ? in[1] : in[2]);
+    std::memcpy(static_cast<unsigned char*>(out[0]) + 16 * i, from + 16 * i, 16);
+  }
+}
+
+// ---- conversions ----
+
+// What an element type is computed in: four integer and float widths, and complex; the rest is widened.
+enum class Class : uint8_t { Int32, Int64, UInt64, Float32, Float64, Complex64, Complex128 };
+constexpr int kClassCount = 7;
+
+constexpr Class class_of(DType d) {
+  switch (d) {
+    case DType::Bool:
+    case DType::UInt8:
+    case DType::UInt16:
+    case DType::Int8:
+    case DType::Int16:
+    case DType::Int32:
+      return Class::Int32;
+    case DType::UInt32:
+    case DType::Int64:
+      return Class::Int64;
+    case DType::UInt64:
+      return Class::UInt64;
+    case DType::Float16:
+    case DType::BFloat16:
+    case DType::Float32:
+      return Class::Float32;
+    case DType::Float64:
+      return Class::Float64;
+    case DType::Complex64:
+      return Class::Complex64;
+    default:
+      return Class::Complex128;
+  }
+}
+template <class S>
+using ComputeOf = std::conditional_t<
+    kIsHalf<S>, float,
+    std::conditional_t<std::is_integral_v<S> && (sizeof(S) < 4), int32_t,
+                       std::conditional_t<std::is_same_v<S, uint32_t>, int64_t, typename ElementOf<S>::Type>>>;
+
+template <class S>
+void widen(const void* from, void* to, int64_t n) noexcept {
+  using T = ComputeOf<S>;
+  using M = std::conditional_t<std::is_same_v<S, bool>, uint8_t, S>;
+  constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+  const auto* in = static_cast<const M*>(from);
+  auto* out = static_cast<T*>(to);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
+    put<kLanes>(out + i, convert<T>(get<M, kLanes, 1>(in + i, count)), count);
+  }
+}
+template <class S>
+void narrow(const void* from, void* to, int64_t n) noexcept {
+  using T = ComputeOf<S>;
+  constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+  const auto* in = static_cast<const T*>(from);
+  auto* out = static_cast<S*>(to);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
+    const auto v = get<T, kLanes, 1>(in + i, count);
+    if constexpr (kIsHalf<S>) {
+      put<kLanes>(out + i, v, count);
+    } else {
+      put<kLanes>(out + i, convert<S>(v), count);
+    }
+  }
+}
+
+// Null where the storage type is computed in as it stands.
+Conversion widening(DType d) noexcept {
+  switch (d) {
+    case DType::Bool:
+      return widen<bool>;
+    case DType::UInt8:
+      return widen<uint8_t>;
+    case DType::UInt16:
+      return widen<uint16_t>;
+    case DType::UInt32:
+      return widen<uint32_t>;
+    case DType::Int8:
+      return widen<int8_t>;
+    case DType::Int16:
+      return widen<int16_t>;
+    case DType::Float16:
+      return widen<Float16>;
+    case DType::BFloat16:
+      return widen<BFloat16>;
+    default:
+      return nullptr;
+  }
+}
+Conversion narrowing(DType d) noexcept {
+  switch (d) {
+    case DType::UInt8:
+      return narrow<uint8_t>;
+    case DType::UInt16:
+      return narrow<uint16_t>;
+    case DType::UInt32:
+      return narrow<uint32_t>;
+    case DType::Int8:
+      return narrow<int8_t>;
+    case DType::Int16:
+      return narrow<int16_t>;
+    case DType::Float16:
+      return narrow<Float16>;
+    case DType::BFloat16:
+      return narrow<BFloat16>;
+    default:
+      return nullptr;
+  }
+}
+int64_t class_bytes(Class c) noexcept {
+  switch (c) {
+    case Class::Int32:
+    case Class::Float32:
+      return 4;
+    case Class::Complex128:
+      return 16;
+    default:
+      return 8;
+  }
+}
+
+// ---- staging ----
+
+// Walks the elements of an operand in the order of the output's, from a given position on.
+class Walker {
+ public:
+  void start(const KOperand& of, const KOperand& over, int64_t size, int64_t position) noexcept {
+    size_ = size;
+    rank_ = 0;
+    const int lead = over.rank - of.rank;
+    for (int i = 0; i < over.rank; ++i) {
+      const int64_t length = over.shape[i];
+      if (length == 1) continue;
+      const int j = i - lead;
+      const int64_t stride = j < 0 || of.shape[j] == 1 ? 0 : of.strides[j] * size;
+      if (rank_ > 0 && stride_[rank_ - 1] == stride * length) {
+        shape_[rank_ - 1] *= length;
+        stride_[rank_ - 1] = stride;
+      } else {
+        shape_[rank_] = length;
+        stride_[rank_] = stride;
+        ++rank_;
+      }
+    }
+    if (rank_ == 0) {
+      shape_[0] = 1;
+      stride_[0] = 0;
+      rank_ = 1;
+    }
+    at_ = static_cast<unsigned char*>(of.data);
+    for (int i = rank_ - 1; i >= 0; --i) {
+      index_[i] = position % shape_[i];
+      position /= shape_[i];
+      at_ += index_[i] * stride_[i];
+    }
+  }
+  // The next n elements where they lie, or null when they do not lie side by side. Does not advance.
+  [[nodiscard]] unsigned char* in_place(int64_t n) const noexcept {
+    const int last = rank_ - 1;
+    return stride_[last] == size_ && shape_[last] - index_[last] >= n ? at_ : nullptr;
+  }
+  void skip(int64_t n) noexcept {
+    each_run(n, [](unsigned char*, int64_t, int64_t) {});
+  }
+  void gather(void* to, int64_t n) noexcept {
+    auto* out = static_cast<unsigned char*>(to);
+    each_run(n, [&](const unsigned char* from, int64_t stride, int64_t count) {
+      copy_run(out, size_, from, stride, count);
+      out += count * size_;
+    });
+  }
+  void scatter(const void* from, int64_t n) noexcept {
+    const auto* in = static_cast<const unsigned char*>(from);
+    each_run(n, [&](unsigned char* to, int64_t stride, int64_t count) {
+      copy_run(to, stride, in, size_, count);
+      in += count * size_;
+    });
+  }
+
+ private:
+  template <class F>
+  GORGO_INLINE void each_run(int64_t n, F f) noexcept {
+    const int last = rank_ - 1;
+    while (n > 0) {
+      const int64_t left = shape_[last] - index_[last];
+      const int64_t count = left < n ? left : n;
+      f(at_, stride_[last], count);
+      n -= count;
+      at_ += count * stride_[last];
+      index_[last] += count;
+      for (int i = last; index_[i] == shape_[i] && i > 0; --i) {
+        at_ += stride_[i - 1] - shape_[i] * stride_[i];
+        index_[i] = 0;
+        ++index_[i - 1];
+      }
+    }
+  }
+  template <class Unit>
+  GORGO_INLINE static void copy_units(unsigned char* to, int64_t to_stride, const unsigned char* from,
+                                      int64_t from_stride, int64_t count) noexcept {
+    for (int64_t i = 0; i < count; ++i) std::memcpy(to + i * to_stride, from + i * from_stride, sizeof(Unit));
+  }
+  void copy_run(unsigned char* to, int64_t to_stride, const unsigned char* from, int64_t from_stride,
+                int64_t count) const noexcept {
+    if (to_stride == size_ && from_stride == size_) {
+      std::memcpy(to, from, static_cast<size_t>(count * size_));
+      return;
+    }
+    switch (size_) {
+      case 1:
+        return copy_units<uint8_t>(to, to_stride, from, from_stride, count);
+      case 2:
+        return copy_units<uint16_t>(to, to_stride, from, from_stride, count);
+      case 4:
+        return copy_units<uint32_t>(to, to_stride, from, from_stride, count);
+      case 8:
+        return copy_units<uint64_t>(to, to_stride, from, from_stride, count);
+      default:
+        return copy_units<Complex<double>>(to, to_stride, from, from_stride, count);
+    }
+  }
+
+  int64_t size_ = 0;
+  int rank_ = 0;
+  unsigned char* at_ = nullptr;
+  int64_t shape_[kMaxRank];
+  int64_t stride_[kMaxRank];
+  int64_t index_[kMaxRank];
+};
+
+// Hands out an operand chunk by chunk as contiguous memory of its compute type.
+class Reader {
+ public:
+  void start(const KOperand& of, const KOperand& over, bool raw, int64_t begin, int64_t end) noexcept {
+    size_ = dtype_size(of.dtype);
+    widen_ = raw ? nullptr : widening(of.dtype);
+    if (of.numel == over.numel && of.contiguous) {
+      kind_ = Kind::InOrder;
+      at_ = static_cast<const unsigned char*>(of.data) + begin * size_;
+    } else if (of.numel == 1) {
+      kind_ = Kind::Splat;
+      splat(static_cast<const unsigned char*>(of.data), end - begin < kChunk ? end - begin : kChunk);
+    } else {
+      kind_ = Kind::Walk;
+      walker_.start(of, over, size_, begin);
+    }
+  }
+  const void* next(int64_t n) noexcept {
+    if (kind_ == Kind::Splat) return ready_.bytes;
+    const unsigned char* from = nullptr;
+    if (kind_ == Kind::InOrder) {
+      from = at_;
+      at_ += n * size_;
+    } else {
+      from = walker_.in_place(n);
+      if (from != nullptr) {
+        walker_.skip(n);
+      } else {
+        walker_.gather(raw_.bytes, n);
+        from = raw_.bytes;
+      }
+    }
+    if (widen_ == nullptr) return from;
+    widen_(from, ready_.bytes, n);
+    return ready_.bytes;
+  }
+
+ private:
+  enum class Kind : uint8_t { InOrder, Splat, Walk };
+  void splat(const unsigned char* from, int64_t n) noexcept {
+    unsigned char* to = widen_ != nullptr ? raw_.bytes : ready_.bytes;
+    std::memcpy(to, from, static_cast<size_t>(size_));
+    // Doubling what is there already.
+    for (int64_t have = 1; have < n; have *= 2) {
+      const int64_t more = have < n - have ? have : n - have;
+      std::memcpy(to + have * size_, to, static_cast<size_t>(more * size_));
+    }
+    if (widen_ != nullptr) widen_(raw_.bytes, ready_.bytes, n);
+  }
+
+  Kind kind_ = Kind::InOrder;
+  int64_t size_ = 0;
+  const unsigned char* at_ = nullptr;
+  Conversion widen_ = nullptr;
+  Walker walker_;
+  Buffer raw_;
+  Buffer ready_;
+};
+
+// Takes an output chunk by chunk.
+class Writer {
+ public:
+  void start(const KOperand& of, bool raw, int64_t begin) noexcept {
+    size_ = dtype_size(of.dtype);
+    narrow_ = raw ? nullptr : narrowing(of.dtype);
+    in_order_ = of.contiguous;
+    if (in_order_) {
+      at_ = static_cast<unsigned char*>(of.data) + begin * size_;
+    } else {
+      walker_.start(of, of, size_, begin);
+    }
+  }
+  // Where the loop is to put the next chunk.
+  void* room() noexcept { return narrow_ == nullptr && in_order_ ? at_ : ready_.bytes; }
+  void done(int64_t n) noexcept {
+    const unsigned char* from = ready_.bytes;
+    if (narrow_ != nullptr) {
+      unsigned char* to = in_order_ ? at_ : raw_.bytes;
+      narrow_(ready_.bytes, to, n);
+      from = raw_.bytes;
+    }
+    if (in_order_) {
+      at_ += n * size_;
+    } else {
+      walker_.scatter(from, n);
+    }
+  }
+
+ private:
+  bool in_order_ = true;
+  int64_t size_ = 0;
+  unsigned char* at_ = nullptr;
+  Conversion narrow_ = nullptr;
+  Walker walker_;
+  Buffer raw_;
+  Buffer ready_;
+};
+
+int64_t tasks_of(const KernelArgs& args) noexcept { return (args.out[0].numel + kTaskElements - 1) / kTaskElements; }
+
+// How a loop sees its operands. `raw` means bytes as they lie: bool masks and selections.
+struct Signature {
+  uint8_t in_count;
+  uint8_t out_count;
+  bool raw;
+  bool direct;  // every storage type involved is a compute type
+};
+
+template <int In, int Out>
+[[gnu::noinline]] void run_staged(const KernelArgs& args, Loop loop, bool raw, int64_t begin, int64_t end) noexcept {
+  Reader readers[In];
+  Writer writers[Out];
+  for (int i = 0; i < In; ++i) readers[i].start(args.in[i], args.out[0], raw, begin, end);
+  for (int i = 0; i < Out; ++i) writers[i].start(args.out[i], raw, begin);
+  for (int64_t i = begin; i < end; i += kChunk) {
+    const int64_t n = end - i < kChunk ? end - i : kChunk;
+    const void* in[In];
+    void* out[Out];
+    for (int k = 0; k < In; ++k) in[k] = readers[k].next(n);
+    for (int k = 0; k < Out; ++k) out[k] = writers[k].room();
+    loop(in, out, n);
+    for (int k = 0; k < Out; ++k) writers[k].done(n);
+  }
+}
+
+template <int In, int Out>
+GORGO_INLINE void run_loop(const KernelArgs& args, int64_t task, Loop loop, bool raw, bool direct) noexcept {
+  const int64_t total = args.out[0].numel;
+  const int64_t begin = task * kTaskElements;
+  const int64_t end = total - begin < kTaskElements ? total : begin + kTaskElements;
+  if (begin >= end) return;
+  bool in_order = direct;
+  for (int i = 0; i < In; ++i) in_order = in_order && args.in[i].contiguous && args.in[i].numel == total;
+  for (int i = 0; i < Out; ++i) in_order = in_order && args.out[i].contiguous;
+  if (__builtin_expect(!in_order, 0)) return run_staged<In, Out>(args, loop, raw, begin, end);
+  const void* in[In];
+  void* out[Out];
+  for (int i = 0; i < In; ++i) {
+    in[i] = static_cast<const unsigned char*>(args.in[i].data) + begin * dtype_size(args.in[i].dtype);
+  }
+  for (int i = 0; i < Out; ++i) {
+    out[i] = static_cast<unsigned char*>(args.out[i].data) + begin * dtype_size(args.out[i].dtype);
+  }
+  loop(in, out, end - begin);
+}
+
+// Shared per shape of signature, so that a kernel of an op is only a jump with its loop as argument.
+template <int In, int Out, bool Raw, bool Direct>
+[[gnu::noinline]] void run_shared(const KernelArgs& args, int64_t task, Loop loop) noexcept {
+  run_loop<In, Out>(args, task, loop, Raw, Direct);
+}
+
+template <class S>
+constexpr bool kIsDirect = std::is_same_v<typename ElementOf<S>::Type, ComputeOf<S>>;
+
+template <class Op, class S>
+void run_unary(const KernelArgs& args, int64_t task) noexcept {
+  run_shared<1, 1, false, kIsDirect<S>>(args, task, unary_loop<Op, ComputeOf<S>>);
+}
+template <class Op, class S>
+void run_binary(const KernelArgs& args, int64_t task) noexcept {
+  run_shared<2, 1, false, kIsDirect<S>>(args, task, binary_loop<Op, ComputeOf<S>>);
+}
+template <class Op>
+void run_unary_bool(const KernelArgs& args, int64_t task) noexcept {
+  run_shared<1, 1, true, true>(args, task, unary_loop<Op, bool>);
+}
+template <class Op>
+void run_binary_bool(const KernelArgs& args, int64_t task) noexcept {
+  run_shared<2, 1, true, true>(args, task, binary_loop<Op, bool>);
+}
+template <class Op, class S>
+void run_unary_backward(const KernelArgs& args, int64_t task) noexcept {
+  run_shared<Op::kFacts.saves_a == kSavesNothing ? 1 : 2, 1, false, kIsDirect<S>>(
+      args, task, unary_backward_loop<Op, ComputeOf<S>>);
+}
+template <class Op, class S>
+void run_binary_backward(const KernelArgs& args, int64_t task) noexcept {
+  using T = ComputeOf<S>;
+  constexpr int kIn = ((Op::kFacts.saves_a | Op::kFacts.saves_b) & kSavesOut) != 0 ? 4 : 3;
+  switch (args.attrs_as<BackwardAttrs>().which) {
+    case 1:
+      return run_shared<kIn, 1, false, kIsDirect<S>>(args, task, binary_backward_loop<Op, T, 1>);
+    case 2:
+      return run_shared<kIn, 1, false, kIsDirect<S>>(args, task, binary_backward_loop<Op, T, 2>);
+    default:
+      return run_shared<kIn, 2, false, kIsDirect<S>>(args, task, binary_backward_loop<Op, T, 3>);
+  }
+}
+
+template <int64_t Size>
+void run_where(const KernelArgs& args, int64_t task) noexcept {
+  if constexpr (Size == 16) {
+    run_shared<3, 1, true, true>(args, task, where_loop_16);
+  } else {
+    run_shared<3, 1, true, true>(args, task, where_loop<typename IntOfBytes<Size>::Unsigned>);
+  }
+}
+
+// ---- pow by a plain number ----
+
+// x^2 and x^1 are common and have exact short cuts; a single exponent for all elements tells them apart.
+template <class S>
+void run_pow(const KernelArgs& args, int64_t task) noexcept {
+  using T = ComputeOf<S>;
+  const KOperand& exponent = args.in[1];
+  if constexpr (!kIsComplexElement<T>) {
+    if (exponent.numel == 1 && args.in[0].numel == args.out[0].numel) {
+      alignas(16) unsigned char wide[16];
+      const Conversion up = widening(exponent.dtype);
+      if (up != nullptr) {
+        up(exponent.data, wide, 1);
+      } else {
+        std::memcpy(wide, exponent.data, sizeof(T));
+      }
+      T value;
+      std::memcpy(&value, wide, sizeof value);
+      if (value == T{2}) return run_shared<1, 1, false, kIsDirect<S>>(args, task, unary_loop<Square, T>);
+      if (value == T{1}) return run_shared<1, 1, false, kIsDirect<S>>(args, task, unary_loop<Conj, T>);
+    }
+  }
+  run_shared<2, 1, false, kIsDirect<S>>(args, task, binary_loop<Pow, T>);
+}
+
+// ---- copy ----
+
+void run_copy(const KernelArgs& args, int64_t task) noexcept {
+  const KOperand& in = args.in[0];
+  const KOperand& out = args.out[0];
+  const int64_t size = dtype_size(out.dtype);
+  const int64_t begin = task * kTaskElements;
+  const int64_t end = out.numel - begin < kTaskElements ? out.numel : begin + kTaskElements;
+  if (begin >= end) return;
+  auto* to = static_cast<unsigned char*>(out.data) + begin * size;
+  if (out.contiguous && in.contiguous && in.numel == out.numel) {
+    std::memmove(to, static_cast<const unsigned char*>(in.data) + begin * size,
+                 static_cast<size_t>((end - begin) * size));
+    return;
+  }
+  Walker from;
+  from.start(in, out, size, begin);
+  if (out.contiguous) {
+    from.gather(to, end - begin);
+    return;
+  }
+  Walker into;
+  into.start(out, out, size, begin);
+  Buffer buffer;
+  for (int64_t i = begin; i < end; i += kChunk) {
+    const int64_t n = end - i < kChunk ? end - i : kChunk;
+    from.gather(buffer.bytes, n);
+    into.scatter(buffer.bytes, n);
+  }
+}
+
+// ---- astype ----
+
+template <class To, class From>
+void convert_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  const auto* from = static_cast<const From*>(in[0]);
+  auto* to = static_cast<To*>(out[0]);
+  if constexpr (kIsComplexElement<From> || kIsComplexElement<To>) {
+    for (int64_t i = 0; i < n; ++i) {
+      if constexpr (kIsComplexElement<From> && kIsComplexElement<To>) {
+        to[i] = {static_cast<typename To::Part>(from[i].re), static_cast<typename To::Part>(from[i].im)};
+      } else if constexpr (kIsComplexElement<To>) {
+        to[i] = {static_cast<typename To::Part>(from[i]), 0};
+      } else {
+        using Part = typename From::Part;
+        to[i] = convert<To>(broadcast<Vec<Part>>(from[i].re)).raw[0];
+      }
+    }
+  } else {
+    constexpr int kLanes = lanes_for<From, To>();
+    for (int64_t i = 0; i < n; i += kLanes) {
+      const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
+      put<kLanes>(to + i, convert<To>(get<From, kLanes, 1>(from + i, count)), count);
+    }
+  }
+}
+// Anything but zero is true; NaN is.
+template <class From>
+void truth_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  const auto* from = static_cast<const From*>(in[0]);
+  auto* to = static_cast<bool*>(out[0]);
+  if constexpr (kIsComplexElement<From>) {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i].re != 0 || from[i].im != 0;
+  } else {
+    map1([](auto x) __attribute__((always_inline)) { return x != like(x, 0.0); }, n, to, from);
+  }
+}
+// float64 to float32, rounded so that a second rounding to a half type is right: what is lost makes the last bit odd.
+void odd_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  const auto* from = static_cast<const double*>(in[0]);
+  auto* to = static_cast<float*>(out[0]);
+  for (int64_t i = 0; i < n; ++i) {
+    const double x = from[i];
+    float nearest = static_cast<float>(x);
+    if (static_cast<double>(nearest) != x && x == x) {
+      uint32_t bits = 0;
+      std::memcpy(&bits, &nearest, sizeof bits);
+      const bool above = (static_cast<double>(nearest) > x) == (x > 0);
+      if (above) --bits;  // back towards zero; from infinity to the largest number
+      bits |= 1;
+      std::memcpy(&nearest, &bits, sizeof bits);
+    }
+    to[i] = nearest;
+  }
+}
+
+template <class From>
+Loop loop_to(Class to) noexcept {
+  switch (to) {
+    case Class::Int32:
+      return convert_loop<int32_t, From>;
+    case Class::Int64:
+      return convert_loop<int64_t, From>;
+    case Class::UInt64:
+      return convert_loop<uint64_t, From>;
+    case Class::Float32:
+      return convert_loop<float, From>;
+    case Class::Float64:
+      return convert_loop<double, From>;
+    case Class::Complex64:
+      return convert_loop<Complex<float>, From>;
+    default:
+      return convert_loop<Complex<double>, From>;
+  }
+}
+template <class F>
+auto with_class(Class c, F f) noexcept {
+  switch (c) {
+    case Class::Int32:
+      return f(TypeTag<int32_t>{});
+    case Class::Int64:
+      return f(TypeTag<int64_t>{});
+    case Class::UInt64:
+      return f(TypeTag<uint64_t>{});
+    case Class::Float32:
+      return f(TypeTag<float>{});
+    case Class::Float64:
+      return f(TypeTag<double>{});
+    case Class::Complex64:
+      return f(TypeTag<Complex<float>>{});
+    default:
+      return f(TypeTag<Complex<double>>{});
+  }
+}
+
+// Storage to compute type, compute type to compute type, compute type to storage; each step only where it is needed.
+void run_cast(const KernelArgs& args, int64_t task) noexcept {
+  const KOperand& in = args.in[0];
+  const KOperand& out = args.out[0];
+  if (in.dtype == out.dtype) return run_copy(args, task);
+  const Class from = class_of(in.dtype);
+  const Class to = class_of(out.dtype);
+  const bool to_half = out.dtype == DType::Float16 || out.dtype == DType::BFloat16;
+  const auto loop_between = [](Class a, Class b) {
+    return with_class(a, [b]<class T>(TypeTag<T>) { return loop_to<T>(b); });
+  };
+  Loop first = nullptr;
+  Loop second = nullptr;
+  if (out.dtype == DType::Bool) {
+    first = with_class(from, []<class T>(TypeTag<T>) -> Loop { return truth_loop<T>; });
+  } else if (to_half && from != Class::Float32 && from != Class::Complex64) {
+    first = from == Class::Float64 ? nullptr : loop_between(from, Class::Float64);
+    second = odd_loop;
+  } else if (from != to) {
+    first = loop_between(from, to);
+  }
+  const int64_t begin = task * kTaskElements;
+  const int64_t end = out.numel - begin < kTaskElements ? out.numel : begin + kTaskElements;
+  if (begin >= end) return;
+  Reader reader;
+  Writer writer;
+  reader.start(in, out, false, begin, end);
+  writer.start(out, false, begin);
+  Buffer between;
+  for (int64_t i = begin; i < end; i += kChunk) {
+    const int64_t n = end - i < kChunk ? end - i : kChunk;
+    const void* at = reader.next(n);
+    void* room = writer.room();
+    if (first != nullptr) {
+      void* const target = second != nullptr ? static_cast<void*>(between.bytes) : room;
+      first(&at, &target, n);
+      at = target;
+    }
+    if (second != nullptr) {
+      second(&at, &room, n);
+    } else if (first == nullptr) {
+      std::memcpy(room, at, static_cast<size_t>(n * class_bytes(to)));
+    }
+    writer.done(n);
+  }
+}
+
+// ---- complex to real ----
+
+template <class T>
+void magnitude_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto x) __attribute__((always_inline)) { return magnitude(x); }, n, static_cast<T*>(out[0]),
+       static_cast<const Complex<T>*>(in[0]));
+}
+template <class T>
+void real_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto x) __attribute__((always_inline)) { return x.re; }, n, static_cast<T*>(out[0]),
+       static_cast<const Complex<T>*>(in[0]));
+}
+template <class T>
+void imag_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto x) __attribute__((always_inline)) { return x.im; }, n, static_cast<T*>(out[0]),
+       static_cast<const Complex<T>*>(in[0]));
+}
+template <Loop L>
+void run_plain(const KernelArgs& args, int64_t task) noexcept {
+  run_shared<1, 1, false, true>(args, task, L);
+}
+
+// ---- the table ----
+
+template <class S>
+constexpr bool accepts(Takes takes) {
+  constexpr bool kComplex = kIsComplexElement<typename ElementOf<S>::Type>;
+  constexpr bool kBool = std::is_same_v<S, bool>;
+  constexpr bool kInteger = std::is_integral_v<S> && !kBool;
+  constexpr bool kFloating = !kComplex && !kBool && !kInteger;
+  switch (takes) {
+    case Takes::Numeric:
+      return !kBool;
+    case Takes::Real:
+      return kInteger || kFloating;
+    case Takes::Float:
+      return kFloating;
+    case Takes::FloatOrComplex:
+      return kFloating || kComplex;
+    case Takes::Integer:
+      return kInteger;
+    case Takes::IntegerOrBool:
+      return kInteger || kBool;
+    case Takes::Bool:
+      return kBool;
+    case Takes::Any:
+      return true;
+  }
+  return false;
+}
+// Bool is computed as bool by the logical ops and as a small integer by comparisons.
+template <class Op>
+constexpr bool kLogical = Op::kFacts.takes == Takes::Bool || Op::kFacts.takes == Takes::IntegerOrBool;
+template <class Op, class S>
+constexpr bool kHasBackward =
+    Op::kFacts.no_gradient == nullptr && !Op::kFacts.composed_only &&
+    (kIsHalf<S> || std::is_floating_point_v<S> || kIsComplexElement<typename ElementOf<S>::Type>);
+
+// Names of backward companions are made by the host file; both sides use this rule.
+template <class Op, class S>
+void fill_unary(KernelSink& sink, const char* backward_name) {
+  if constexpr (accepts<S>(Op::kFacts.takes)) {
+    if constexpr (std::is_same_v<S, bool> && kLogical<Op>) {
+      sink.add(Op::kFacts.name, DType::Bool, Kernel::of({run_unary_bool<Op>, tasks_of}));
+    } else {
+      sink.add(Op::kFacts.name, kDTypeOf<S>, Kernel::of({run_unary<Op, S>, tasks_of}));
+      if constexpr (kHasBackward<Op, S>) {
+        sink.add(backward_name, kDTypeOf<S>, Kernel::of({run_unary_backward<Op, S>, tasks_of}));
+      }
+    }
+  }
+}
+template <class Op, class S>
+void fill_binary(KernelSink& sink, const char* backward_name) {
+  if constexpr (accepts<S>(Op::kFacts.takes)) {
+    if constexpr (std::is_same_v<S, bool> && kLogical<Op>) {
+      sink.add(Op::kFacts.name, DType::Bool, Kernel::of({run_binary_bool<Op>, tasks_of}));
+    } else if constexpr (std::is_same_v<Op, Pow>) {
+      sink.add(Op::kFacts.name, kDTypeOf<S>, Kernel::of({run_pow<S>, tasks_of}));
+    } else {
+      sink.add(Op::kFacts.name, kDTypeOf<S>, Kernel::of({run_binary<Op, S>, tasks_of}));
+    }
+    if constexpr (kHasBackward<Op, S>) {
+      sink.add(backward_name, kDTypeOf<S>, Kernel::of({run_binary_backward<Op, S>, tasks_of}));
+    }
+  }
+}
+
+template <class S>
+void fill_dtype(KernelSink& sink) {
+#define GORGO_X(Struct, name) fill_unary<Struct, S>(sink, #name "_backward");
+  GORGO_FOR_EACH_UNARY_OP(GORGO_X)
+#undef GORGO_X
+#define GORGO_X(Struct, name) fill_binary<Struct, S>(sink, #name "_backward");
+  GORGO_FOR_EACH_BINARY_OP(GORGO_X)
+#undef GORGO_X
+  sink.add("where", kDTypeOf<S>, Kernel::of({run_where<static_cast<int64_t>(sizeof(S))>, tasks_of}));
+  sink.add("copy", kDTypeOf<S>, Kernel::of({run_copy, tasks_of}));
+  sink.add("astype", kDTypeOf<S>, Kernel::of({run_cast, tasks_of}));
+}
+template <class T>
+void fill_complex(KernelSink& sink, DType dtype) {
+  sink.add("abs", dtype, Kernel::of({run_plain<magnitude_loop<T>>, tasks_of}));
+  sink.add("real", dtype, Kernel::of({run_plain<real_loop<T>>, tasks_of}));
+  sink.add("imag", dtype, Kernel::of({run_plain<imag_loop<T>>, tasks_of}));
+}
+
+}  // namespace
+
+void fill_elementwise(KernelSink& sink) {
+#define GORGO_X(name, type, text) fill_dtype<type>(sink);
+  GORGO_FOR_EACH_DTYPE(GORGO_X)
+#undef GORGO_X
+  fill_complex<float>(sink, DType::Complex64);
+  fill_complex<double>(sink, DType::Complex128);
+}
+
+}  // namespace gorgo::GORGO_ISA_NS
