@@ -45,7 +45,8 @@ def groups_of(build: pathlib.Path) -> dict[str, list[pathlib.Path]]:
         target = next((part[: -len(".dir")] for part in path.parts if part.endswith(".dir")), None)
         if target is not None:
             groups[target].append(path)
-    return dict(groups)
+    # Where the build joins a set's objects (cmake/isolate_kernels.cmake), the joined one is what is linked.
+    return {target: [path for path in paths if "isolated" in path.parts] or paths for target, paths in groups.items()}
 
 
 def violations(groups: dict[str, list[pathlib.Path]]) -> list[str]:
