@@ -206,8 +206,9 @@ void check_values() {
         std::vector<T> c(static_cast<std::size_t>(size.m * stride + 8));
         for (T& x : c) x = random();
         const std::vector<T> before = c;
-        std::vector<T> bias(static_cast<std::size_t>(size.n + 1));
-        std::vector<T> row_bias(static_cast<std::size_t>(size.m + 1));
+        const std::int64_t bias_stride = variant % 2 == 0 ? 1 : 3;
+        std::vector<T> bias(static_cast<std::size_t>(size.n * bias_stride + 1));
+        std::vector<T> row_bias(static_cast<std::size_t>(size.m * bias_stride + 1));
         std::vector<T> gate(c.size());
         for (T& x : bias) x = random();
         for (T& x : row_bias) x = random();
@@ -215,6 +216,7 @@ void check_values() {
 
         GemmProblem p = problem_of(a, b, c, stride);
         ++variant;
+        p.epilogue.bias_stride = p.epilogue.row_bias_stride = bias_stride;
         p.accumulate = variant % 2 == 0;
         if (variant % 3 == 0) p.epilogue.bias = bias.data();
         if (variant % 5 == 0) p.epilogue.row_bias = row_bias.data();
@@ -240,8 +242,8 @@ void check_values() {
               magnitude += std::abs(to_double(x));
             };
             if (p.accumulate) add(before[at]);
-            if (p.epilogue.bias != nullptr) add(bias[static_cast<std::size_t>(j)]);
-            if (p.epilogue.row_bias != nullptr) add(row_bias[static_cast<std::size_t>(i)]);
+            if (p.epilogue.bias != nullptr) add(bias[static_cast<std::size_t>(j * bias_stride)]);
+            if (p.epilogue.row_bias != nullptr) add(row_bias[static_cast<std::size_t>(i * bias_stride)]);
             if constexpr (kIsFloat<T>) {
               if (p.epilogue.activation == GemmEpilogue::Activation::relu) sum = sum > 0 ? sum : 0;
               if (p.epilogue.gate != nullptr && !(to_double(gate[at]) > 0)) sum = 0;

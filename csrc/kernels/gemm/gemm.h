@@ -22,6 +22,8 @@ struct GemmEpilogue {
 
   const void* bias = nullptr;      // (n) added to each row
   const void* row_bias = nullptr;  // (m) added to each column; a convolution's bias when the output is NCHW
+  std::int64_t bias_stride = 1;
+  std::int64_t row_bias_stride = 1;
   Activation activation = Activation::none;
   const void* gate = nullptr;  // (m, n) with contiguous columns: the result is kept where gate > 0 or NaN, otherwise 0
   std::int64_t gate_row_stride = 0;
@@ -45,6 +47,14 @@ struct GemmProblem {
 
 #ifdef GORGO_ISA_NS
 namespace gorgo::GORGO_ISA_NS {
+
+// Whether this build holds the rare element types (below); a build that does not leaves their kernels to the
+// instruction set before it.
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AMX)
+inline constexpr bool kGemmHasRareTypes = false;
+#else
+inline constexpr bool kGemmHasRareTypes = true;
+#endif
 
 // T is float, double, BFloat16 or Float16 (both summed in float), int32_t or int64_t; the remaining integers and the
 // complex types exist for the base and AVX2 builds only. Integers wrap.

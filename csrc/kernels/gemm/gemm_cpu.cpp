@@ -56,6 +56,12 @@ struct Plan {
   std::int64_t pack_tasks = 0;
 };
 
+// The micro-kernel itself adds biases that lie densely and applies relu.
+bool is_in_registers(const GemmEpilogue& e) {
+  return e.gate == nullptr && (e.bias == nullptr || e.bias_stride == 1) &&
+         (e.row_bias == nullptr || e.row_bias_stride == 1);
+}
+
 bool is_plain(const GemmEpilogue& e) {
   return e.bias == nullptr && e.row_bias == nullptr && e.activation == GemmEpilogue::Activation::none &&
          e.gate == nullptr;
@@ -76,7 +82,7 @@ Plan plan_of(const GemmProblem& p) {
   if (!kConverts && p.n == 1) {
     plan.path = PathB::column;
     plan.row_tiles = p.m;
-    plan.pack_tasks = p.b_row_stride == 1 || p.k <= 1 ? 0 : 1;
+    plan.pack_tasks = p.b_row_stride == 1 || p.k <= 1 || work <= kSmallWork ? 0 : 1;
     plan.row_tasks = work < 2 * kTaskWork ? 1 : least(kMaxTasks, least(p.m, work / kTaskWork));
     return plan;
   }
@@ -130,7 +136,15 @@ void finish_tile(const GemmProblem& p, const typename Stored<S>::Compute* tile, 
     const auto load = [&](const S* from) __attribute__((always_inline)) {
       return count == kWidth ? Stored<S>::load(from) : Stored<S>::load_edge(from, edge, count);
     };
-    const Vec bias = e.bias != nullptr ? load(static_cast<const S*>(e.bias) + at) : L::zero();
+    Vec bias = L::zero();
+    if (e.bias != nullptr && e.bias_stride == 1) {
+      bias = load(static_cast<const S*>(e.bias) + at);
+    } else if (e.bias != nullptr) {
+      T lanes[kWidth] = {};
+      for (int i = 0; i < count; ++i)
+        lanes[i] = Stored<S>::value(static_cast<const S*>(e.bias)[(at + i) * e.bias_stride]);
+      bias = L::load(lanes);
+    }
     for (int i = 0; i < rows; ++i) {
       const T* sum = tile + i * kPanelColumns<T> + j;
       Vec v = count == kWidth ? L::load(sum) : L::load_edge(sum, edge);
@@ -141,7 +155,8 @@ void finish_tile(const GemmProblem& p, const typename Stored<S>::Compute* tile, 
       }
       if (p.accumulate && (Stored<S>::kConverts || partial == nullptr)) v = load(c) + v;
       if (e.bias != nullptr) v = v + bias;
-      if (e.row_bias != nullptr) v = v + L::broadcast(Stored<S>::value(static_cast<const S*>(e.row_bias)[row + i]));
+      if (e.row_bias != nullptr)
+        v = v + L::broadcast(Stored<S>::value(static_cast<const S*>(e.row_bias)[(row + i) * e.row_bias_stride]));
       if (e.activation == GemmEpilogue::Activation::relu) v = L::relu(v);
       if (e.gate != nullptr)
         v = L::keep_where_positive(load(static_cast<const S*>(e.gate) + (row + i) * e.gate_row_stride + at), v);
@@ -176,7 +191,7 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
 
   const std::int64_t base = plan.row_tiles == 1 ? p.m : p.m / plan.row_tiles;
   const std::int64_t extra = p.m - base * plan.row_tiles;
-  const bool plain = is_plain(p.epilogue);
+  const bool in_registers = is_in_registers(p.epilogue);
   const std::int64_t padded_columns = plan.panels * kColumns;
   // Sums of earlier blocks of k: C itself, or where C is narrower than the sums a copy behind the packed B.
   T* partial = nullptr;
@@ -196,7 +211,7 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
     const std::int64_t k0 = kb * plan.block_k;
     const std::int64_t kc = least(plan.block_k, p.k - k0);
     const bool last = kb + 1 == plan.k_blocks;
-    const bool to_tile = last && (kConverts || !plain);
+    const bool to_tile = last && (kConverts || !in_registers);
     g.k = kc;
     g.add = !to_tile && (kb > 0 || (!kConverts && p.accumulate));
 
@@ -239,6 +254,14 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
       if (!to_tile) {
         g.c = partial + rows.first * partial_row_stride + column;
         g.c_row_stride = partial_row_stride;
+        if constexpr (!kConverts) {
+          if (last) {
+            const GemmEpilogue& e = p.epilogue;
+            g.relu = e.activation == GemmEpilogue::Activation::relu;
+            g.bias = e.bias != nullptr ? static_cast<const T*>(e.bias) + column : nullptr;
+            g.row_bias = e.row_bias != nullptr ? static_cast<const T*>(e.row_bias) + rows.first : nullptr;
+          }
+        }
         run_micro(g, rows.count, columns, adjacent);
       } else {
         g.c = tile_buffer;
@@ -412,7 +435,7 @@ void finish_column_element(const GemmProblem& p, std::int64_t row, T v) {
   T* c = static_cast<T*>(p.c) + row * p.c_row_stride;
   if (p.accumulate) v = *c + v;
   if (e.bias != nullptr) v = v + static_cast<const T*>(e.bias)[0];
-  if (e.row_bias != nullptr) v = v + static_cast<const T*>(e.row_bias)[row];
+  if (e.row_bias != nullptr) v = v + static_cast<const T*>(e.row_bias)[row * e.row_bias_stride];
   if (e.activation == GemmEpilogue::Activation::relu) v = v < T{0} ? T{0} : v;
   if (e.gate != nullptr) v = static_cast<const T*>(e.gate)[row * e.gate_row_stride] <= T{0} ? T{0} : v;
   *c = v;
@@ -478,10 +501,11 @@ template <class T>
 void run_column(const GemmProblem& p, const Plan& plan, const void* scratch, std::int64_t row, std::int64_t row_end) {
   using L = Lanes<T>;
   const T* b = plan.pack_tasks != 0 ? static_cast<const T*>(scratch) : static_cast<const T*>(p.b);
-  if (p.a_col_stride == 1 || p.k <= 1) {
+  const std::int64_t b_stride = plan.pack_tasks != 0 || p.k <= 1 ? 1 : p.b_row_stride;
+  if (b_stride == 1 && (p.a_col_stride == 1 || p.k <= 1)) {
     for (; row + 4 <= row_end; row += 4) dot_rows<T, 4>(p, b, row);
     for (; row < row_end; ++row) dot_rows<T, 1>(p, b, row);
-  } else if (p.a_row_stride == 1) {
+  } else if (b_stride == 1 && p.a_row_stride == 1) {
     for (; row < row_end; row += kColumnBuffer<T>) {
       dot_adjacent_rows<T>(p, b, row, static_cast<int>(least(kColumnBuffer<T>, row_end - row)));
     }
@@ -491,7 +515,7 @@ void run_column(const GemmProblem& p, const Plan& plan, const void* scratch, std
       T lanes[L::kWidth] = {};
       for (std::int64_t k = 0; k < p.k; ++k) {
         T& lane = lanes[k % L::kWidth];
-        lane = L::fma_one(a[k * p.a_col_stride], b[k], lane);
+        lane = L::fma_one(a[k * p.a_col_stride], b[k * b_stride], lane);
       }
       finish_column_element<T>(p, row, sum_lanes<T>(lanes));
     }
@@ -559,8 +583,8 @@ void run_plain(const GemmProblem& p, std::int64_t row_begin, std::int64_t row_en
       for (int j = 0; j < columns; ++j) {
         Sum v = acc[j];
         if (p.accumulate) v = P::add(P::from(c[j0 + j]), v);
-        if (bias != nullptr) v = P::add(v, P::from(bias[j0 + j]));
-        if (row_bias != nullptr) v = P::add(v, P::from(row_bias[i]));
+        if (bias != nullptr) v = P::add(v, P::from(bias[(j0 + j) * p.epilogue.bias_stride]));
+        if (row_bias != nullptr) v = P::add(v, P::from(row_bias[i * p.epilogue.row_bias_stride]));
         if constexpr (std::is_integral_v<T>) {
           c[j0 + j] = P::to(v);
         } else {

@@ -22,8 +22,11 @@ struct MicroArgs {
   T* c = nullptr;
   std::int64_t c_row_stride = 0;
   std::int64_t k = 0;
-  int edge_lanes = 0;  // lanes in use of the last vector
-  bool add = false;    // c += instead of c =
+  int edge_lanes = 0;           // lanes in use of the last vector
+  bool add = false;             // c += instead of c =
+  bool relu = false;            // after all sums
+  const T* bias = nullptr;      // of the tile's columns, or null
+  const T* row_bias = nullptr;  // of the tile's rows, or null
 };
 
 // Columns of a panel of B: two vectors.
@@ -69,14 +72,37 @@ static void micro(const MicroArgs<T>& g) {
   }
 
   T* c = g.c;
+  const auto read = [&](const T* row, int j) __attribute__((always_inline)) {
+    return kEdge && j == kLast ? L::load_edge(row + j * L::kWidth, edge) : L::load(row + j * L::kWidth);
+  };
   if (g.add) {
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
-      T* row = c + i * g.c_row_stride;
 #pragma GCC unroll 8
-      for (int j = 0; j < kLast; ++j) acc[i][j] = L::load(row + j * L::kWidth) + acc[i][j];
-      acc[i][kLast] =
-          (kEdge ? L::load_edge(row + kLast * L::kWidth, edge) : L::load(row + kLast * L::kWidth)) + acc[i][kLast];
+      for (int j = 0; j < kVectors; ++j) acc[i][j] = read(c + i * g.c_row_stride, j) + acc[i][j];
+    }
+  }
+  if (g.bias != nullptr) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) {
+      const Vec bias = read(g.bias, j);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) acc[i][j] = acc[i][j] + bias;
+    }
+  }
+  if (g.row_bias != nullptr) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      const Vec bias = L::broadcast(g.row_bias[i]);
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) acc[i][j] = acc[i][j] + bias;
+    }
+  }
+  if (g.relu) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) acc[i][j] = L::relu(acc[i][j]);
     }
   }
 #pragma GCC unroll 16
