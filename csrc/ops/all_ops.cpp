@@ -6,6 +6,7 @@
 
 #define GORGO_FOR_EACH_FAMILY(X) \
   X(elementwise)                 \
+  X(matmul)                      \
   X(shape)                       \
   X(update)
 

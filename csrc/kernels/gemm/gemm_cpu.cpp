@@ -119,6 +119,12 @@ Plan plan_of(const GemmProblem& p) {
   return plan;
 }
 
+// Small products are answered without a plan, which would take longer than they do.
+template <class S>
+GORGO_GEMM_INLINE bool needs_no_scratch(const GemmProblem& p) {
+  return !Stored<S>::kConverts && p.m * p.n * most(p.k, 1) <= kSmallWork;
+}
+
 // Bias, activation and gate of one tile that lies in `tile` (rows kPanelColumns apart), rounded and stored to C.
 // `partial` holds the sums of earlier blocks of k, or null.
 template <class S>
@@ -609,6 +615,7 @@ template <class T>
 std::size_t gemm_scratch_bytes(const GemmProblem& p) {
   if constexpr (kHasVectors<T>) {
     using C = typename Stored<T>::Compute;
+    if (needs_no_scratch<T>(p)) return 0;
     const Plan plan = plan_of<T>(p);
     if (plan.path == PathB::column) return plan.pack_tasks != 0 ? static_cast<std::size_t>(p.k) * sizeof(C) : 0;
     if (plan.path != PathB::scratch) return 0;
@@ -623,7 +630,7 @@ std::size_t gemm_scratch_bytes(const GemmProblem& p) {
 template <class T>
 std::int64_t gemm_pack_tasks(const GemmProblem& p) {
   if constexpr (kHasVectors<T>) {
-    return plan_of<T>(p).pack_tasks;
+    return needs_no_scratch<T>(p) ? 0 : plan_of<T>(p).pack_tasks;
   } else {
     return 0;
   }
@@ -657,6 +664,7 @@ void gemm_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
 template <class T>
 std::int64_t gemm_tasks(const GemmProblem& p) {
   if constexpr (kHasVectors<T>) {
+    if (p.m > 0 && p.n > 0 && needs_no_scratch<T>(p)) return 1;
     const Plan plan = plan_of<T>(p);
     return plan.row_tasks * plan.column_tasks;
   } else {

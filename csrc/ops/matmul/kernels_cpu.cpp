@@ -1,0 +1,231 @@
+// The matmul family on the CPU: operands become one GemmProblem or a stack of them, and its tasks the kernel's.
+//
+// Invariant: rows that one factor shares (a stack against a plain matrix) are folded into one problem where strides allow; the sums do
+// not depend on it (kernels/gemm/gemm.h).
+#include <complex>
+#include <cstdint>
+
+#include "core/kernel_args.h"
+#include "kernels/gemm/gemm.h"
+
+namespace gorgo::GORGO_ISA_NS {
+namespace {
+
+// Multiply-adds of small products that one task takes together.
+constexpr int64_t kStackWork = 256 * 1024;
+constexpr size_t kAlignment = 64;
+
+struct Stack {
+  GemmProblem first;  // the problem of element 0
+  int64_t count = 1;
+  bool shares_b = true;  // all elements have the same right factor: it is packed once
+  const KOperand* a = nullptr;
+  const KOperand* b = nullptr;
+  const KOperand* out = nullptr;
+  int32_t rank = 0;  // leading axes of the result that index the stack
+};
+
+bool folds(const KOperand& x) {
+  // Rows of all matrices a single stride apart; axes of length one may have any stride.
+  int64_t stride = x.strides[x.rank - 2];
+  int64_t length = x.shape[x.rank - 2];
+  for (int32_t i = x.rank - 3; i >= 0; --i) {
+    if (x.shape[i] == 1) continue;
+    if (length == 1) {
+      stride = x.strides[i];
+    } else if (x.strides[i] != stride * length) {
+      return false;
+    }
+    length *= x.shape[i];
+  }
+  return true;
+}
+
+// The stride of the innermost leading axis that is longer than one, when the row axis itself has length one.
+int64_t folded_stride(const KOperand& x) {
+  for (int32_t i = x.rank - 2; i >= 0; --i) {
+    if (x.shape[i] != 1) return x.strides[i];
+  }
+  return x.strides[x.rank - 2];
+}
+
+template <bool kLinear>
+Stack stack_of(const KernelArgs& args) {
+  Stack s;
+  const KOperand& a = args.in[0];
+  const KOperand& b = args.in[1];
+  const KOperand& out = args.out[0];
+  s.a = &a;
+  s.b = &b;
+  s.out = &out;
+  GemmProblem& p = s.first;
+  p.a = a.data;
+  p.b = b.data;
+  p.c = out.data;
+  p.k = a.shape[a.rank - 1];
+  p.a_col_stride = a.strides[a.rank - 1];
+  p.m = a.rank > 1 ? a.shape[a.rank - 2] : 1;
+  p.a_row_stride = a.rank > 1 ? a.strides[a.rank - 2] : 0;
+  if (kLinear) {
+    p.n = b.shape[0];
+    p.b_row_stride = b.strides[1];
+    p.b_col_stride = b.strides[0];
+    const KOperand& bias = args.in[2];
+    if (args.in_count > 2 && bias.given) {
+      p.epilogue.bias = bias.data;
+      p.epilogue.bias_stride = bias.strides[0];
+    }
+  } else {
+    p.n = b.rank > 1 ? b.shape[b.rank - 1] : 1;
+    p.b_row_stride = b.rank > 1 ? b.strides[b.rank - 2] : b.strides[0];
+    p.b_col_stride = b.rank > 1 ? b.strides[b.rank - 1] : 1;
+  }
+  // An axis of length one is never stepped along: its stride is free, and dense layouts have the faster paths.
+  if (p.n == 1) p.b_col_stride = 1;
+  if (p.m == 1) p.a_row_stride = p.k;
+  p.c_row_stride = p.n;
+  if (p.k == 0) p.a_row_stride = p.a_col_stride = p.b_row_stride = p.b_col_stride = 0;  // no element, no address
+  if (a.rank <= 2 && (kLinear || b.rank <= 2)) return s;
+  if (kLinear || b.rank <= 2) {
+    if (folds(a)) {
+      if (p.k != 0) p.a_row_stride = folded_stride(a);
+      p.m = out.numel == 0 ? 0 : out.numel / p.n;
+      return s;
+    }
+  } else {
+    s.shares_b = false;
+  }
+  const int32_t rank_a = a.rank > 2 ? a.rank - 2 : 0;
+  const int32_t rank_b = !kLinear && b.rank > 2 ? b.rank - 2 : 0;
+  s.rank = rank_a > rank_b ? rank_a : rank_b;
+  const int64_t each = p.m * p.n;
+  s.count = each == 0 ? 0 : out.numel / each;
+  return s;
+}
+
+// Where element `index` of the stack begins in an operand, which broadcasts against the result's leading axes.
+int64_t stack_offset(const Stack& s, const KOperand& x, int64_t index) {
+  int64_t offset = 0;
+  for (int32_t i = s.rank - 1; i >= 0; --i) {
+    const int64_t length = s.out->shape[i];
+    const int64_t at = index % length;
+    index /= length;
+    const int32_t axis = x.rank - 2 - s.rank + i;
+    if (axis >= 0 && x.shape[axis] != 1) offset += at * x.strides[axis];
+  }
+  return offset;
+}
+
+template <class T>
+GemmProblem problem_at(const Stack& s, int64_t index) {
+  GemmProblem p = s.first;
+  if (s.rank == 0) return p;
+  if (p.k != 0) p.a = static_cast<const T*>(p.a) + stack_offset(s, *s.a, index);
+  if (p.k != 0 && !s.shares_b) p.b = static_cast<const T*>(p.b) + stack_offset(s, *s.b, index);
+  p.c = static_cast<T*>(p.c) + index * p.m * p.n;
+  return p;
+}
+
+template <class T>
+size_t packed_bytes(const GemmProblem& p) {
+  return (gemm_scratch_bytes<T>(p) + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+int64_t elements_per_task(const Stack& s) {
+  const int64_t work = s.first.m * s.first.n * (s.first.k > 0 ? s.first.k : 1);
+  return work >= kStackWork ? 1 : kStackWork / (work > 0 ? work : 1);
+}
+
+// The scratch of an element of the stack: the packed B, behind which 16-bit types keep sums; those are an element's own.
+template <class T>
+int64_t packs_of(const Stack& s) {
+  constexpr bool kKeepsSums = sizeof(T) == 2;
+  return s.shares_b && !kKeepsSums && s.count > 0 ? 1 : s.count;
+}
+
+template <class T, bool kLinear>
+size_t scratch_bytes(const KernelArgs& args) noexcept {
+  const Stack s = stack_of<kLinear>(args);
+  return static_cast<size_t>(packs_of<T>(s)) * packed_bytes<T>(s.first);
+}
+
+template <class T, bool kLinear>
+int64_t pack_tasks(const KernelArgs& args) noexcept {
+  const Stack s = stack_of<kLinear>(args);
+  return packs_of<T>(s) * gemm_pack_tasks<T>(s.first);
+}
+
+template <class T, bool kLinear>
+void pack(const KernelArgs& args, int64_t task) noexcept {
+  const Stack s = stack_of<kLinear>(args);
+  const int64_t each = gemm_pack_tasks<T>(s.first);
+  const int64_t index = task / each;
+  gemm_pack<T>(problem_at<T>(s, index),
+               static_cast<unsigned char*>(args.scratch) + static_cast<size_t>(index) * packed_bytes<T>(s.first),
+               task % each);
+}
+
+template <class T, bool kLinear>
+int64_t run_tasks(const KernelArgs& args) noexcept {
+  const Stack s = stack_of<kLinear>(args);
+  if (s.count == 0) return 0;
+  const int64_t each = gemm_tasks<T>(s.first);
+  if (s.count == 1 || each != 1) return s.count * each;
+  const int64_t group = elements_per_task(s);
+  return (s.count + group - 1) / group;
+}
+
+template <class T, bool kLinear>
+void run(const KernelArgs& args, int64_t task) noexcept {
+  const Stack s = stack_of<kLinear>(args);
+  if (s.count == 1) return gemm_run<T>(s.first, args.scratch, task);
+  const size_t bytes = packed_bytes<T>(s.first);
+  const bool one_pack = packs_of<T>(s) == 1;
+  const auto scratch_at = [&](int64_t index) -> void* {
+    return bytes == 0 ? nullptr
+                      : static_cast<unsigned char*>(args.scratch) + (one_pack ? 0 : static_cast<size_t>(index) * bytes);
+  };
+  const int64_t each = gemm_tasks<T>(s.first);
+  if (each != 1) return gemm_run<T>(problem_at<T>(s, task / each), scratch_at(task / each), task % each);
+  const int64_t group = elements_per_task(s);
+  const int64_t end = (task + 1) * group < s.count ? (task + 1) * group : s.count;
+  for (int64_t index = task * group; index < end; ++index) gemm_run<T>(problem_at<T>(s, index), scratch_at(index), 0);
+}
+
+template <class T>
+void add(KernelSink& sink) {
+  sink.add("matmul", kDTypeOf<T>,
+           Kernel::of({pack<T, false>, pack_tasks<T, false>}, {run<T, false>, run_tasks<T, false>},
+                      scratch_bytes<T, false>));
+  sink.add(
+      "linear", kDTypeOf<T>,
+      Kernel::of({pack<T, true>, pack_tasks<T, true>}, {run<T, true>, run_tasks<T, true>}, scratch_bytes<T, true>));
+}
+
+template <bool kHas>
+void add_rare([[maybe_unused]] KernelSink& sink) {
+  if constexpr (kHas) {
+    add<int8_t>(sink);
+    add<int16_t>(sink);
+    add<uint8_t>(sink);
+    add<uint16_t>(sink);
+    add<uint32_t>(sink);
+    add<uint64_t>(sink);
+    add<std::complex<float>>(sink);
+    add<std::complex<double>>(sink);
+  }
+}
+
+}  // namespace
+
+void fill_matmul(KernelSink& sink) {
+  add<float>(sink);
+  add<double>(sink);
+  add<Float16>(sink);
+  add<BFloat16>(sink);
+  add<int32_t>(sink);
+  add<int64_t>(sink);
+  add_rare<kGemmHasRareTypes>(sink);
+}
+
+}  // namespace gorgo::GORGO_ISA_NS
