@@ -39,7 +39,8 @@ SMALLEST_THROUGH_CTYPES = 1 << 20
 def cpp_program() -> Path | None:
     """Find the C++ benchmark: in GORGO_BENCH_CPP, or the newest one in a build folder."""
     named = os.environ.get("GORGO_BENCH_CPP")
-    places = [Path(named)] if named else [*ROOT.glob("build"), *ROOT.glob("build-*"), *ROOT.glob("build/*")]
+    patterns = ("build", "build-*", "build/*", "build/*/*")
+    places = [Path(named)] if named else [place for pattern in patterns for place in ROOT.glob(pattern)]
     found = [place / "bench_alloc" for place in places if os.access(place / "bench_alloc", os.X_OK)]
     return max(found, key=lambda path: path.stat().st_mtime) if found else None
 

@@ -108,14 +108,15 @@ class Measurement:
         """Return the median over the rounds."""
         return statistics.median(self.samples_ns[library])
 
-    def best_peer(self) -> str | None:
-        """Return the fastest library that is not Gorgo."""
-        peers = [name for name in self.samples_ns if not LIBRARIES[name].ours]
+    def best_peer(self, library: str) -> str | None:
+        """Return the fastest that is not Gorgo among the Python libraries, or among the C++ allocators."""
+        outside = LIBRARIES[library].outside
+        peers = [name for name in self.samples_ns if not LIBRARIES[name].ours and LIBRARIES[name].outside == outside]
         return min(peers, key=self.median_ns) if peers else None
 
     def ratio(self, library: str) -> float | None:
         """Return the time of `library` over that of the best peer in this run."""
-        peer = self.best_peer()
+        peer = self.best_peer(library)
         return None if peer is None else self.median_ns(library) / self.median_ns(peer)
 
 
@@ -317,6 +318,11 @@ def time_text(nanoseconds: float) -> str:
             value = nanoseconds / size
             return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
     raise AssertionError("unreachable")
+
+
+def ratio_text(ratio: float) -> str:
+    """Write a ratio with two digits that mean something."""
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.1g}"
 
 
 def rows() -> Iterator[tuple[str, Case]]:

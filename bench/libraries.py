@@ -42,6 +42,8 @@ class Library:
     # Waits until the value is there, for libraries that return before the work is done. Called inside the timed span.
     finish: Callable[[Array], None] | None = None
     ours: bool = False
+    # Measured by a C++ program: compared with malloc, as Python libraries are with each other.
+    outside: bool = False
 
     def missing(self) -> str | None:
         """Say why this library cannot run here, or None."""
@@ -93,7 +95,9 @@ def _gorgo(name: str) -> Library:
 
 
 def _outside(name: str, *, ours: bool) -> Library:
-    return Library(name, "numpy", lambda: np, asarray=lambda _, array: array, to_numpy=np.asarray, ours=ours)
+    return Library(
+        name, "numpy", lambda: np, asarray=lambda _, array: array, to_numpy=np.asarray, ours=ours, outside=True
+    )
 
 
 LIBRARIES: dict[str, Library] = {

@@ -77,7 +77,9 @@ def table(rows: Sequence[tuple[harness.Case, harness.Measurement]]) -> str:
                 cells.append("-")
             else:
                 ratio = measured.ratio(name)
-                text = harness.time_text(measured.median_ns(name)) + (f" ({ratio:.2f})" if ratio is not None else "")
+                text = harness.time_text(measured.median_ns(name)) + (
+                    f" ({harness.ratio_text(ratio)})" if ratio is not None else ""
+                )
                 cells.append(f"**{text}**" if name == best else text)
         if has_flop:
             ours = "gorgo" in measured.samples_ns
@@ -107,7 +109,7 @@ def write_markdown(
         "",
         "One thread, one core, each library in a process of its own, rounds interleaved, medians. In brackets: the",
         "time over that of the best peer in the same run; below 1 is faster. Bold: the fastest of the row.",
-        "Machines are noisy: read ratios, not times.",
+        "Allocators in C++ are compared with malloc. Machines are noisy: read ratios, not times.",
     ]
     for module, rows in results.items():
         parts += ["", f"## {TITLES[module]}", "", table(rows)]
@@ -160,7 +162,8 @@ def write_plot(path: Path, facts: Mapping[str, str], results: Results) -> None:
     colors = {name: f"C{index % 10}" for index, name in enumerate(LIBRARIES)}
     for axis, (module, rows) in zip(axes[:, 0], panels, strict=True):
         for name in LIBRARIES:
-            points = [(m.ratio(name), y) for y, (_, m) in enumerate(rows) if name in m.samples_ns and m.best_peer()]
+            measured = [(m, y) for y, (_, m) in enumerate(rows) if name in m.samples_ns and m.best_peer(name)]
+            points = [(m.ratio(name), y) for m, y in measured]
             if points:
                 ours = LIBRARIES[name].ours
                 axis.scatter(*zip(*points, strict=True), label=name, color=colors[name], s=70 if ours else 40,

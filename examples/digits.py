@@ -227,6 +227,7 @@ def plot(losses: list[float], accuracies: list[float], path: Path) -> None:
     right.plot(range(1, len(accuracies) + 1), accuracies, marker="o")
     right.axhline(TARGET, color="gray", linestyle="--", linewidth=1, label=f"{TARGET:.0%}")
     right.set(xlabel="epoch", ylabel="accuracy", title="test accuracy", ylim=(min(0.9, *accuracies), 1.0))
+    right.xaxis.get_major_locator().set_params(integer=True)
     right.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=120)
