@@ -8,6 +8,7 @@
   X(elementwise)                 \
   X(matmul)                      \
   X(shape)                       \
+  X(index)                       \
   X(update)
 
 namespace gorgo {
