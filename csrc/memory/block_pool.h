@@ -3,7 +3,7 @@
 //
 // A request goes through three rooms, each slower and more general than the one before:
 //   thread_front   this thread's recently released blocks: no lock, no atomic read-modify-write
-//   slabs          small sizes carved from slabs; a slab is a large block       (under the pool's lock)
+//   stream_heap    small sizes carved from slabs; a slab is a large block       (under the pool's lock)
 //   large_heap     segments from the raw allocator, split, merged, best fit     (under the pool's lock)
 // and only then the raw allocator is asked, with no lock held.
 //
@@ -11,7 +11,7 @@
 // counting a block with its rounding (and its guards in debug mode); what the pool could hand back is at most the cache
 // limit after every release. Counters live in the fronts and are summed with the fronts held still, so they are exact;
 // only the peak of active bytes may be low, by up to 1 MiB per thread, when several threads allocate.
-// Read next: size_class.h, thread_front.h, large_heap.h, block_pool.cpp.
+// Read next: block_pool.cpp (the fast path), thread_front.h, stream_heap.h, pool_core.h.
 #pragma once
 
 #include <atomic>
@@ -77,6 +77,9 @@ struct GuardDamage {
   size_t requested;
   uint64_t tag;
 };
+
+// Such as "written after release".
+[[nodiscard]] const char* damage_name(GuardDamage::Kind kind) noexcept;
 
 // Decides when a block that several streams used may be given out again. On CUDA a mark is an event. Called without the
 // pool's lock.

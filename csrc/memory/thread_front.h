@@ -5,13 +5,15 @@
 // missing fence with membarrier(2), which forces one on every running thread. Nothing in the gate waits or throws.
 // Everything in a front is counted as cached; the pool grants it how much.
 //
-// Read next: block_pool.cpp.
+// Read next: block_pool.cpp, pool_core.h.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
+#include <vector>
 
 #include "memory/block_pool.h"
 #include "memory/size_class.h"
@@ -107,6 +109,40 @@ struct ThreadFront {
 
   std::array<SmallList, kSmallClasses> small;
   std::array<LargeSlot, kLargeSlots> large;
+};
+
+// Places for fronts in each thread; a pool beyond them works without fronts, at the place that is always empty.
+inline constexpr uint32_t kFrontSlots = 8;
+inline constexpr uint32_t kNoSlot = kFrontSlots;
+
+// This thread's fronts. The initial-exec model saves a call per access; it needs room that glibc keeps for libraries
+// loaded late.
+#if defined(__GLIBC__)
+[[gnu::tls_model("initial-exec")]]
+#endif
+extern thread_local constinit ThreadFront* t_fronts[kFrontSlots + 1];
+
+// All pools, for threads that end and processes that fork. Never destroyed.
+class FrontRegistry {
+ public:
+  static FrontRegistry& get();
+
+  // Gives the pool a place in t_fronts if it wants one and one is free, else kNoSlot.
+  uint32_t add(PoolCore* pool, bool with_front);
+  void remove(PoolCore* pool, uint32_t slot) noexcept;
+  // Makes sure that this thread's fronts go home when it ends; false if it is ending already.
+  static bool watch_thread() noexcept;
+
+  std::mutex mutex;  // guards the links between fronts and pools; taken before a pool's lock
+
+ private:
+  FrontRegistry() = default;
+  static void before_fork();
+  static void after_fork_in_parent();
+  static void after_fork_in_child();
+
+  std::vector<PoolCore*> pools_;
+  std::array<PoolCore*, kFrontSlots> slots_{};
 };
 
 }  // namespace gorgo
