@@ -1,0 +1,768 @@
+// In order: life and death of the object, number slots, comparisons, conversions to numbers, properties, methods, the type.
+#include "bindings/tensor_type.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <new>
+
+#include "autograd/accumulate.h"
+#include "autograd/tape.h"
+#include "bindings/convert.h"
+#include "bindings/dtype_type.h"
+#include "bindings/module.h"
+#include "bindings/op_function.h"
+#include "bindings/origin.h"
+#include "bindings/static_type.h"
+#include "device/backend.h"
+#include "opdef/core_ops.h"
+#include "opdef/invoke.h"
+#include "opdef/registry.h"
+
+namespace gorgo {
+
+PyTypeObject tensor_type{};
+
+namespace {
+
+// ---- life and death ----
+
+#if defined(Py_GIL_DISABLED)
+constexpr int kMostFree = 0;
+#else
+constexpr int kMostFree = 256;
+#endif
+struct FreeObjects {
+  PyTensor* objects[kMostFree > 0 ? kMostFree : 1];
+  int count = 0;
+};
+FreeObjects free_objects;
+
+PyObject* make_object() noexcept {
+  void* memory = nullptr;
+  if (free_objects.count > 0) {
+    memory = free_objects.objects[--free_objects.count];
+  } else {
+    memory = PyObject_Malloc(sizeof(PyTensor));
+    if (memory == nullptr) return PyErr_NoMemory();
+  }
+  return PyObject_Init(static_cast<PyObject*>(memory), &tensor_type);
+}
+
+void dealloc(PyObject* o) noexcept {
+  auto* self = reinterpret_cast<PyTensor*>(o);
+  TensorImpl* impl = self->tensor.detach();
+  impl->python.store(nullptr, std::memory_order_relaxed);  // before callbacks run, which could reach the impl
+  if (self->weak_references != nullptr) PyObject_ClearWeakRefs(o);
+  if (free_objects.count < kMostFree) {
+    free_objects.objects[free_objects.count++] = self;
+  } else {
+    PyObject_Free(o);
+  }
+  impl->release();
+}
+
+PyObject* refuse_new(PyTypeObject*, PyObject*, PyObject*) noexcept {
+  PyErr_SetString(PyExc_TypeError, "Tensor: tensors are made by functions such as gorgo.asarray, gorgo.zeros or gorgo.empty");
+  return nullptr;
+}
+
+// ---- numbers ----
+
+// X(enumerator, op)
+#define GORGO_FOR_EACH_OPERATOR(X)       \
+  X(Add, "add")                          \
+  X(Subtract, "subtract")                \
+  X(Multiply, "multiply")                \
+  X(Divide, "divide")                    \
+  X(FloorDivide, "floor_divide")         \
+  X(Remainder, "remainder")              \
+  X(Power, "pow")                        \
+  X(Matmul, "matmul")                    \
+  X(And, "bitwise_and")                  \
+  X(Or, "bitwise_or")                    \
+  X(Xor, "bitwise_xor")                  \
+  X(LeftShift, "bitwise_left_shift")     \
+  X(RightShift, "bitwise_right_shift")   \
+  X(Negative, "negative")                \
+  X(Positive, "positive")                \
+  X(Abs, "abs")                          \
+  X(Invert, "bitwise_invert")            \
+  X(Equal, "equal")                      \
+  X(NotEqual, "not_equal")               \
+  X(Less, "less")                        \
+  X(LessEqual, "less_equal")             \
+  X(Greater, "greater")                  \
+  X(GreaterEqual, "greater_equal")       \
+  X(Any, "any")                          \
+  X(PermuteDims, "permute_dims")         \
+  X(Reshape, "reshape")                  \
+  X(Real, "real")                        \
+  X(Imag, "imag")
+
+enum class Operator {
+#define GORGO_X(name, op) name,
+  GORGO_FOR_EACH_OPERATOR(GORGO_X)
+#undef GORGO_X
+};
+constexpr const char* kOperatorNames[] = {
+#define GORGO_X(name, op) op,
+    GORGO_FOR_EACH_OPERATOR(GORGO_X)
+#undef GORGO_X
+};
+constexpr int kOperatorCount = sizeof(kOperatorNames) / sizeof(kOperatorNames[0]);
+const OpDef* operators[kOperatorCount] = {};
+
+const OpDef& op_of(Operator o) {
+  const auto i = static_cast<size_t>(o);
+  if (operators[i] == nullptr) [[unlikely]] operators[i] = &Registry::instance().get(kOperatorNames[i]);
+  return *operators[i];
+}
+
+template <Operator O>
+PyObject* binary(PyObject* a, PyObject* b) noexcept {
+  try {
+    const OpDef& op = op_of(O);
+    Arg args[2];
+    if (!operand_from(a, args[0], op.name) || !operand_from(b, args[1], op.name)) Py_RETURN_NOTIMPLEMENTED;
+    return wrap(funnel.call1(op, args, nullptr));
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
+}
+
+template <Operator O>
+PyObject* in_place(PyObject* a, PyObject* b) noexcept {
+  try {
+    const OpDef& op = op_of(O);
+    Arg args[2];
+    if (!is_tensor(a)) Py_RETURN_NOTIMPLEMENTED;
+    if (!operand_from(a, args[0], op.name) || !operand_from(b, args[1], op.name)) Py_RETURN_NOTIMPLEMENTED;
+    funnel.call_into(op, args, nullptr, tensor_of(a));
+    return Py_NewRef(a);
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
+}
+
+template <Operator O>
+PyObject* unary(PyObject* a) noexcept {
+  return guarded([&] {
+    const Arg args[1] = {Arg(tensor_of(a))};
+    return wrap(funnel.call1(op_of(O), args, nullptr));
+  });
+}
+
+PyObject* power(PyObject* a, PyObject* b, PyObject* modulus) noexcept {
+  if (modulus != Py_None) {
+    PyErr_SetString(PyExc_TypeError, "pow: a third argument is not supported for tensors");
+    return nullptr;
+  }
+  return binary<Operator::Power>(a, b);
+}
+PyObject* power_in_place(PyObject* a, PyObject* b, PyObject*) noexcept { return in_place<Operator::Power>(a, b); }
+
+PyObject* divmod_slot(PyObject* a, PyObject* b) noexcept {
+  return guarded([&]() -> PyObject* {
+    const PyRef quotient = PyRef::checked(binary<Operator::FloorDivide>(a, b));
+    if (quotient.get() == Py_NotImplemented) Py_RETURN_NOTIMPLEMENTED;
+    const PyRef remainder = PyRef::checked(binary<Operator::Remainder>(a, b));
+    return PyTuple_Pack(2, quotient.get(), remainder.get());
+  });
+}
+
+PyObject* compare(PyObject* a, PyObject* b, int how) noexcept {
+  switch (how) {
+    case Py_EQ: return binary<Operator::Equal>(a, b);
+    case Py_NE: return binary<Operator::NotEqual>(a, b);
+    case Py_LT: return binary<Operator::Less>(a, b);
+    case Py_LE: return binary<Operator::LessEqual>(a, b);
+    case Py_GT: return binary<Operator::Greater>(a, b);
+    default: return binary<Operator::GreaterEqual>(a, b);
+  }
+}
+
+Py_hash_t hash(PyObject* self) noexcept {
+  const auto bits = reinterpret_cast<uintptr_t>(self) >> 4;
+  const auto h = static_cast<Py_hash_t>(bits);
+  return h == -1 ? -2 : h;
+}
+
+// ---- conversions to Python's numbers ----
+
+Scalar single_element(const Tensor& t, const char* what) {
+  if (t->numel != 1) {
+    fail<ValueError>(what, ": tensor must have exactly one element, got shape ", t->shape);
+  }
+  if (t->device().type == DeviceType::Null) fail<StateError>(what, ": values must exist, got a tensor on the null device");
+  return load_scalar(t->data(), t->dtype);
+}
+
+int truth(PyObject* self) noexcept {
+  return guarded_int([&] {
+    const Tensor& t = tensor_of(self);
+    if (t->numel != 1) {
+      fail<ValueError>("bool: tensor must have exactly one element to be true or false, got shape ", t->shape,
+                       " (use any or all)");
+    }
+    return single_element(t, "bool").to_bool() ? 1 : 0;
+  });
+}
+
+PyObject* to_float(PyObject* self) noexcept {
+  return guarded([&] {
+    const Scalar s = single_element(tensor_of(self), "float");
+    if (s.kind == Scalar::Kind::Complex) fail<TypeError>("float: tensor must be real, got dtype ", tensor_of(self)->dtype);
+    return PyFloat_FromDouble(s.to_double());
+  });
+}
+
+PyObject* to_int(PyObject* self) noexcept {
+  return guarded([&]() -> PyObject* {
+    const Scalar s = single_element(tensor_of(self), "int");
+    if (s.kind == Scalar::Kind::Complex) fail<TypeError>("int: tensor must be real, got dtype ", tensor_of(self)->dtype);
+    if (s.kind == Scalar::Kind::Float) return PyLong_FromDouble(s.d);
+    if (s.kind == Scalar::Kind::UInt) return PyLong_FromUnsignedLongLong(s.u);
+    return PyLong_FromLongLong(s.i);
+  });
+}
+
+PyObject* to_index(PyObject* self) noexcept {
+  return guarded([&]() -> PyObject* {
+    const Tensor& t = tensor_of(self);
+    if (!is_integer(t->dtype) || t->rank() != 0) {
+      fail<TypeError>("index: tensor must be an integer of rank 0, got shape ", t->shape, " and dtype ", t->dtype);
+    }
+    return to_python(single_element(t, "index"));
+  });
+}
+
+PyObject* to_complex(PyObject* self, PyObject*) noexcept {
+  return guarded([&] {
+    const Scalar s = single_element(tensor_of(self), "complex");
+    return PyComplex_FromDoubles(s.to_double(), s.imag);
+  });
+}
+
+PyObject* item(PyObject* self, PyObject*) noexcept {
+  return guarded([&] { return to_python(single_element(tensor_of(self), "item")); });
+}
+
+PyObject* format(PyObject* self, PyObject* spec) noexcept {
+  return guarded([&]() -> PyObject* {
+    const Tensor& t = tensor_of(self);
+    if (PyUnicode_Check(spec) && PyUnicode_GET_LENGTH(spec) == 0) return PyObject_Str(self);
+    const PyRef number = PyRef::checked(to_python(single_element(t, "format")));
+    return PyObject_Format(number.get(), spec);
+  });
+}
+
+// ---- sequence ----
+
+Py_ssize_t length(PyObject* self) noexcept {
+  return guarded_int<Py_ssize_t>([&] {
+    const Tensor& t = tensor_of(self);
+    if (t->rank() == 0) fail<TypeError>("len: tensor must have rank 1 or more, got shape ()");
+    return static_cast<Py_ssize_t>(t->shape[0]);
+  });
+}
+
+PyObject* iterate(PyObject* self) noexcept {
+  return guarded([&] {
+    if (tensor_of(self)->rank() == 0) fail<TypeError>("iter: tensor must have rank 1 or more, got shape ()");
+    return PySeqIter_New(self);
+  });
+}
+
+int contains(PyObject* self, PyObject* value) noexcept {
+  return guarded_int([&] {
+    Arg args[2] = {Arg(tensor_of(self)), Arg()};
+    if (!operand_from(value, args[1], "in")) {
+      fail<TypeError>("in: value must be a tensor or a number, got ", describe(value));
+    }
+    const Tensor same = funnel.call1(op_of(Operator::Equal), args, nullptr);
+    const OpDef& any = op_of(Operator::Any);
+    const Attrs defaults(any.attrs);
+    const Tensor found = invoke(any, {same}, defaults.get());
+    return single_element(found, "in").to_bool() ? 1 : 0;
+  });
+}
+
+// ---- properties ----
+
+PyObject* get_shape(PyObject* self, void*) noexcept {
+  return guarded([&] { return to_python(tensor_of(self)->shape); });
+}
+PyObject* get_strides(PyObject* self, void*) noexcept {
+  return guarded([&] { return to_python(tensor_of(self)->strides); });
+}
+PyObject* get_dtype(PyObject* self, void*) noexcept { return to_python(tensor_of(self)->dtype); }
+PyObject* get_device(PyObject* self, void*) noexcept {
+  if (tensor_of(self)->device() == kCpu) {
+    static PyObject* cpu = PyUnicode_InternFromString("cpu");
+    return Py_XNewRef(cpu);
+  }
+  return guarded([&] { return to_python(device_name(tensor_of(self)->device())); });
+}
+PyObject* get_ndim(PyObject* self, void*) noexcept { return PyLong_FromLong(tensor_of(self)->rank()); }
+PyObject* get_size(PyObject* self, void*) noexcept { return PyLong_FromLongLong(tensor_of(self)->numel); }
+PyObject* get_itemsize(PyObject* self, void*) noexcept {
+  return PyLong_FromLongLong(dtype_size(tensor_of(self)->dtype));
+}
+PyObject* get_nbytes(PyObject* self, void*) noexcept {
+  return PyLong_FromLongLong(dtype_size(tensor_of(self)->dtype) * tensor_of(self)->numel);
+}
+
+Tensor permuted(const Tensor& t, const Dims& axes) {
+  const OpDef& op = op_of(Operator::PermuteDims);
+  const Attrs attrs = attrs_with(op, axes);
+  return invoke(op, {t}, attrs.get());
+}
+
+PyObject* get_transposed(PyObject* self, void*) noexcept {
+  return guarded([&] {
+    const Tensor& t = tensor_of(self);
+    if (t->rank() != 2) {
+      fail<ValueError>("T: tensor must have rank 2, got shape ", t->shape, " (use mT for stacks of matrices, or permute_dims)");
+    }
+    return wrap(permuted(t, {1, 0}));
+  });
+}
+
+PyObject* get_matrix_transposed(PyObject* self, void*) noexcept {
+  return guarded([&] {
+    const Tensor& t = tensor_of(self);
+    const int rank = t->rank();
+    if (rank < 2) fail<ValueError>("mT: tensor must have rank 2 or more, got shape ", t->shape);
+    Dims axes(rank, 0);
+    for (int i = 0; i < rank; ++i) axes[i] = i;
+    std::swap(axes[rank - 1], axes[rank - 2]);
+    return wrap(permuted(t, axes));
+  });
+}
+
+PyObject* get_real(PyObject* self, void*) noexcept {
+  if (!is_complex(tensor_of(self)->dtype)) return Py_NewRef(self);
+  return unary<Operator::Real>(self);
+}
+PyObject* get_imag(PyObject* self, void*) noexcept {
+  return guarded([&] {
+    if (!is_complex(tensor_of(self)->dtype)) {
+      fail<TypeError>("imag: tensor must be complex, got dtype ", tensor_of(self)->dtype);
+    }
+    return PyRef::checked(unary<Operator::Imag>(self)).detach();
+  });
+}
+
+// ---- methods ----
+
+PyObject* data_ptr(PyObject* self, PyObject*) noexcept { return PyLong_FromVoidPtr(tensor_of(self)->data()); }
+PyObject* is_contiguous_method(PyObject* self, PyObject*) noexcept {
+  return PyBool_FromLong(tensor_of(self)->contiguous ? 1 : 0);
+}
+PyObject* contiguous(PyObject* self, PyObject*) noexcept {
+  return guarded([&] { return wrap(contiguous_of(tensor_of(self))); });
+}
+PyObject* numel(PyObject* self, PyObject*) noexcept { return get_size(self, nullptr); }
+PyObject* to_list(PyObject* self, PyObject*) noexcept {
+  return guarded([&] { return tensor_to_list(tensor_of(self)); });
+}
+
+PyObject* copy_into(PyObject* self, PyObject* source) noexcept {
+  return guarded([&] {
+    Arg arg;
+    if (!operand_from(source, arg, "copy_")) {
+      fail<TypeError>("copy_: source must be a tensor or a number, got ", describe(source));
+    }
+    assign_value(tensor_of(self), arg, "copy_");
+    return Py_NewRef(self);
+  });
+}
+
+PyObject* fill(PyObject* self, PyObject* value) noexcept {
+  return guarded([&] {
+    Scalar s;
+    if (is_tensor(value) && tensor_of(value)->rank() == 0) {
+      assign_value(tensor_of(self), Arg(tensor_of(value)), "fill_");
+      return Py_NewRef(self);
+    }
+    if (!scalar_from(value, s, "fill_")) {
+      fail<TypeError>("fill_: value must be a number, got ", describe(value));
+    }
+    assign_value(tensor_of(self), Arg(s), "fill_");
+    return Py_NewRef(self);
+  });
+}
+
+PyObject* zero(PyObject* self, PyObject*) noexcept {
+  return guarded([&] {
+    assign_value(tensor_of(self), Arg(Scalar::of_bool(false)), "zero_");
+    return Py_NewRef(self);
+  });
+}
+
+PyObject* clone(PyObject* self, PyObject*) noexcept {
+  return guarded([&] { return wrap(copy_of(tensor_of(self))); });
+}
+
+PyObject* deep_copy(PyObject* self, PyObject*) noexcept {
+  return guarded([&] {
+    const Tensor& t = tensor_of(self);
+    if (!t->is_leaf()) {
+      fail<StateError>("deepcopy: tensor must be a leaf (made by hand, not computed), got one with a gradient record of shape ",
+                       t->shape, " (detach it first)");
+    }
+    const GradMode off(false);
+    Tensor copy = copy_of(t);
+    copy->requires_grad = t->requires_grad;
+    copy->is_parameter = t->is_parameter;
+    if (const Tensor g = read_grad(*t)) write_grad(*copy, copy_of(g));
+    return wrap(std::move(copy));
+  });
+}
+
+PyObject* astype(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("astype", "dtype, /, *, copy, device", args, nargs, kwnames);
+    const DType dtype = dtype_from(given.required(0), "astype");
+    const bool copy = given[1] == nullptr || bool_from(given[1], "astype", "copy");
+    const Tensor& t = tensor_of(self);
+    if (t->dtype != dtype) return wrap(cast_to(t, dtype));
+    return copy ? wrap(copy_of(t)) : Py_NewRef(self);
+  });
+}
+
+PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    // One positional argument may be a dtype, a device, or a tensor to be like.
+    const Arguments given("to", "target, dtype, device, copy", args, nargs, kwnames);
+    const Tensor& t = tensor_of(self);
+    OptDType dtype = optional_dtype_from(given[1], "to");
+    Device device = given.given(2) != nullptr ? device_from(given[2], "to") : t->device();
+    if (PyObject* target = given.given(0)) {
+      if (is_tensor(target)) {
+        dtype = tensor_of(target)->dtype;
+        device = tensor_of(target)->device();
+      } else if (PyUnicode_Check(target) && !parse_dtype(PyUnicode_AsUTF8(target)).has_value()) {
+        device = device_from(target, "to");
+      } else {
+        dtype = dtype_from(target, "to", "target");
+      }
+    }
+    if (device != t->device()) {
+      if (device.type != DeviceType::Null) {
+        fail<NotSupported>("to: device must be ", device_name(t->device()), " for this tensor, got ", device_name(device));
+      }
+      return wrap(make_tensor(t->shape, dtype.has ? dtype.value : t->dtype, device));
+    }
+    if (dtype.has && dtype.value != t->dtype) return wrap(cast_to(t, dtype.value));
+    const bool copy = given.given(3) != nullptr && bool_from(given[3], "to", "copy");
+    return copy ? wrap(copy_of(t)) : Py_NewRef(self);
+  });
+}
+
+PyObject* transpose(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Tensor& t = tensor_of(self);
+    if (nargs > 1) {
+      fail<TypeError>("transpose: axes must be one tuple, got ", nargs,
+                      " integers, which elsewhere mean a swap or a permutation (use swapaxes, or permute_dims with all axes)");
+    }
+    const Arguments given("transpose", "axes", args, nargs, kwnames);
+    Dims axes(t->rank(), 0);
+    for (int i = 0; i < t->rank(); ++i) axes[i] = t->rank() - 1 - i;
+    if (given.given(0) != nullptr) axes = dims_from(given[0], "transpose", "axes");
+    return wrap(permuted(t, axes));
+  });
+}
+
+PyObject* swapaxes(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("swapaxes", "axis1, axis2", args, nargs, kwnames);
+    const Tensor& t = tensor_of(self);
+    const int a = normalize_axis(int_from(given.required(0), "swapaxes", "axis1"), t->rank(), "swapaxes", "axis1");
+    const int b = normalize_axis(int_from(given.required(1), "swapaxes", "axis2"), t->rank(), "swapaxes", "axis2");
+    Dims axes(t->rank(), 0);
+    for (int i = 0; i < t->rank(); ++i) axes[i] = i;
+    std::swap(axes[a], axes[b]);
+    return wrap(permuted(t, axes));
+  });
+}
+
+// reshape that never copies.
+PyObject* view(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject*) noexcept {
+  return guarded([&] {
+    const Tensor& t = tensor_of(self);
+    if (!t->contiguous) {
+      const PyRef wanted = PyRef::checked(PyTuple_New(nargs));
+      for (Py_ssize_t i = 0; i < nargs; ++i) PyTuple_SET_ITEM(wanted.get(), i, Py_NewRef(args[i]));
+      Dims shape = dims_from(nargs == 1 ? args[0] : wanted.get(), "view", "shape");
+      int64_t known = 1;
+      int unknown = -1;
+      for (int i = 0; i < shape.size(); ++i) {
+        if (shape[i] == -1) {
+          unknown = i;
+        } else {
+          known *= shape[i];
+        }
+      }
+      if (unknown >= 0 && known > 0) shape[unknown] = t->numel / known;
+      Strides strides;
+      if (numel_of(shape, "view") == t->numel && !reshape_strides(t->shape, t->strides, shape, strides)) {
+        fail<ValueError>("view: shape must be reachable without a copy, got ", shape, " (the tensor has shape ", t->shape,
+                         " and strides ", t->strides, "; reshape copies where it must)");
+      }
+    }
+    const PyRef method = PyRef::checked(PyObject_GetAttrString(self, "reshape"));
+    return PyRef::checked(PyObject_Vectorcall(method.get(), args, static_cast<size_t>(nargs), nullptr)).detach();
+  });
+}
+
+// Pickled as raw bytes in row-major order, which holds for every dtype and needs no NumPy.
+PyObject* reduce(PyObject* self, PyObject*) noexcept {
+  return guarded([&] {
+    const Tensor& t = tensor_of(self);
+    if (!t->is_leaf()) {
+      fail<StateError>("pickle: tensor must be a leaf (made by hand, not computed), got one with a gradient record of shape ",
+                       t->shape, " (detach it first)");
+    }
+    if (t->device().type != DeviceType::Cpu) fail<StateError>("pickle: tensor must be on the cpu, got ", device_name(t->device()));
+    const GradMode off(false);
+    const Tensor flat = contiguous_of(t);
+    const PyRef bytes = PyRef::checked(PyBytes_FromStringAndSize(
+        static_cast<const char*>(flat->data()), static_cast<Py_ssize_t>(flat->numel * dtype_size(flat->dtype))));
+    const PyRef module = PyRef::checked(PyImport_ImportModule("gorgo._core"));
+    const PyRef rebuild = PyRef::checked(PyObject_GetAttrString(module.get(), "_rebuild_tensor"));
+    const PyRef shape = PyRef::checked(to_python(t->shape));
+    return Py_BuildValue("O(OsOii)", rebuild.get(), bytes.get(), dtype_name(t->dtype), shape.get(),
+                         t->requires_grad ? 1 : 0, t->is_parameter ? 1 : 0);
+  });
+}
+
+PyObject* rebuild_tensor(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("_rebuild_tensor", "bytes, dtype, shape, requires_grad, parameter, /", args, nargs, kwnames);
+    char* data = nullptr;
+    Py_ssize_t size = 0;
+    check_status(PyBytes_AsStringAndSize(given.required(0), &data, &size));
+    Tensor t = make_tensor(dims_from(given.required(2), "pickle", "shape"), dtype_from(given.required(1), "pickle"), kCpu);
+    const int64_t bytes = t->numel * dtype_size(t->dtype);
+    if (size != bytes) fail<ValueError>("pickle: bytes must fill shape ", t->shape, " of dtype ", t->dtype, ", got ", size);
+    if (bytes != 0) std::memcpy(t->data(), data, static_cast<size_t>(bytes));
+    t->requires_grad = int_from(given.required(3), "pickle", "requires_grad") != 0;
+    t->is_parameter = int_from(given.required(4), "pickle", "parameter") != 0;
+    return wrap(std::move(t));
+  });
+}
+
+PyMethodDef own_methods[] = {
+    {"item", item, METH_NOARGS, "item($self, /)\n--\n\nReturn the only element as a Python number."},
+    {"tolist", to_list, METH_NOARGS, "tolist($self, /)\n--\n\nReturn the elements as nested lists of Python numbers."},
+    {"data_ptr", data_ptr, METH_NOARGS, "data_ptr($self, /)\n--\n\nReturn the address of the first element."},
+    {"numel", numel, METH_NOARGS, "numel($self, /)\n--\n\nReturn the number of elements."},
+    {"is_contiguous", is_contiguous_method, METH_NOARGS,
+     "is_contiguous($self, /)\n--\n\nTell whether row-major order is memory order."},
+    {"contiguous", contiguous, METH_NOARGS,
+     "contiguous($self, /)\n--\n\nReturn the tensor itself when contiguous, else a copy that is."},
+    {"clone", clone, METH_NOARGS, "clone($self, /)\n--\n\nReturn a copy that gradients flow through."},
+    {"copy", clone, METH_NOARGS, "copy($self, /)\n--\n\nReturn a copy that gradients flow through."},
+    {"copy_", copy_into, METH_O, "copy_($self, source, /)\n--\n\nOverwrite the elements with those of source, broadcast."},
+    {"fill_", fill, METH_O, "fill_($self, value, /)\n--\n\nOverwrite every element with a number."},
+    {"zero_", zero, METH_NOARGS, "zero_($self, /)\n--\n\nOverwrite every element with zero."},
+    {"astype", fast(astype), kFastCall,
+     "astype($self, dtype, /, *, copy=True, device=None)\n--\n\nReturn the elements converted to dtype."},
+    {"to", fast(to), kFastCall,
+     "to($self, target=None, dtype=None, device=None, copy=False)\n--\n\nReturn the tensor with that dtype on that device."},
+    {"transpose", fast(transpose), kFastCall,
+     "transpose($self, axes=None)\n--\n\nReturn a view with the axes reversed, or in the order of a tuple."},
+    {"swapaxes", fast(swapaxes), kFastCall,
+     "swapaxes($self, axis1, axis2)\n--\n\nReturn a view with two axes exchanged."},
+    {"view", fast(view), kFastCall, "view($self, *shape)\n--\n\nReturn a view of another shape; never copies."},
+    {"__complex__", to_complex, METH_NOARGS, nullptr},
+    {"__format__", format, METH_O, nullptr},
+    {"__reduce__", reduce, METH_NOARGS, nullptr},
+    {"__copy__", clone, METH_NOARGS, nullptr},
+    {"__deepcopy__", deep_copy, METH_O, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyGetSetDef own_properties[] = {
+    {"shape", get_shape, nullptr, "The length of each axis.", nullptr},
+    {"dtype", get_dtype, nullptr, "The element type.", nullptr},
+    {"device", get_device, nullptr, "Where the bytes are, such as 'cpu'.", nullptr},
+    {"ndim", get_ndim, nullptr, "The number of axes.", nullptr},
+    {"size", get_size, nullptr, "The number of elements.", nullptr},
+    {"strides", get_strides, nullptr, "The step along each axis, in elements.", nullptr},
+    {"itemsize", get_itemsize, nullptr, "Bytes of one element.", nullptr},
+    {"nbytes", get_nbytes, nullptr, "Bytes of all elements.", nullptr},
+    {"T", get_transposed, nullptr, "The transposed matrix, a view.", nullptr},
+    {"mT", get_matrix_transposed, nullptr, "The last two axes exchanged, a view.", nullptr},
+    {"real", get_real, nullptr, "The real parts; the tensor itself when it is real.", nullptr},
+    {"imag", get_imag, nullptr, "The imaginary parts of a complex tensor.", nullptr},
+    {"requires_grad", get_requires_grad, set_requires_grad, "Whether gradients are recorded; may be set on leaves.", nullptr},
+    {"grad", get_grad, set_grad, "The gradient that backward has summed here, or None.", nullptr},
+    {"grad_fn", get_grad_fn, nullptr, "The record of the op that computed this, or None for a leaf.", nullptr},
+    {"is_leaf", get_is_leaf, nullptr, "Whether no recorded op computed this.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+PyNumberMethods* number_methods() {
+  static PyNumberMethods n{};
+  n.nb_add = binary<Operator::Add>;
+  n.nb_subtract = binary<Operator::Subtract>;
+  n.nb_multiply = binary<Operator::Multiply>;
+  n.nb_true_divide = binary<Operator::Divide>;
+  n.nb_floor_divide = binary<Operator::FloorDivide>;
+  n.nb_remainder = binary<Operator::Remainder>;
+  n.nb_divmod = divmod_slot;
+  n.nb_power = power;
+  n.nb_matrix_multiply = binary<Operator::Matmul>;
+  n.nb_and = binary<Operator::And>;
+  n.nb_or = binary<Operator::Or>;
+  n.nb_xor = binary<Operator::Xor>;
+  n.nb_lshift = binary<Operator::LeftShift>;
+  n.nb_rshift = binary<Operator::RightShift>;
+  n.nb_inplace_add = in_place<Operator::Add>;
+  n.nb_inplace_subtract = in_place<Operator::Subtract>;
+  n.nb_inplace_multiply = in_place<Operator::Multiply>;
+  n.nb_inplace_true_divide = in_place<Operator::Divide>;
+  n.nb_inplace_floor_divide = in_place<Operator::FloorDivide>;
+  n.nb_inplace_remainder = in_place<Operator::Remainder>;
+  n.nb_inplace_power = power_in_place;
+  n.nb_inplace_and = in_place<Operator::And>;
+  n.nb_inplace_or = in_place<Operator::Or>;
+  n.nb_inplace_xor = in_place<Operator::Xor>;
+  n.nb_inplace_lshift = in_place<Operator::LeftShift>;
+  n.nb_inplace_rshift = in_place<Operator::RightShift>;
+  n.nb_negative = unary<Operator::Negative>;
+  n.nb_positive = unary<Operator::Positive>;
+  n.nb_absolute = unary<Operator::Abs>;
+  n.nb_invert = unary<Operator::Invert>;
+  n.nb_bool = truth;
+  n.nb_int = to_int;
+  n.nb_float = to_float;
+  n.nb_index = to_index;
+  return &n;
+}
+
+}  // namespace
+
+PyObject* wrap(Tensor t) {
+  TensorImpl* impl = t.get();
+  if (impl == nullptr) return Py_NewRef(Py_None);
+  if (void* known = impl->python.load(std::memory_order_relaxed)) return Py_NewRef(static_cast<PyObject*>(known));
+  PyObject* o = make_object();
+  if (o == nullptr) return nullptr;
+  auto* self = reinterpret_cast<PyTensor*>(o);
+  new (&self->tensor) Tensor(std::move(t));
+  self->weak_references = nullptr;
+  impl->python.store(o, std::memory_order_relaxed);
+  return o;
+}
+
+void assign_value(const Tensor& target, const Arg& value, const char* op) {
+  Arg source = value;
+  if (source.is_scalar()) {
+    // A bool counts as the number it stands for; a higher kind than the target's is refused by the funnel's store.
+    if (source.scalar.kind == Scalar::Kind::Bool && target->dtype != DType::Bool) {
+      source.scalar = Scalar::of_int(source.scalar.i);
+    }
+    Tensor one = make_tensor({}, target->dtype, target->device());
+    if (target->device().type == DeviceType::Cpu) store_scalar(source.scalar, target->dtype, op, one->data());
+    assign_value(target, Arg(one), op);
+    return;
+  }
+  const DType from = source.tensor->dtype;
+  const auto kind = [](DType d) { return is_complex(d) ? 3 : is_inexact(d) ? 2 : is_integer(d) ? 1 : 0; };
+  if (kind(from) > kind(target->dtype)) {
+    fail<TypeError>(op, ": value must be of a kind that ", target->dtype, " can hold, got ", from,
+                    " (convert it with astype)");
+  }
+  if (source.tensor->shape == target->shape) {
+    assign(target, source);
+    return;
+  }
+  const Shape& shape = source.tensor->shape;
+  const int lead = target->rank() - shape.size();
+  int extra = 0;
+  while (extra < -lead && shape[extra] == 1) ++extra;  // leading ones beyond the target's rank are dropped
+  bool fits = lead >= 0 || extra == -lead;
+  for (int i = std::max(0, -lead); fits && i < shape.size(); ++i) fits = shape[i] == 1 || shape[i] == target->shape[lead + i];
+  if (!fits) {
+    fail<ValueError>(op, ": value must broadcast to the target's shape ", target->shape, ", got ", shape);
+  }
+  Tensor wide = Tensor::share(source.tensor);
+  if (extra > 0) {
+    Shape shorter;
+    for (int i = extra; i < shape.size(); ++i) shorter.push_back(shape[i]);
+    wide = reshaped(wide, shorter);
+  }
+  static const OpDef& broadcast = Registry::instance().get("broadcast_to");
+  const Attrs attrs = attrs_with(broadcast, target->shape);
+  wide = invoke(broadcast, {wide}, attrs.get());
+  assign(target, Arg(wide));
+}
+
+Attrs attrs_with(const OpDef& op, const Dims& ints) {
+  Attrs attrs(op.attrs);
+  for (int i = 0; i < op.attrs->count; ++i) {
+    const Field& field = op.attrs->fields[i];
+    if (field.kind != FieldKind::Ints) continue;
+    *reinterpret_cast<Dims*>(static_cast<unsigned char*>(attrs.mutable_get()) + field.offset) = ints;
+    return attrs;
+  }
+  fail<StateError>(op.name, ": op must have a field of integers");
+}
+
+Tensor reshaped(const Tensor& t, const Shape& shape) {
+  const OpDef& op = op_of(Operator::Reshape);
+  const Attrs attrs = attrs_with(op, shape);
+  return invoke(op, {t}, attrs.get());
+}
+
+void bind_tensor(pybind11::module_& m) {
+  static PySequenceMethods sequence{};
+  sequence.sq_length = length;
+  sequence.sq_item = tensor_sequence_item;
+  sequence.sq_contains = contains;
+  static PyMappingMethods mapping{};
+  mapping.mp_length = length;
+  mapping.mp_subscript = tensor_subscript;
+  mapping.mp_ass_subscript = tensor_assign_subscript;
+  static PyMethodDef functions[] = {
+      {"_rebuild_tensor", fast(rebuild_tensor), kFastCall, nullptr},
+      {nullptr, nullptr, 0, nullptr},
+  };
+
+  PyTypeObject& t = begin_static_type(tensor_type, "gorgo.Tensor", sizeof(PyTensor),
+                                      "An array of numbers of one dtype on one device, with a gradient if asked for.");
+  t.tp_new = refuse_new;
+  t.tp_dealloc = dealloc;
+  t.tp_as_number = number_methods();
+  t.tp_as_sequence = &sequence;
+  t.tp_as_mapping = &mapping;
+  t.tp_as_buffer = &tensor_buffer_procs;
+  t.tp_richcompare = compare;
+  t.tp_hash = hash;
+  t.tp_iter = iterate;
+  t.tp_repr = tensor_repr;
+  t.tp_str = tensor_str;
+  t.tp_methods = own_methods;
+  t.tp_getset = own_properties;
+  t.tp_weaklistoffset = offsetof(PyTensor, weak_references);
+  finish_static_type(t, m, "Tensor");
+  for (PyMethodDef* methods : {tensor_interop_methods, tensor_autograd_methods}) {
+    for (PyMethodDef* def = methods; def->ml_name != nullptr; ++def) {
+      const PyRef method = PyRef::checked(PyDescr_NewMethod(&t, def));
+      check_status(PyDict_SetItemString(t.tp_dict, def->ml_name, method.get()));
+    }
+  }
+  // NumPy then leaves operators to us, which refuse its arrays with advice instead of losing the gradient silently.
+  check_status(PyDict_SetItemString(t.tp_dict, "__array_ufunc__", Py_None));
+  check_status(PyModule_AddFunctions(m.ptr(), functions));
+  add_op_functions(m, t);
+}
+
+}  // namespace gorgo
