@@ -10,6 +10,7 @@
 #include "bindings/origin.h"
 #include "bindings/static_type.h"
 #include "bindings/tensor_type.h"
+#include "graph/capture.h"
 
 namespace gorgo {
 namespace {
@@ -142,6 +143,7 @@ void require_grad(const Tensor& t, bool wanted, const char* op) {
   if (wanted && !is_inexact(t->dtype)) {
     fail<TypeError>(op, ": requires_grad must be for a floating-point or complex tensor, got dtype ", t->dtype);
   }
+  if (t->requires_grad != wanted) bump_configuration_epoch();
   t->requires_grad = wanted;
 }
 
@@ -157,6 +159,11 @@ PyObject* requires_grad_method(PyObject* self, PyObject* const* args, Py_ssize_t
 PyObject* detach(PyObject* self, PyObject*) noexcept {
   return guarded([&] {
     const Tensor& t = tensor_of(self);
+    if (!t->base) {  // another root over the same bytes: it may become a leaf of its own
+      Tensor alias = make_alias(t);
+      alias->detached = false;
+      return wrap(std::move(alias));
+    }
     Tensor view = make_view(t, t->shape, t->strides, t->offset);
     view->detached = true;
     return wrap(std::move(view));
@@ -320,6 +327,18 @@ PyObject* get_grad_fn(PyObject* self, void*) noexcept {
     TensorImpl& t = *tensor_of(self);
     bring_up_to_date(t);
     return t.grad_fn ? wrap_record(t.grad_fn) : Py_NewRef(Py_None);
+  });
+}
+
+PyObject* get_is_parameter(PyObject* self, void*) noexcept {
+  return PyBool_FromLong(tensor_of(self)->is_parameter ? 1 : 0);
+}
+
+int set_is_parameter(PyObject* self, PyObject* value, void*) noexcept {
+  return guarded_int([&] {
+    if (value == nullptr) fail<TypeError>("is_parameter: must be True or False, it cannot be deleted");
+    tensor_of(self)->is_parameter = bool_from(value, "is_parameter", "value");
+    return 0;
   });
 }
 

@@ -1,6 +1,9 @@
 #include "bindings/errors.h"
 
+
 #include <new>
+
+#include "bindings/module.h"
 
 namespace gorgo {
 namespace {

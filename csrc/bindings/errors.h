@@ -78,6 +78,5 @@ inline void check_status(int status) {
   if (status < 0) throw PythonError();
 }
 
-void bind_errors(pybind11::module_& m);
 
 }  // namespace gorgo

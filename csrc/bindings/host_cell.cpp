@@ -3,6 +3,7 @@
 #include <new>
 
 #include "bindings/convert.h"
+#include "bindings/module.h"
 #include "bindings/static_type.h"
 
 namespace gorgo {

@@ -19,6 +19,5 @@ extern PyTypeObject host_cell_type;
 [[nodiscard]] inline HostCell* host_cell_of(PyObject* o) noexcept {
   return const_cast<HostCell*>(reinterpret_cast<PyHostCell*>(o)->value.cell());
 }
-void bind_host_cell(pybind11::module_& m);
 
 }  // namespace gorgo

@@ -7,8 +7,8 @@ namespace gorgo {
 
 void bind_errors(pybind11::module_& m);
 void bind_dtypes(pybind11::module_& m);
-void bind_tensor(pybind11::module_& m);
-void bind_ops(pybind11::module_& m);
+void bind_host_cell(pybind11::module_& m);
+void bind_tensor(pybind11::module_& m);  // and every op
 void bind_interop(pybind11::module_& m);
 void bind_creation(pybind11::module_& m);
 void bind_autograd(pybind11::module_& m);

@@ -201,7 +201,12 @@ bool gathers_integers(const SmallVector<Parameter, 12>& parameters, int position
   values.resize(count);
   PyRef gathered;
   int at = 0;
-  if (nargs > positional && gathers_integers(parameters, positional, args, nargs, at)) {
+  const bool listed = count > 0 && parameters[0].slot != nullptr && parameters[0].slot->kind == SlotKind::List;
+  if (listed && nargs > 0 && is_tensor(args[0])) {  // op(a, b, c, key=...) for op([a, b, c], key=...)
+    gathered = PyRef::checked(PyTuple_New(nargs));
+    for (Py_ssize_t i = 0; i < nargs; ++i) PyTuple_SET_ITEM(gathered.get(), i, Py_NewRef(args[i]));
+    values[0] = gathered.get();
+  } else if (nargs > positional && gathers_integers(parameters, positional, args, nargs, at)) {
     gathered = PyRef::checked(PyTuple_New(nargs - at));
     for (Py_ssize_t i = at; i < nargs; ++i) PyTuple_SET_ITEM(gathered.get(), i - at, Py_NewRef(args[i]));
     std::copy(args, args + at, values.begin());
@@ -501,15 +506,17 @@ void add_op_functions(pybind11::module_& m, PyTypeObject& type) {
   ready(method_type, "gorgo.op_method", m);
   PyObject* dict = type.tp_dict;
   const auto add_method = [&](const OpDef& op, const char* name, bool in_place) {
-    if (PyDict_GetItemString(dict, name) != nullptr) return;
+    if (PyDict_GetItemString(dict, name) != nullptr) return;  // written by hand, with a wider signature
     const PyRef method(make(method_type, op, name, in_place));
     check_status(PyDict_SetItemString(dict, name, method.get()));
   };
   pybind11::list names;
   const auto add = [&](const OpDef& op, const char* name) {
-    const PyRef function(make(function_type, op, name, false));
-    m.attr(name) = pybind11::handle(function.get());
-    names.append(name);
+    if (!pybind11::hasattr(m, name)) {
+      const PyRef function(make(function_type, op, name, false));
+      m.attr(name) = pybind11::handle(function.get());
+      names.append(name);
+    }
     if (op.inputs.empty() || op.inputs[0].kind == SlotKind::List) return;
     add_method(op, name, false);
     if (op.flags.elementwise && op.outputs.size() == 1) {

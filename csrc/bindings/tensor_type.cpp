@@ -18,6 +18,7 @@
 #include "opdef/core_ops.h"
 #include "opdef/invoke.h"
 #include "opdef/registry.h"
+#include "ops/shape/shape.h"
 
 namespace gorgo {
 
@@ -95,8 +96,6 @@ PyObject* refuse_new(PyTypeObject*, PyObject*, PyObject*) noexcept {
   X(Greater, "greater")                  \
   X(GreaterEqual, "greater_equal")       \
   X(Any, "any")                          \
-  X(PermuteDims, "permute_dims")         \
-  X(Reshape, "reshape")                  \
   X(Real, "real")                        \
   X(Imag, "imag")
 
@@ -125,7 +124,7 @@ PyObject* binary(PyObject* a, PyObject* b) noexcept {
     const OpDef& op = op_of(O);
     Arg args[2];
     if (!operand_from(a, args[0], op.name) || !operand_from(b, args[1], op.name)) Py_RETURN_NOTIMPLEMENTED;
-    return wrap(funnel.call1(op, args, nullptr));
+    return wrap(funnel.call1(op, {args, 2}, nullptr));
   } catch (...) {
     set_python_error();
     return nullptr;
@@ -139,7 +138,7 @@ PyObject* in_place(PyObject* a, PyObject* b) noexcept {
     Arg args[2];
     if (!is_tensor(a)) Py_RETURN_NOTIMPLEMENTED;
     if (!operand_from(a, args[0], op.name) || !operand_from(b, args[1], op.name)) Py_RETURN_NOTIMPLEMENTED;
-    funnel.call_into(op, args, nullptr, tensor_of(a));
+    funnel.call_into(op, {args, 2}, nullptr, tensor_of(a));
     return Py_NewRef(a);
   } catch (...) {
     set_python_error();
@@ -151,7 +150,7 @@ template <Operator O>
 PyObject* unary(PyObject* a) noexcept {
   return guarded([&] {
     const Arg args[1] = {Arg(tensor_of(a))};
-    return wrap(funnel.call1(op_of(O), args, nullptr));
+    return wrap(funnel.call1(op_of(O), {args, 1}, nullptr));
   });
 }
 
@@ -282,7 +281,7 @@ int contains(PyObject* self, PyObject* value) noexcept {
     if (!operand_from(value, args[1], "in")) {
       fail<TypeError>("in: value must be a tensor or a number, got ", describe(value));
     }
-    const Tensor same = funnel.call1(op_of(Operator::Equal), args, nullptr);
+    const Tensor same = funnel.call1(op_of(Operator::Equal), {args, 2}, nullptr);
     const OpDef& any = op_of(Operator::Any);
     const Attrs defaults(any.attrs);
     const Tensor found = invoke(any, {same}, defaults.get());
@@ -313,34 +312,6 @@ PyObject* get_itemsize(PyObject* self, void*) noexcept {
 }
 PyObject* get_nbytes(PyObject* self, void*) noexcept {
   return PyLong_FromLongLong(dtype_size(tensor_of(self)->dtype) * tensor_of(self)->numel);
-}
-
-Tensor permuted(const Tensor& t, const Dims& axes) {
-  const OpDef& op = op_of(Operator::PermuteDims);
-  const Attrs attrs = attrs_with(op, axes);
-  return invoke(op, {t}, attrs.get());
-}
-
-PyObject* get_transposed(PyObject* self, void*) noexcept {
-  return guarded([&] {
-    const Tensor& t = tensor_of(self);
-    if (t->rank() != 2) {
-      fail<ValueError>("T: tensor must have rank 2, got shape ", t->shape, " (use mT for stacks of matrices, or permute_dims)");
-    }
-    return wrap(permuted(t, {1, 0}));
-  });
-}
-
-PyObject* get_matrix_transposed(PyObject* self, void*) noexcept {
-  return guarded([&] {
-    const Tensor& t = tensor_of(self);
-    const int rank = t->rank();
-    if (rank < 2) fail<ValueError>("mT: tensor must have rank 2 or more, got shape ", t->shape);
-    Dims axes(rank, 0);
-    for (int i = 0; i < rank; ++i) axes[i] = i;
-    std::swap(axes[rank - 1], axes[rank - 2]);
-    return wrap(permuted(t, axes));
-  });
 }
 
 PyObject* get_real(PyObject* self, void*) noexcept {
@@ -463,63 +434,6 @@ PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* 
   });
 }
 
-PyObject* transpose(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
-  return guarded([&] {
-    const Tensor& t = tensor_of(self);
-    if (nargs > 1) {
-      fail<TypeError>("transpose: axes must be one tuple, got ", nargs,
-                      " integers, which elsewhere mean a swap or a permutation (use swapaxes, or permute_dims with all axes)");
-    }
-    const Arguments given("transpose", "axes", args, nargs, kwnames);
-    Dims axes(t->rank(), 0);
-    for (int i = 0; i < t->rank(); ++i) axes[i] = t->rank() - 1 - i;
-    if (given.given(0) != nullptr) axes = dims_from(given[0], "transpose", "axes");
-    return wrap(permuted(t, axes));
-  });
-}
-
-PyObject* swapaxes(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
-  return guarded([&] {
-    const Arguments given("swapaxes", "axis1, axis2", args, nargs, kwnames);
-    const Tensor& t = tensor_of(self);
-    const int a = normalize_axis(int_from(given.required(0), "swapaxes", "axis1"), t->rank(), "swapaxes", "axis1");
-    const int b = normalize_axis(int_from(given.required(1), "swapaxes", "axis2"), t->rank(), "swapaxes", "axis2");
-    Dims axes(t->rank(), 0);
-    for (int i = 0; i < t->rank(); ++i) axes[i] = i;
-    std::swap(axes[a], axes[b]);
-    return wrap(permuted(t, axes));
-  });
-}
-
-// reshape that never copies.
-PyObject* view(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject*) noexcept {
-  return guarded([&] {
-    const Tensor& t = tensor_of(self);
-    if (!t->contiguous) {
-      const PyRef wanted = PyRef::checked(PyTuple_New(nargs));
-      for (Py_ssize_t i = 0; i < nargs; ++i) PyTuple_SET_ITEM(wanted.get(), i, Py_NewRef(args[i]));
-      Dims shape = dims_from(nargs == 1 ? args[0] : wanted.get(), "view", "shape");
-      int64_t known = 1;
-      int unknown = -1;
-      for (int i = 0; i < shape.size(); ++i) {
-        if (shape[i] == -1) {
-          unknown = i;
-        } else {
-          known *= shape[i];
-        }
-      }
-      if (unknown >= 0 && known > 0) shape[unknown] = t->numel / known;
-      Strides strides;
-      if (numel_of(shape, "view") == t->numel && !reshape_strides(t->shape, t->strides, shape, strides)) {
-        fail<ValueError>("view: shape must be reachable without a copy, got ", shape, " (the tensor has shape ", t->shape,
-                         " and strides ", t->strides, "; reshape copies where it must)");
-      }
-    }
-    const PyRef method = PyRef::checked(PyObject_GetAttrString(self, "reshape"));
-    return PyRef::checked(PyObject_Vectorcall(method.get(), args, static_cast<size_t>(nargs), nullptr)).detach();
-  });
-}
-
 // Pickled as raw bytes in row-major order, which holds for every dtype and needs no NumPy.
 PyObject* reduce(PyObject* self, PyObject*) noexcept {
   return guarded([&] {
@@ -575,11 +489,6 @@ PyMethodDef own_methods[] = {
      "astype($self, dtype, /, *, copy=True, device=None)\n--\n\nReturn the elements converted to dtype."},
     {"to", fast(to), kFastCall,
      "to($self, target=None, dtype=None, device=None, copy=False)\n--\n\nReturn the tensor with that dtype on that device."},
-    {"transpose", fast(transpose), kFastCall,
-     "transpose($self, axes=None)\n--\n\nReturn a view with the axes reversed, or in the order of a tuple."},
-    {"swapaxes", fast(swapaxes), kFastCall,
-     "swapaxes($self, axis1, axis2)\n--\n\nReturn a view with two axes exchanged."},
-    {"view", fast(view), kFastCall, "view($self, *shape)\n--\n\nReturn a view of another shape; never copies."},
     {"__complex__", to_complex, METH_NOARGS, nullptr},
     {"__format__", format, METH_O, nullptr},
     {"__reduce__", reduce, METH_NOARGS, nullptr},
@@ -604,6 +513,7 @@ PyGetSetDef own_properties[] = {
     {"requires_grad", get_requires_grad, set_requires_grad, "Whether gradients are recorded; may be set on leaves.", nullptr},
     {"grad", get_grad, set_grad, "The gradient that backward has summed here, or None.", nullptr},
     {"grad_fn", get_grad_fn, nullptr, "The record of the op that computed this, or None for a leaf.", nullptr},
+    {"is_parameter", get_is_parameter, set_is_parameter, "A mark that nn.Parameter sets.", nullptr},
     {"is_leaf", get_is_leaf, nullptr, "Whether no recorded op computed this.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
@@ -662,6 +572,12 @@ PyObject* wrap(Tensor t) {
   return o;
 }
 
+void check_kind(const TensorImpl& value, DType target, const char* op) {
+  const auto kind = [](DType d) { return is_complex(d) ? 3 : is_inexact(d) ? 2 : is_integer(d) ? 1 : 0; };
+  if (kind(value.dtype) <= kind(target)) return;
+  fail<TypeError>(op, ": value must be of a kind that ", target, " can hold, got ", value.dtype, " (convert it with astype)");
+}
+
 void assign_value(const Tensor& target, const Arg& value, const char* op) {
   Arg source = value;
   if (source.is_scalar()) {
@@ -674,12 +590,7 @@ void assign_value(const Tensor& target, const Arg& value, const char* op) {
     assign_value(target, Arg(one), op);
     return;
   }
-  const DType from = source.tensor->dtype;
-  const auto kind = [](DType d) { return is_complex(d) ? 3 : is_inexact(d) ? 2 : is_integer(d) ? 1 : 0; };
-  if (kind(from) > kind(target->dtype)) {
-    fail<TypeError>(op, ": value must be of a kind that ", target->dtype, " can hold, got ", from,
-                    " (convert it with astype)");
-  }
+  check_kind(*source.tensor, target->dtype, op);
   if (source.tensor->shape == target->shape) {
     assign(target, source);
     return;
@@ -697,29 +608,9 @@ void assign_value(const Tensor& target, const Arg& value, const char* op) {
   if (extra > 0) {
     Shape shorter;
     for (int i = extra; i < shape.size(); ++i) shorter.push_back(shape[i]);
-    wide = reshaped(wide, shorter);
+    wide = reshape(wide, shorter);
   }
-  static const OpDef& broadcast = Registry::instance().get("broadcast_to");
-  const Attrs attrs = attrs_with(broadcast, target->shape);
-  wide = invoke(broadcast, {wide}, attrs.get());
-  assign(target, Arg(wide));
-}
-
-Attrs attrs_with(const OpDef& op, const Dims& ints) {
-  Attrs attrs(op.attrs);
-  for (int i = 0; i < op.attrs->count; ++i) {
-    const Field& field = op.attrs->fields[i];
-    if (field.kind != FieldKind::Ints) continue;
-    *reinterpret_cast<Dims*>(static_cast<unsigned char*>(attrs.mutable_get()) + field.offset) = ints;
-    return attrs;
-  }
-  fail<StateError>(op.name, ": op must have a field of integers");
-}
-
-Tensor reshaped(const Tensor& t, const Shape& shape) {
-  const OpDef& op = op_of(Operator::Reshape);
-  const Attrs attrs = attrs_with(op, shape);
-  return invoke(op, {t}, attrs.get());
+  assign(target, Arg(broadcast_to(wide, target->shape)));
 }
 
 void bind_tensor(pybind11::module_& m) {
@@ -753,7 +644,7 @@ void bind_tensor(pybind11::module_& m) {
   t.tp_getset = own_properties;
   t.tp_weaklistoffset = offsetof(PyTensor, weak_references);
   finish_static_type(t, m, "Tensor");
-  for (PyMethodDef* methods : {tensor_interop_methods, tensor_autograd_methods}) {
+  for (PyMethodDef* methods : {tensor_shape_methods, tensor_interop_methods, tensor_autograd_methods}) {
     for (PyMethodDef* def = methods; def->ml_name != nullptr; ++def) {
       const PyRef method = PyRef::checked(PyDescr_NewMethod(&t, def));
       check_status(PyDict_SetItemString(t.tp_dict, def->ml_name, method.get()));

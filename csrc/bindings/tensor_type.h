@@ -29,10 +29,8 @@ extern PyTypeObject tensor_type;
 [[nodiscard]] PyObject* wrap(Tensor t);
 
 // Writes a tensor or a number into `target`, broadcast and converted within its kind (a float into an integer is refused).
+void check_kind(const TensorImpl& value, DType target, const char* op);
 void assign_value(const Tensor& target, const Arg& value, const char* op);
-// Default attributes of an op but for its first field of integers.
-[[nodiscard]] Attrs attrs_with(const OpDef& op, const Dims& ints);
-[[nodiscard]] Tensor reshaped(const Tensor& t, const Shape& shape);
 
 // Properties of the tape, defined in bind_autograd.cpp.
 [[nodiscard]] PyObject* get_requires_grad(PyObject* self, void*) noexcept;
@@ -40,7 +38,13 @@ void assign_value(const Tensor& target, const Arg& value, const char* op);
 [[nodiscard]] PyObject* get_grad(PyObject* self, void*) noexcept;
 [[nodiscard]] int set_grad(PyObject* self, PyObject* value, void*) noexcept;
 [[nodiscard]] PyObject* get_grad_fn(PyObject* self, void*) noexcept;
+[[nodiscard]] PyObject* get_is_parameter(PyObject* self, void*) noexcept;
+[[nodiscard]] int set_is_parameter(PyObject* self, PyObject* value, void*) noexcept;
 [[nodiscard]] PyObject* get_is_leaf(PyObject* self, void*) noexcept;
+
+// Defined in bind_creation.cpp, with the other functions of shapes.
+[[nodiscard]] PyObject* get_transposed(PyObject* self, void*) noexcept;
+[[nodiscard]] PyObject* get_matrix_transposed(PyObject* self, void*) noexcept;
 
 // The parts of the type that have their own files.
 [[nodiscard]] PyObject* tensor_subscript(PyObject* self, PyObject* key) noexcept;
@@ -51,6 +55,7 @@ void assign_value(const Tensor& target, const Arg& value, const char* op);
 [[nodiscard]] PyObject* tensor_to_list(const Tensor& t);
 extern PyBufferProcs tensor_buffer_procs;
 // Rows of methods that other files add to the type, each ended by a null name.
+extern PyMethodDef tensor_shape_methods[];
 extern PyMethodDef tensor_interop_methods[];
 extern PyMethodDef tensor_autograd_methods[];
 

@@ -9,6 +9,7 @@
   X(matmul)                      \
   X(shape)                       \
   X(index)                       \
+  X(creation)                    \
   X(update)
 
 namespace gorgo {

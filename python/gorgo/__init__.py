@@ -1,5 +1,68 @@
-"""Small, very fast tensors for Python."""
+"""Small, very fast tensors for Python.
 
-from gorgo._core import __version__
+What people call per op lives in the compiled module gorgo._core and is found here by name. The larger parts (nn, optim,
+graph, ...) are imported when first used, so that ``import gorgo`` stays a matter of milliseconds.
+"""
 
-__all__ = ["__version__"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gorgo import _core
+from gorgo._core import *  # noqa: F403
+from gorgo._core import __version__ as __version__
+
+if TYPE_CHECKING:
+    from gorgo import autograd as autograd
+    from gorgo import graph as graph
+    from gorgo import nn as nn
+    from gorgo import optim as optim
+    from gorgo import testing as testing
+    from gorgo.graph import compile as compile
+
+pi = 3.141592653589793
+e = 2.718281828459045
+inf = float("inf")
+nan = float("nan")
+newaxis = None
+
+# Parts of the package that are imported when somebody first names them.
+_LAZY_MODULES = ("autograd", "data", "fft", "graph", "io", "linalg", "memory", "nn", "onnx", "optim", "random", "testing")
+_LAZY_NAMES = {"compile": "graph"}
+
+
+def show_config() -> None:
+    """Print what this build and this process are: version, instruction set, threads, devices, environment variables.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.show_config()  # doctest: +ELLIPSIS
+        gorgo ...
+    """
+    facts = _core._config()
+    environment, meanings = facts.pop("environment"), facts.pop("environment_variables")
+    print(f"gorgo {facts.pop('version')}")
+    for name, value in facts.items():
+        print(f"  {name:<18}{', '.join(value) if isinstance(value, list) else value}")
+    print("  environment")
+    for name, value in environment.items():
+        print(f"    {name}={'' if value is None else value}  ({meanings[name]})")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY_NAMES:
+        value = getattr(importlib.import_module(f"gorgo.{_LAZY_NAMES[name]}"), name)
+    elif name in _LAZY_MODULES:
+        try:
+            value = importlib.import_module(f"gorgo.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"gorgo.{name}":
+                raise
+            raise AttributeError(f"module 'gorgo' has no attribute {name!r}") from None
+    else:
+        raise AttributeError(f"module 'gorgo' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY_MODULES, *_LAZY_NAMES})

@@ -1,0 +1,398 @@
+// Functions that make tensors from sizes and numbers, and those shape functions whose Python signature is wider than their
+// op's: reshape with separate sizes, split by size or sizes, unstack.
+//
+// Read next: ops/creation/creation.h, ops/shape/shape.h.
+#include <cmath>
+
+#include "bindings/convert.h"
+#include "bindings/interop.h"
+#include "bindings/module.h"
+#include "bindings/tensor_type.h"
+#include "device/backend.h"
+#include "ops/creation/creation.h"
+#include "ops/shape/shape.h"
+
+namespace gorgo {
+namespace {
+
+// dtype, device and requires_grad of a creation call.
+struct Options {
+  DType dtype = DType::Float32;
+  Device device;
+  PyObject* requires_grad = nullptr;
+};
+
+Options options_of(const Arguments& given, int first, DType default_dtype) {
+  Options o;
+  o.dtype = given.given(first) != nullptr ? dtype_from(given[first], given.function()) : default_dtype;
+  o.device = device_from(given.given(first + 1), given.function());
+  o.requires_grad = given.given(first + 2);
+  return o;
+}
+
+// Sizes as one tuple or as separate integers: ones((2, 3)) and ones(2, 3). Returns how many arguments they took.
+Py_ssize_t sizes_from(PyObject* const* args, Py_ssize_t nargs, const char* op, Dims& shape) {
+  if (nargs > 1 && PyIndex_Check(args[0]) != 0) {
+    if (nargs > kMaxRank) fail<ValueError>(op, ": shape must have at most ", kMaxRank, " sizes, got ", nargs);
+    shape = Dims(static_cast<int>(nargs), 0);
+    for (Py_ssize_t i = 0; i < nargs; ++i) shape[static_cast<int>(i)] = int_from(args[i], op, "shape");
+    return nargs;
+  }
+  if (nargs > 0) shape = dims_from(args[0], op, "shape");
+  return nargs > 0 ? 1 : 0;
+}
+
+enum class Content { Empty, Zeros, Ones };
+
+Tensor make(const Shape& shape, const Options& o, Content content, const char* op) {
+  Tensor t = content == Content::Empty || o.device.type == DeviceType::Null
+                 ? make_tensor(shape, o.dtype, o.device)
+                 : full(shape, o.dtype == DType::Bool ? Scalar::of_bool(content == Content::Ones)
+                                                      : Scalar::of_int(content == Content::Ones ? 1 : 0),
+                        o.dtype);
+  return with_requires_grad(std::move(t), o.requires_grad, op);
+}
+
+template <Content kContent>
+constexpr const char* kContentName = kContent == Content::Empty ? "empty" : kContent == Content::Zeros ? "zeros" : "ones";
+template <Content kContent>
+constexpr const char* kLikeName = kContent == Content::Empty   ? "empty_like"
+                                  : kContent == Content::Zeros ? "zeros_like"
+                                                               : "ones_like";
+
+template <Content kContent>
+PyObject* create(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  constexpr const char* kName = kContentName<kContent>;
+  return guarded([&] {
+    Dims shape;
+    const Py_ssize_t taken = sizes_from(args, nargs, kName, shape);
+    if (nargs == taken && nargs > 0 && kwnames == nullptr) return wrap(make(shape, {}, kContent, kName));
+    const Py_ssize_t rest = taken > 1 ? taken : 0;  // separate sizes are no argument of the signature below
+    const Arguments given(kName, "shape, *, dtype, device, requires_grad", args + rest, nargs - rest, kwnames);
+    if (taken <= 1) shape = dims_from(given.required(0), kName, "shape");
+    return wrap(make(shape, options_of(given, 1, DType::Float32), kContent, kName));
+  });
+}
+
+template <Content kContent>
+PyObject* create_like(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  constexpr const char* kName = kLikeName<kContent>;
+  return guarded([&] {
+    const Arguments given(kName, "x, /, *, dtype, device, requires_grad", args, nargs, kwnames);
+    const Tensor& x = tensor_from(given.required(0), kName, "x");
+    Options o = options_of(given, 1, x->dtype);
+    if (given.given(2) == nullptr) o.device = x->device();
+    return wrap(make(x->shape, o, kContent, kName));
+  });
+}
+
+Tensor make_full(const Shape& shape, PyObject* value, const Arguments& given, int first, DType like, bool has_like) {
+  Scalar s;
+  if (is_tensor(value) && tensor_of(value)->numel == 1 && !tensor_of(value)->requires_grad) {
+    s = load_scalar(tensor_of(value)->data(), tensor_of(value)->dtype);
+  } else if (!scalar_from(value, s, given.function())) {
+    fail<TypeError>(given.function(), ": fill_value must be a number, got ", describe(value));
+  }
+  const Options o = options_of(given, first, has_like ? like : default_dtype_of(s));
+  Tensor t = o.device.type == DeviceType::Null ? make_tensor(shape, o.dtype, o.device) : full(shape, s, o.dtype);
+  return with_requires_grad(std::move(t), o.requires_grad, given.function());
+}
+
+PyObject* create_full(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("full", "shape, fill_value, *, dtype, device, requires_grad", args, nargs, kwnames);
+    const Dims shape = dims_from(given.required(0), "full", "shape");
+    return wrap(make_full(shape, given.required(1), given, 2, DType::Float32, false));
+  });
+}
+
+PyObject* create_full_like(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("full_like", "x, /, fill_value, *, dtype, device, requires_grad", args, nargs, kwnames);
+    const Tensor& x = tensor_from(given.required(0), "full_like", "x");
+    return wrap(make_full(x->shape, given.required(1), given, 2, x->dtype, true));
+  });
+}
+
+Scalar real_number(PyObject* o, const char* op, const char* argument) {
+  Scalar s;
+  if (!scalar_from(o, s, op) || s.kind == Scalar::Kind::Complex) {
+    fail<TypeError>(op, ": ", argument, " must be a real number, got ", describe(o));
+  }
+  return s.kind == Scalar::Kind::Bool ? Scalar::of_int(s.i) : s;
+}
+
+Tensor ramp(const RampAttrs& attrs, const Options& o, const char* op) {
+  Tensor t = o.device.type == DeviceType::Null ? make_tensor({attrs.count}, attrs.dtype, o.device)
+                                               : invoke(*creation_ops.ramp, {}, &attrs);
+  return with_requires_grad(std::move(t), o.requires_grad, op);
+}
+
+PyObject* create_arange(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("arange", "start, /, stop, step, *, dtype, device, requires_grad", args, nargs, kwnames);
+    Scalar start = real_number(given.required(0), "arange", "start");
+    Scalar stop = start;
+    if (given.given(1) != nullptr) {
+      stop = real_number(given[1], "arange", "stop");
+    } else {
+      start = Scalar::of_int(0);
+    }
+    const Scalar step = given.given(2) != nullptr ? real_number(given[2], "arange", "step") : Scalar::of_int(1);
+    if (step.to_double() == 0.0) fail<ValueError>("arange: step must not be zero, got ", step);
+    const auto whole = [](const Scalar& s) { return s.kind == Scalar::Kind::Int; };
+    const bool integers = whole(start) && whole(stop) && whole(step);
+    const Options o = options_of(given, 3, integers ? DType::Int64 : DType::Float32);
+    RampAttrs attrs{start, step, 0, {}, o.dtype};
+    if (integers) {
+      int64_t distance = 0;
+      if (__builtin_sub_overflow(stop.i, start.i, &distance)) {
+        fail<OverflowError>("arange: stop - start must fit int64, got ", start, " and ", stop);
+      }
+      const int64_t size = step.i > 0 ? step.i : -step.i;
+      const int64_t reach = step.i > 0 ? distance : -distance;
+      attrs.count = reach > 0 ? (reach - 1) / size + 1 : 0;
+    } else {
+      const double count = std::ceil((stop.to_double() - start.to_double()) / step.to_double());
+      if (!(count < 0x1p62)) fail<ValueError>("arange: count must be finite, got ", count);
+      attrs.count = count > 0 ? static_cast<int64_t>(count) : 0;
+      if (is_integer(o.dtype)) {
+        fail<TypeError>("arange: start, stop and step must be integers for dtype ", o.dtype, ", got ", start, ", ", stop, ", ",
+                        step);
+      }
+    }
+    return wrap(ramp(attrs, o, "arange"));
+  });
+}
+
+PyObject* create_linspace(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("linspace", "start, stop, /, num, *, endpoint, dtype, device, requires_grad", args, nargs, kwnames);
+    const double start = real_number(given.required(0), "linspace", "start").to_double();
+    const double stop = real_number(given.required(1), "linspace", "stop").to_double();
+    const int64_t count = int_from(given.required(2), "linspace", "num");
+    if (count < 0) fail<ValueError>("linspace: num must not be negative, got ", count);
+    const bool endpoint = given.given(3) == nullptr || bool_from(given[3], "linspace", "endpoint");
+    const Options o = options_of(given, 4, DType::Float32);
+    if (!is_floating(o.dtype)) fail<TypeError>("linspace: dtype must be a floating-point type, got ", o.dtype);
+    const int64_t steps = endpoint ? count - 1 : count;
+    RampAttrs attrs{Scalar::of_float(start), Scalar::of_float(steps > 0 ? (stop - start) / static_cast<double>(steps) : 0.0),
+                    count, {}, o.dtype};
+    if (endpoint && count > 1) attrs.stop = stop;
+    return wrap(ramp(attrs, o, "linspace"));
+  });
+}
+
+PyObject* create_eye(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("eye", "n_rows, n_cols, /, *, k, dtype, device, requires_grad", args, nargs, kwnames);
+    EyeAttrs attrs;
+    attrs.rows = int_from(given.required(0), "eye", "n_rows");
+    attrs.columns = given.given(1) != nullptr ? int_from(given[1], "eye", "n_cols") : attrs.rows;
+    attrs.k = given.given(2) != nullptr ? int_from(given[2], "eye", "k") : 0;
+    const Options o = options_of(given, 3, DType::Float32);
+    attrs.dtype = o.dtype;
+    Tensor t = o.device.type == DeviceType::Null ? make_tensor({attrs.rows, attrs.columns}, o.dtype, o.device)
+                                                 : invoke(*creation_ops.eye, {}, &attrs);
+    return wrap(with_requires_grad(std::move(t), o.requires_grad, "eye"));
+  });
+}
+
+// ---- shape functions ----
+
+Tensor reshape_call(const Tensor& x, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  Dims shape;
+  if (kwnames == nullptr && nargs > 0) {
+    if (nargs == 1 || PyIndex_Check(args[0]) != 0) {
+      sizes_from(args, nargs, "reshape", shape);
+      return reshape(x, shape);
+    }
+  }
+  const Py_ssize_t separate = nargs > 1 && PyIndex_Check(args[0]) != 0 ? nargs : 0;
+  const Arguments given("reshape", "shape, *, copy", args + separate, nargs - separate, kwnames);
+  if (separate > 0) {
+    sizes_from(args, nargs, "reshape", shape);
+  } else {
+    shape = dims_from(given.required(0), "reshape", "shape");
+  }
+  CopyRule rule = CopyRule::IfNeeded;
+  if (given.given(1) != nullptr) rule = bool_from(given[1], "reshape", "copy") ? CopyRule::Always : CopyRule::Never;
+  return reshape(x, shape, rule);
+}
+
+PyObject* reshape_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] { return wrap(reshape_call(tensor_of(self), args, nargs, kwnames)); });
+}
+
+PyObject* reshape_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    if (nargs == 0) fail<TypeError>("reshape: arguments are (x, /, shape, *, copy), got none for x");
+    return wrap(reshape_call(tensor_from(args[0], "reshape", "x"), args + 1, nargs - 1, kwnames));
+  });
+}
+
+PyObject* view_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    Dims shape;
+    if (nargs == 0 || kwnames != nullptr) fail<TypeError>("view: arguments are sizes by position, got none");
+    sizes_from(args, nargs, "view", shape);
+    return wrap(reshape(tensor_of(self), shape, CopyRule::Never));
+  });
+}
+
+PyObject* tuple_of(Outputs parts) {
+  PyRef tuple = PyRef::checked(PyTuple_New(parts.size()));
+  for (int i = 0; i < parts.size(); ++i) PyTuple_SET_ITEM(tuple.get(), i, PyRef::checked(wrap(std::move(parts[i]))).detach());
+  return tuple.detach();
+}
+
+PyObject* split_call(const Tensor& x, const Arguments& given, int first) {
+  PyObject* sections = given.required(first);
+  const int64_t axis = given.given(first + 1) != nullptr ? int_from(given[first + 1], "split", "axis") : 0;
+  if (PyIndex_Check(sections) != 0) return tuple_of(split(x, int_from(sections, "split", "sections"), axis));
+  return tuple_of(split(x, dims_from(sections, "split", "sections"), axis));
+}
+PyObject* split_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("split", "x, /, sections, axis", args, nargs, kwnames);
+    return split_call(tensor_from(given.required(0), "split", "x"), given, 1);
+  });
+}
+PyObject* split_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    return split_call(tensor_of(self), Arguments("split", "sections, axis", args, nargs, kwnames), 0);
+  });
+}
+PyObject* unstack_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("unstack", "x, /, *, axis", args, nargs, kwnames);
+    const int64_t axis = given.given(1) != nullptr ? int_from(given[1], "unstack", "axis") : 0;
+    return tuple_of(unstack(tensor_from(given.required(0), "unstack", "x"), axis));
+  });
+}
+
+Tensor transpose_call(const Tensor& t, const Arguments& given, int first) {
+  Dims axes(t->rank(), 0);
+  for (int i = 0; i < t->rank(); ++i) axes[i] = t->rank() - 1 - i;
+  if (given.given(first) != nullptr) axes = dims_from(given[first], "transpose", "axes");
+  return permute_dims(t, axes);
+}
+PyObject* transpose_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    if (nargs > 1) {
+      fail<TypeError>("transpose: axes must be one tuple, got ", nargs,
+                      " integers, which elsewhere mean a swap or a permutation (use swapaxes, or permute_dims with all axes)");
+    }
+    return wrap(transpose_call(tensor_of(self), Arguments("transpose", "axes", args, nargs, kwnames), 0));
+  });
+}
+PyObject* swapaxes_call(const Tensor& t, const Arguments& given, int first) {
+  const auto axis = [&](int i, const char* name) {
+    return normalize_axis(int_from(given.required(i), "swapaxes", name), t->rank(), "swapaxes", name);
+  };
+  const int a = axis(first, "axis1");
+  const int b = axis(first + 1, "axis2");
+  return wrap(transpose(t, a, b));
+}
+PyObject* swapaxes_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    return swapaxes_call(tensor_of(self), Arguments("swapaxes", "axis1, axis2", args, nargs, kwnames), 0);
+  });
+}
+PyObject* swapaxes_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("swapaxes", "x, axis1, axis2", args, nargs, kwnames);
+    return swapaxes_call(tensor_from(given.required(0), "swapaxes", "x"), given, 1);
+  });
+}
+
+Tensor matrix_transposed(const Tensor& t, const char* op) {
+  if (t->rank() < 2) fail<ValueError>(op, ": tensor must have rank 2 or more, got shape ", t->shape);
+  return transpose(t);
+}
+PyObject* matrix_transpose_function(PyObject*, PyObject* x) noexcept {
+  return guarded([&] { return wrap(matrix_transposed(tensor_from(x, "matrix_transpose", "x"), "matrix_transpose")); });
+}
+
+}  // namespace
+
+PyObject* get_transposed(PyObject* self, void*) noexcept {
+  return guarded([&] {
+    const Tensor& t = tensor_of(self);
+    if (t->rank() != 2) {
+      fail<ValueError>("T: tensor must have rank 2, got shape ", t->shape, " (use mT for stacks of matrices, or permute_dims)");
+    }
+    return wrap(transpose(t));
+  });
+}
+PyObject* get_matrix_transposed(PyObject* self, void*) noexcept {
+  return guarded([&] { return wrap(matrix_transposed(tensor_of(self), "mT")); });
+}
+
+Tensor with_requires_grad(Tensor t, PyObject* flag, const char* op) {
+  if (flag == nullptr || !bool_from(flag, op, "requires_grad")) return t;
+  if (!is_inexact(t->dtype)) {
+    fail<TypeError>(op, ": requires_grad must be for a floating-point or complex tensor, got dtype ", t->dtype);
+  }
+  t->requires_grad = true;
+  return t;
+}
+
+PyMethodDef tensor_shape_methods[] = {
+    {"reshape", fast(reshape_method), kFastCall,
+     "reshape($self, /, *shape, copy=None)\n--\n\nReturn the elements under another shape; a view where strides allow."},
+    {"view", fast(view_method), kFastCall, "view($self, /, *shape)\n--\n\nReturn a view of another shape; never copies."},
+    {"split", fast(split_method), kFastCall,
+     "split($self, sections, axis=0)\n--\n\nReturn views of one size, or of the given sizes, along an axis."},
+    {"transpose", fast(transpose_method), kFastCall,
+     "transpose($self, axes=None)\n--\n\nReturn a view with the axes reversed, or in the order of a tuple."},
+    {"swapaxes", fast(swapaxes_method), kFastCall,
+     "swapaxes($self, axis1, axis2)\n--\n\nReturn a view with two axes exchanged."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+void bind_creation(pybind11::module_& m) {
+  static PyMethodDef functions[] = {
+      {"empty", fast(create<Content::Empty>), kFastCall,
+       "empty(shape, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn a tensor with undefined elements."},
+      {"zeros", fast(create<Content::Zeros>), kFastCall,
+       "zeros(shape, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn a tensor of zeros."},
+      {"ones", fast(create<Content::Ones>), kFastCall,
+       "ones(shape, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn a tensor of ones."},
+      {"empty_like", fast(create_like<Content::Empty>), kFastCall,
+       "empty_like(x, /, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn an undefined tensor shaped like x."},
+      {"zeros_like", fast(create_like<Content::Zeros>), kFastCall,
+       "zeros_like(x, /, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn zeros shaped like x."},
+      {"ones_like", fast(create_like<Content::Ones>), kFastCall,
+       "ones_like(x, /, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn ones shaped like x."},
+      {"full", fast(create_full), kFastCall,
+       "full(shape, fill_value, *, dtype=None, device=None, requires_grad=False)\n--\n\n"
+       "Return a tensor with one number everywhere."},
+      {"full_like", fast(create_full_like), kFastCall,
+       "full_like(x, /, fill_value, *, dtype=None, device=None, requires_grad=False)\n--\n\n"
+       "Return a tensor shaped like x with one number everywhere."},
+      {"arange", fast(create_arange), kFastCall,
+       "arange(start, /, stop=None, step=1, *, dtype=None, device=None, requires_grad=False)\n--\n\n"
+       "Return the numbers from start up to, not including, stop."},
+      {"linspace", fast(create_linspace), kFastCall,
+       "linspace(start, stop, /, num, *, endpoint=True, dtype=None, device=None, requires_grad=False)\n--\n\n"
+       "Return num evenly spaced numbers from start to stop."},
+      {"eye", fast(create_eye), kFastCall,
+       "eye(n_rows, n_cols=None, /, *, k=0, dtype=None, device=None, requires_grad=False)\n--\n\n"
+       "Return a matrix with ones on the diagonal k above the main one."},
+      {"reshape", fast(reshape_function), kFastCall,
+       "reshape(x, /, shape, *, copy=None)\n--\n\nReturn the elements under another shape; a view where strides allow."},
+      {"split", fast(split_function), kFastCall,
+       "split(x, /, sections, axis=0)\n--\n\nReturn views of one size, or of the given sizes, along an axis."},
+      {"unstack", fast(unstack_function), kFastCall,
+       "unstack(x, /, *, axis=0)\n--\n\nReturn a view for each index of an axis, which goes away."},
+      {"swapaxes", fast(swapaxes_function), kFastCall,
+       "swapaxes(x, axis1, axis2)\n--\n\nReturn a view with two axes exchanged."},
+      {"matrix_transpose", matrix_transpose_function, METH_O,
+       "matrix_transpose(x, /)\n--\n\nReturn a view with the last two axes exchanged."},
+      {nullptr, nullptr, 0, nullptr},
+  };
+  check_status(PyModule_AddFunctions(m.ptr(), functions));
+}
+
+}  // namespace gorgo
