@@ -20,7 +20,7 @@ PyObject* cell_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) noexcep
     const double value = float_from(PyTuple_GET_ITEM(args, 0), "HostCell", "value");
     PyRef self = PyRef::checked(type->tp_alloc(type, 0));
     auto* cell = new HostCell;
-    cell->value.store(value, std::memory_order_relaxed);
+    cell->value.store(value);
     HostValue held(cell);
     cell->refs.fetch_sub(1, std::memory_order_relaxed);  // `held` is the owner now
     new (&reinterpret_cast<PyHostCell*>(self.get())->value) HostValue(std::move(held));
@@ -40,7 +40,7 @@ PyObject* cell_value(PyObject* self, void*) noexcept {
 int cell_set_value(PyObject* self, PyObject* value, void*) noexcept {
   return guarded_int([&] {
     if (value == nullptr) fail<TypeError>("HostCell: value cannot be deleted");
-    host_cell_of(self)->value.store(float_from(value, "HostCell", "value"), std::memory_order_relaxed);
+    host_cell_of(self)->value.store(float_from(value, "HostCell", "value"));
     return 0;
   });
 }
