@@ -143,6 +143,61 @@ GORGO_INLINE V constant(double x) {
   }
 }
 
+// The lower and the upper half of the lanes, and back.
+template <class T, int N>
+GORGO_INLINE Vec<T, N / 2> low_half(Vec<T, N> v) {
+  using R [[maybe_unused]] = RawVector<T, N / 2>;
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (Vec<T, N>::kBytes == 64) return {(R)_mm512_castsi512_si256((__m512i)v.raw)};
+#endif
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (Vec<T, N>::kBytes == 32) return {(R)_mm256_castsi256_si128((__m256i)v.raw)};
+#endif
+  Vec<T, N / 2> half;
+  __builtin_memcpy(&half.raw, &v.raw, sizeof half.raw);
+  return half;
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N / 2> high_half(Vec<T, N> v) {
+  using R [[maybe_unused]] = RawVector<T, N / 2>;
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (Vec<T, N>::kBytes == 64) return {(R)_mm512_extracti64x4_epi64((__m512i)v.raw, 1)};
+#endif
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (Vec<T, N>::kBytes == 32) return {(R)_mm256_extracti128_si256((__m256i)v.raw, 1)};
+#endif
+  Vec<T, N / 2> half;
+  __builtin_memcpy(&half.raw, reinterpret_cast<const char*>(&v.raw) + sizeof half.raw, sizeof half.raw);
+  return half;
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, 2 * N> join(Vec<T, N> low, Vec<T, N> high) {
+  using R [[maybe_unused]] = RawVector<T, 2 * N>;
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (Vec<T, N>::kBytes == 32) {
+    return {(R)_mm512_inserti64x4(_mm512_castsi256_si512((__m256i)low.raw), (__m256i)high.raw, 1)};
+  }
+#endif
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (Vec<T, N>::kBytes == 16) {
+    return {(R)_mm256_inserti128_si256(_mm256_castsi128_si256((__m128i)low.raw), (__m128i)high.raw, 1)};
+  }
+#endif
+  Vec<T, 2 * N> both;
+  __builtin_memcpy(&both.raw, &low.raw, sizeof low.raw);
+  __builtin_memcpy(reinterpret_cast<char*>(&both.raw) + sizeof low.raw, &high.raw, sizeof high.raw);
+  return both;
+}
+// f over so few lanes at a time that eight bytes per lane fit a register: for functions that pass through float64.
+template <class F, class T, int N, class... More>
+GORGO_INLINE auto by_wide_lanes(F f, Vec<T, N> x, More... more) {
+  if constexpr (N * 8 <= kVectorBytes || N <= 2) {
+    return f(x, more...);
+  } else {
+    return join(by_wide_lanes(f, low_half(x), low_half(more)...), by_wide_lanes(f, high_half(x), high_half(more)...));
+  }
+}
+
 // Applies a scalar function lane by lane: the way out for what has no vector code.
 template <class U, class T, int N, class F>
 GORGO_INLINE Vec<U, N> map_lanes(Vec<T, N> v, F f) {

@@ -21,8 +21,6 @@ namespace {
 constexpr int64_t kTaskElements = 32768;
 constexpr int64_t kChunk = 512;
 constexpr int64_t kMaxElementBytes = 16;
-constexpr int kMaxIn = 4;
-constexpr int kMaxOut = 2;
 
 struct alignas(64) Buffer {
   unsigned char bytes[kChunk * kMaxElementBytes];
@@ -286,6 +284,38 @@ int64_t class_bytes(Class c) noexcept {
 
 // ---- staging ----
 
+// A matrix whose columns lie side by side in memory, into rows. By tiles that pass through a small buffer, so that each line
+// of memory is read once and whole, wherever the columns begin.
+template <class Unit>
+void transpose_units(unsigned char* to, const unsigned char* from, int64_t column_stride, int64_t rows,
+                     int64_t columns) noexcept {
+  constexpr int64_t kTile = 16;
+  constexpr auto kSize = static_cast<int64_t>(sizeof(Unit));
+  Unit tile[kTile][kTile];
+  for (int64_t r0 = 0; r0 < rows; r0 += kTile) {
+    const int64_t height = rows - r0 < kTile ? rows - r0 : kTile;
+    for (int64_t c0 = 0; c0 < columns; c0 += kTile) {
+      const int64_t width = columns - c0 < kTile ? columns - c0 : kTile;
+      for (int64_t c = 0; c < width; ++c) {
+        const unsigned char* source = from + (c0 + c) * column_stride + r0 * kSize;
+        if (height == kTile) {
+          std::memcpy(tile[c], source, kTile * sizeof(Unit));
+        } else {
+          std::memcpy(tile[c], source, static_cast<size_t>(height * kSize));
+        }
+      }
+      for (int64_t r = 0; r < height; ++r) {
+        unsigned char* target = to + ((r0 + r) * columns + c0) * kSize;
+        if (width == kTile) {
+          for (int64_t c = 0; c < kTile; ++c) std::memcpy(target + c * kSize, &tile[c][r], sizeof(Unit));
+        } else {
+          for (int64_t c = 0; c < width; ++c) std::memcpy(target + c * kSize, &tile[c][r], sizeof(Unit));
+        }
+      }
+    }
+  }
+}
+
 // Walks the elements of an operand in the order of the output's, from a given position on.
 class Walker {
  public:
@@ -334,6 +364,27 @@ class Walker {
       out += count * size_;
     });
   }
+  // The same for a long stretch: where whole rows of a transposed matrix lie in it, these are copied by blocks.
+  void gather_rows(unsigned char* to, int64_t n) noexcept {
+    const int last = rank_ - 1;
+    if (last < 1 || stride_[last - 1] != size_ || stride_[last] == size_) return gather(to, n);
+    while (n > 0) {
+      const int64_t columns = shape_[last];
+      const int64_t whole =
+          n / columns < shape_[last - 1] - index_[last - 1] ? n / columns : shape_[last - 1] - index_[last - 1];
+      if (index_[last] == 0 && whole > 1) {
+        transpose_rows(to, whole, columns);
+        skip(whole * columns);
+        to += whole * columns * size_;
+        n -= whole * columns;
+      } else {
+        const int64_t rest = columns - index_[last] < n ? columns - index_[last] : n;
+        gather(to, rest);
+        to += rest * size_;
+        n -= rest;
+      }
+    }
+  }
   void scatter(const void* from, int64_t n) noexcept {
     const auto* in = static_cast<const unsigned char*>(from);
     each_run(n, [&](unsigned char* to, int64_t stride, int64_t count) {
@@ -365,6 +416,21 @@ class Walker {
                                       int64_t from_stride, int64_t count) noexcept {
     for (int64_t i = 0; i < count; ++i) std::memcpy(to + i * to_stride, from + i * from_stride, sizeof(Unit));
   }
+  void transpose_rows(unsigned char* to, int64_t rows, int64_t columns) const noexcept {
+    const int64_t column_stride = stride_[rank_ - 1];
+    switch (size_) {
+      case 1:
+        return transpose_units<uint8_t>(to, at_, column_stride, rows, columns);
+      case 2:
+        return transpose_units<uint16_t>(to, at_, column_stride, rows, columns);
+      case 4:
+        return transpose_units<uint32_t>(to, at_, column_stride, rows, columns);
+      case 8:
+        return transpose_units<uint64_t>(to, at_, column_stride, rows, columns);
+      default:
+        return transpose_units<Complex<double>>(to, at_, column_stride, rows, columns);
+    }
+  }
   void copy_run(unsigned char* to, int64_t to_stride, const unsigned char* from, int64_t from_stride,
                 int64_t count) const noexcept {
     if (to_stride == size_ && from_stride == size_) {
@@ -392,6 +458,30 @@ class Walker {
   int64_t stride_[kMaxRank];
   int64_t index_[kMaxRank];
 };
+
+// Puts n copies of one element side by side; may write up to the end of the last vector.
+template <class Unit>
+GORGO_INLINE void repeat_unit(const void* from, void* to, int64_t n) noexcept {
+  constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Unit));
+  Unit x;
+  std::memcpy(&x, from, sizeof x);
+  const auto v = broadcast<Vec<Unit>>(x);
+  for (int64_t i = 0; i < n; i += kLanes) store(static_cast<Unit*>(to) + i, v);
+}
+GORGO_INLINE void repeat_element(const void* from, void* to, int64_t size, int64_t n) noexcept {
+  switch (size) {
+    case 1:
+      return repeat_unit<uint8_t>(from, to, n);
+    case 2:
+      return repeat_unit<uint16_t>(from, to, n);
+    case 4:
+      return repeat_unit<uint32_t>(from, to, n);
+    case 8:
+      return repeat_unit<uint64_t>(from, to, n);
+    default:
+      for (int64_t i = 0; i < n; ++i) std::memcpy(static_cast<unsigned char*>(to) + 16 * i, from, 16);
+  }
+}
 
 // Hands out an operand chunk by chunk as contiguous memory of its compute type.
 class Reader {
@@ -433,13 +523,7 @@ class Reader {
  private:
   enum class Kind : uint8_t { InOrder, Splat, Walk };
   void splat(const unsigned char* from, int64_t n) noexcept {
-    unsigned char* to = widen_ != nullptr ? raw_.bytes : ready_.bytes;
-    std::memcpy(to, from, static_cast<size_t>(size_));
-    // Doubling what is there already.
-    for (int64_t have = 1; have < n; have *= 2) {
-      const int64_t more = have < n - have ? have : n - have;
-      std::memcpy(to + have * size_, to, static_cast<size_t>(more * size_));
-    }
+    repeat_element(from, widen_ != nullptr ? raw_.bytes : ready_.bytes, size_, n);
     if (widen_ != nullptr) widen_(raw_.bytes, ready_.bytes, n);
   }
 
@@ -493,14 +577,6 @@ class Writer {
 
 int64_t tasks_of(const KernelArgs& args) noexcept { return (args.out[0].numel + kTaskElements - 1) / kTaskElements; }
 
-// How a loop sees its operands. `raw` means bytes as they lie: bool masks and selections.
-struct Signature {
-  uint8_t in_count;
-  uint8_t out_count;
-  bool raw;
-  bool direct;  // every storage type involved is a compute type
-};
-
 template <int In, int Out>
 [[gnu::noinline]] void run_staged(const KernelArgs& args, Loop loop, bool raw, int64_t begin, int64_t end) noexcept {
   Reader readers[In];
@@ -518,6 +594,42 @@ template <int In, int Out>
   }
 }
 
+// Operands in order beside single elements, all of compute types: `2 * x`, which must cost no more than `x * x`.
+template <int In, int Out>
+[[gnu::noinline]] void run_beside_scalars(const KernelArgs& args, Loop loop, int64_t begin, int64_t end) noexcept {
+  Buffer repeated[In];
+  const void* in[In];
+  void* out[Out];
+  int64_t in_step[In];
+  const int64_t first = end - begin < kChunk ? end - begin : kChunk;
+  const int64_t total = args.out[0].numel;
+  for (int i = 0; i < In; ++i) {
+    const KOperand& operand = args.in[i];
+    const int64_t size = dtype_size(operand.dtype);
+    if (operand.numel == total) {
+      in[i] = static_cast<const unsigned char*>(operand.data) + begin * size;
+      in_step[i] = kChunk * size;
+    } else {
+      repeat_element(operand.data, repeated[i].bytes, size, first);
+      in[i] = repeated[i].bytes;
+      in_step[i] = 0;
+    }
+  }
+  for (int i = 0; i < Out; ++i) {
+    out[i] = static_cast<unsigned char*>(args.out[i].data) + begin * dtype_size(args.out[i].dtype);
+  }
+  for (int64_t at = begin;;) {
+    const int64_t n = end - at < kChunk ? end - at : kChunk;
+    loop(in, out, n);
+    at += n;
+    if (at >= end) return;
+    for (int i = 0; i < In; ++i) in[i] = static_cast<const unsigned char*>(in[i]) + in_step[i];
+    for (int i = 0; i < Out; ++i) {
+      out[i] = static_cast<unsigned char*>(out[i]) + kChunk * dtype_size(args.out[i].dtype);
+    }
+  }
+}
+
 template <int In, int Out>
 GORGO_INLINE void run_loop(const KernelArgs& args, int64_t task, Loop loop, bool raw, bool direct) noexcept {
   const int64_t total = args.out[0].numel;
@@ -525,9 +637,15 @@ GORGO_INLINE void run_loop(const KernelArgs& args, int64_t task, Loop loop, bool
   const int64_t end = total - begin < kTaskElements ? total : begin + kTaskElements;
   if (begin >= end) return;
   bool in_order = direct;
-  for (int i = 0; i < In; ++i) in_order = in_order && args.in[i].contiguous && args.in[i].numel == total;
+  bool any_scalar = false;
+  for (int i = 0; i < In; ++i) {
+    const bool same_size = args.in[i].numel == total;
+    any_scalar = any_scalar || !same_size;
+    in_order = in_order && args.in[i].contiguous && (same_size || args.in[i].numel == 1);
+  }
   for (int i = 0; i < Out; ++i) in_order = in_order && args.out[i].contiguous;
   if (__builtin_expect(!in_order, 0)) return run_staged<In, Out>(args, loop, raw, begin, end);
+  if (any_scalar) return run_beside_scalars<In, Out>(args, loop, begin, end);
   const void* in[In];
   void* out[Out];
   for (int i = 0; i < In; ++i) {
@@ -635,7 +753,7 @@ void run_copy(const KernelArgs& args, int64_t task) noexcept {
   Walker from;
   from.start(in, out, size, begin);
   if (out.contiguous) {
-    from.gather(to, end - begin);
+    from.gather_rows(to, end - begin);
     return;
   }
   Walker into;
