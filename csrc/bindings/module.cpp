@@ -38,6 +38,7 @@ PYBIND11_MODULE(_core, m) {
   gorgo::bind_tensor(m);
   gorgo::bind_autograd(m);
   gorgo::bind_config(m);
+  gorgo::bind_memory(m);
   m.attr("__all__") = public_names(m);
   gorgo::bind_host_cell(m);
 }

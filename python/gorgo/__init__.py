@@ -14,6 +14,7 @@ from gorgo._core import __version__ as __version__
 if TYPE_CHECKING:
     from gorgo import autograd as autograd
     from gorgo import graph as graph
+    from gorgo import memory as memory
     from gorgo import nn as nn
     from gorgo import optim as optim
     from gorgo import testing as testing

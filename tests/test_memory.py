@@ -1,0 +1,333 @@
+"""The memory pool and the thread pool, seen through the Python API."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gorgo as gg
+
+MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def limits_as_before() -> Iterator[None]:
+    gc.collect()
+    before = gg.memory.stats()
+    yield
+    gg.memory.set_tracing(False)
+    gg.memory.set_limit(before["limit"])
+    gg.memory.set_cache_limit(before["cache_limit"])
+
+
+def active_bytes() -> int:
+    return int(gg.memory.stats()["active_bytes"])
+
+
+def run_python(source: str, **environment: str) -> str:
+    """Output of a fresh interpreter; its failure is ours."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(source)],
+        env={**os.environ, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_figures_add_up() -> None:
+    keep = [gg.zeros((n, 3)) for n in range(1, 200, 7)]
+    figures = gg.memory.stats()
+    assert figures["active_bytes"] + figures["cached_bytes"] == figures["reserved_bytes"]
+    assert figures["hits"] + figures["misses"] == figures["allocations"]
+    assert figures["peak_active_bytes"] >= figures["active_bytes"] > 0
+    assert figures["peak_reserved_bytes"] >= figures["reserved_bytes"]
+    assert figures["allocations"] - figures["releases"] == len(gg.memory.snapshot())
+    assert 0 <= figures["largest_free_block"] <= figures["cached_bytes"]
+    assert 0.0 <= figures["fragmentation"] <= 1.0
+    assert len(keep) == 29
+
+
+def test_a_tensor_is_active_while_it_lives_and_cached_afterwards() -> None:
+    before = active_bytes()
+    x = gg.zeros((MIB,))
+    assert active_bytes() == before + 4 * MIB
+    view = x[10:20]
+    del x
+    assert active_bytes() == before + 4 * MIB  # the view holds the bytes
+    del view
+    figures = gg.memory.stats()
+    assert figures["active_bytes"] == before
+    assert figures["cached_bytes"] >= 4 * MIB
+
+
+def test_a_loop_of_equal_steps_asks_the_system_for_nothing_more() -> None:
+    def step() -> None:
+        x = gg.ones((256, 256))
+        y = x * x + x
+        z = y * 2.0
+        del x, y, z
+
+    step()
+    before = gg.memory.stats()
+    for _ in range(50):
+        step()
+    after = gg.memory.stats()
+    assert after["misses"] == before["misses"]
+    assert after["reserved_bytes"] == before["reserved_bytes"]
+    assert after["active_bytes"] == before["active_bytes"]
+    assert after["allocations"] > before["allocations"]
+
+
+def test_the_peak_remembers_what_is_gone() -> None:
+    gg.memory.reset_peak()
+    before = active_bytes()
+    assert gg.memory.stats()["peak_active_bytes"] == before
+    x = gg.zeros((2 * MIB,))
+    del x
+    figures = gg.memory.stats()
+    assert figures["active_bytes"] == before
+    assert figures["peak_active_bytes"] >= before + 8 * MIB
+    gg.memory.reset_peak()
+    assert gg.memory.stats()["peak_active_bytes"] == before
+
+
+def test_empty_cache_gives_large_memory_back() -> None:
+    x = gg.zeros((8 * MIB,))
+    del x
+    assert gg.memory.stats()["cached_bytes"] >= 32 * MIB
+    gg.memory.empty_cache()
+    figures = gg.memory.stats()
+    assert figures["largest_free_block"] < 32 * MIB
+    assert figures["reserved_bytes"] >= figures["active_bytes"]
+
+
+def test_empty_cache_reaches_what_other_threads_released() -> None:
+    gg.memory.empty_cache()
+    released = threading.Event()
+    checked = threading.Event()
+
+    def work() -> None:
+        x = gg.zeros((4 * MIB,))
+        del x
+        released.set()
+        assert checked.wait(60)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert released.wait(60)
+    full = gg.memory.stats()["reserved_bytes"]
+    gg.memory.empty_cache()
+    emptied = gg.memory.stats()["reserved_bytes"]
+    checked.set()
+    thread.join()
+    assert full - emptied >= 16 * MIB
+
+
+def test_the_limit_raises_with_figures_and_nothing_breaks() -> None:
+    gg.memory.empty_cache()
+    reserved = gg.memory.stats()["reserved_bytes"]
+    gg.memory.set_limit(reserved + 16 * MIB)
+    assert gg.memory.stats()["limit"] == reserved + 16 * MIB
+    with pytest.raises(gg.OutOfMemoryError, match=rf"allocation of {256 * MIB} bytes .*limit {reserved + 16 * MIB}"):
+        gg.zeros((64 * MIB,))
+    x = gg.zeros((2 * MIB,))
+    assert float(x[5]) == 0.0
+    gg.memory.set_limit(None)
+    assert gg.memory.stats()["limit"] is None
+    del x
+    y = gg.zeros((8 * MIB,))
+    assert y.shape == (8 * MIB,)
+
+
+def test_out_of_memory_is_a_memory_error() -> None:
+    assert issubclass(gg.OutOfMemoryError, MemoryError)
+
+
+def test_the_limit_lets_cached_memory_make_room() -> None:
+    gg.memory.empty_cache()
+    reserved = gg.memory.stats()["reserved_bytes"]
+    gg.memory.set_limit(reserved + 40 * MIB)
+    for n in (5, 6, 7, 8):  # together beyond the limit, one at a time below it
+        x = gg.zeros((n * MIB,))
+        del x
+        assert gg.memory.stats()["reserved_bytes"] <= reserved + 40 * MIB
+
+
+def test_the_cache_limit_is_kept() -> None:
+    gg.memory.set_cache_limit(8 * MIB)
+    gg.memory.empty_cache()
+    base = gg.memory.stats()["cached_bytes"]  # shares slabs with live blocks
+    held = [gg.zeros((MIB // 2,)) for _ in range(10)]
+    while held:
+        held.pop()
+        assert gg.memory.stats()["cached_bytes"] <= max(base, 8 * MIB) + 2 * MIB
+    gg.memory.set_cache_limit(0)
+    x = gg.zeros((4 * MIB,))
+    del x
+    assert gg.memory.stats()["largest_free_block"] < 16 * MIB
+
+
+@pytest.mark.parametrize("setter", [gg.memory.set_limit, gg.memory.set_cache_limit])
+def test_negative_bytes_are_refused(setter) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=r"bytes must be at least 0, got -1"):
+        setter(-1)
+    with pytest.raises(TypeError):
+        setter("many")
+
+
+def test_snapshot_names_the_line_only_while_tracing() -> None:
+    x = gg.zeros((1234,))
+    gg.memory.set_tracing(True)
+    y = gg.zeros((4321,))  # the traced line
+    gg.memory.set_tracing(False)
+    z = gg.zeros((2143,))
+    blocks = {block["requested_bytes"]: block for block in gg.memory.snapshot()}
+    assert blocks[x.nbytes]["source"] is None
+    assert blocks[z.nbytes]["source"] is None
+    source = blocks[y.nbytes]["source"]
+    lines = Path(__file__).read_text().splitlines()
+    traced = next(n for n, text in enumerate(lines, 1) if text.endswith("# the traced line"))
+    assert source == f"test_memory.py:{traced} in test_snapshot_names_the_line_only_while_tracing"
+    assert blocks[y.nbytes]["bytes"] >= y.nbytes
+    assert blocks[y.nbytes]["address"] % 64 == 0
+    assert blocks[y.nbytes]["stream"] == 0
+
+
+def test_leak_report_names_what_is_left() -> None:
+    gg.memory.set_tracing(True)
+    big = gg.zeros((3 * MIB,))
+    report = gg.memory.leak_report(most=1)
+    first, second = report.splitlines()[:2]
+    assert first.startswith("cpu memory: ")
+    assert str(big.nbytes) in second
+    assert "test_memory.py:" in second
+    assert "test_leak_report_names_what_is_left" in second
+    with pytest.raises(ValueError, match=r"most must be at least 0, got -3"):
+        gg.memory.leak_report(-3)
+
+
+def test_nothing_leaks_from_failing_calls() -> None:
+    x = gg.zeros((100,))
+    gc.collect()
+    before = active_bytes()
+    for _ in range(100):
+        with pytest.raises(ValueError, match="shape"):
+            x + gg.zeros((99,))
+    gc.collect()
+    assert active_bytes() == before
+
+
+def test_threads_side_by_side_leave_exact_figures() -> None:
+    before = gg.memory.stats()
+
+    def work() -> None:
+        for i in range(300):
+            x = gg.ones((i + 1, 7))
+            assert float((x + x)[0, 0]) == 2.0
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = gg.memory.stats()
+    assert after["active_bytes"] == before["active_bytes"]
+    assert after["allocations"] - before["allocations"] == after["releases"] - before["releases"]
+    assert after["allocations"] - before["allocations"] >= 4 * 300
+
+
+def test_no_damage_in_this_process() -> None:
+    assert gg.memory.check_guards() == []
+
+
+def test_debug_mode_surrounds_blocks_and_finds_damage() -> None:
+    out = run_python(
+        """
+        import ctypes
+        import gorgo as gg
+        x = gg.zeros((25,))
+        assert gg.memory.debug_mode()
+        assert gg.memory.check_guards() == []
+        block = next(b for b in gg.memory.snapshot() if b["requested_bytes"] == 100)
+        ctypes.memset(block["address"] + 100, 1, 4)
+        (damage,) = gg.memory.check_guards()
+        assert damage["address"] == block["address"]
+        print(damage["kind"], damage["requested_bytes"])
+        """,
+        GORGO_MEMORY_DEBUG="1",
+    )
+    assert out.split("\n")[0] == "written after the block 100"
+
+
+def test_the_environment_sets_the_limits() -> None:
+    out = run_python(
+        """
+        import gorgo as gg
+        figures = gg.memory.stats()
+        print(figures["cache_limit"], figures["limit"], gg.get_num_threads())
+        """,
+        GORGO_CACHE_LIMIT="1000000",
+        GORGO_MEMORY_LIMIT="50000000",
+        GORGO_NUM_THREADS="3",
+    )
+    assert out.split() == ["1000000", "50000000", "3"]
+
+
+def test_omp_num_threads_is_heeded_and_ours_wins() -> None:
+    source = "import gorgo as gg; print(gg.get_num_threads())"
+    assert run_python(source, OMP_NUM_THREADS="2,1", GORGO_NUM_THREADS="").strip() == "2"
+    assert run_python(source, OMP_NUM_THREADS="2", GORGO_NUM_THREADS="5").strip() == "5"
+
+
+def test_the_number_of_threads_can_be_set() -> None:
+    before = gg.get_num_threads()
+    try:
+        gg.set_num_threads(3)
+        assert gg.get_num_threads() == 3
+        x = gg.ones((512, 512))
+        assert (np.asarray(x @ x + x) == 513.0).all()
+        for bad in (0, -1, 100000):
+            with pytest.raises(ValueError, match=rf"must be in \[1, 4096\], got {bad}"):
+                gg.set_num_threads(bad)
+        assert gg.get_num_threads() == 3
+    finally:
+        gg.set_num_threads(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_computes_and_counts() -> None:
+    out = run_python(
+        """
+        import os
+        import numpy as np
+        import gorgo as gg
+        gg.set_num_threads(2)
+        x = gg.ones((600, 600))
+        works = lambda: bool((np.asarray(x @ x + x) == 601.0).all())
+        assert works()
+        child = os.fork()
+        if child == 0:
+            ok = works()
+            figures = gg.memory.stats()
+            ok = ok and figures["active_bytes"] + figures["cached_bytes"] == figures["reserved_bytes"]
+            gg.memory.empty_cache()
+            os._exit(0 if ok else 1)
+        _, status = os.waitpid(child, 0)
+        assert works()
+        print(os.waitstatus_to_exitcode(status))
+        """
+    )
+    assert out.strip() == "0"
