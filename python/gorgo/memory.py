@@ -120,7 +120,7 @@ def set_cache_limit(bytes: int) -> None:
 def set_tracing(on: bool) -> None:
     """Remember for every block allocated from now on the source line that asked for it.
 
-    Costs about a microsecond per allocation while it is on and nothing while it is off. Read the lines with
+    Costs some two microseconds per allocation while it is on and nothing while it is off. Read the lines with
     `snapshot` and `leak_report`.
 
     Args:
