@@ -341,7 +341,11 @@ void call_into(const OpDef& op, std::span<const Arg> args, const void* attrs, co
   }
   InferContext context{op, args, attrs};
   op.infer(context);
-  const OutSpec& spec = context.out[0];
+  OutSpec& spec = context.out[0];
+  if (&op == core_ops().copy && args[0].is_scalar()) {  // an assigned number takes the target's dtype and shape
+    spec.dtype = context.compute_dtype = target->dtype;
+    spec.shape = target->shape;
+  }
   if (spec.dtype != target->dtype) {
     fail<TypeError>(op.name, ": result must have the target's dtype ", target->dtype, " to be written in place, got ",
                     spec.dtype);
