@@ -67,12 +67,6 @@ def _load_torch() -> Any:
     return torch
 
 
-def _load_gorgo() -> Any:
-    gorgo = importlib.import_module("gorgo")
-    gorgo.set_num_threads(1)
-    return gorgo
-
-
 def _torch(name: str) -> Library:
     return Library(
         name,
@@ -87,7 +81,7 @@ def _gorgo(name: str) -> Library:
     return Library(
         name,
         "gorgo",
-        _load_gorgo,
+        lambda: importlib.import_module("gorgo"),
         asarray=lambda gg, array: gg.asarray(array.copy()),
         to_numpy=lambda tensor: tensor.detach().numpy(),
         ours=True,
