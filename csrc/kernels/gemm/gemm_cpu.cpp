@@ -19,8 +19,6 @@
 namespace gorgo::GORGO_ISA_NS {
 namespace {
 
-// A panel's block of k rows stays in L1/L2 while strips of A pass by: 384 x 32 floats are 48 KiB.
-constexpr std::int64_t kMaxBlockK = 384;
 // B is read in place up to this size: it then stays in L2 together with A's strips.
 constexpr std::int64_t kInPlaceBytes = 384 * 1024;
 // B is packed once per task, on the stack, where that costs little beside the task.
@@ -88,12 +86,9 @@ Plan plan_of(const GemmProblem& p) {
   }
   plan.row_tiles = (p.m + kRows - 1) / kRows;
   plan.panels = (p.n + kColumns - 1) / kColumns;
-  plan.block_k = p.k;
-  if (p.k > kMaxBlockK) {
-    plan.k_blocks = ceil_div(p.k, kMaxBlockK);
-    plan.block_k = least(kMaxBlockK, (ceil_div(p.k, plan.k_blocks) + 7) & ~std::int64_t{7});
-    plan.k_blocks = ceil_div(p.k, plan.block_k);
-  }
+  const BlocksOfK blocks = blocks_of_k(p.k);
+  plan.k_blocks = blocks.count;
+  plan.block_k = blocks.size;
   const std::int64_t b_elements = p.k * p.n;
   if (kConverts) {
     plan.path = p.n <= kColumns && plan.k_blocks == 1 ? PathB::stack : PathB::scratch;

@@ -41,6 +41,7 @@ struct Lanes<float> {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(gate, _mm512_setzero_ps(), _CMP_NLE_UQ), v);
   }
   GORGO_GEMM_INLINE float fma_one(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+  GORGO_GEMM_INLINE float sum(Vec v) { return _mm512_reduce_add_ps(v); }
 };
 
 template <>
@@ -63,6 +64,7 @@ struct Lanes<double> {
     return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(gate, _mm512_setzero_pd(), _CMP_NLE_UQ), v);
   }
   GORGO_GEMM_INLINE double fma_one(double a, double b, double c) { return __builtin_fma(a, b, c); }
+  GORGO_GEMM_INLINE double sum(Vec v) { return _mm512_reduce_add_pd(v); }
 };
 
 #elif defined(GORGO_ISA_AVX2)
@@ -101,6 +103,11 @@ struct Lanes<float> {
     return _mm256_and_ps(_mm256_cmp_ps(gate, _mm256_setzero_ps(), _CMP_NLE_UQ), v);
   }
   GORGO_GEMM_INLINE float fma_one(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+  GORGO_GEMM_INLINE float sum(Vec v) {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
 };
 
 template <>
@@ -133,6 +140,10 @@ struct Lanes<double> {
     return _mm256_and_pd(_mm256_cmp_pd(gate, _mm256_setzero_pd(), _CMP_NLE_UQ), v);
   }
   GORGO_GEMM_INLINE double fma_one(double a, double b, double c) { return __builtin_fma(a, b, c); }
+  GORGO_GEMM_INLINE double sum(Vec v) {
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  }
 };
 
 #else
@@ -182,6 +193,13 @@ struct GenericLanes {
   GORGO_GEMM_INLINE T fma_one(T a, T b, T c) { return a * b + c; }
   GORGO_GEMM_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
 #endif
+  GORGO_GEMM_INLINE T sum(Vec v) {
+    if constexpr (kWidth == 4) {
+      return (v[0] + v[2]) + (v[1] + v[3]);
+    } else {
+      return v[0] + v[1];
+    }
+  }
   GORGO_GEMM_INLINE Vec relu(Vec v) { return v < Vec{} ? Vec{} : v; }
   GORGO_GEMM_INLINE Vec keep_where_positive(Vec gate, Vec v) { return gate <= Vec{} ? Vec{} : v; }
 };

@@ -33,6 +33,22 @@ struct MicroArgs {
 template <class T>
 constexpr int kPanelColumns = 2 * Lanes<T>::kWidth;
 
+// Sums over k go in blocks of at most this many: a panel's block of rows then stays near the core while strips of A pass by
+// (384 x 32 floats are 48 KiB), and rounding errors grow more slowly than in one long chain.
+constexpr std::int64_t kMaxBlockK = 384;
+
+struct BlocksOfK {
+  std::int64_t count = 1;
+  std::int64_t size = 0;
+};
+// Even blocks of multiples of eight; depends on k alone.
+GORGO_GEMM_INLINE BlocksOfK blocks_of_k(std::int64_t k) {
+  if (k <= kMaxBlockK) return {1, k};
+  const std::int64_t count = (k + kMaxBlockK - 1) / kMaxBlockK;
+  const std::int64_t size = ((k + count - 1) / count + 7) & ~std::int64_t{7};
+  return {(k + size - 1) / size, size};
+}
+
 template <class T, int kRows, int kVectors, bool kAdjacentRows, bool kEdge>
 static void micro(const MicroArgs<T>& g) {
   using L = Lanes<T>;
