@@ -11,6 +11,8 @@
   X(shape)                       \
   X(index)                       \
   X(creation)                    \
+  X(sort)                        \
+  X(random)                      \
   X(update)
 
 namespace gorgo {

@@ -1,0 +1,62 @@
+// The attributes of the random family: plain structs that kernels may see.
+// Read next: random.h.
+#pragma once
+
+#include <array>
+
+#include "core/attrs.h"
+
+namespace gorgo {
+
+struct UniformAttrs {
+  Dims shape;
+  double low = 0.0;
+  double high = 1.0;
+  DType dtype = DType::Float32;
+  static constexpr auto fields() {
+    return std::array{GORGO_FIELD(UniformAttrs, shape).must().repeated(1), GORGO_FIELD(UniformAttrs, low),
+                      GORGO_FIELD(UniformAttrs, high), GORGO_FIELD(UniformAttrs, dtype)};
+  }
+};
+
+struct NormalAttrs {
+  Dims shape;
+  double mean = 0.0;
+  double std = 1.0;
+  DType dtype = DType::Float32;
+  static constexpr auto fields() {
+    return std::array{GORGO_FIELD(NormalAttrs, shape).must().repeated(1), GORGO_FIELD(NormalAttrs, mean),
+                      GORGO_FIELD(NormalAttrs, std), GORGO_FIELD(NormalAttrs, dtype)};
+  }
+};
+
+struct RandintAttrs {
+  Dims shape;
+  int64_t low = 0;
+  int64_t high = 2;
+  DType dtype = DType::Int64;
+  static constexpr auto fields() {
+    return std::array{GORGO_FIELD(RandintAttrs, shape).must().repeated(1), GORGO_FIELD(RandintAttrs, low).must(),
+                      GORGO_FIELD(RandintAttrs, high).must(), GORGO_FIELD(RandintAttrs, dtype)};
+  }
+};
+
+struct BernoulliAttrs {
+  Dims shape;
+  double p = 0.5;
+  static constexpr auto fields() {
+    return std::array{GORGO_FIELD(BernoulliAttrs, shape).must().repeated(1), GORGO_FIELD(BernoulliAttrs, p)};
+  }
+};
+
+struct PermutationAttrs {
+  int64_t n = 0;
+  static constexpr auto fields() { return std::array{GORGO_FIELD(PermutationAttrs, n).must()}; }
+};
+
+struct DropoutAttrs {
+  double p = 0.5;
+  static constexpr auto fields() { return std::array{GORGO_FIELD(DropoutAttrs, p)}; }
+};
+
+}  // namespace gorgo

@@ -1,0 +1,280 @@
+// CPU kernels of the random family: numbers from Philox words, by element index.
+//
+// Compiled once per ISA. Bits, uniforms, integers and masks are the same on every ISA; normals agree within the error of log,
+// sin and cos.
+// Read next: philox.h (the stream), random.cpp (what each op means).
+#include "kernels/math.h"
+#include "kernels/move.h"
+#include "kernels/radix.h"
+#include "ops/random/attrs.h"
+#include "ops/random/philox.h"
+
+namespace gorgo::GORGO_ISA_NS {
+namespace {
+
+PhiloxStream stream_of(const KOperand& key) noexcept {
+  const auto* words = key.as<const uint64_t>();
+  return {words[0], words[key.strides[0]]};
+}
+
+// Element i of a 64-bit draw.
+GORGO_INLINE uint64_t wide_word(const uint32_t* words, int64_t i) noexcept {
+  return words[2 * i] | static_cast<uint64_t>(words[2 * i + 1]) << 32;
+}
+
+int64_t output_tasks(const KernelArgs& args) noexcept { return move_tasks(args.out[0].numel); }
+
+// Calls fill(words, first element, count) for the chunks of words that make up a task's elements.
+template <int kWordsPerElement, class Fill>
+GORGO_INLINE void draw(const PhiloxStream& stream, int64_t count, int64_t task, const Fill& fill) noexcept {
+  constexpr int64_t kPerChunk = kPhiloxWords / kWordsPerElement;
+  static_assert(kMoveGrain % kPerChunk == 0);
+  const int64_t end = (task + 1) * kMoveGrain < count ? (task + 1) * kMoveGrain : count;
+  for (int64_t i = task * kMoveGrain; i < end; i += kPerChunk) {
+    uint32_t words[kPhiloxWords];
+    philox_words(stream, static_cast<uint64_t>(i / kPerChunk), words);
+    fill(words, i, i + kPerChunk < end ? kPerChunk : end - i);
+  }
+}
+
+// A word's leading bits as a number in [0, 1), as many as T holds exactly.
+template <class T>
+GORGO_INLINE ComputeType<T> unit_of(const uint32_t* words, int64_t i) noexcept {
+  if constexpr (std::is_same_v<T, double>) {
+    return static_cast<double>(wide_word(words, i) >> 11) * 0x1p-53;
+  } else if constexpr (std::is_same_v<T, float>) {
+    return static_cast<float>(words[i] >> 8) * 0x1p-24f;
+  } else if constexpr (std::is_same_v<T, Float16>) {
+    return static_cast<float>(words[i] >> 21) * 0x1p-11f;
+  } else {
+    return static_cast<float>(words[i] >> 24) * 0x1p-8f;
+  }
+}
+
+template <class T>
+void uniform(const KernelArgs& args, int64_t task) noexcept {
+  using C = ComputeType<T>;
+  const auto& a = args.attrs_as<UniformAttrs>();
+  const auto low = static_cast<C>(a.low);
+  const auto span = static_cast<C>(a.high - a.low);
+  draw<sizeof(C) / 4>(stream_of(args.in[0]), args.out[0].numel, task,
+                      [&](const uint32_t* words, int64_t first, int64_t count) __attribute__((always_inline)) {
+                        T* to = args.out[0].as<T>() + first;
+                        for (int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(low + span * unit_of<T>(words, i));
+                      });
+}
+
+// Box and Muller: two uniforms, the first in (0, 1], give two normals.
+// Source: Box, Muller, "A note on the generation of random normal deviates", Ann. Math. Stat. 29 (1958).
+template <class C>
+GORGO_INLINE void normals_of(const uint32_t* words, C* out) noexcept {
+  constexpr int kCount = kPhiloxWords * 4 / static_cast<int>(sizeof(C));
+  constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(C));
+  using V = Vec<C, kLanes>;
+  C radius[kCount / 2];
+  C angle[kCount / 2];
+  for (int i = 0; i < kCount / 2; ++i) {
+    if constexpr (sizeof(C) == 4) {
+      radius[i] = static_cast<float>((words[2 * i] >> 8) + 1) * 0x1p-24f;
+      angle[i] = static_cast<float>(words[2 * i + 1] >> 8) * 0x1p-24f;
+    } else {
+      radius[i] = static_cast<double>((wide_word(words, 2 * i) >> 11) + 1) * 0x1p-53;
+      angle[i] = static_cast<double>(wide_word(words, 2 * i + 1) >> 11) * 0x1p-53;
+    }
+  }
+  C first[kCount / 2];
+  C second[kCount / 2];
+  for (int i = 0; i < kCount / 2; i += kLanes) {
+    const V r = sqrt(log(load_raw<V>(radius + i)) * broadcast<V>(C(-2)));
+    const V t = load_raw<V>(angle + i) * broadcast<V>(C(6.283185307179586476925286766559));
+    store_raw(first + i, r * cos(t));
+    store_raw(second + i, r * sin(t));
+  }
+  for (int i = 0; i < kCount / 2; ++i) {
+    out[2 * i] = first[i];
+    out[2 * i + 1] = second[i];
+  }
+}
+
+template <class T>
+void normal(const KernelArgs& args, int64_t task) noexcept {
+  using C = ComputeType<T>;
+  const auto& a = args.attrs_as<NormalAttrs>();
+  const auto mean = static_cast<C>(a.mean);
+  const auto std_dev = static_cast<C>(a.std);
+  draw<sizeof(C) / 4>(stream_of(args.in[0]), args.out[0].numel, task,
+                      [&](const uint32_t* words, int64_t first, int64_t count) __attribute__((always_inline)) {
+                        C z[kPhiloxWords * 4 / sizeof(C)];
+                        normals_of(words, z);
+                        T* to = args.out[0].as<T>() + first;
+                        for (int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(mean + std_dev * z[i]);
+                      });
+}
+
+// Maps 64 bits to the range by the high half of a product: the bias is below range / 2**64.
+template <class T>
+void randint(const KernelArgs& args, int64_t task) noexcept {
+  const auto& a = args.attrs_as<RandintAttrs>();
+  const auto low = static_cast<uint64_t>(a.low);
+  const uint64_t range = static_cast<uint64_t>(a.high) - low;
+  draw<2>(stream_of(args.in[0]), args.out[0].numel, task,
+          [&](const uint32_t* words, int64_t first, int64_t count) __attribute__((always_inline)) {
+            T* to = args.out[0].as<T>() + first;
+            for (int64_t i = 0; i < count; ++i) {
+              // The high 64 bits of (hi, lo) * range, by halves: portable, and the same everywhere.
+              const uint64_t hi = words[2 * i + 1];
+              const uint64_t lo = words[2 * i];
+              const uint64_t range_hi = range >> 32;
+              const uint64_t range_lo = range & 0xffffffffu;
+              const uint64_t middle = hi * range_lo + (lo * range_lo >> 32);
+              const uint64_t other = lo * range_hi + (middle & 0xffffffffu);
+              to[i] = static_cast<T>(low + hi * range_hi + (middle >> 32) + (other >> 32));
+            }
+          });
+}
+
+// Words below this are a success of probability p; 2**32 when p is 1.
+GORGO_INLINE uint64_t threshold_of(double p) noexcept { return static_cast<uint64_t>(p * 0x1p32); }
+
+void bernoulli(const KernelArgs& args, int64_t task) noexcept {
+  const uint64_t threshold = threshold_of(args.attrs_as<BernoulliAttrs>().p);
+  draw<1>(stream_of(args.in[0]), args.out[0].numel, task,
+          [&](const uint32_t* words, int64_t first, int64_t count) __attribute__((always_inline)) {
+            bool* to = args.out[0].as<bool>() + first;
+            for (int64_t i = 0; i < count; ++i) to[i] = words[i] < threshold;
+          });
+}
+
+// ---- dropout ----
+template <class T>
+MovePlan plan_into_output(const KOperand& x, const KOperand& out) noexcept {
+  MovePlan plan;
+  for (int32_t i = 0; i < x.rank; ++i) plan.add(x.shape[i], out.strides[i], x.strides[i]);
+  return plan;
+}
+
+// Puts a task's elements of x into the output, unless x can be read in place; returns where to read them.
+template <class T>
+GORGO_INLINE const T* stage(const KOperand& x, const KOperand& out, int64_t task) noexcept {
+  if (x.contiguous) return x.as<T>();
+  const int64_t begin = task * kMoveGrain;
+  const int64_t end = begin + kMoveGrain < x.numel ? begin + kMoveGrain : x.numel;
+  move_range(plan_into_output<T>(x, out), out.as<T>(), x.as<T>(), begin, end);
+  return out.as<T>();
+}
+
+template <class C>
+GORGO_INLINE C dropout_scale(double p) noexcept {
+  return static_cast<C>(p < 1.0 ? 1.0 / (1.0 - p) : 0.0);
+}
+
+template <class T>
+void dropout(const KernelArgs& args, int64_t task) noexcept {
+  using C = ComputeType<T>;
+  const double p = args.attrs_as<DropoutAttrs>().p;
+  const uint64_t threshold = threshold_of(p);
+  const C scale = dropout_scale<C>(p);
+  const T* x = stage<T>(args.in[0], args.out[0], task);
+  draw<1>(stream_of(args.in[1]), args.out[0].numel, task,
+          [&](const uint32_t* words, int64_t first, int64_t count) __attribute__((always_inline)) {
+            const T* from = x + first;
+            T* to = args.out[0].as<T>() + first;
+            bool* mask = args.out[1].as<bool>() + first;
+            for (int64_t i = 0; i < count; ++i) {
+              const bool keep = words[i] >= threshold;
+              mask[i] = keep;
+              to[i] = keep ? static_cast<T>(static_cast<C>(from[i]) * scale) : T{};
+            }
+          });
+}
+
+template <class T>
+void dropout_adjoint(const KernelArgs& args, int64_t task) noexcept {
+  using C = ComputeType<T>;
+  const C scale = dropout_scale<C>(args.attrs_as<DropoutAttrs>().p);
+  const KOperand& mask = args.in[1];
+  const KOperand& out = args.out[0];
+  const T* g = stage<T>(args.in[0], out, task);
+  MovePlan plan;
+  for (int32_t i = 0; i < mask.rank; ++i) plan.add(mask.shape[i], out.strides[i], mask.strides[i]);
+  const int64_t step = plan.rank > 0 ? plan.from[plan.rank - 1] : 0;
+  const int64_t begin = task * kMoveGrain;
+  const int64_t end = begin + kMoveGrain < out.numel ? begin + kMoveGrain : out.numel;
+  walk_lines(plan, begin, end, [&](int64_t to, int64_t from, int64_t n) __attribute__((always_inline)) {
+    const bool* keep = mask.as<bool>() + from;
+    T* line = out.as<T>() + to;
+    for (int64_t i = 0; i < n; ++i) {
+      line[i] = keep[i * step] ? static_cast<T>(static_cast<C>(g[to + i]) * scale) : T{};
+    }
+  });
+}
+
+// ---- permutation: indices in the order of random 64-bit words ----
+using Ticket = KeyedIndex<uint64_t>;
+
+void number(const KernelArgs& args, int64_t task) noexcept {
+  auto* tickets = static_cast<Ticket*>(args.scratch);
+  draw<2>(stream_of(args.in[0]), args.out[0].numel, task,
+          [&](const uint32_t* words, int64_t first, int64_t count) __attribute__((always_inline)) {
+            for (int64_t i = 0; i < count; ++i) {
+              tickets[first + i] = {wide_word(words, i), static_cast<uint32_t>(first + i)};
+            }
+          });
+}
+void order(const KernelArgs& args, int64_t) noexcept {
+  const int64_t n = args.out[0].numel;
+  auto* tickets = static_cast<Ticket*>(args.scratch);
+  if (n == 0) return;
+  const Ticket* sorted = radix_sort(tickets, tickets + n, n);
+  for (int64_t i = 0; i < n; ++i) args.out[0].as<int64_t>()[i] = sorted[i].index;
+}
+size_t permutation_scratch(const KernelArgs& args) noexcept {
+  return 2 * sizeof(Ticket) * static_cast<size_t>(args.out[0].numel);
+}
+
+// ---- the generator ----
+void take_key(const KernelArgs& args, int64_t) noexcept {
+  const KOperand& state = args.in[0];
+  auto* words = state.as<uint64_t>();
+  uint64_t& counter = words[state.strides[0]];
+  args.out[0].as<uint64_t>()[0] = words[0];
+  args.out[0].as<uint64_t>()[1] = counter;
+  ++counter;
+}
+
+template <class T>
+void fill_floats(KernelSink& sink) {
+  constexpr DType d = kDTypeOf<T>;
+  sink.add("random_uniform", d, Kernel::of({uniform<T>, output_tasks}));
+  sink.add("random_normal", d, Kernel::of({normal<T>, output_tasks}));
+  sink.add("dropout", d, Kernel::of({dropout<T>, output_tasks}));
+  sink.add("dropout_adjoint", d, Kernel::of({dropout_adjoint<T>, output_tasks}));
+}
+
+template <class T>
+void fill_integers(KernelSink& sink) {
+  sink.add("random_randint", kDTypeOf<T>, Kernel::of({randint<T>, output_tasks}));
+}
+
+}  // namespace
+
+void fill_random(KernelSink& sink) {
+  sink.add("random_key", DType::UInt64, Kernel::of({take_key, nullptr}));
+  sink.add("random_bernoulli", DType::Bool, Kernel::of({bernoulli, output_tasks}));
+  sink.add("random_permutation", DType::Int64,
+           Kernel::of({number, output_tasks}, {order, nullptr}, permutation_scratch));
+  fill_floats<Float16>(sink);
+  fill_floats<BFloat16>(sink);
+  fill_floats<float>(sink);
+  fill_floats<double>(sink);
+  fill_integers<uint8_t>(sink);
+  fill_integers<uint16_t>(sink);
+  fill_integers<uint32_t>(sink);
+  fill_integers<uint64_t>(sink);
+  fill_integers<int8_t>(sink);
+  fill_integers<int16_t>(sink);
+  fill_integers<int32_t>(sink);
+  fill_integers<int64_t>(sink);
+}
+
+}  // namespace gorgo::GORGO_ISA_NS
