@@ -8,6 +8,7 @@
   X(conv)                        \
   X(elementwise)                 \
   X(matmul)                      \
+  X(reduce)                      \
   X(shape)                       \
   X(index)                       \
   X(creation)                    \

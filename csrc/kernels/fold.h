@@ -1,0 +1,243 @@
+// Folding many elements into one: the lanes of a vector, and long runs of memory.
+//
+// For kernel files (compiled per ISA). Invariant: the tree of operations depends on the number of elements and their stride
+// alone, so equal runs give equal bits wherever they lie in a tensor and whoever walks them.
+// Read next: ops/reduce/kernels_cpu.cpp, kernels/softmax_rows.h.
+#pragma once
+
+#include <limits>
+
+#include "kernels/math.h"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+#define GORGO_INLINE_LAMBDA __attribute__((always_inline))
+
+namespace gorgo::GORGO_ISA_NS {
+
+struct FoldSum {
+  template <class V>
+  GORGO_INLINE static V of(V a, V b) {
+    return a + b;
+  }
+  template <class T>
+  static constexpr T kIdentity = T{0};
+};
+struct FoldProduct {
+  template <class V>
+  GORGO_INLINE static V of(V a, V b) {
+    return a * b;
+  }
+  template <class T>
+  static constexpr T kIdentity = T{1};
+};
+// The larger and the smaller; NaN wins over both.
+struct FoldLargest {
+  template <class V>
+  GORGO_INLINE static V of(V a, V b) {
+    return maximum(a, b);
+  }
+  template <class T>
+  static constexpr T kIdentity =
+      std::is_floating_point_v<T> ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();
+};
+struct FoldSmallest {
+  template <class V>
+  GORGO_INLINE static V of(V a, V b) {
+    return minimum(a, b);
+  }
+  template <class T>
+  static constexpr T kIdentity =
+      std::is_floating_point_v<T> ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max();
+};
+
+// All lanes folded into one: upper half onto lower half until one is left.
+template <class Combine, class T, int N>
+GORGO_INLINE T fold_lanes(Vec<T, N> v) {
+  if constexpr (N == 1) {
+    return v.raw[0];
+  } else if constexpr (N == 2) {
+    const Vec<T, 2> swapped{typename Vec<T, 2>::Raw{v.raw[1], v.raw[0]}};
+    return Combine::of(v, swapped).raw[0];
+  } else if constexpr (N == 4 && sizeof(T) == 4) {
+    // Within one register compilers make shuffles of these, which beat narrower vectors; the pairs are those of below.
+    using Raw = typename Vec<T, 4>::Raw;
+    const Vec<T, 4> upper{Raw{v.raw[2], v.raw[3], v.raw[2], v.raw[3]}};
+    const auto pairs = Combine::of(v, upper);
+    const Vec<T, 4> odd{Raw{pairs.raw[1], pairs.raw[1], pairs.raw[3], pairs.raw[3]}};
+    return Combine::of(pairs, odd).raw[0];
+  } else {
+    Vec<T, N / 2> low;
+    Vec<T, N / 2> high;
+    __builtin_memcpy(&low.raw, &v.raw, sizeof low.raw);
+    __builtin_memcpy(&high.raw, reinterpret_cast<const unsigned char*>(&v.raw) + sizeof low.raw, sizeof high.raw);
+    return fold_lanes<Combine>(Combine::of(low, high));
+  }
+}
+
+template <class Combine, class T>
+  requires std::is_arithmetic_v<T>
+GORGO_INLINE T fold_two(T a, T b) {
+  // One lane of a vector is what the scalar functions are made of; going there keeps NaN and wrapping alike.
+  return Combine::of(Vec<T, 1>{typename Vec<T, 1>::Raw{a}}, Vec<T, 1>{typename Vec<T, 1>::Raw{b}}).raw[0];
+}
+
+// v with the lanes from n on replaced by `filler`.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> keep_first(Vec<T, N> v, int n, T filler) {
+  using I = Vec<SignedLike<T>, N>;
+  return select(iota<I>() < broadcast<I>(static_cast<SignedLike<T>>(n)), v, broadcast<Vec<T, N>>(filler));
+}
+
+// Brings elements that lie `stride` apart side by side.
+template <class S>
+GORGO_INLINE void gather(const S* from, int64_t stride, int64_t n, S* to) {
+  for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
+}
+
+// Folds runs of elements that `Source` turns into vectors:
+//     using Storage, V (vector of lanes), W (vector of the wider type of equal lane count), Combine;
+//     V load(const Storage*, int64_t column), load_partial(..., int n), which fills up with the identity; static W widen(V).
+// Thirty-two vectors make a group, folded in lanes of V; groups are folded in lanes of W, whose precision is higher where
+// it matters (double for float). So float sums lose about three roundings whatever the length.
+template <class Source>
+class RunFolder {
+ public:
+  using S = typename Source::Storage;
+  using V = typename Source::V;
+  using W = typename Source::W;
+  using Lane = typename V::Lane;
+  using Wide = typename W::Lane;
+  using Combine = typename Source::Combine;
+  static constexpr int kLanes = V::kLanes;
+  static constexpr int kChain = 8;
+  static constexpr int64_t kTile = int64_t{4} * kChain * kLanes;
+
+  GORGO_INLINE explicit RunFolder(const Source& source) : source_(source) {
+    reset();
+    wide_ = broadcast<W>(Combine::template kIdentity<Wide>);
+  }
+
+  GORGO_INLINE void add(const S* p, int64_t stride, int64_t n) {
+    if (stride == 1) {
+      add_dense(p, n);
+      return;
+    }
+    // A tile holds whole groups, so the tree is that of a dense run.
+    alignas(64) S tile[kTile];
+    for (int64_t i = 0; i < n; i += kTile) {
+      const int64_t m = n - i < kTile ? n - i : kTile;
+      gather(p + i * stride, stride, m, tile);
+      add_dense(tile, m);
+    }
+  }
+  [[nodiscard]] GORGO_INLINE Wide finish() {
+    flush();
+    return fold_lanes<Combine>(wide_);
+  }
+
+ private:
+  GORGO_INLINE void reset() {
+    for (auto& a : acc_) a = broadcast<V>(Combine::template kIdentity<Lane>);
+    depth_ = 0;
+  }
+  GORGO_INLINE void flush() {
+    if (depth_ == 0) return;
+    const V v = Combine::of(Combine::of(acc_[0], acc_[1]), Combine::of(acc_[2], acc_[3]));
+    wide_ = Combine::of(wide_, Source::widen(v));
+    reset();
+  }
+  [[gnu::noinline]] void add_dense(const S* p, int64_t n) noexcept {
+    const Source source = source_;  // locals live in registers: stores to members would have to be redone at each step
+    V a = acc_[0];
+    V b = acc_[1];
+    V c = acc_[2];
+    V d = acc_[3];
+    W wide = wide_;
+    int depth = depth_;
+    const auto fold_chains = [&]() GORGO_INLINE_LAMBDA {
+      if (++depth < kChain) return;
+      wide = Combine::of(wide, Source::widen(Combine::of(Combine::of(a, b), Combine::of(c, d))));
+      a = b = c = d = broadcast<V>(Combine::template kIdentity<Lane>);
+      depth = 0;
+    };
+    int64_t i = 0;
+    for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+      a = Combine::of(a, source.load(p + i, 0));
+      b = Combine::of(b, source.load(p + i + kLanes, 0));
+      c = Combine::of(c, source.load(p + i + 2 * kLanes, 0));
+      d = Combine::of(d, source.load(p + i + 3 * kLanes, 0));
+      fold_chains();
+    }
+    if (i < n) {
+      const int64_t left = n - i;
+      if (left >= kLanes) a = Combine::of(a, source.load(p + i, 0));
+      if (left >= 2 * kLanes) b = Combine::of(b, source.load(p + i + kLanes, 0));
+      if (left >= 3 * kLanes) c = Combine::of(c, source.load(p + i + 2 * kLanes, 0));
+      const auto tail = static_cast<int>(left % kLanes);
+      if (tail != 0) d = Combine::of(d, source.load_partial(p + n - tail, 0, tail));
+      fold_chains();
+    }
+    acc_[0] = a;
+    acc_[1] = b;
+    acc_[2] = c;
+    acc_[3] = d;
+    wide_ = wide;
+    depth_ = depth;
+  }
+
+  const Source& source_;
+  V acc_[4];
+  W wide_;
+  int depth_ = 0;  // vectors in each chain of acc_
+};
+
+// A dense run of at most kFewVectors vectors, which needs no accumulators.
+inline constexpr int kFewVectors = 4;
+template <class Source>
+GORGO_INLINE typename Source::W::Lane fold_few(const Source& source, const typename Source::Storage* p, int64_t n) {
+  using V = typename Source::V;
+  using Combine = typename Source::Combine;
+  constexpr int kLanes = V::kLanes;
+  const auto at = [&](int64_t i) GORGO_INLINE_LAMBDA {
+    return i + kLanes <= n ? source.load(p + i, 0) : source.load_partial(p + i, 0, static_cast<int>(n - i));
+  };
+  V v = at(0);
+  if (n > kLanes) v = Combine::of(v, at(kLanes));
+  if (n > 2 * kLanes) {
+    V w = at(2 * kLanes);
+    if (n > 3 * kLanes) w = Combine::of(w, at(3 * kLanes));
+    v = Combine::of(v, w);
+  }
+  return static_cast<typename Source::W::Lane>(fold_lanes<Combine>(v));
+}
+
+// Folds a sequence pairwise without storing it: partial results of equal weight meet as in a binary counter.
+template <class P, class Merge>
+class PairwiseFolder {
+ public:
+  GORGO_INLINE void add(P p) {
+    int level = 0;
+    for (uint64_t n = count_++; (n & 1u) != 0; n >>= 1) p = Merge::of(levels_[level++], p);
+    levels_[level] = p;
+  }
+  [[nodiscard]] GORGO_INLINE P finish() const {
+    P result{};
+    bool found = false;
+    for (int level = 0; level < 48; ++level) {
+      if (((count_ >> level) & 1u) == 0) continue;
+      result = found ? Merge::of(levels_[level], result) : levels_[level];
+      found = true;
+    }
+    return result;
+  }
+
+ private:
+  P levels_[48];
+  uint64_t count_ = 0;
+};
+
+}  // namespace gorgo::GORGO_ISA_NS
+
+#pragma GCC diagnostic pop

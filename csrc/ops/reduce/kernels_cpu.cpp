@@ -1,0 +1,471 @@
+// Reductions on the CPU: sums and products, largest and smallest, counts, mean and variance.
+//
+// Compiled once per ISA. Invariant: see skeleton.h and kernels/fold.h; float sums are made in float within small groups and
+// in double beyond them, integers wrap.
+// Read next: kernels_cpu_arg.cpp (argmax, argmin).
+#include "ops/reduce/skeleton.h"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+namespace gorgo::GORGO_ISA_NS {
+namespace {
+
+template <class S>
+using SumLane = std::conditional_t<
+    std::is_floating_point_v<ComputeType<S>>, ComputeType<S>,
+    std::conditional_t<std::is_unsigned_v<S> && !std::is_same_v<S, bool>, uint64_t, int64_t>>;
+template <class Lane>
+using WideOf = std::conditional_t<std::is_same_v<Lane, float>, double, Lane>;
+
+// What all sources have in common: how many lanes, and how loads that are not whole fill up.
+template <class Derived, class S, class LaneT, class WideT, class CombineT>
+struct SourceOf {
+  using Storage = S;
+  using Lane = LaneT;
+  using Combine = CombineT;
+  static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Lane));
+  using V = Vec<Lane, kLanes>;
+  using W = Vec<WideT, kLanes>;
+  static constexpr int kMaskBytes = static_cast<int>(sizeof(ComputeType<S>));
+
+  GORGO_INLINE V load(const S* p, int64_t column) const {
+    return self().value(gorgo::GORGO_ISA_NS::load<S, kLanes, kMaskBytes>(p), column);
+  }
+  GORGO_INLINE V load_partial(const S* p, int64_t column, int n) const {
+    return fill(self().value(gorgo::GORGO_ISA_NS::load_partial<S, kLanes, kMaskBytes>(p, n), column), n);
+  }
+  GORGO_INLINE static W widen(V v) { return convert<WideT>(v); }
+
+ private:
+  GORGO_INLINE const Derived& self() const { return static_cast<const Derived&>(*this); }
+  GORGO_INLINE static V fill(V v, int n) {
+    // Absent lanes are loaded as zeros, which map to zero in every source but those that are centred.
+    if constexpr (std::is_same_v<Combine, FoldSum> && !Derived::kCentred) {
+      return v;
+    } else {
+      return keep_first(v, n, Combine::template kIdentity<Lane>);
+    }
+  }
+};
+
+// The elements themselves.
+template <class S, class CombineT, class LaneT, class WideT>
+struct Values : SourceOf<Values<S, CombineT, LaneT, WideT>, S, LaneT, WideT, CombineT> {
+  static constexpr bool kCentred = false;
+  template <class L>
+  GORGO_INLINE auto value(L loaded, int64_t) const {
+    return convert<LaneT>(loaded);
+  }
+};
+template <class S>
+using ToSum = Values<S, FoldSum, SumLane<S>, WideOf<SumLane<S>>>;
+template <class S>
+using ToMultiply = Values<S, FoldProduct, SumLane<S>, WideOf<SumLane<S>>>;
+template <class S>
+using ToMaximize = Values<S, FoldLargest, ComputeType<S>, ComputeType<S>>;
+template <class S>
+using ToMinimize = Values<S, FoldSmallest, ComputeType<S>, ComputeType<S>>;
+
+// One for each element that is not zero. S is float, double, or an unsigned integer whose bits say it: integers and bool
+// do by their size, and the half types once their sign is gone.
+template <class S, S kRelevant = static_cast<S>(-1)>
+struct Nonzero
+    : SourceOf<Nonzero<S, kRelevant>, S, std::conditional_t<sizeof(S) == 8, int64_t, int32_t>, int64_t, FoldSum> {
+  static constexpr bool kCentred = false;
+  template <class L>
+  GORGO_INLINE auto value(L loaded, int64_t) const {
+    using Count = std::conditional_t<sizeof(S) == 8, int64_t, int32_t>;
+    if constexpr (std::is_integral_v<S>) {
+      return convert<Count>((loaded & broadcast<L>(kRelevant)) != broadcast<L>(0));
+    } else {
+      return convert<Count>(loaded != broadcast<L>(0));
+    }
+  }
+};
+
+// Squares of distances from a centre: one for all, or one for each column.
+template <class S>
+struct Squares : SourceOf<Squares<S>, S, ComputeType<S>, double, FoldSum> {
+  static constexpr bool kCentred = true;
+  ComputeType<S> centre = 0;
+  const ComputeType<S>* centres = nullptr;
+  template <class V>
+  GORGO_INLINE auto value(V v, int64_t column) const {
+    const V d = v - (centres != nullptr ? load_raw<V>(centres + column) : broadcast<V>(centre));
+    return d * d;
+  }
+};
+
+template <class Source>
+struct Folded {
+  using Storage = typename Source::Storage;
+  using Partial = typename Source::W::Lane;
+  static constexpr bool kOrdered = false;
+  static constexpr int64_t kFew = kFewVectors * Source::V::kLanes;
+  GORGO_INLINE static Partial run(const Storage* p, int64_t n) { return fold_run(Source{}, p, n); }
+  GORGO_INLINE static Partial few(const Storage* p, int64_t n) { return fold_few(Source{}, p, n); }
+  GORGO_INLINE static Partial rows(const Storage* base, const ReducePlan& plan, int64_t chunk) {
+    return fold_rows(Source{}, base, plan, chunk);
+  }
+  GORGO_INLINE static void columns(const Storage* base, const ReducePlan& plan, int64_t chunk, int64_t step,
+                                   int64_t width, Partial* into) noexcept {
+    fold_columns(Source{}, base, plan, chunk, step, width, into);
+  }
+  GORGO_INLINE static Partial of(Partial a, Partial b) { return fold_two<typename Source::Combine>(a, b); }
+  GORGO_INLINE static Partial empty() { return Source::Combine::template kIdentity<Partial>; }
+};
+
+// Count, mean and sum of squared distances from it; pieces are merged by the formula of Chan, Golub and LeVeque (1979).
+struct MomentsPartial {
+  double n = 0.0;
+  double mean = 0.0;
+  double squares = 0.0;
+};
+template <class S>
+struct Moments {
+  using Storage = S;
+  using Partial = MomentsPartial;
+  using Centre = ComputeType<S>;
+  static constexpr bool kOrdered = false;
+  static constexpr int64_t kFew = 0;
+  GORGO_INLINE static Partial few(const S*, int64_t) { return {}; }
+  // `squares` were taken around the mean rounded to the compute type; moves them to the mean itself.
+  GORGO_INLINE static Partial make(double n, double mean, Centre centre, double squares) {
+    const double d = mean - static_cast<double>(centre);
+    const double about_mean = squares - n * d * d;
+    return {n, mean, about_mean < 0.0 ? 0.0 : about_mean};
+  }
+  GORGO_INLINE static Partial run(const S* p, int64_t n) {
+    const auto count = static_cast<double>(n);
+    const double mean = fold_run(ToSum<S>{}, p, n) / count;
+    Squares<S> source;
+    source.centre = static_cast<Centre>(mean);
+    return make(count, mean, source.centre, fold_run(source, p, n));
+  }
+  GORGO_INLINE static Partial rows(const S* base, const ReducePlan& plan, int64_t chunk) {
+    double count = 0.0;
+    walk_chunk(plan, chunk, [&](int64_t, int64_t, int64_t n, int64_t) { count += static_cast<double>(n); });
+    const double mean = fold_rows(ToSum<S>{}, base, plan, chunk) / count;
+    Squares<S> source;
+    source.centre = static_cast<Centre>(mean);
+    return make(count, mean, source.centre, fold_rows(source, base, plan, chunk));
+  }
+  static void columns(const S* base, const ReducePlan& plan, int64_t chunk, int64_t step, int64_t width, Partial* into) noexcept {
+    const int64_t left = plan.count - chunk * ReducePlan::kColumnChunk;
+    const auto count = static_cast<double>(left < ReducePlan::kColumnChunk ? left : ReducePlan::kColumnChunk);
+    alignas(64) double sums[ReducePlan::kStrip];
+    alignas(64) double squares[ReducePlan::kStrip];
+    alignas(64) Centre centres[ReducePlan::kStrip];
+    fold_columns(ToSum<S>{}, base, plan, chunk, step, width, sums);
+    for (int64_t j = 0; j < width; ++j) centres[j] = static_cast<Centre>(sums[j] / count);
+    for (int64_t j = width; j < ReducePlan::kStrip && j % Squares<S>::kLanes != 0; ++j) centres[j] = 0;
+    Squares<S> source;
+    source.centres = centres;
+    fold_columns(source, base, plan, chunk, step, width, squares);
+    for (int64_t j = 0; j < width; ++j) into[j] = make(count, sums[j] / count, centres[j], squares[j]);
+  }
+  GORGO_INLINE static Partial of(Partial a, Partial b) {
+    const double n = a.n + b.n;
+    const double d = b.mean - a.mean;
+    return {n, a.mean + d * (b.n / n), a.squares + b.squares + d * d * (a.n * b.n / n)};
+  }
+  GORGO_INLINE static Partial empty() { return {0.0, FloatBits<double>::kNan, 0.0}; }
+};
+
+// ---- storing ----
+
+template <class To, class From>
+GORGO_INLINE To stored_as(From v) {
+  if constexpr (kIsHalf<To>) {
+    return To(static_cast<float>(v));
+  } else {
+    return static_cast<To>(v);
+  }
+}
+template <class To, class Partial, class Map>
+GORGO_INLINE void store_each(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
+                             const Map& map) {
+  To* out = args.out[0].as<To>() + offset;
+  for (int64_t i = 0; i < n; ++i) out[i * stride] = stored_as<To>(map(p[i]));
+}
+// Calls store_each for the output's dtype, one of Tos.
+template <class... Tos, class Partial, class Map>
+GORGO_INLINE void store_any(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
+                            const Map& map) {
+  const DType d = args.out[0].dtype;
+  (void)((d == kDTypeOf<Tos> ? (store_each<Tos>(args, offset, stride, p, n, map), true) : false) || ...);
+}
+
+// S is the input's storage type: the outputs it may have are few.
+template <class A, class S>
+struct Store {
+  using Attrs = A;
+  template <class Partial>
+  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
+                               int64_t) noexcept {
+    const auto same = [](Partial v) GORGO_INLINE_LAMBDA { return v; };
+    if constexpr (std::is_floating_point_v<ComputeType<S>> || sizeof(S) == 8) {
+      store_each<S>(args, offset, stride, p, n, same);
+    } else if (args.out[0].dtype == kDTypeOf<S>) {
+      store_each<S>(args, offset, stride, p, n, same);
+    } else if constexpr (std::is_integral_v<Partial> && sizeof(Partial) == 8) {
+      store_each<Partial>(args, offset, stride, p, n, same);
+    }
+  }
+};
+template <class S>
+struct StoreMean {
+  using Attrs = ReduceAttrs;
+  template <class Partial>
+  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
+                               int64_t count) noexcept {
+    const auto divisor = static_cast<double>(count);
+    using To = std::conditional_t<std::is_floating_point_v<ComputeType<S>>, S, float>;
+    store_each<To>(args, offset, stride, p, n,
+                   [=](Partial v) GORGO_INLINE_LAMBDA { return static_cast<double>(v) / divisor; });
+  }
+};
+struct StoreCount {
+  using Attrs = ReduceAttrs;
+  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const int64_t* p, int64_t n,
+                               int64_t) noexcept {
+    store_each<int64_t>(args, offset, stride, p, n, [](int64_t v) GORGO_INLINE_LAMBDA { return v; });
+  }
+};
+struct StoreAny {
+  using Attrs = ReduceAttrs;
+  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const int64_t* p, int64_t n,
+                               int64_t) noexcept {
+    store_each<bool>(args, offset, stride, p, n, [](int64_t v) GORGO_INLINE_LAMBDA { return v != 0; });
+  }
+};
+struct StoreAll {
+  using Attrs = ReduceAttrs;
+  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const int64_t* p, int64_t n,
+                               int64_t count) noexcept {
+    store_each<bool>(args, offset, stride, p, n, [=](int64_t v) GORGO_INLINE_LAMBDA { return v == count; });
+  }
+};
+// Also from float64 rows to float32 outputs: the variance of integers.
+template <class S, bool kRoot>
+struct StoreVariance {
+  using Attrs = VarAttrs;
+  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const MomentsPartial* p,
+                               int64_t n, int64_t count) noexcept {
+    const double divisor = static_cast<double>(count) - args.attrs_as<VarAttrs>().correction;
+    const double freedom = divisor > 0.0 ? divisor : 0.0;
+    const auto value = [=](const MomentsPartial& m) GORGO_INLINE_LAMBDA {
+      const double variance = m.squares / freedom;
+      if constexpr (kRoot) {
+        return __builtin_sqrt(variance);
+      } else {
+        return variance;
+      }
+    };
+    if constexpr (std::is_same_v<S, double>) {
+      store_any<double, float>(args, offset, stride, p, n, value);
+    } else {
+      store_each<S>(args, offset, stride, p, n, value);
+    }
+  }
+};
+
+// ---- complex numbers: scalar code, sums in double ----
+
+#if defined(GORGO_ISA_BASE) || defined(GORGO_ISA_AVX2)
+struct ComplexPartial {
+  double re = 0.0;
+  double im = 0.0;
+};
+template <class T, bool kProduct>
+struct ComplexFold {
+  using Storage = std::complex<T>;
+  using Partial = ComplexPartial;
+  static constexpr bool kOrdered = false;
+  static constexpr int64_t kFew = 0;
+  GORGO_INLINE static Partial few(const Storage*, int64_t) { return {}; }
+  GORGO_INLINE static Partial of(Partial a, Partial b) {
+    if constexpr (kProduct) {
+      return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+    } else {
+      return {a.re + b.re, a.im + b.im};
+    }
+  }
+  GORGO_INLINE static Partial empty() { return {kProduct ? 1.0 : 0.0, 0.0}; }
+  GORGO_INLINE static Partial at(const Storage* p) {
+    const T* parts = reinterpret_cast<const T*>(p);
+    return {static_cast<double>(parts[0]), static_cast<double>(parts[1])};
+  }
+  [[gnu::noinline]] static Partial line(const Storage* p, int64_t stride, int64_t n) noexcept {
+    Partial a = empty();
+    Partial b = empty();
+    for (int64_t i = 0; i + 1 < n; i += 2) {
+      a = of(a, at(p + i * stride));
+      b = of(b, at(p + (i + 1) * stride));
+    }
+    if (n % 2 != 0) a = of(a, at(p + (n - 1) * stride));
+    return of(a, b);
+  }
+  GORGO_INLINE static Partial run(const Storage* p, int64_t n) { return line(p, 1, n); }
+  GORGO_INLINE static Partial rows(const Storage* base, const ReducePlan& plan, int64_t chunk) {
+    Partial total = empty();
+    walk_chunk(plan, chunk, [&](int64_t offset, int64_t stride, int64_t n, int64_t) {
+      total = of(total, line(base + offset, stride, n));
+    });
+    return total;
+  }
+  static void columns(const Storage* base, const ReducePlan& plan, int64_t chunk, int64_t step, int64_t width,
+                      Partial* into) noexcept {
+    const int64_t begin = chunk * ReducePlan::kColumnChunk;
+    const int64_t end = begin + ReducePlan::kColumnChunk < plan.count ? begin + ReducePlan::kColumnChunk : plan.count;
+    for (int64_t j = 0; j < width; ++j) into[j] = empty();
+    Cursor cursor(plan.reduced, plan.reduced.rank, begin);
+    for (int64_t row = begin; row < end; ++row, cursor.next()) {
+      for (int64_t j = 0; j < width; ++j) into[j] = of(into[j], at(base + cursor.in() + j * step));
+    }
+  }
+};
+template <class T>
+struct ComplexNonzero : ComplexFold<T, false> {
+  using Storage = std::complex<T>;
+  using Partial = int64_t;
+  GORGO_INLINE static Partial few(const Storage*, int64_t) { return {}; }
+  GORGO_INLINE static Partial of(Partial a, Partial b) { return a + b; }
+  GORGO_INLINE static Partial empty() { return 0; }
+  GORGO_INLINE static Partial at(const Storage* p) {
+    const T* parts = reinterpret_cast<const T*>(p);
+    return parts[0] != T{0} || parts[1] != T{0} ? 1 : 0;
+  }
+  GORGO_INLINE static Partial run(const Storage* p, int64_t n) {
+    Partial total = 0;
+    for (int64_t i = 0; i < n; ++i) total += at(p + i);
+    return total;
+  }
+  GORGO_INLINE static Partial rows(const Storage* base, const ReducePlan& plan, int64_t chunk) {
+    Partial total = 0;
+    walk_chunk(plan, chunk, [&](int64_t offset, int64_t stride, int64_t n, int64_t) {
+      for (int64_t i = 0; i < n; ++i) total += at(base + offset + i * stride);
+    });
+    return total;
+  }
+  static void columns(const Storage* base, const ReducePlan& plan, int64_t chunk, int64_t step, int64_t width,
+                      Partial* into) noexcept {
+    const int64_t begin = chunk * ReducePlan::kColumnChunk;
+    const int64_t end = begin + ReducePlan::kColumnChunk < plan.count ? begin + ReducePlan::kColumnChunk : plan.count;
+    for (int64_t j = 0; j < width; ++j) into[j] = 0;
+    Cursor cursor(plan.reduced, plan.reduced.rank, begin);
+    for (int64_t row = begin; row < end; ++row, cursor.next()) {
+      for (int64_t j = 0; j < width; ++j) into[j] += at(base + cursor.in() + j * step);
+    }
+  }
+};
+template <class A, class T, bool kMean>
+struct StoreComplex {
+  using Attrs = A;
+  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const ComplexPartial* p,
+                               int64_t n, int64_t count) noexcept {
+    T* out = reinterpret_cast<T*>(args.out[0].data);
+    const double divisor = kMean ? static_cast<double>(count) : 1.0;
+    for (int64_t i = 0; i < n; ++i) {
+      out[2 * (offset + i * stride)] = static_cast<T>(p[i].re / divisor);
+      out[2 * (offset + i * stride) + 1] = static_cast<T>(p[i].im / divisor);
+    }
+  }
+};
+
+template <class T>
+void fill_complex(KernelSink& sink) {
+  constexpr DType d = kDTypeOf<std::complex<T>>;
+  sink.add("sum", d, Reduction<ComplexFold<T, false>, StoreComplex<SumAttrs, T, false>>::kernel());
+  sink.add("sum_to", d, Reduction<ComplexFold<T, false>, StoreComplex<SumToAttrs, T, false>>::kernel());
+  sink.add("prod", d, Reduction<ComplexFold<T, true>, StoreComplex<SumAttrs, T, false>>::kernel());
+  sink.add("mean", d, Reduction<ComplexFold<T, false>, StoreComplex<ReduceAttrs, T, true>>::kernel());
+  sink.add("count_nonzero", d, Reduction<ComplexNonzero<T>, StoreCount>::kernel());
+  sink.add("any", d, Reduction<ComplexNonzero<T>, StoreAny>::kernel());
+  sink.add("all", d, Reduction<ComplexNonzero<T>, StoreAll>::kernel());
+}
+#endif
+
+template <class Source>
+void fill_truth(KernelSink& sink, DType d) {
+  sink.add("count_nonzero", d, Reduction<Folded<Source>, StoreCount>::kernel());
+  sink.add("any", d, Reduction<Folded<Source>, StoreAny>::kernel());
+  sink.add("all", d, Reduction<Folded<Source>, StoreAll>::kernel());
+}
+template <class S>
+void fill_order(KernelSink& sink) {
+  constexpr DType d = kDTypeOf<S>;
+  sink.add("max", d, Reduction<Folded<ToMaximize<S>>, Store<ReduceAttrs, S>>::kernel());
+  sink.add("min", d, Reduction<Folded<ToMinimize<S>>, Store<ReduceAttrs, S>>::kernel());
+}
+// Sums of the small integers and products of all integers but the widest are made of elements cast before; see infer.
+template <class S>
+void fill_sums(KernelSink& sink) {
+  constexpr DType d = kDTypeOf<S>;
+  sink.add("sum", d, Reduction<Folded<ToSum<S>>, Store<SumAttrs, S>>::kernel());
+  sink.add("mean", d, Reduction<Folded<ToSum<S>>, StoreMean<S>>::kernel());
+}
+template <class S>
+void fill_product(KernelSink& sink) {
+  sink.add("prod", kDTypeOf<S>, Reduction<Folded<ToMultiply<S>>, Store<SumAttrs, S>>::kernel());
+}
+template <class S>
+void fill_float(KernelSink& sink) {
+  constexpr DType d = kDTypeOf<S>;
+  fill_order<S>(sink);
+  fill_sums<S>(sink);
+  fill_product<S>(sink);
+  sink.add("sum_to", d, Reduction<Folded<ToSum<S>>, Store<SumToAttrs, S>>::kernel());
+  sink.add("var", d, Reduction<Moments<S>, StoreVariance<S, false>>::kernel());
+  sink.add("std", d, Reduction<Moments<S>, StoreVariance<S, true>>::kernel());
+}
+
+}  // namespace
+
+void fill_reduce_arg(KernelSink& sink);
+
+void fill_reduce(KernelSink& sink) {
+  fill_float<float>(sink);
+  fill_float<double>(sink);
+  fill_float<BFloat16>(sink);
+  fill_float<Float16>(sink);
+  fill_order<int32_t>(sink);
+  fill_order<int64_t>(sink);
+  fill_sums<int32_t>(sink);
+  fill_sums<int64_t>(sink);
+  fill_sums<bool>(sink);
+  fill_product<int64_t>(sink);
+  fill_truth<Nonzero<float>>(sink, DType::Float32);
+  fill_truth<Nonzero<double>>(sink, DType::Float64);
+  fill_truth<Nonzero<uint16_t, 0x7fff>>(sink, DType::BFloat16);
+  fill_truth<Nonzero<uint16_t, 0x7fff>>(sink, DType::Float16);
+  fill_truth<Nonzero<uint32_t>>(sink, DType::Int32);
+  fill_truth<Nonzero<uint64_t>>(sink, DType::Int64);
+  fill_truth<Nonzero<uint8_t>>(sink, DType::Bool);
+  sink.add("max", DType::Bool, Reduction<Folded<Nonzero<uint8_t>>, StoreAny>::kernel());
+  sink.add("min", DType::Bool, Reduction<Folded<Nonzero<uint8_t>>, StoreAll>::kernel());
+#if defined(GORGO_ISA_BASE) || defined(GORGO_ISA_AVX2)
+  fill_order<int8_t>(sink);
+  fill_order<int16_t>(sink);
+  fill_order<uint8_t>(sink);
+  fill_order<uint16_t>(sink);
+  fill_order<uint32_t>(sink);
+  fill_order<uint64_t>(sink);
+  fill_sums<uint64_t>(sink);
+  fill_product<uint64_t>(sink);
+  fill_truth<Nonzero<uint8_t>>(sink, DType::UInt8);
+  fill_truth<Nonzero<uint8_t>>(sink, DType::Int8);
+  fill_truth<Nonzero<uint16_t>>(sink, DType::UInt16);
+  fill_truth<Nonzero<uint16_t>>(sink, DType::Int16);
+  fill_truth<Nonzero<uint32_t>>(sink, DType::UInt32);
+  fill_truth<Nonzero<uint64_t>>(sink, DType::UInt64);
+  fill_complex<float>(sink);
+  fill_complex<double>(sink);
+#endif
+  fill_reduce_arg(sink);
+}
+
+}  // namespace gorgo::GORGO_ISA_NS
+
+#pragma GCC diagnostic pop
