@@ -322,7 +322,7 @@ def time_text(nanoseconds: float) -> str:
 
 def ratio_text(ratio: float) -> str:
     """Write a ratio with two digits that mean something."""
-    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.1g}"
+    return f"{ratio:.2f}" if ratio >= 0.095 else f"{ratio:.1g}"
 
 
 def rows() -> Iterator[tuple[str, Case]]:

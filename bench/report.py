@@ -56,7 +56,10 @@ def machine() -> dict[str, str]:
     facts["Python"] = platform.python_version()
     for name in ("numpy", "torch", "jax", "cupy", "gorgo"):
         if LIBRARIES[name].missing() is None:
-            facts[name] = metadata.version(name)
+            try:
+                facts[name] = metadata.version(name)
+            except metadata.PackageNotFoundError:  # a build folder on the path, or a package of another name
+                facts[name] = "not installed as a package of this name"
     facts["taken"] = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return facts
 
