@@ -242,6 +242,12 @@ const OpDef* backward_op = nullptr;
 template <class Op>
 constexpr bool kFused = Op::kFacts.no_gradient == nullptr && !Op::kFacts.composed_only;
 
+// The tensor that a formula came to; one that came to a constant, as that of x^0, is a gradient of zeros.
+Tensor gradient_of(const Expr& d, const Tensor& g) {
+  if (!d.is_constant()) return d.tensor();
+  return ops::where(ops::equal(g, g), d.arg(), d.arg());
+}
+
 // |x| of complex x is real; its gradient points along x.
 void complex_abs_vjp(VjpContext& c) {
   const Expr g(c.grad());
@@ -269,8 +275,7 @@ void unary_vjp(VjpContext& c) {
   const Expr g(c.grad());
   const Expr x(kSaves == kSavesA ? c.input(0) : Tensor());
   const Expr y(kSaves == kSavesOut ? c.output() : Tensor());
-  const Expr dx = Op::backward(g, x, y);
-  if (!dx.is_constant()) c.set(0, dx.tensor());
+  c.set(0, gradient_of(Op::backward(g, x, y), c.grad()));
 }
 
 Arg operand_of(const VjpContext& c, int i) {
@@ -307,7 +312,7 @@ void binary_vjp(VjpContext& c) {
   const Expr be = Expr::of(b);
   const Expr ye(y);
   const auto set = [&c](int i, const Expr& d) {
-    if (!d.is_constant()) c.set(i, ops::sum_to_shape(d.tensor(), c.input_shape(i)));
+    c.set(i, ops::sum_to_shape(gradient_of(d, c.grad()), c.input_shape(i)));
   };
   if (c.wants(0)) set(0, Op::backward_a(ge, ae, be, ye));
   if (c.wants(1)) set(1, Op::backward_b(ge, ae, be, ye));
@@ -353,7 +358,7 @@ OpDef base_def(const Facts& facts) {
   op.onnx = OnnxName{facts.onnx, facts.since_opset, facts.onnx_reason};
   op.cost = elementwise_cost;
   op.flags.elementwise = true;
-  op.flags.inplace_ok = true;
+  op.flags.inplace_ok = facts.gives == Gives::Same;
   return op;
 }
 
@@ -478,7 +483,6 @@ OpDef special_def(const char* name, const char* doc, std::vector<Slot> inputs, v
   op.vjp = vjp;
   op.cost = elementwise_cost;
   op.flags.elementwise = true;
-  op.flags.inplace_ok = true;
   return op;
 }
 
