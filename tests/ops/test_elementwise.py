@@ -394,6 +394,21 @@ def test_complex_gradients_equal_pytorchs(name: str) -> None:
         np.testing.assert_allclose(np.asarray(got.detach()), expected.resolve_conj().numpy(), rtol=1e-11, atol=1e-12)
 
 
+def test_gradients_of_broadcast_operands_are_summed() -> None:
+    torch = pytest.importorskip("torch")
+    random = rng("broadcast")
+    a, b = random.random((4, 1, 3)) + 0.5, random.random((5, 1)) + 0.5
+    for name in ("add", "multiply", "divide", "pow", "maximum", "atan2"):
+        theirs = [torch.tensor(v, requires_grad=True) for v in (a, b)]
+        getattr(torch, name)(*theirs).sum().backward()
+        for create_graph in (False, True):
+            ours = [gg.asarray(v).requires_grad_() for v in (a, b)]
+            y = fn(name)(*ours)
+            grads = gg.grad(y, ours, gg.ones(y.shape, dtype=gg.float64), create_graph=create_graph)
+            for mine, t in zip(grads, theirs, strict=True):
+                np.testing.assert_allclose(np.asarray(mine.detach()), t.grad.numpy(), rtol=1e-12)
+
+
 def test_pow_by_a_number() -> None:
     x = gg.asarray(np.array([-2.0, 0.0, 3.0])).requires_grad_()
     for exponent in (0, 1, 2, 3, -1, 0.5):

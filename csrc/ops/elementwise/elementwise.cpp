@@ -9,6 +9,8 @@
 #include <string>
 #include <utility>
 
+#include "ops/reduce/reduce.h"
+
 namespace gorgo {
 
 ElementwiseOps elementwise_ops;
@@ -302,7 +304,7 @@ void binary_vjp(VjpContext& c) {
       Outputs grads = invoke_all(*backward_op<Op>, {args.data(), kReadsOut ? size_t{4} : size_t{3}}, &attrs);
       int next = 0;
       for (int i = 0; i < 2; ++i) {
-        if (c.wants(i)) c.set(i, ops::sum_to_shape(grads[next++], c.input_shape(i)));
+        if (c.wants(i)) c.set(i, sum_to(grads[next++], c.input_shape(i)));
       }
       return;
     }
@@ -311,9 +313,7 @@ void binary_vjp(VjpContext& c) {
   const Expr ae = Expr::of(a);
   const Expr be = Expr::of(b);
   const Expr ye(y);
-  const auto set = [&c](int i, const Expr& d) {
-    c.set(i, ops::sum_to_shape(gradient_of(d, c.grad()), c.input_shape(i)));
-  };
+  const auto set = [&c](int i, const Expr& d) { c.set(i, sum_to(gradient_of(d, c.grad()), c.input_shape(i))); };
   if (c.wants(0)) set(0, Op::backward_a(ge, ae, be, ye));
   if (c.wants(1)) set(1, Op::backward_b(ge, ae, be, ye));
 }
@@ -445,8 +445,8 @@ void infer_where(InferContext& c) {
 }
 void where_vjp(VjpContext& c) {
   const Arg zero = ops::number(0.0);
-  if (c.wants(1)) c.set(1, ops::sum_to_shape(ops::where(c.input(0), c.grad(), zero), c.input_shape(1)));
-  if (c.wants(2)) c.set(2, ops::sum_to_shape(ops::where(c.input(0), zero, c.grad()), c.input_shape(2)));
+  if (c.wants(1)) c.set(1, sum_to(ops::where(c.input(0), c.grad(), zero), c.input_shape(1)));
+  if (c.wants(2)) c.set(2, sum_to(ops::where(c.input(0), zero, c.grad()), c.input_shape(2)));
 }
 
 void infer_astype(InferContext& c) {
@@ -533,20 +533,7 @@ void register_special(Registry& registry) {
   elementwise_ops.imag = &registry.add(std::move(imag));
 }
 
-// Laid out as the reduce family's attributes of sum_to.
-struct SumToShape {
-  Dims shape;
-  static constexpr auto fields() { return std::array{GORGO_FIELD(SumToShape, shape).must()}; }
-};
-
 }  // namespace
-
-Tensor ops::sum_to_shape(const Tensor& g, const Shape& shape) {
-  if (g->shape == shape) return g;
-  static const OpDef& op = Registry::instance().get("sum_to");
-  const SumToShape attrs{shape};
-  return invoke(op, {g}, &attrs);
-}
 
 void register_elementwise(Registry& registry) {
 #define GORGO_X(Struct, name) elementwise_ops.name = register_unary<composed::Struct>(registry, #name "_backward");

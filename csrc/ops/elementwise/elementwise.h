@@ -43,8 +43,5 @@ GORGO_FOR_EACH_BINARY_OP(GORGO_X)
 [[nodiscard]] inline Tensor real(const Arg& x) { return invoke(*elementwise_ops.real, {x}); }
 [[nodiscard]] inline Tensor imag(const Arg& x) { return invoke(*elementwise_ops.imag, {x}); }
 
-// The gradient of an operand that was broadcast: sums over the axes that were added or stretched.
-[[nodiscard]] Tensor sum_to_shape(const Tensor& g, const Shape& shape);
-
 }  // namespace ops
 }  // namespace gorgo
