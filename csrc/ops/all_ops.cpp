@@ -6,14 +6,15 @@
 
 #define GORGO_FOR_EACH_FAMILY(X) \
   X(conv)                        \
+  X(creation)                    \
   X(elementwise)                 \
+  X(index)                       \
   X(matmul)                      \
+  X(pool)                        \
+  X(random)                      \
   X(reduce)                      \
   X(shape)                       \
-  X(index)                       \
-  X(creation)                    \
   X(sort)                        \
-  X(random)                      \
   X(update)
 
 namespace gorgo {
