@@ -2,7 +2,7 @@
 // Read next: kernels_cpu.cpp.
 #include "ops/conv/conv.h"
 
-#include "ops/shape/shape.h"
+#include "ops/reduce/reduce.h"
 
 namespace gorgo {
 
@@ -99,13 +99,6 @@ void add_checked(InferContext& c, const Shape& shape) {
   c.add_output(c.compute_dtype, shape);
 }
 
-// The gradient of broadcasting.
-Tensor sum_to(const Tensor& g, const Shape& shape) {
-  static const OpDef& op = Registry::instance().get("sum_to");
-  const ShapeAttrs attrs{shape};  // the single field of sum_to's own attributes
-  return invoke(op, {g}, &attrs);
-}
-
 // ---- conv2d ----
 
 void infer_conv(InferContext& c) {
@@ -140,8 +133,7 @@ void vjp_conv(VjpContext& c) {
   if (c.wants(0)) c.set(0, conv2d_grad_input(g, c.input(1), grad_input_attrs(a, c.input_shape(0))));
   if (c.wants(1)) c.set(1, conv2d_grad_weight(c.input(0), g, grad_weight_attrs(a, c.input_shape(1))));
   if (c.needs.size() > 2 && c.wants(2)) {
-    const int64_t outputs = c.input_shape(2)[0];
-    c.set(2, reshape(sum_to(g, {1, outputs, 1, 1}), {outputs}));
+    c.set(2, sum(g, Dims{0, 2, 3}));
   }
 }
 

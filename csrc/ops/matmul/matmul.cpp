@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "ops/reduce/reduce.h"
 #include "ops/shape/shape.h"
 
 namespace gorgo {
@@ -15,14 +16,6 @@ MatmulOps matmul_ops;
 namespace {
 
 // ---- shared by the gradients ----
-
-// The gradient of broadcasting.
-Tensor sum_to(const Tensor& g, const Shape& shape) {
-  if (g->shape == shape) return g;
-  static const OpDef& op = Registry::instance().get("sum_to");
-  const ShapeAttrs attrs{shape};  // the single field of sum_to's own attributes
-  return invoke(op, {g}, &attrs);
-}
 
 // What a gradient multiplies by: complex gradients follow the conjugate convention.
 Tensor conjugate(const Tensor& x) {

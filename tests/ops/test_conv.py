@@ -1,0 +1,168 @@
+"""conv2d and its gradients against PyTorch in float64, to the second order; layouts, threads, messages."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import gorgo as gg
+
+RNG = np.random.default_rng(11)
+
+# n, c, o, (h, w), (kh, kw), stride, padding, dilation, groups
+CASES = [
+    (2, 1, 8, (28, 28), (5, 5), 1, 0, 1, 1),
+    (3, 8, 16, (12, 12), (5, 5), 1, 0, 1, 1),
+    (1, 3, 16, (32, 32), (3, 3), 1, 1, 1, 1),
+    (2, 4, 6, (9, 7), (3, 2), (2, 1), (1, 0), (1, 2), 2),
+    (2, 6, 6, (10, 11), (3, 3), 1, 1, 1, 6),
+    (2, 3, 5, (8, 8), (1, 1), 1, 0, 1, 1),
+    (1, 2, 3, (5, 5), (5, 5), 1, 0, 1, 1),
+    (1, 2, 3, (4, 17), (3, 3), 2, 1, 1, 1),
+    (2, 2, 2, (6, 6), (2, 2), 3, 2, 2, 1),
+    (1, 50, 20, (6, 6), (3, 3), 1, 1, 1, 1),
+    (1, 2, 2, (3, 1), (1, 1), 1, 2, 1, 1),
+    (4, 2, 17, (5, 3), (2, 3), 1, 1, 1, 1),
+    (0, 2, 4, (5, 5), (3, 3), 1, 0, 1, 1),
+]
+
+
+def arrays_of(case: tuple, dtype: str = "float64") -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, object]]:
+    n, c, o, size, kernel, stride, padding, dilation, groups = case
+    x = RNG.standard_normal((n, c, *size)).astype(dtype)
+    weight = RNG.standard_normal((o, c // groups, *kernel)).astype(dtype)
+    bias = RNG.standard_normal(o).astype(dtype)
+    return x, weight, bias, {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_conv2d_and_two_orders_of_gradients_agree_with_torch(case: tuple) -> None:
+    x, weight, bias, options = arrays_of(case)
+    mine = [gg.asarray(a).requires_grad_() for a in (x, weight, bias)]
+    their = [torch.from_numpy(a).requires_grad_() for a in (x, weight, bias)]
+    out = gg.conv2d(*mine, **options)
+    expected = torch.nn.functional.conv2d(*their, **options)
+    assert out.shape == tuple(expected.shape)
+    np.testing.assert_allclose(np.asarray(out.detach()), expected.detach().numpy(), rtol=1e-10, atol=1e-11)
+
+    seed = RNG.standard_normal(expected.shape)
+    my_seed, their_seed = gg.asarray(seed).requires_grad_(), torch.from_numpy(seed).requires_grad_()
+    first = gg.grad(out, mine, my_seed, create_graph=True)
+    first_expected = torch.autograd.grad(expected, their, their_seed, create_graph=True)
+    for a, b in zip(first, first_expected, strict=True):
+        np.testing.assert_allclose(np.asarray(a.detach()), b.detach().numpy(), rtol=1e-10, atol=1e-11)
+
+    if x.size == 0:
+        return  # PyTorch's gradient of nothing is no longer connected to its inputs
+    # The gradients of both gradient ops: by x, by the weight, and by the seed.
+    probes = [RNG.standard_normal(a.shape) for a in (x, weight, bias)]
+    projection = sum((a * gg.asarray(p)).sum() for a, p in zip(first, probes, strict=True))
+    projection_expected = sum((a * torch.from_numpy(p)).sum() for a, p in zip(first_expected, probes, strict=True))
+    second = gg.grad(projection, [*mine[:2], my_seed])
+    second_expected = torch.autograd.grad(projection_expected, [*their[:2], their_seed])
+    for a, b in zip(second, second_expected, strict=True):
+        np.testing.assert_allclose(np.asarray(a), b.numpy(), rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("case", CASES)
+def test_conv2d_in_narrow_types(case: tuple, dtype: str) -> None:
+    x, weight, bias, options = arrays_of(case, "float32")
+    narrow = [gg.asarray(a).astype(dtype) for a in (x, weight, bias)]
+    out = np.asarray(gg.conv2d(*narrow, **options).astype("float64"))
+    wide = [torch.from_numpy(np.asarray(a.astype("float64"))) for a in narrow]
+    expected = torch.nn.functional.conv2d(*wide, **options).numpy()
+    magnitude = torch.nn.functional.conv2d(*(a.abs() for a in wide), **options).numpy()
+    roundoff = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}[dtype]
+    bound = (weight[0].size + 3) * 2.0**-24 * magnitude + roundoff * np.abs(expected) + 1e-7
+    assert (np.abs(out - expected) <= bound).all()
+
+
+def test_conv2d_reads_any_layout() -> None:
+    x, weight, bias, options = arrays_of(CASES[3])
+    expected = torch.nn.functional.conv2d(*map(torch.from_numpy, (x, weight, bias)), **options).numpy()
+    last = gg.permute_dims(gg.asarray(np.ascontiguousarray(x.transpose(0, 2, 3, 1))), (0, 3, 1, 2))
+    wide = np.zeros((2 * x.shape[0], x.shape[1], x.shape[2], 2 * x.shape[3]))
+    wide[::2, :, :, ::2] = x
+    spaced = gg.asarray(wide)[::2, :, :, ::2]
+    turned = gg.permute_dims(gg.asarray(np.ascontiguousarray(weight.transpose(3, 2, 1, 0))), (3, 2, 1, 0))
+    for x_, weight_ in itertools.product([last, spaced], [turned, gg.asarray(weight)]):
+        found = gg.conv2d(x_, weight_, gg.asarray(bias), **options)
+        np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_that_are_expanded_are_read_right() -> None:
+    x, weight, _, options = arrays_of(CASES[1])
+    mine = [gg.asarray(a).requires_grad_() for a in (x, weight)]
+    their = [torch.from_numpy(a).requires_grad_() for a in (x, weight)]
+    gg.conv2d(*mine, **options).sum().backward()
+    torch.nn.functional.conv2d(*their, **options).sum().backward()
+    for a, b in zip(mine, their, strict=True):
+        np.testing.assert_allclose(np.asarray(a.grad), b.grad.numpy(), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[1], CASES[7], CASES[9]])
+def test_bits_do_not_depend_on_threads_nor_values_on_the_batch(case: tuple) -> None:
+    x, weight, bias, options = arrays_of((8, *case[1:]), "float32")
+    before = gg.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2):
+            gg.set_num_threads(threads)
+            leaves = [gg.asarray(a).requires_grad_() for a in (x, weight, bias)]
+            out = gg.conv2d(*leaves, **options)
+            (out * out).sum().backward()
+            results.append([np.asarray(out.detach()), *(np.asarray(leaf.grad) for leaf in leaves)])
+    finally:
+        gg.set_num_threads(before)
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for i in range(8):
+        alone = gg.conv2d(gg.asarray(x[i : i + 1]), gg.asarray(weight), gg.asarray(bias), **options)
+        np.testing.assert_array_equal(np.asarray(alone)[0], results[0][0][i])
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "options", "message"),
+    [
+        ((2, 3, 8), (4, 3, 3, 3), {}, "conv2d: x must have 4 axes (n, c, h, w), got shape (2, 3, 8)"),
+        (
+            (2, 3, 8, 8),
+            (4, 2, 3, 3),
+            {},
+            "conv2d: weight must have 3 input channels (3 in 1 groups), got 2 (weight has shape (4, 2, 3, 3))",
+        ),
+        ((2, 3, 8, 8), (4, 3, 3, 3), {"groups": 2}, "conv2d: groups must divide the 3 input channels, got 2"),
+        (
+            (2, 3, 2, 8),
+            (4, 3, 3, 3),
+            {},
+            "conv2d: padded height must be at least the kernel's 3, got 2 (2 with padding 0)",
+        ),
+        ((2, 3, 8, 8), (4, 3, 3, 3), {"stride": 0}, "conv2d: stride must be at least 1 along the height, got 0"),
+        ((2, 3, 8, 8), (4, 3, 3, 3), {"padding": -1}, "conv2d: padding must be at least 0 along the height, got -1"),
+        (
+            (2, 3, 8, 8),
+            (4, 3, 3, 3),
+            {"dilation": 4},
+            "conv2d: padded height must be at least the kernel's 9, got 8 (8 with padding 0)",
+        ),
+    ],
+)
+def test_conv2d_names_what_does_not_fit(
+    x: tuple[int, ...], weight: tuple[int, ...], options: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        gg.conv2d(gg.zeros(x), gg.zeros(weight), **options)
+
+
+def test_conv2d_refuses_a_wrong_bias_and_integers() -> None:
+    x, weight = gg.zeros((1, 2, 4, 4)), gg.zeros((3, 2, 3, 3))
+    with pytest.raises(ValueError, match=r"conv2d: bias must have shape \(3,\), got \(2,\)"):
+        gg.conv2d(x, weight, gg.zeros(2))
+    with pytest.raises(TypeError, match="conv2d: operands must have a real floating dtype, got int64"):
+        gg.conv2d(x.astype("int64"), weight.astype("int64"))

@@ -1,0 +1,202 @@
+"""matmul and linear: values of every layout and dtype, gradients to the second order, equal bits for any thread count and batch."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+import gorgo as gg
+
+RNG = np.random.default_rng(7)
+
+SHAPES = [
+    ((3,), (3,)),
+    ((3,), (3, 4)),
+    ((2, 3), (3,)),
+    ((2, 3), (3, 4)),
+    ((5, 2, 3), (3, 4)),
+    ((5, 2, 3), (5, 3, 4)),
+    ((5, 1, 2, 3), (7, 3, 4)),
+    ((3,), (5, 3, 4)),
+    ((5, 2, 3), (3,)),
+    ((1, 2, 3), (4, 3, 1)),
+    ((0, 3), (3, 4)),
+    ((2, 0), (0, 4)),
+    ((5, 2, 0), (5, 0, 4)),
+    ((0, 2, 3), (3, 4)),
+]
+LARGE = [
+    ((6, 40, 50), (6, 50, 60)),
+    ((130, 300), (300, 200)),
+    ((1, 900), (900, 70)),
+    ((90, 800), (800, 1)),
+    ((2, 64, 700), (700, 64)),
+]
+
+
+def random(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    if np.dtype(dtype).kind in "iu":
+        return RNG.integers(0, 9, shape).astype(dtype)
+    values = RNG.standard_normal(shape)
+    if np.dtype(dtype).kind == "c":
+        values = values + 1j * RNG.standard_normal(shape)
+    return values.astype(dtype)
+
+
+def layouts(x: np.ndarray) -> list[gg.Tensor]:
+    """Return the same elements dense, with the last axes swapped in memory, and with gaps."""
+    found = [gg.asarray(x)]
+    if x.ndim >= 2:
+        swapped = gg.asarray(np.ascontiguousarray(np.swapaxes(x, -2, -1)))
+        found.append(gg.matrix_transpose(swapped))
+        wide = np.zeros((*x.shape[:-2], 2 * x.shape[-2], 3 * x.shape[-1]), x.dtype)
+        wide[..., ::2, ::3] = x
+        found.append(gg.asarray(wide)[..., ::2, ::3])
+    return found
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float64", "float16", "int8", "uint16", "int32", "int64", "complex64", "complex128"]
+)
+def test_matmul_agrees_with_numpy(dtype: str) -> None:
+    for shape1, shape2 in SHAPES + LARGE:
+        a, b = random(shape1, dtype), random(shape2, dtype)
+        wide = {"float16": "float64", "float32": "float64", "complex64": "complex128"}.get(dtype, dtype)
+        expected = np.matmul(a.astype(wide), b.astype(wide))
+        magnitude = np.matmul(np.abs(a).astype("float64"), np.abs(b).astype("float64"))
+        for x1, x2 in itertools.product(layouts(a), layouts(b)):
+            found = gg.matmul(x1, x2)
+            assert found.shape == expected.shape
+            values = np.asarray(found)
+            assert values.dtype == dtype
+            if np.dtype(dtype).kind in "iu":
+                np.testing.assert_array_equal(values, expected)
+                continue
+            roundoff = {"float16": 2.0**-11, "float32": 2.0**-24, "complex64": 2.0**-22}.get(dtype, 2.0**-51)
+            sums = roundoff if dtype != "float16" else 2.0**-24
+            bound = (shape1[-1] + 2) * sums * magnitude + roundoff * np.abs(expected)
+            assert (np.abs(values - expected) <= bound).all(), (shape1, shape2)
+
+
+def test_matmul_promotes_and_reads_broadcast_operands() -> None:
+    a, b = random((4, 3), "int32"), random((3, 2), "float32")
+    assert gg.matmul(gg.asarray(a), gg.asarray(b)).dtype == gg.result_type(gg.int32, gg.float32)
+    row = gg.broadcast_to(gg.asarray(random((3,), "float64")), (4, 3))
+    np.testing.assert_allclose(np.asarray(row @ gg.asarray(b)), np.asarray(row) @ b, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape1", "shape2", "message"),
+    [
+        (
+            (2, 3),
+            (4, 5),
+            "matmul: x2 must have length 3 along axis -2, the length of x1's last axis, got 4 (x1 has shape (2, 3), x2 (4, 5))",
+        ),
+        ((), (4, 5), "matmul: x1 must have at least one axis, got shape () (x1 has shape (), x2 (4, 5))"),
+        ((2, 2, 3), (3, 3, 5), "matmul: shapes must broadcast, got (2,) and (3,)"),
+    ],
+)
+def test_matmul_names_what_does_not_fit(shape1: tuple[int, ...], shape2: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        gg.matmul(gg.zeros(shape1), gg.zeros(shape2))
+
+
+def test_matmul_of_bool_is_refused() -> None:
+    with pytest.raises(TypeError, match="matmul: operands must have a numeric dtype, got bool"):
+        gg.matmul(gg.asarray(np.ones((2, 2), bool)), gg.asarray(np.ones((2, 2), bool)))
+
+
+@pytest.mark.parametrize(("shape1", "shape2"), [s for s in SHAPES if 0 not in s[0] + s[1]])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_matmul_gradients_to_the_second_order_agree_with_torch(
+    shape1: tuple[int, ...], shape2: tuple[int, ...], dtype: str
+) -> None:
+    check_two_orders(gg.matmul, torch.matmul, [random(shape1, dtype), random(shape2, dtype)])
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_agrees_with_torch_to_the_second_order(shape: tuple[int, ...], bias: bool) -> None:
+    arrays = [random(shape, "float64"), random((7, 5), "float64")] + ([random((7,), "float64")] if bias else [])
+    np.testing.assert_allclose(
+        np.asarray(gg.linear(*map(gg.asarray, arrays))),
+        torch.nn.functional.linear(*map(torch.from_numpy, arrays)).numpy(),
+        rtol=1e-12,
+    )
+    check_two_orders(gg.linear, torch.nn.functional.linear, arrays)
+
+
+def test_linear_takes_any_strides() -> None:
+    x, weight, bias = random((70, 33), "float32"), random((40, 33), "float32"), random((40,), "float32")
+    expected = x.astype("float64") @ weight.T + bias
+    spaced = np.zeros(80, "float32")
+    spaced[::2] = bias
+    for x_, weight_ in itertools.product(layouts(x), layouts(weight)):
+        found = gg.linear(x_, weight_, gg.asarray(spaced)[::2])
+        np.testing.assert_allclose(np.asarray(found), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (
+            [(2, 3), (4, 5)],
+            "linear: x must have length 5 along its last axis, got shape (2, 3) (weight has shape (4, 5))",
+        ),
+        ([(2, 5), (4, 5), (3,)], "linear: bias must have shape (4,), got (3,) (weight has shape (4, 5))"),
+        ([(2, 5), (4,)], "linear: weight must have two axes (out, in), got shape (4,)"),
+    ],
+)
+def test_linear_names_what_does_not_fit(shapes: list[tuple[int, ...]], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        gg.linear(*(gg.zeros(shape) for shape in shapes))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize(("m", "k", "n"), [(45, 300, 1), (45, 128, 10), (64, 784, 256), (33, 800, 40)])
+def test_bits_depend_neither_on_threads_nor_on_the_batch(dtype: str, m: int, k: int, n: int) -> None:
+    x = gg.asarray(random((m, k), "float32")).astype(dtype)
+    weight = gg.asarray(random((n, k), "float32")).astype(dtype)
+    before = gg.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2):
+            gg.set_num_threads(threads)
+            results.append(np.asarray(gg.linear(x, weight).astype("float64")))
+    finally:
+        gg.set_num_threads(before)
+    np.testing.assert_array_equal(results[0], results[1])
+    for i in range(m):
+        alone = np.asarray(gg.linear(x[i : i + 1], weight).astype("float64"))
+        np.testing.assert_array_equal(alone[0], results[0][i])
+
+
+def check_two_orders(
+    ours: Callable[..., gg.Tensor], theirs: Callable[..., torch.Tensor], arrays: list[np.ndarray]
+) -> None:
+    """Compare first gradients, and gradients of a random projection of them."""
+    mine = [gg.asarray(a).requires_grad_() for a in arrays]
+    their = [torch.from_numpy(a).requires_grad_() for a in arrays]
+    out, expected = ours(*mine), theirs(*their)
+    np.testing.assert_allclose(np.asarray(out.detach()), expected.detach().numpy(), rtol=1e-10, atol=1e-12)
+    seed = random(expected.shape, str(arrays[0].dtype))
+    first = gg.grad(out, mine, gg.asarray(seed), create_graph=True)
+    first_expected = torch.autograd.grad(expected, their, torch.from_numpy(np.asarray(seed)), create_graph=True)
+    for a, b in zip(first, first_expected, strict=True):
+        np.testing.assert_allclose(np.asarray(a.detach()), b.detach().numpy(), rtol=1e-10, atol=1e-12)
+    if arrays[0].dtype.kind == "c":
+        return
+    probes = [random(a.shape, str(a.dtype)) for a in arrays]
+    projection = sum((a * gg.asarray(p)).sum() for a, p in zip(first, probes, strict=True))
+    projection_expected = sum((a * torch.from_numpy(p)).sum() for a, p in zip(first_expected, probes, strict=True))
+    # A bias has no second gradient.
+    second = gg.grad(projection, mine[:2])
+    second_expected = torch.autograd.grad(projection_expected, their[:2])
+    for a, b in zip(second, second_expected, strict=True):
+        np.testing.assert_allclose(np.asarray(a), b.numpy(), rtol=1e-10, atol=1e-12)
