@@ -1,4 +1,4 @@
-"""matmul and linear: values of every layout and dtype, gradients to the second order, equal bits for any thread count and batch."""
+"""matmul and linear: values in every layout and dtype, gradients to the second order, the same bits for any batch."""
 
 from __future__ import annotations
 
@@ -96,7 +96,10 @@ def test_matmul_promotes_and_reads_broadcast_operands() -> None:
         (
             (2, 3),
             (4, 5),
-            "matmul: x2 must have length 3 along axis -2, the length of x1's last axis, got 4 (x1 has shape (2, 3), x2 (4, 5))",
+            (
+                "matmul: x2 must have length 3 along axis -2, the length of x1's last axis, got 4 (x1 has shape (2, 3), "
+                "x2 (4, 5))"
+            ),
         ),
         ((), (4, 5), "matmul: x1 must have at least one axis, got shape () (x1 has shape (), x2 (4, 5))"),
         ((2, 2, 3), (3, 3, 5), "matmul: shapes must broadcast, got (2,) and (3,)"),
