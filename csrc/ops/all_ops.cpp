@@ -13,6 +13,8 @@
   X(pool)                        \
   X(random)                      \
   X(reduce)                      \
+  X(softmax)                     \
+  X(loss)                        \
   X(shape)                       \
   X(sort)                        \
   X(update)
