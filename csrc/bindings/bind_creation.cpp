@@ -1,5 +1,5 @@
 // Functions that make tensors from sizes and numbers, and those shape functions whose Python signature is wider than their
-// op's: reshape with separate sizes, split by size or sizes, unstack.
+// op's: reshape with separate sizes, split by size or sizes, unstack, nonzero.
 //
 // Read next: ops/creation/creation.h, ops/shape/shape.h.
 #include <cmath>
@@ -10,6 +10,7 @@
 #include "bindings/tensor_type.h"
 #include "device/backend.h"
 #include "ops/creation/creation.h"
+#include "ops/index/index.h"
 #include "ops/shape/shape.h"
 
 namespace gorgo {
@@ -263,6 +264,17 @@ PyObject* split_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, 
     return split_call(tensor_of(self), Arguments("split", "sections, axis", args, nargs, kwnames), 0);
   });
 }
+// The op yields a row for each position; people expect a tensor for each axis.
+PyObject* nonzero_of(const Tensor& x) { return tuple_of(unstack(nonzero(x), 1)); }
+PyObject* nonzero_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("nonzero", "x", args, nargs, kwnames);
+    return nonzero_of(tensor_from(given.required(0), "nonzero", "x"));
+  });
+}
+PyObject* nonzero_method(PyObject* self, PyObject*) noexcept {
+  return guarded([&] { return nonzero_of(tensor_of(self)); });
+}
 PyObject* unstack_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
   return guarded([&] {
     const Arguments given("unstack", "x, /, *, axis", args, nargs, kwnames);
@@ -342,6 +354,8 @@ PyMethodDef tensor_shape_methods[] = {
     {"reshape", fast(reshape_method), kFastCall,
      "reshape($self, /, *shape, copy=None)\n--\n\nReturn the elements under another shape; a view where strides allow."},
     {"view", fast(view_method), kFastCall, "view($self, /, *shape)\n--\n\nReturn a view of another shape; never copies."},
+    {"nonzero", nonzero_method, METH_NOARGS,
+     "nonzero($self)\n--\n\nReturn the positions of nonzero elements: one (n,) int64 tensor per axis."},
     {"split", fast(split_method), kFastCall,
      "split($self, sections, axis=0)\n--\n\nReturn views of one size, or of the given sizes, along an axis."},
     {"transpose", fast(transpose_method), kFastCall,
@@ -384,6 +398,14 @@ void bind_creation(pybind11::module_& m) {
        "reshape(x, /, shape, *, copy=None)\n--\n\nReturn the elements under another shape; a view where strides allow."},
       {"split", fast(split_function), kFastCall,
        "split(x, /, sections, axis=0)\n--\n\nReturn views of one size, or of the given sizes, along an axis."},
+      {"nonzero", fast(nonzero_function), kFastCall,
+       "nonzero(x, /)\n--\n\nReturn the positions of nonzero elements in row-major order: one (n,) int64 tensor per axis.\n\n"
+       "Args:\n    x (...) any: the tensor; it has at least one axis.\n\n"
+       "Returns:\n    tuple of (n,) int64: for each axis, where on it the n elements are.\n\n"
+       "Raises:\n    ValueError: x has rank 0.\n    RuntimeError: inside a captured function, whose shapes may not depend "
+       "on values.\n\n"
+       "Example:\n    >>> import gorgo as gg\n    >>> [i.tolist() for i in gg.nonzero(gg.asarray([[0, 3], [4, 0]]))]\n"
+       "    [[0, 1], [1, 0]]\n"},
       {"unstack", fast(unstack_function), kFastCall,
        "unstack(x, /, *, axis=0)\n--\n\nReturn a view for each index of an axis, which goes away."},
       {"swapaxes", fast(swapaxes_function), kFastCall,

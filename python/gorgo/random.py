@@ -1,8 +1,8 @@
 """Random numbers that depend on (seed, counter, index) alone, whatever the shape split, the device or the threads.
 
-A generator is two numbers, seed and counter, in a tensor. Each call takes the next counter, however much it draws; element
-i of what it draws is a function of seed, counter and i (Philox 4x32-10). Since the state is a tensor, captured functions
-replay with fresh numbers.
+A generator is two numbers, seed and counter, in a tensor. Each call takes the next counter, however much it draws;
+element i of what it draws is a function of seed, counter and i (Philox 4x32-10). Since the state is a tensor, captured
+functions replay with fresh numbers.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Generator:
         return f"Generator(seed={seed}, counter={counter})"
 
     def __getstate__(self) -> list[int]:
-        return self._state.tolist()
+        return [int(word) for word in self._state.tolist()]
 
     def __setstate__(self, state: list[int]) -> None:
         self._state = gg.asarray(state, dtype=gg.uint64)

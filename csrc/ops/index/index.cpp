@@ -4,6 +4,7 @@
 // Read next: index.h, kernels_cpu.cpp.
 #include "ops/index/index.h"
 
+#include "ops/reduce/reduce.h"
 #include "ops/shape/shape.h"
 
 namespace gorgo {
@@ -11,13 +12,6 @@ namespace gorgo {
 IndexOps index_ops;
 
 namespace {
-
-// The gradient of broadcasting: sums g to `shape`.
-Tensor sum_to(const Tensor& g, const Shape& shape) {
-  if (g->shape == shape) return g;
-  const ShapeAttrs attrs{shape};  // the same single field as sum_to's own
-  return invoke(Registry::instance().get("sum_to"), {g}, &attrs);
-}
 
 int axis_of(int64_t axis, const TensorImpl& x, const char* op) {
   const int rank = x.rank();

@@ -1,6 +1,7 @@
 // The shape family's ops that copy elements: concat, stack, tile, roll, repeat, tril, triu.
 //
 // Read next: shape.h, kernels_cpu.cpp.
+#include "ops/reduce/reduce.h"
 #include "ops/shape/register.h"
 #include "ops/shape/shape.h"
 

@@ -2,9 +2,7 @@
 // Read next: shape.cpp, moves.cpp.
 #pragma once
 
-#include "opdef/invoke.h"
 #include "opdef/registry.h"
-#include "ops/shape/attrs.h"
 #include "tensor/view.h"
 
 namespace gorgo {
@@ -52,13 +50,6 @@ inline int axis_of(int64_t axis, const TensorImpl& x, const char* op, const char
 inline const OpDef* add_move_op(Registry& registry, OpDef op) {
   op.flags.linear = true;
   return &registry.add(std::move(op));
-}
-
-// The gradient of broadcasting: sums g to `shape`.
-inline Tensor sum_to(const Tensor& g, const Shape& shape) {
-  if (g->shape == shape) return g;
-  const ShapeAttrs attrs{shape};  // the same single field as sum_to's own
-  return invoke(Registry::instance().get("sum_to"), {g}, &attrs);
 }
 
 // The ops of moves.cpp.

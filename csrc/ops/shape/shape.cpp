@@ -4,6 +4,7 @@
 // Read next: shape.h, moves.cpp (the ops that copy elements), kernels_cpu.cpp.
 #include "ops/shape/shape.h"
 
+#include "ops/reduce/reduce.h"
 #include "ops/shape/register.h"
 
 namespace gorgo {

@@ -1,0 +1,245 @@
+"""Reading and writing at positions: against NumPy, gradients by differences, thread counts, messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gorgo as gg
+
+INTEGERS = ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"]
+DTYPES = ["bool", *INTEGERS, "float16", "float32", "float64", "complex64", "complex128"]
+
+X = np.arange(60.0).reshape(3, 4, 5)
+I = np.array([2, 0, -1])  # noqa: E741 (names of the array API's examples)
+J = np.array([[1], [-4]])
+M = np.array([True, False, True])
+# What stands between the brackets of x[...]; x has shape (3, 4, 5).
+KEYS: list[tuple[str, Any]] = [
+    ("one", (I,)),
+    ("first two", (I, np.array([0, 3, 1]))),
+    ("broadcast", (I, J)),
+    ("all three", (I, J, np.array(2))),
+    ("middle", (slice(None), J)),
+    ("last", (Ellipsis, I)),
+    ("apart", (I, slice(None), np.array([0, 1, -1]))),
+    ("slice before", (slice(1, None), np.array([0, 2]), np.array([1, 1]))),
+    ("slice with step", (slice(None, None, -2), slice(None), np.array([0, 4]))),
+    ("integer beside", (1, slice(None), np.array([0, 4]))),
+    ("new axis", (None, I)),
+    ("rank 0", (np.array(1),)),
+    ("empty", (np.zeros((0,), dtype=np.int64),)),
+    ("mask", (M,)),
+    ("mask of rank 2", (X[:, :, 0] > 20,)),
+    ("mask of rank 3", (X % 7 == 0,)),
+    ("mask in the middle", (slice(None), np.array([True, False, False, True]))),
+    ("mask of nothing", (np.zeros(3, dtype=bool),)),
+]
+
+
+def ours_of(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(gg.asarray(k) if isinstance(k, np.ndarray) else k for k in key)
+
+
+@pytest.mark.parametrize("key", [k for _, k in KEYS], ids=[name for name, _ in KEYS])
+def test_reading_agrees_with_numpy(key: tuple[Any, ...]) -> None:
+    expected = X[key]
+    actual = gg.asarray(X)[ours_of(key)]
+    assert actual.shape == expected.shape
+    np.testing.assert_array_equal(np.asarray(actual), expected)
+    strided = gg.permute_dims(gg.asarray(np.array(X.transpose(2, 0, 1), order="C")), (1, 2, 0))
+    np.testing.assert_array_equal(np.asarray(strided[ours_of(key)]), expected)
+
+
+@pytest.mark.parametrize("key", [k for _, k in KEYS], ids=[name for name, _ in KEYS])
+def test_gradients_of_reading_agree_with_differences(key: tuple[Any, ...]) -> None:
+    x = gg.asarray(np.random.default_rng(0).standard_normal(X.shape))
+    gg.testing.gradcheck(lambda x: gg.square(x[ours_of(key)]), [x], second=True)
+
+
+@pytest.mark.parametrize("key", [k for _, k in KEYS], ids=[name for name, _ in KEYS])
+def test_writing_agrees_with_numpy(key: tuple[Any, ...]) -> None:
+    for values in (np.float64(7.0), np.random.default_rng(0).standard_normal(X[key].shape)):
+        expected = X.copy()
+        expected[key] = values
+        actual = gg.asarray(X.copy())
+        actual[ours_of(key)] = gg.asarray(values) if values.ndim else float(values)
+        np.testing.assert_array_equal(np.asarray(actual), expected)
+
+
+@pytest.mark.parametrize("key", [k for _, k in KEYS], ids=[name for name, _ in KEYS])
+def test_gradients_of_writing_agree_with_differences(key: tuple[Any, ...]) -> None:
+    rng = np.random.default_rng(0)
+    shape = X[key].shape
+    unique = np.unique(np.arange(60).reshape(3, 4, 5)[key]).size == int(np.prod(shape))
+    if not unique:
+        key = (slice(None), slice(None), np.array([4, 0]))  # NumPy does not say which of two writes wins
+        shape = X[key].shape
+
+    def write(x: gg.Tensor, v: gg.Tensor) -> gg.Tensor:
+        y = x * 1.0
+        y[ours_of(key)] = v
+        return gg.square(y)
+
+    operands = [gg.asarray(rng.standard_normal(X.shape)), gg.asarray(rng.standard_normal(shape))]
+    gg.testing.gradcheck(write, operands, second=True)
+
+
+@pytest.mark.parametrize("integer", INTEGERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_take_serves_every_pair_of_dtypes(dtype: str, integer: str) -> None:
+    x = (np.arange(12) % (2 if dtype == "bool" else 12)).reshape(3, 4).astype(dtype)
+    i = np.array([[2, 0], [1, 2]], dtype=integer)
+    for axis in (0, 1, -1):
+        np.testing.assert_array_equal(
+            np.asarray(gg.take(gg.asarray(x), gg.asarray(i), axis=axis)), np.take(x, i, axis=axis)
+        )
+    j = np.array([[2, 0, 1, 1]], dtype=integer)
+    np.testing.assert_array_equal(
+        np.asarray(gg.take_along_axis(gg.asarray(x), gg.asarray(j), axis=0)), np.take_along_axis(x, j, axis=0)
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scatters_agree_with_loops(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, (3, 4, 2)).astype(dtype)
+    v = rng.integers(0, 2, (3, 6, 2)).astype(dtype)
+    i = rng.integers(-4, 4, (3, 6, 2))
+    put, added = x.copy(), x.copy()
+    for a, b, c in np.ndindex(3, 6, 2):
+        put[a, i[a, b, c], c] = v[a, b, c]
+        added[a, i[a, b, c], c] += v[a, b, c]
+    tensors = [gg.asarray(t) for t in (x, i, v)]
+    np.testing.assert_array_equal(np.asarray(gg.scatter(*tensors, axis=1)), put)
+    np.testing.assert_array_equal(np.asarray(gg.scatter_add(*tensors, axis=1)), added)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_gradients_along_an_axis_agree_with_differences(axis: int) -> None:
+    rng = np.random.default_rng(0)
+    x = gg.asarray(rng.standard_normal((3, 4, 2)))
+    shape = [2, 3, 2]
+    i = np.array([rng.permutation(n) for n in [2] * 6]).reshape(shape)  # distinct along the last axis
+    if axis != -1:
+        i = np.broadcast_to(np.expand_dims(np.arange(shape[axis]), tuple({0, 1, 2} - {axis})), shape).copy()
+    index = gg.asarray(i)
+    v = gg.asarray(rng.standard_normal(shape))
+    gg.testing.gradcheck(lambda x, v: gg.square(gg.scatter(x, index, v, axis=axis)), [x, v], second=True)
+    gg.testing.gradcheck(lambda x, v: gg.square(gg.scatter_add(x, index, v, axis=axis)), [x, v], second=True)
+    repeated = gg.asarray(rng.integers(0, 2, [4 if a == axis % 3 else n for a, n in enumerate((3, 4, 2))]))
+    gg.testing.gradcheck(lambda x: gg.square(gg.take_along_axis(x, repeated, axis=axis)), [x], second=True)
+    gg.testing.gradcheck(lambda x: gg.square(gg.take(x, gg.asarray([1, 0, 1]), axis=axis)), [x], second=True)
+
+
+def test_take_along_axis_broadcasts_both_ways() -> None:
+    rng = np.random.default_rng(0)
+    x, i = rng.standard_normal((1, 5, 3)), rng.integers(0, 5, (4, 2, 1))
+    expected = np.take_along_axis(np.broadcast_to(x, (4, 5, 3)), np.broadcast_to(i, (4, 2, 3)), axis=1)
+    np.testing.assert_array_equal(np.asarray(gg.take_along_axis(gg.asarray(x), gg.asarray(i), axis=1)), expected)
+    gg.testing.gradcheck(
+        lambda x: gg.square(gg.take_along_axis(x, gg.asarray(i), axis=1)), [gg.asarray(x)], second=True
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(7,), (3, 4), (2, 3, 2), (0,), (4, 0), (200, 300)])
+def test_nonzero_agrees_with_numpy(shape: tuple[int, ...], dtype: str) -> None:
+    x = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    if dtype.startswith(("float", "complex")) and x.size:
+        x.flat[0], x.flat[-1] = -0.0, np.nan
+    ours = gg.nonzero(gg.asarray(x))
+    assert isinstance(ours, tuple)
+    assert len(ours) == x.ndim
+    for mine, theirs in zip(ours, np.nonzero(x), strict=True):
+        assert mine.dtype == gg.int64
+        np.testing.assert_array_equal(np.asarray(mine), theirs)
+    transposed = gg.nonzero(gg.asarray(x).T) if x.ndim == 2 else ()
+    for mine, theirs in zip(transposed, np.nonzero(x.T), strict=False):
+        np.testing.assert_array_equal(np.asarray(mine), theirs)
+
+
+def test_scattered_sums_have_the_same_bits_for_any_thread_count() -> None:
+    rng = np.random.default_rng(0)
+    x = gg.asarray(rng.standard_normal((50, 400)).astype(np.float32)).requires_grad_()
+    i = gg.asarray(rng.integers(0, 50, 3000))
+    w = gg.asarray(rng.standard_normal((3000, 400)).astype(np.float32))
+    j = gg.asarray(rng.integers(0, 50, (300, 400)))
+    before = gg.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2):
+            gg.set_num_threads(threads)
+            (g,) = gg.grad((gg.take(x, i, axis=0) * w).sum(), [x])
+            along = gg.scatter_add(
+                x.detach(), gg.asarray(np.tile(rng.integers(0, 50, (1, 400)), (300, 1))), w[:300], axis=0
+            )
+            results.append((np.asarray(g).tobytes(), along.shape))
+    finally:
+        gg.set_num_threads(before)
+    assert results[0] == results[1]
+    expected = np.zeros((50, 400))
+    np.add.at(expected, np.asarray(i), np.asarray(w, dtype=np.float64))
+    np.testing.assert_allclose(
+        np.frombuffer(results[0][0], np.float32).reshape(50, 400), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda x: gg.take(x, gg.asarray([0, 1, 0, 7]), axis=1),
+            IndexError,
+            r"^take: index must be in \[-5, 5\), got 7 \(position 3 of indices\)$",
+        ),
+        (lambda x: gg.take(x, gg.asarray([-6]), axis=1), IndexError, r"take: index must be in \[-5, 5\), got -6"),
+        (lambda x: gg.take(x, gg.asarray([0.5]), axis=1), TypeError, r"take: indices must be integers, got float32"),
+        (lambda x: gg.take(x, gg.asarray([0])), ValueError, r"take: axis must be given unless x has rank 1, got None"),
+        (lambda x: gg.take(x, gg.asarray([0]), axis=2), ValueError, r"take: axis must be in \[-2, 2\), got 2"),
+        (
+            lambda x: gg.take_along_axis(x, gg.asarray([[9]]), axis=0),
+            IndexError,
+            r"take_along_axis: index must be in \[-3, 3\), got 9 \(position 0 of indices\)",
+        ),
+        (
+            lambda x: gg.take_along_axis(x, gg.asarray([0]), axis=0),
+            ValueError,
+            r"take_along_axis: indices must have the rank of x, 2, got 1",
+        ),
+        (lambda x: x[gg.asarray([0, 3])], IndexError, r"index: index must be in \[-3, 3\), got 3 \(position 1"),
+        (lambda x: x[gg.asarray([True, False])], IndexError, r"mask"),
+        (
+            lambda x: gg.scatter(x, gg.asarray([[3]]), gg.asarray([[1.0]]), axis=0),
+            IndexError,
+            r"scatter: index must be in \[-3, 3\), got 3",
+        ),
+        (
+            lambda x: gg.scatter(x, gg.asarray([[0]]), gg.asarray([[1]]), axis=0),
+            TypeError,
+            r"scatter: values must have dtype float32, got int64",
+        ),
+        (lambda x: gg.nonzero(x[0, 0]), ValueError, r"nonzero: x must have an axis, got shape \(\)"),
+    ],
+)
+def test_messages_name_op_argument_and_value(call: Callable[[gg.Tensor], Any], error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(gg.zeros((3, 5)))
+
+
+def test_a_bad_index_writes_nothing() -> None:
+    x = gg.zeros((3,))
+    with pytest.raises(IndexError, match="got 5"):
+        x[gg.asarray([0, 5])] = gg.asarray([1.0, 2.0])
+    assert x.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_the_first_of_several_bad_indices_is_named() -> None:
+    i = np.zeros(100_000, dtype=np.int64)
+    i[[20_000, 70_000, 99_999]] = [11, 12, 13]
+    for _ in range(5):
+        with pytest.raises(IndexError, match=r"got 11 \(position 20000 of indices\)"):
+            gg.take(gg.zeros((3,)), gg.asarray(i))
