@@ -48,14 +48,17 @@ enum class Content { Empty, Zeros, Ones };
 Tensor make(const Shape& shape, const Options& o, Content content, const char* op) {
   Tensor t = content == Content::Empty || o.device.type == DeviceType::Null
                  ? make_tensor(shape, o.dtype, o.device)
-                 : full(shape, o.dtype == DType::Bool ? Scalar::of_bool(content == Content::Ones)
-                                                      : Scalar::of_int(content == Content::Ones ? 1 : 0),
+                 : full(shape,
+                        o.dtype == DType::Bool ? Scalar::of_bool(content == Content::Ones)
+                                               : Scalar::of_int(content == Content::Ones ? 1 : 0),
                         o.dtype);
   return with_requires_grad(std::move(t), o.requires_grad, op);
 }
 
 template <Content kContent>
-constexpr const char* kContentName = kContent == Content::Empty ? "empty" : kContent == Content::Zeros ? "zeros" : "ones";
+constexpr const char* kContentName = kContent == Content::Empty   ? "empty"
+                                     : kContent == Content::Zeros ? "zeros"
+                                                                  : "ones";
 template <Content kContent>
 constexpr const char* kLikeName = kContent == Content::Empty   ? "empty_like"
                                   : kContent == Content::Zeros ? "zeros_like"
@@ -158,8 +161,8 @@ PyObject* create_arange(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyOb
       if (!(count < 0x1p62)) fail<ValueError>("arange: count must be finite, got ", count);
       attrs.count = count > 0 ? static_cast<int64_t>(count) : 0;
       if (is_integer(o.dtype)) {
-        fail<TypeError>("arange: start, stop and step must be integers for dtype ", o.dtype, ", got ", start, ", ", stop, ", ",
-                        step);
+        fail<TypeError>("arange: start, stop and step must be integers for dtype ", o.dtype, ", got ", start, ", ",
+                        stop, ", ", step);
       }
     }
     return wrap(ramp(attrs, o, "arange"));
@@ -168,7 +171,8 @@ PyObject* create_arange(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyOb
 
 PyObject* create_linspace(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
   return guarded([&] {
-    const Arguments given("linspace", "start, stop, /, num, *, endpoint, dtype, device, requires_grad", args, nargs, kwnames);
+    const Arguments given("linspace", "start, stop, /, num, *, endpoint, dtype, device, requires_grad", args, nargs,
+                          kwnames);
     const double start = real_number(given.required(0), "linspace", "start").to_double();
     const double stop = real_number(given.required(1), "linspace", "stop").to_double();
     const int64_t count = int_from(given.required(2), "linspace", "num");
@@ -177,8 +181,11 @@ PyObject* create_linspace(PyObject*, PyObject* const* args, Py_ssize_t nargs, Py
     const Options o = options_of(given, 4, DType::Float32);
     if (!is_floating(o.dtype)) fail<TypeError>("linspace: dtype must be a floating-point type, got ", o.dtype);
     const int64_t steps = endpoint ? count - 1 : count;
-    RampAttrs attrs{Scalar::of_float(start), Scalar::of_float(steps > 0 ? (stop - start) / static_cast<double>(steps) : 0.0),
-                    count, {}, o.dtype};
+    RampAttrs attrs{Scalar::of_float(start),
+                    Scalar::of_float(steps > 0 ? (stop - start) / static_cast<double>(steps) : 0.0),
+                    count,
+                    {},
+                    o.dtype};
     if (endpoint && count > 1) attrs.stop = stop;
     return wrap(ramp(attrs, o, "linspace"));
   });
@@ -243,7 +250,8 @@ PyObject* view_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, P
 
 PyObject* tuple_of(Outputs parts) {
   PyRef tuple = PyRef::checked(PyTuple_New(parts.size()));
-  for (int i = 0; i < parts.size(); ++i) PyTuple_SET_ITEM(tuple.get(), i, PyRef::checked(wrap(std::move(parts[i]))).detach());
+  for (int i = 0; i < parts.size(); ++i)
+    PyTuple_SET_ITEM(tuple.get(), i, PyRef::checked(wrap(std::move(parts[i]))).detach());
   return tuple.detach();
 }
 
@@ -260,9 +268,8 @@ PyObject* split_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyO
   });
 }
 PyObject* split_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
-  return guarded([&] {
-    return split_call(tensor_of(self), Arguments("split", "sections, axis", args, nargs, kwnames), 0);
-  });
+  return guarded(
+      [&] { return split_call(tensor_of(self), Arguments("split", "sections, axis", args, nargs, kwnames), 0); });
 }
 // The op yields a row for each position; people expect a tensor for each axis.
 PyObject* nonzero_of(const Tensor& x) { return tuple_of(unstack(nonzero(x), 1)); }
@@ -292,8 +299,9 @@ Tensor transpose_call(const Tensor& t, const Arguments& given, int first) {
 PyObject* transpose_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
   return guarded([&] {
     if (nargs > 1) {
-      fail<TypeError>("transpose: axes must be one tuple, got ", nargs,
-                      " integers, which elsewhere mean a swap or a permutation (use swapaxes, or permute_dims with all axes)");
+      fail<TypeError>(
+          "transpose: axes must be one tuple, got ", nargs,
+          " integers, which elsewhere mean a swap or a permutation (use swapaxes, or permute_dims with all axes)");
     }
     return wrap(transpose_call(tensor_of(self), Arguments("transpose", "axes", args, nargs, kwnames), 0));
   });
@@ -307,9 +315,8 @@ PyObject* swapaxes_call(const Tensor& t, const Arguments& given, int first) {
   return wrap(transpose(t, a, b));
 }
 PyObject* swapaxes_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
-  return guarded([&] {
-    return swapaxes_call(tensor_of(self), Arguments("swapaxes", "axis1, axis2", args, nargs, kwnames), 0);
-  });
+  return guarded(
+      [&] { return swapaxes_call(tensor_of(self), Arguments("swapaxes", "axis1, axis2", args, nargs, kwnames), 0); });
 }
 PyObject* swapaxes_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
   return guarded([&] {
@@ -332,7 +339,8 @@ PyObject* get_transposed(PyObject* self, void*) noexcept {
   return guarded([&] {
     const Tensor& t = tensor_of(self);
     if (t->rank() != 2) {
-      fail<ValueError>("T: tensor must have rank 2, got shape ", t->shape, " (use mT for stacks of matrices, or permute_dims)");
+      fail<ValueError>("T: tensor must have rank 2, got shape ", t->shape,
+                       " (use mT for stacks of matrices, or permute_dims)");
     }
     return wrap(transpose(t));
   });
@@ -352,8 +360,10 @@ Tensor with_requires_grad(Tensor t, PyObject* flag, const char* op) {
 
 PyMethodDef tensor_shape_methods[] = {
     {"reshape", fast(reshape_method), kFastCall,
-     "reshape($self, /, *shape, copy=None)\n--\n\nReturn the elements under another shape; a view where strides allow."},
-    {"view", fast(view_method), kFastCall, "view($self, /, *shape)\n--\n\nReturn a view of another shape; never copies."},
+     "reshape($self, /, *shape, copy=None)\n--\n\nReturn the elements under another shape; a view where strides "
+     "allow."},
+    {"view", fast(view_method), kFastCall,
+     "view($self, /, *shape)\n--\n\nReturn a view of another shape; never copies."},
     {"nonzero", nonzero_method, METH_NOARGS,
      "nonzero($self)\n--\n\nReturn the positions of nonzero elements: one (n,) int64 tensor per axis."},
     {"split", fast(split_method), kFastCall,
@@ -374,7 +384,8 @@ void bind_creation(pybind11::module_& m) {
       {"ones", fast(create<Content::Ones>), kFastCall,
        "ones(shape, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn a tensor of ones."},
       {"empty_like", fast(create_like<Content::Empty>), kFastCall,
-       "empty_like(x, /, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn an undefined tensor shaped like x."},
+       "empty_like(x, /, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn an undefined tensor shaped "
+       "like x."},
       {"zeros_like", fast(create_like<Content::Zeros>), kFastCall,
        "zeros_like(x, /, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn zeros shaped like x."},
       {"ones_like", fast(create_like<Content::Ones>), kFastCall,
@@ -395,14 +406,17 @@ void bind_creation(pybind11::module_& m) {
        "eye(n_rows, n_cols=None, /, *, k=0, dtype=None, device=None, requires_grad=False)\n--\n\n"
        "Return a matrix with ones on the diagonal k above the main one."},
       {"reshape", fast(reshape_function), kFastCall,
-       "reshape(x, /, shape, *, copy=None)\n--\n\nReturn the elements under another shape; a view where strides allow."},
+       "reshape(x, /, shape, *, copy=None)\n--\n\nReturn the elements under another shape; a view where strides "
+       "allow."},
       {"split", fast(split_function), kFastCall,
        "split(x, /, sections, axis=0)\n--\n\nReturn views of one size, or of the given sizes, along an axis."},
       {"nonzero", fast(nonzero_function), kFastCall,
-       "nonzero(x, /)\n--\n\nReturn the positions of nonzero elements in row-major order: one (n,) int64 tensor per axis.\n\n"
+       "nonzero(x, /)\n--\n\nReturn the positions of nonzero elements in row-major order: one (n,) int64 tensor per "
+       "axis.\n\n"
        "Args:\n    x (...) any: the tensor; it has at least one axis.\n\n"
        "Returns:\n    tuple of (n,) int64: for each axis, where on it the n elements are.\n\n"
-       "Raises:\n    ValueError: x has rank 0.\n    RuntimeError: inside a captured function, whose shapes may not depend "
+       "Raises:\n    ValueError: x has rank 0.\n    RuntimeError: inside a captured function, whose shapes may not "
+       "depend "
        "on values.\n\n"
        "Example:\n    >>> import gorgo as gg\n    >>> [i.tolist() for i in gg.nonzero(gg.asarray([[0, 3], [4, 0]]))]\n"
        "    [[0, 1], [1, 0]]\n"},

@@ -1,0 +1,136 @@
+"""sort, argsort and topk: against NumPy and PyTorch, stability, NaN, gradients, messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gorgo as gg
+
+DTYPES = [
+    "bool",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+]
+
+
+def filled(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
+    rng = np.random.default_rng(0)
+    if dtype == "bool":
+        return rng.integers(0, 2, shape).astype(bool)
+    if dtype.startswith("float"):
+        return (rng.integers(-50, 50, shape) / 4).astype(dtype)
+    info = np.iinfo(dtype)
+    return rng.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((7,), 0), ((3, 200), 1), ((200, 3), 0), ((2, 3, 4), -2), ((0, 3), 0), ((3, 1), -1)]
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_orders_agree_with_numpy(dtype: str, shape: tuple[int, ...], axis: int, descending: bool) -> None:
+    x = filled(shape, dtype)
+    # NumPy sorts rising only; a falling stable order is the reversed stable order of the reversed line.
+    if descending:
+        flipped = np.flip(x, axis)
+        order = x.shape[axis] - 1 - np.flip(np.argsort(flipped, axis=axis, kind="stable"), axis)
+    else:
+        order = np.argsort(x, axis=axis, kind="stable")
+    for tensor in (gg.asarray(x), gg.asarray(np.array(x.T, order="C")).permute_dims(tuple(range(x.ndim))[::-1])):
+        np.testing.assert_array_equal(np.asarray(gg.argsort(tensor, axis=axis, descending=descending)), order)
+        values = gg.sort(tensor, axis=axis, descending=descending)
+        assert str(values.dtype) == dtype
+        np.testing.assert_array_equal(np.asarray(values), np.take_along_axis(x, order, axis))
+
+
+@pytest.mark.parametrize("n", [5, 100])
+def test_nan_comes_last_and_zeros_of_both_signs_tie(n: int) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(n).astype(np.float32)
+    x[1], x[3] = np.nan, -np.nan
+    x[0], x[2], x[4] = 0.0, -0.0, np.inf
+    for descending in (False, True):
+        values = np.asarray(gg.sort(gg.asarray(x), descending=descending))
+        assert np.isnan(values[-2:]).all()
+        np.testing.assert_array_equal(values[:-2], np.sort(x[~np.isnan(x)])[:: -1 if descending else 1])
+        order = gg.argsort(gg.asarray(x), descending=descending).tolist()
+        assert order.index(0) < order.index(2)
+        assert order[-2:] == [1, 3]
+
+
+def test_bfloat16_sorts_by_value() -> None:
+    x = np.array([1.5, -2.0, 0.0, 300.0, -0.5], dtype=np.float32)
+    ours = gg.sort(gg.asarray(x).astype(gg.bfloat16))
+    np.testing.assert_array_equal(np.asarray(ours.astype(gg.float32)), np.sort(x))
+
+
+@pytest.mark.parametrize("largest", [False, True])
+@pytest.mark.parametrize(("k", "axis"), [(1, 0), (3, -1), (0, 1), (4, 1)])
+def test_topk_agrees_with_pytorch(k: int, axis: int, largest: bool) -> None:
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).permutation(60).reshape(5, 4, 3).astype(np.float64)
+    k = min(k, x.shape[axis])
+    values, indices = gg.topk(gg.asarray(x), k, axis=axis, largest=largest)
+    expected = torch.topk(torch.from_numpy(x), k, dim=axis, largest=largest)
+    np.testing.assert_array_equal(np.asarray(values), expected.values.numpy())
+    np.testing.assert_array_equal(np.asarray(indices), expected.indices.numpy())
+
+
+def test_topk_takes_nan_for_the_greatest_and_the_first_of_equals() -> None:
+    x = gg.asarray([1.0, float("nan"), 3.0, 3.0])
+    values, indices = gg.topk(x, 3)
+    assert np.isnan(values[0].item())
+    assert indices.tolist() == [1, 2, 3]
+    assert gg.topk(x, 4, largest=False).indices.tolist() == [0, 2, 3, 1]
+
+
+def test_gradients_agree_with_differences() -> None:
+    x = gg.asarray(np.random.default_rng(0).permutation(24).reshape(4, 6) / 7.0)
+    for axis in (0, 1):
+        gg.testing.gradcheck(lambda x, a=axis: gg.square(gg.sort(x, axis=a, descending=True)), [x], second=True)
+        gg.testing.gradcheck(lambda x, a=axis: gg.square(gg.topk(x, 2, axis=a).values), [x], second=True)
+
+
+def test_a_sort_of_one_number_passes_its_gradient() -> None:
+    x = gg.asarray(2.0).requires_grad_()
+    (gg.sort(x) * 3.0).backward()
+    assert x.grad.item() == 3.0
+
+
+def test_threads_do_not_change_results() -> None:
+    x = gg.asarray(np.random.default_rng(0).standard_normal((70, 1000)))
+    before = gg.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2):
+            gg.set_num_threads(threads)
+            results.append(np.asarray(gg.sort(x, axis=0)).tobytes() + np.asarray(gg.argsort(x)).tobytes())
+    finally:
+        gg.set_num_threads(before)
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: gg.sort(x, axis=2), ValueError, r"sort: axis must be in \[-2, 2\), got 2 \(x has shape \(2, 3\)\)"),
+        (lambda x: gg.argsort(x.astype(gg.complex64)), TypeError, r"argsort: x must have an order, got complex64"),
+        (lambda x: gg.topk(x, 4), ValueError, r"topk: k must be in \[0, 3\], got 4 \(x has shape \(2, 3\)\)"),
+        (lambda x: gg.topk(x[0, 0], 1), ValueError, r"topk: x must have an axis, got shape \(\)"),
+    ],
+)
+def test_messages_name_op_argument_and_value(call: Any, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(gg.zeros((2, 3)))
