@@ -66,16 +66,6 @@ GORGO_X(>, greater)
 inline Expr operator-(const Expr& a) {
   return a.is_constant() ? Expr::constant(-a.value()) : Expr(ops::negative(a.arg()));
 }
-inline Expr operator&(const Expr& a, const Expr& b) {
-  if (a.is_constant()) return a.value() != 0.0 ? b : a;
-  if (b.is_constant()) return b.value() != 0.0 ? a : b;
-  return ops::logical_and(a.arg(), b.arg());
-}
-inline Expr operator|(const Expr& a, const Expr& b) {
-  if (a.is_constant()) return a.value() != 0.0 ? a : b;
-  if (b.is_constant()) return b.value() != 0.0 ? b : a;
-  return ops::logical_or(a.arg(), b.arg());
-}
 inline Expr select(const Expr& m, const Expr& a, const Expr& b) {
   if (m.is_constant()) return m.value() != 0.0 ? a : b;
   return ops::where(m.arg(), a.arg(), b.arg());

@@ -154,8 +154,10 @@ struct Pow {
   }
   GORGO_BACKWARD_2(b) {
     const auto zero = like(a, 0.0);
-    // 0^b is constant for b >= 0, so what log a does there must not show; the same for complex zero.
-    return select((a == zero) & ((y == zero) | (y == like(y, 1.0))), zero, g * conj(y * log(a)));
+    const auto slope = g * conj(y * log(a));
+    // 0^b is constant for b >= 0 (0, or 1 at b = 0), so what log a does there must not show.
+    const auto at_zero = select(y == zero, zero, select(y == like(y, 1.0), zero, slope));
+    return select(a == zero, at_zero, slope);
   }
 };
 struct Maximum {

@@ -164,7 +164,6 @@ void where_loop_16(const void* const* in, void* const* out, int64_t n) noexcept 
 
 // What an element type is computed in: four integer and float widths, and complex; the rest is widened.
 enum class Class : uint8_t { Int32, Int64, UInt64, Float32, Float64, Complex64, Complex128 };
-constexpr int kClassCount = 7;
 
 constexpr Class class_of(DType d) {
   switch (d) {
