@@ -364,7 +364,14 @@ void call_into(const OpDef& op, std::span<const Arg> args, const void* attrs, co
   for (int i = 0; recording && i < saved.size(); ++i) {
     if (!saved[i].is_tensor() || saved[i].tensor->storage != target->storage || !saves_input(op, cast.view, i)) continue;
     const GradMode off(false);
-    kept.push_back(copy_of(Tensor::share(saved[i].tensor)));
+    const TensorImpl& old = *saved[i].tensor;
+    Tensor copy = copy_of(Tensor::share(saved[i].tensor));
+    if (old.grad_fn) {  // the copy stands in the graph where the old value stood, for gradients of gradients
+      copy->grad_fn = old.grad_fn;
+      copy->output_index = old.output_index;
+      copy->requires_grad = true;
+    }
+    kept.push_back(std::move(copy));
     saved[i] = Arg(kept.back());
   }
   if (direct_write_is_safe(op, cast.view, *target)) {
