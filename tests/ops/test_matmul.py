@@ -97,8 +97,8 @@ def test_matmul_promotes_and_reads_broadcast_operands() -> None:
             (2, 3),
             (4, 5),
             (
-                "matmul: x2 must have length 3 along axis -2, the length of x1's last axis, got 4 (x1 has shape (2, 3), "
-                "x2 (4, 5))"
+                "matmul: x2 must have length 3 along axis -2, the length of x1's last axis, got 4 "
+                "(x1 has shape (2, 3), x2 (4, 5))"
             ),
         ),
         ((), (4, 5), "matmul: x1 must have at least one axis, got shape () (x1 has shape (), x2 (4, 5))"),

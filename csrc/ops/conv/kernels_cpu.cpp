@@ -25,7 +25,7 @@ constexpr int64_t kMaxTasks = 64;
 constexpr int64_t kCopyElements = 32 * 1024;  // elements that one task copies or converts
 constexpr int64_t kMaxWindowColumns =
     640;  // pixels side by side in the gradient by the weights: rows of both factors fit L1
-constexpr int64_t kWindowElements = 64 * 1024;  // and all rows of windows fit L2
+constexpr int64_t kWindowElements = 48 * 1024;  // and a block of rows of windows fits L2
 constexpr int64_t kMaxPartials = 16;
 
 GORGO_GEMM_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -371,8 +371,11 @@ struct Forward {
 
 // ---- gradient by the images ----
 
-// A forward convolution computes h w windows where the other way computes oh ow, but need not add tiles to memory.
-bool runs_as_forward(const Sizes& s) { return s.stride_h == 1 && s.stride_w == 1 && 4 * s.h * s.w <= 5 * s.pixels; }
+// A forward convolution computes h w windows where the other way computes oh ow, and lays out o kh kw elements for each of them, which
+// few channels do not repay; but it need not add tiles to memory.
+bool runs_as_forward(const Sizes& s) {
+  return s.stride_h == 1 && s.stride_w == 1 && s.group_c >= 8 && 4 * s.h * s.w <= 5 * s.pixels;
+}
 
 // Channels are split among tasks where images are too few.
 int64_t channel_blocks(const Sizes& s) {
@@ -577,7 +580,8 @@ struct Units {
   int64_t blocks;     // parts of an image
   int64_t block;      // pixels of a part
   int64_t columns;    // of one image in a unit, padded to whole vectors
-  int64_t stride;     // of a row of windows
+  int64_t stride;     // elements of a row of windows
+  int64_t rows;       // of windows laid at a time
   int64_t per_group;  // units of a group
   int64_t partials;   // tasks of a group, each with its own sums
 };
@@ -586,14 +590,14 @@ template <class T>
 Units units_of(const Sizes& s) {
   constexpr int64_t kWidth = Lanes<T>::kWidth;
   Units u;
-  const int64_t room = kWindowElements / most(1, s.k) / kWidth * kWidth;
-  const int64_t columns = least(kMaxWindowColumns, most(2 * kWidth, room));
+  constexpr int64_t columns = kMaxWindowColumns / kWidth * kWidth;
   const int64_t padded = round_up(s.pixels, kWidth);
   u.blocks = ceil_div(s.pixels, columns);
   u.block = round_up(ceil_div(s.pixels, most(1, u.blocks)), kWidth);
   u.columns = least(padded, u.block);
   u.images = u.blocks > 1 ? 1 : most(1, least(s.n, columns / most(1, padded)));
   u.stride = u.images * u.columns;
+  u.rows = least(round_up(s.k, kDotK<T>), most(1, kWindowElements / most(1, u.stride) / kDotK<T>) * kDotK<T>);
   u.per_group = ceil_div(s.n, u.images) * u.blocks;
   const int64_t work = s.n * s.group_o * s.k * s.pixels;
   u.partials = most(1, least(least(kMaxPartials, u.per_group), work / (2 * kTaskWork)));
@@ -612,7 +616,7 @@ template <class T>
 WeightRoom<T> weight_room(Scratch& scratch, const Sizes& s, const Units& u) {
   constexpr int64_t kSlack = 2 * Lanes<T>::kWidth;
   WeightRoom<T> r;
-  r.windows_elements = round_up(s.k * u.stride + kSlack, 16);
+  r.windows_elements = round_up(u.rows * u.stride + kSlack, 16);
   r.gradient_elements = round_up(s.group_o * u.stride + kSlack, 16);
   r.partials = scratch.take<T>(u.partials * s.o * s.k);
   r.windows = scratch.take<T>(u.partials * s.groups * r.windows_elements);
@@ -645,8 +649,6 @@ void run_grad_weight(const Sizes& s, const Units& u, const WeightRoom<T>& room, 
       if (pixels != length) pieces[count++] = {0, kOutside, 0, 0, static_cast<int32_t>(at + pixels)};
     }
     const int64_t stride = images * length;
-    lay_windows<T>(windows, stride, x.data + first * x.n_stride + group * s.group_c * x.c_stride, x.c_stride, s, 0, s.k,
-                   pieces, count);
     for (int64_t o = 0; o < s.group_o; ++o) {
       for (int64_t i = 0; i < images; ++i) {
         const T* from =
@@ -657,12 +659,17 @@ void run_grad_weight(const Sizes& s, const Units& u, const WeightRoom<T>& room, 
         }
       }
     }
-    for (int64_t k = 0; k < s.k; k += kDotK<T>) {
-      const auto across = static_cast<int>(least(kDotK<T>, s.k - k));
-      for (int64_t o = 0; o < s.group_o; o += kDotO<T>) {
-        const auto down = static_cast<int>(least(kDotO<T>, s.group_o - o));
-        dot_function_of<T, kDotO<T>>(down, across)(rows + o * stride, windows + k * stride, stride, stride,
-                                                   sums + o * s.k + k, s.k);
+    const T* const from = x.data + first * x.n_stride + group * s.group_c * x.c_stride;
+    for (int64_t k_begin = 0; k_begin < s.k; k_begin += u.rows) {
+      const int64_t k_end = least(s.k, k_begin + u.rows);
+      lay_windows<T>(windows, stride, from, x.c_stride, s, k_begin, k_end, pieces, count);
+      for (int64_t k = k_begin; k < k_end; k += kDotK<T>) {
+        const auto across = static_cast<int>(least(kDotK<T>, k_end - k));
+        for (int64_t o = 0; o < s.group_o; o += kDotO<T>) {
+          const auto down = static_cast<int>(least(kDotO<T>, s.group_o - o));
+          dot_function_of<T, kDotO<T>>(down, across)(rows + o * stride, windows + (k - k_begin) * stride, stride,
+                                                     stride, sums + o * s.k + k, s.k);
+        }
       }
     }
   }
