@@ -377,11 +377,32 @@ bool runs_as_forward(const Sizes& s) {
   return s.stride_h == 1 && s.stride_w == 1 && s.group_c >= 8 && 4 * s.h * s.w <= 5 * s.pixels;
 }
 
-// Channels are split among tasks where images are too few.
-int64_t channel_blocks(const Sizes& s) {
+// Otherwise the rows of windows' gradients are made for a few channels at a time: with stride 1 and images of moderate size all pixels of
+// them, from which each pixel of the image gathers; else by tiles, which are added to memory one after the other.
+struct Scatter {
+  int64_t channel_blocks;  // channels are split among tasks where images are too few
+  int64_t plane_tasks;     // images by groups, split
+  bool gathers;
+  int64_t channels;  // of rows made at a time when gathering
+  int64_t stride;    // elements of such a row
+  int64_t room;      // elements for them, of each task
+};
+
+template <class T>
+Scatter scatter_of(const Sizes& s) {
+  constexpr int64_t kWidth = Lanes<T>::kWidth;
+  Scatter c;
   const int64_t planes = s.n * s.groups;
   const int64_t work = s.group_o * s.k * s.pixels;
-  return most(1, least(least(s.group_c, work / kTaskWork), ceil_div(kMaxTasks, most(1, planes))));
+  c.channel_blocks = most(1, least(least(s.group_c, work / kTaskWork), ceil_div(kMaxTasks, most(1, planes))));
+  c.plane_tasks = least(planes, most(1, planes * work / kTaskWork));
+  c.stride = round_up(s.pixels, kWidth);
+  c.gathers = s.stride_h == 1 && s.stride_w == 1 && s.taps * c.stride <= 2 * kWindowElements;
+  const int64_t most_channels = ceil_div(s.group_c, c.channel_blocks);
+  c.channels = most(1, least(most_channels, kWindowElements / (s.taps * c.stride)));
+  // A vector before and two behind, which ranges of lanes reach into without reading.
+  c.room = c.gathers ? round_up(c.channels * s.taps * c.stride + 3 * kWidth, 64) : 0;
+  return c;
 }
 
 // Adds a row of a tile to the pixels where its windows came from.
@@ -410,47 +431,125 @@ void add_row(T* plane, const T* tile, const Sizes& s, int64_t dy, int64_t dx, co
   }
 }
 
+// Rows [row_begin, row_end) of weights transposed times the gradient, for `columns` pixels: calls done(row, rows) after each strip, which lies
+// at to(row), `to_stride` apart.
+template <class T, class To, class Done>
+GORGO_GEMM_INLINE void multiply_rows(const Sizes& s, const T* weight, const T* gradient, int64_t gradient_stride,
+                                     int64_t row_begin, int64_t row_end, int columns, bool accumulate,
+                                     int64_t to_stride, To&& to, Done&& done) {
+  constexpr int kRows = Lanes<T>::kRows;
+  const BlocksOfK blocks = blocks_of_k(s.group_o);
+  const int64_t total = row_end - row_begin;
+  const int64_t strips = ceil_div(total, kRows);
+  MicroArgs<T> g;
+  g.c_row_stride = to_stride;
+  g.b_row_stride = gradient_stride;
+  g.a_col_stride = s.k;
+  for (int64_t kb = 0; kb < blocks.count; ++kb) {
+    const int64_t o = kb * blocks.size;
+    g.k = least(blocks.size, s.group_o - o);
+    g.b = gradient + o * gradient_stride;
+    g.add = accumulate && kb > 0;
+    for (int64_t strip = 0; strip < strips; ++strip) {
+      const int64_t row = row_begin + total * strip / strips;
+      const auto rows = static_cast<int>(row_begin + total * (strip + 1) / strips - row);
+      g.a = weight + o * s.k + row;
+      g.c = to(row);
+      run_micro(g, rows, columns, true);
+      done(row, rows);
+    }
+  }
+}
+
 template <class T>
-void run_scatter(const Sizes& s, const Images<T>& gradient, const T* weight, T* out, int64_t task) {
+void scatter_plane(const Sizes& s, const T* gradient, int64_t gradient_stride, const T* weight, T* to, int64_t c_begin,
+                   int64_t c_end) {
   using L = Lanes<T>;
   constexpr int64_t kColumns = kPanelColumns<T>;
   alignas(64) T tile[L::kRows * kColumns];
   Piece pieces[kColumns];
-  const int64_t blocks_of_channels = channel_blocks(s);
-  const int64_t block = task % blocks_of_channels;
-  const int64_t group = task / blocks_of_channels % s.groups;
-  const int64_t image = task / blocks_of_channels / s.groups;
-  const int64_t c_begin = s.group_c * block / blocks_of_channels;
-  const int64_t c_end = s.group_c * (block + 1) / blocks_of_channels;
-  T* const to = out + (image * s.c + group * s.group_c) * s.h * s.w;
   std::memset(static_cast<void*>(to + c_begin * s.h * s.w), 0,
               static_cast<size_t>((c_end - c_begin) * s.h * s.w) * sizeof(T));
-  const int64_t rows_total = (c_end - c_begin) * s.taps;
-  const int64_t strips = ceil_div(rows_total, L::kRows);
-  const BlocksOfK blocks = blocks_of_k(s.group_o);
-  MicroArgs<T> g;
-  g.c = tile;
-  g.c_row_stride = kColumns;
-  g.b_row_stride = gradient.c_stride;
-  g.a_col_stride = s.k;
   for (int64_t pixel = 0; pixel < s.pixels; pixel += kColumns) {
     const auto columns = static_cast<int>(least(kColumns, s.pixels - pixel));
     const int count = split_row<L::kWidth>(pieces, 0, s, 0, pixel, pixel + columns, 0);
-    for (int64_t kb = 0; kb < blocks.count; ++kb) {
-      const int64_t o0 = kb * blocks.size;
-      g.k = least(blocks.size, s.group_o - o0);
-      g.b = gradient.data + image * gradient.n_stride + (group * s.group_o + o0) * gradient.c_stride + pixel;
-      for (int64_t strip = 0; strip < strips; ++strip) {
-        const int64_t row = c_begin * s.taps + rows_total * strip / strips;
-        const auto rows = static_cast<int>(c_begin * s.taps + rows_total * (strip + 1) / strips - row);
-        g.a = weight + (group * s.group_o + o0) * s.k + row;
-        run_micro(g, rows, columns, true);
-        for (int r = 0; r < rows; ++r) {
-          const int64_t tap = (row + r) % s.taps;
-          add_row<T>(to + (row + r) / s.taps * s.h * s.w, tile + r * kColumns, s, tap / s.kw * s.step_h - s.pad_h,
-                     tap % s.kw * s.step_w - s.pad_w, pieces, count);
+    multiply_rows<T>(
+        s, weight, gradient + pixel, gradient_stride, c_begin * s.taps, c_end * s.taps, columns, false, kColumns,
+        [&](int64_t) { return tile; },
+        [&](int64_t row, int rows) {
+          for (int r = 0; r < rows; ++r) {
+            const int64_t tap = (row + r) % s.taps;
+            add_row<T>(to + (row + r) / s.taps * s.h * s.w, tile + r * kColumns, s, tap / s.kw * s.step_h - s.pad_h,
+                       tap % s.kw * s.step_w - s.pad_w, pieces, count);
+          }
+        });
+  }
+}
+
+// The image's row of a channel, a vector at a time: the sum over taps of what each window gives to these pixels.
+template <class T>
+void gather_channel(const Sizes& s, const T* rows, int64_t row_stride, T* to) {
+  using L = Lanes<T>;
+  for (int64_t y = 0; y < s.h; ++y, to += s.w) {
+    for (int64_t x = 0; x < s.w; x += L::kWidth) {
+      const int64_t count = least(L::kWidth, s.w - x);
+      auto sum = L::zero();
+      for (int64_t i = 0; i < s.kh; ++i) {
+        const int64_t row = y + s.pad_h - i * s.step_h;
+        if (row < 0 || row >= s.oh) continue;
+        for (int64_t j = 0; j < s.kw; ++j) {
+          const int64_t col = x + s.pad_w - j * s.step_w;
+          const int64_t first = most(0, -col);
+          const int64_t last = least(count, s.ow - col);
+          if (first >= last) continue;
+          const T* from = rows + (i * s.kw + j) * row_stride + row * s.ow + col;
+          sum = sum + L::load_range(from, static_cast<int>(first), static_cast<int>(last));
         }
       }
+      L::store_edge(to + x, L::edge(static_cast<int>(count)), sum);
+    }
+  }
+}
+
+template <class T>
+void gather_plane(const Sizes& s, const Scatter& c, const T* gradient, int64_t gradient_stride, const T* weight, T* to,
+                  int64_t c_begin, int64_t c_end, T* room) {
+  constexpr int64_t kColumns = kPanelColumns<T>;
+  T* const rows = room + Lanes<T>::kWidth;
+  for (int64_t channel = c_begin; channel < c_end; channel += c.channels) {
+    const int64_t end = least(c_end, channel + c.channels);
+    const int64_t row_begin = channel * s.taps;
+    for (int64_t pixel = 0; pixel < s.pixels; pixel += kColumns) {
+      multiply_rows<T>(
+          s, weight, gradient + pixel, gradient_stride, row_begin, end * s.taps,
+          static_cast<int>(least(kColumns, s.pixels - pixel)), true, c.stride,
+          [&](int64_t row) { return rows + (row - row_begin) * c.stride + pixel; }, [](int64_t, int) {});
+    }
+    for (int64_t each = channel; each < end; ++each) {
+      gather_channel<T>(s, rows + (each - channel) * s.taps * c.stride, c.stride, to + each * s.h * s.w);
+    }
+  }
+}
+
+template <class T>
+void run_scatter(const Sizes& s, const Images<T>& gradient, const T* weight, T* out, T* room, int64_t task) {
+  const Scatter c = scatter_of<T>(s);
+  const int64_t block = task % c.channel_blocks;
+  const int64_t part = task / c.channel_blocks;
+  const int64_t c_begin = s.group_c * block / c.channel_blocks;
+  const int64_t c_end = s.group_c * (block + 1) / c.channel_blocks;
+  const int64_t planes = s.n * s.groups;
+  const int64_t plane_end = planes * (part + 1) / c.plane_tasks;
+  for (int64_t plane = planes * part / c.plane_tasks; plane < plane_end; ++plane) {
+    const int64_t image = plane / s.groups;
+    const int64_t group = plane % s.groups;
+    const T* from = gradient.data + image * gradient.n_stride + group * s.group_o * gradient.c_stride;
+    const T* factors = weight + group * s.group_o * s.k;
+    T* to = out + (image * s.c + group * s.group_c) * s.h * s.w;
+    if (c.gathers) {
+      gather_plane<T>(s, c, from, gradient.c_stride, factors, to, c_begin, c_end, room + task * c.room);
+    } else {
+      scatter_plane<T>(s, from, gradient.c_stride, factors, to, c_begin, c_end);
     }
   }
 }
@@ -461,26 +560,30 @@ struct GradInput {
   static Sizes sizes(const KernelArgs& args) {
     return sizes_of(args.out[0].shape, args.in[1].shape, args.in[0].shape, args.attrs_as<ConvGradInputAttrs>());
   }
-  // The flipped weights are made from the strided ones, whatever their type.
-  static Frame<S> frame(const KernelArgs& args, const Sizes& s, T*& flipped) {
-    const bool forward = runs_as_forward(s);
+  // `room` is for the flipped weights or for rows to gather from.
+  static Frame<S> frame(const KernelArgs& args, const Sizes& s, T*& room) {
     Frame<S> f(args, Dense::planes, Dense::whole);
-    flipped = forward ? f.scratch.template take<T>(args.in[1].numel) : nullptr;
+    if (runs_as_forward(s)) {
+      room = f.scratch.template take<T>(args.in[1].numel);
+    } else {
+      const Scatter c = scatter_of<T>(s);
+      room = f.scratch.template take<T>(c.plane_tasks * c.channel_blocks * c.room);
+    }
     return f;
   }
   static size_t scratch(const KernelArgs& args) noexcept {
-    T* flipped = nullptr;
-    return frame(args, sizes(args), flipped).scratch.bytes();
+    T* room = nullptr;
+    return frame(args, sizes(args), room).scratch.bytes();
   }
   static int64_t prepare_tasks(const KernelArgs& args) noexcept {
-    T* flipped = nullptr;
+    T* room = nullptr;
     const Sizes s = sizes(args);
-    return frame(args, s, flipped).copy_tasks() + (runs_as_forward(s) ? 1 : 0);
+    return frame(args, s, room).copy_tasks() + (runs_as_forward(s) ? 1 : 0);
   }
   static void prepare(const KernelArgs& args, int64_t task) noexcept {
-    T* flipped = nullptr;
+    T* room = nullptr;
     const Sizes s = sizes(args);
-    const Frame<S> f = frame(args, s, flipped);
+    const Frame<S> f = frame(args, s, room);
     if (task < f.copy_tasks()) return f.copy(task);
     const KOperand& weight = args.in[1];
     const S* from = weight.as<S>();
@@ -490,7 +593,7 @@ struct GradInput {
           const S* at = from + (group * s.group_o + o) * weight.strides[0] + c * weight.strides[1];
           for (int64_t i = s.kh - 1; i >= 0; --i) {
             for (int64_t j = s.kw - 1; j >= 0; --j) {
-              *flipped++ = Stored<S>::value(at[i * weight.strides[2] + j * weight.strides[3]]);
+              *room++ = Stored<S>::value(at[i * weight.strides[2] + j * weight.strides[3]]);
             }
           }
         }
@@ -499,22 +602,24 @@ struct GradInput {
   }
   static int64_t tasks(const KernelArgs& args) noexcept {
     const Sizes s = sizes(args);
-    return runs_as_forward(s) ? forward_tasks<T>(transposed(s)) : s.n * s.groups * channel_blocks(s);
+    if (runs_as_forward(s)) return forward_tasks<T>(transposed(s));
+    const Scatter c = scatter_of<T>(s);
+    return c.plane_tasks * c.channel_blocks;
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
-    T* flipped = nullptr;
+    T* room = nullptr;
     const Sizes s = sizes(args);
-    const Frame<S> f = frame(args, s, flipped);
-    if (flipped != nullptr) {
-      run_forward<T>(transposed(s), f.first.images(), flipped, nullptr, f.out, task);
+    const Frame<S> f = frame(args, s, room);
+    if (runs_as_forward(s)) {
+      run_forward<T>(transposed(s), f.first.images(), room, nullptr, f.out, task);
     } else {
-      run_scatter<T>(s, f.first.images(), f.second.data(), f.out, task);
+      run_scatter<T>(s, f.first.images(), f.second.data(), f.out, room, task);
     }
   }
   static int64_t finish_tasks(const KernelArgs& args) noexcept { return round_tasks<S>(args.out[0]); }
   static void finish(const KernelArgs& args, int64_t task) noexcept {
-    T* flipped = nullptr;
-    round_out<S>(args.out[0], frame(args, sizes(args), flipped).out, task);
+    T* room = nullptr;
+    round_out<S>(args.out[0], frame(args, sizes(args), room).out, task);
   }
 };
 
