@@ -577,16 +577,20 @@ GORGO_INLINE Vec<float, N> sigmoid(Vec<float, N> x) {
   const auto one = broadcast<V>(1.0f);
   // With z = e^-|x|: 1 / (1 + z) or z / (1 + z), the quotient corrected by its remainder.
   const auto e = exp_parts(-minimum(abs(x), broadcast<V>(104.0f)));
-  const auto z = scale(e.high, e.n);
+  // Below 2^-60 nothing of z shows beside 1, so that a power within the normal exponents will do.
+  using I = Vec<std::int32_t, N>;
+  const auto sixty = broadcast<I>(-60);
+  const auto power = power_of_two(select(e.n < sixty, sixty, e.n));
+  const auto z = e.high * power;
   const auto d = one + z;
-  const auto d_low = (z - (d - one)) + scale(e.low, e.n);
+  const auto d_low = (z - (d - one)) + e.low * power;
   const auto negative = x < zero;
   const auto top = select(negative, e.high, one);
   const auto top_low = select(negative, e.low, zero);
   const auto inverse = one / d;
   const auto q = top * inverse;
   const auto rest = mul_add_once(-q, d, top) + (top_low - q * d_low);
-  const auto n = select(negative, e.n, broadcast<Vec<std::int32_t, N>>(0));
+  const auto n = select(negative, e.n, broadcast<I>(0));
   return scale(mul_add(rest, inverse, q), n);
 }
 template <int N>
@@ -653,14 +657,17 @@ GORGO_INLINE Vec<float, N> erfc(Vec<float, N> x) {
   using V = Vec<float, N>;
   const auto one = broadcast<V>(1.0f);
   const auto two = broadcast<V>(2.0f);
-  const auto near = x < broadcast<V>(0.5f);
-  const auto m = clamp(x, broadcast<V>(0.5f), broadcast<V>(10.1f));
+  const auto magnitude = abs(x);
+  const auto half = broadcast<V>(0.5f);
+  const auto m = clamp(magnitude, half, broadcast<V>(10.1f));
   const auto square_high = m * m;
   const auto square_low = mul_add_once(m, m, -square_high);
   const auto t = (m - two) / (m + two);
   const auto factor = polynomial(t, kErfcP) / (one + two * m);
   const auto far_value = exp(-square_high) * (factor - factor * square_low);
-  return select(near, one - erf(x), far_value);
+  const auto z = x * x;
+  const auto near_value = one - mul_add(x, mul_add(z, polynomial(z, kErfP), broadcast<V>(kErfP0)), x);
+  return select(magnitude < half, near_value, select(x < broadcast<V>(0.0f), two - far_value, far_value));
 }
 template <int N>
 GORGO_INLINE Vec<double, N> erfc(Vec<double, N> x) {

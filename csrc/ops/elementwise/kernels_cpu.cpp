@@ -25,6 +25,10 @@ constexpr int64_t kMaxElementBytes = 16;
 struct alignas(64) Buffer {
   unsigned char bytes[kChunk * kMaxElementBytes];
 };
+// For elements that are widened, of which the largest is uint32.
+struct alignas(64) NarrowBuffer {
+  unsigned char bytes[kChunk * 4];
+};
 
 using Loop = void (*)(const void* const* in, void* const* out, int64_t n) noexcept;
 // Between a storage type and what it computes in.
@@ -510,8 +514,9 @@ class Reader {
       if (from != nullptr) {
         walker_.skip(n);
       } else {
-        walker_.gather(raw_.bytes, n);
-        from = raw_.bytes;
+        unsigned char* to = widen_ != nullptr ? raw_.bytes : ready_.bytes;
+        walker_.gather(to, n);
+        from = to;
       }
     }
     if (widen_ == nullptr) return from;
@@ -531,7 +536,7 @@ class Reader {
   const unsigned char* at_ = nullptr;
   Conversion widen_ = nullptr;
   Walker walker_;
-  Buffer raw_;
+  NarrowBuffer raw_;
   Buffer ready_;
 };
 
@@ -570,7 +575,7 @@ class Writer {
   unsigned char* at_ = nullptr;
   Conversion narrow_ = nullptr;
   Walker walker_;
-  Buffer raw_;
+  NarrowBuffer raw_;
   Buffer ready_;
 };
 
