@@ -16,6 +16,7 @@
 #include "bindings/module.h"
 #include "bindings/origin.h"
 #include "device/backend.h"
+#include "graph/capture.h"
 #include "opdef/core_ops.h"
 
 namespace gorgo {
@@ -122,6 +123,8 @@ const char* buffer_format(DType d) noexcept {
 // Why the memory of `t` cannot be handed out, or null.
 const char* reason_to_keep(TensorImpl& t) {
   if (t.device().type != DeviceType::Cpu) return "it is not on the cpu";
+  const Recorder* recorder = Recorder::active();
+  if (recorder != nullptr && recorder->made_here(t)) return "it belongs to the function being recorded";
   if (t.base && !t.detached) refresh_view(t);
   if (t.requires_grad) return "it requires grad; use detach() first";
   return nullptr;

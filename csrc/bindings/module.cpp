@@ -41,4 +41,5 @@ PYBIND11_MODULE(_core, m) {
   gorgo::bind_memory(m);
   m.attr("__all__") = public_names(m);
   gorgo::bind_host_cell(m);
+  gorgo::bind_graph(m);
 }

@@ -331,6 +331,7 @@ PyObject* tensor_str(PyObject* self) noexcept {
 
 PyObject* tensor_to_list(const Tensor& t) {
   if (t->device().type == DeviceType::Null) fail<StateError>("tolist: values must exist, got a tensor on the null device");
+  refuse_while_recording(*t, "tolist");
   return list_of(*t, 0, 0);
 }
 

@@ -196,6 +196,7 @@ Scalar single_element(const Tensor& t, const char* what) {
     fail<ValueError>(what, ": tensor must have exactly one element, got shape ", t->shape);
   }
   if (t->device().type == DeviceType::Null) fail<StateError>(what, ": values must exist, got a tensor on the null device");
+  refuse_while_recording(*t, what);
   return load_scalar(t->data(), t->dtype);
 }
 

@@ -53,6 +53,8 @@ void assign_value(const Tensor& target, const Arg& value, const char* op);
 [[nodiscard]] PyObject* tensor_repr(PyObject* self) noexcept;
 [[nodiscard]] PyObject* tensor_str(PyObject* self) noexcept;
 [[nodiscard]] PyObject* tensor_to_list(const Tensor& t);
+// StateError when the value belongs to a recording under way: read, it would be baked in.
+void refuse_while_recording(const TensorImpl& t, const char* op);
 extern PyBufferProcs tensor_buffer_procs;
 // Rows of methods that other files add to the type, each ended by a null name.
 extern PyMethodDef tensor_shape_methods[];

@@ -1,0 +1,120 @@
+// gorgo.Graph and the functions behind python/gorgo/graph.py.
+#include <sstream>
+
+#include "bindings/compiled_function.h"
+#include "bindings/convert.h"
+#include "bindings/module.h"
+#include "bindings/tensor_type.h"
+#include "graph/executor.h"
+#include "graph/verify.h"
+
+namespace py = pybind11;
+
+namespace gorgo {
+namespace {
+
+std::string text_of(const Graph& graph, void (Graph::*write)(std::ostream&) const) {
+  std::ostringstream out;
+  (graph.*write)(out);
+  return std::move(out).str();
+}
+
+std::vector<Tensor> inputs_for(const Graph& graph, const py::args& args) {
+  if (args.size() != graph.inputs.size()) {
+    fail<TypeError>("Graph.run: inputs must be ", graph.inputs.size(), " tensors, got ", args.size());
+  }
+  std::vector<Tensor> inputs;
+  for (size_t i = 0; i < args.size(); ++i) {
+    const Tensor& t = tensor_from(args[i].ptr(), "Graph.run", "input");
+    const IrValue& v = graph.values[static_cast<size_t>(graph.inputs[i])];
+    if (t->shape != v.shape || t->dtype != v.dtype) {
+      fail<ValueError>("Graph.run: input ", i, " must be ", v.dtype, ' ', v.shape, ", got ", t->dtype, ' ', t->shape);
+    }
+    inputs.push_back(t);
+  }
+  return inputs;
+}
+
+py::object wrapped(const Tensor& t) { return py::reinterpret_steal<py::object>(wrap(t)); }
+
+py::tuple describe_value(const Graph& graph, int32_t id) {
+  const IrValue& v = graph.values[static_cast<size_t>(id)];
+  return py::make_tuple(id, py::reinterpret_steal<py::object>(to_python(v.dtype)),
+                        py::reinterpret_steal<py::object>(to_python(v.shape)), graph.bytes_of(id));
+}
+
+py::list describe_values(const Graph& graph, const std::vector<int32_t>& ids) {
+  py::list out;
+  for (const int32_t id : ids) out.append(describe_value(graph, id));
+  return out;
+}
+
+}  // namespace
+
+void bind_graph(py::module_& m) {
+  bind_compiled_function(m);
+  py::class_<Graph, std::shared_ptr<Graph>>(m, "Graph", "A recorded program: nodes in topological order over values.")
+      .def("__str__", [](const Graph& g) { return text_of(g, &Graph::print); })
+      .def("__repr__",
+           [](const Graph& g) {
+             return cat("<gorgo.Graph: ", g.nodes.size(), " nodes, ", g.inputs.size(), " inputs, ", g.captured.size(),
+                        " captured, ", g.outputs.size(), " outputs>");
+           })
+      .def("__len__", [](const Graph& g) { return g.nodes.size(); })
+      .def("dot", [](const Graph& g) { return text_of(g, &Graph::dot); }, "Return the graph in Graphviz's language.")
+      .def("verify", [](const Graph& g) { verify(g); }, "Check the graph's invariants; RuntimeError tells what is wrong.")
+      .def(
+          "run",
+          [](const Graph& g, const py::args& args) {
+            py::list out;
+            for (const Tensor& t : interpret(g, inputs_for(g, args))) out.append(wrapped(t));
+            return out;
+          },
+          "Run the graph op by op on inputs of the recorded shapes and dtypes; return the outputs as a list.")
+      .def(
+          "run_planned",
+          [](const Graph& g, const py::args& args) {
+            const std::vector<Tensor> inputs = inputs_for(g, args);
+            Program program(g);
+            std::vector<Tensor> results;
+            program.run(inputs, results);
+            py::list out;
+            for (const Tensor& t : results) out.append(wrapped(t));
+            return out;
+          },
+          "Plan an arena for the graph and run it once from there; return the outputs as a list.")
+      .def_property_readonly("inputs", [](const Graph& g) { return describe_values(g, g.inputs); },
+                             "Inputs as (id, dtype, shape, bytes).")
+      .def_property_readonly("captured", [](const Graph& g) { return describe_values(g, g.captured); },
+                             "Tensors captured by reference as (id, dtype, shape, bytes).")
+      .def_property_readonly("outputs", [](const Graph& g) { return describe_values(g, g.outputs); },
+                             "Outputs as (id, dtype, shape, bytes).")
+      .def_property_readonly(
+          "nodes",
+          [](const Graph& g) {
+            py::list out;
+            for (const IrNode& node : g.nodes) {
+              py::list inputs;
+              for (const IrOperand& operand : node.inputs) {
+                if (operand.is_scalar) {
+                  inputs.append(py::reinterpret_steal<py::object>(to_python(operand.scalar)));
+                } else if (operand.value >= 0) {
+                  inputs.append(py::str(cat('%', operand.value)));
+                } else {
+                  inputs.append(py::none());
+                }
+              }
+              out.append(py::make_tuple(node.op->name, inputs, describe_values(g, node.outputs), node.origin));
+            }
+            return out;
+          },
+          "Nodes in order as (op, inputs, outputs, where recorded).");
+  m.def(
+      "trace",
+      [](const py::object& function, const py::tuple& args, const py::object& kwargs) {
+        return trace_call(function.ptr(), args.ptr(), kwargs.is_none() ? nullptr : kwargs.ptr());
+      },
+      py::arg("function"), py::arg("args"), py::arg("kwargs") = py::none());
+}
+
+}  // namespace gorgo
