@@ -31,6 +31,8 @@ int32_t Recorder::new_value(DType dtype, const Shape& shape) {
 }
 
 void Recorder::bind(TensorImpl& t, int32_t value) {
+  // A tensor from outside outlives the recording by right, so it carries no value: its storage's root tells.
+  if (t.capture_serial != serial_ && !made_ && outer_.count(t.storage) != 0) return;
   if (t.capture_serial == serial_) --alive_[static_cast<size_t>(t.capture_value)];
   t.capture_serial = serial_;
   t.capture_value = value;
@@ -63,7 +65,6 @@ void Recorder::add_input(const Tensor& t, std::string name) {
   graph_.inputs.push_back(value);
   outer_[t->storage] = Outer{value, t};
   set_root(*t->storage, value);
-  bind(*t, value);
 }
 
 int32_t Recorder::root_value(TensorImpl& t) {
@@ -173,7 +174,9 @@ void Recorder::call(const OpDef& op, Operands operands, std::span<const Arg> arg
     const int32_t value = new_value(out->dtype, out->shape);
     graph_.define(index, value);
     if (!op.flags.view) set_root(*out->storage, value);
+    made_ = true;
     bind(*out, value);
+    made_ = false;
   }
   const auto count = static_cast<int>(args.size());
   for (int i = 0; i < count; ++i) {

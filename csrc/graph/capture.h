@@ -102,6 +102,7 @@ class Recorder {
   std::unordered_map<Storage*, Outer> outer_;
   std::vector<Tensor> leaves_with_grad_;
   std::vector<int32_t> kept_values_;
+  bool made_ = false;  // bind() is called for a tensor that an op here made
 };
 
 }  // namespace gorgo
