@@ -342,3 +342,15 @@ def test_many_recordings_of_one_function_are_refused_with_the_reason() -> None:
     with pytest.raises(RuntimeError, match="constants"):
         for i in range(100):
             compiled(gg.ones((1,)), float(i))
+
+
+def test_a_long_replay_runs_without_the_gil_and_survives() -> None:
+    def f(x: gg.Tensor) -> gg.Tensor:
+        for _ in range(40):
+            x = gg.exp(x * 0.5) - 1.0
+        return x
+
+    compiled = gg.compile(f)
+    x = gg.zeros((512, 1024))
+    for _ in range(3):
+        assert float(compiled(x).sum()) == 0.0

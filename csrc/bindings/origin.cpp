@@ -165,18 +165,18 @@ std::string outside(PyCodeObject* code) {
 
 // ---- Ctrl-C and the GIL ----
 
+// Called between kernels, with the GIL (backward) or without it (a long replay).
 void check_signals() {
   using Clock = std::chrono::steady_clock;
   constexpr auto kEvery = std::chrono::milliseconds(5);
-  constexpr int kCallsBetweenClocks = 16;
-  static thread_local int calls = 0;
   static thread_local Clock::time_point last{};
-  if (++calls < kCallsBetweenClocks) return;
-  calls = 0;
   const Clock::time_point now = Clock::now();
   if (now - last < kEvery) return;
   last = now;
-  if (PyErr_CheckSignals() != 0) throw PythonError();
+  const PyGILState_STATE state = PyGILState_Ensure();
+  const int status = PyErr_CheckSignals();
+  PyGILState_Release(state);
+  if (status != 0) throw PythonError();
 }
 
 void* release_gil() noexcept { return PyGILState_Check() != 0 ? static_cast<void*>(PyEval_SaveThread()) : nullptr; }
