@@ -6,6 +6,7 @@
 #include <memory>
 #include <new>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 namespace gorgo {
@@ -58,7 +59,12 @@ class SmallVector {
   template <class... As>
   T& emplace_back(As&&... args) {
     if (size_ == capacity_) reserve(capacity_ * 2);
-    T* at = new (data_ + size_) T(std::forward<As>(args)...);
+    T* at = nullptr;
+    if constexpr (sizeof...(As) == 0 && std::is_class_v<T>) {
+      at = new (data_ + size_) T;  // not T(), which would clear the whole object before its initializers run
+    } else {
+      at = new (data_ + size_) T(std::forward<As>(args)...);
+    }
     ++size_;
     return *at;
   }

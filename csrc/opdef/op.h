@@ -62,7 +62,11 @@ struct InferContext {
   // converted to it first, scalars always are.
   DType compute_dtype = DType::Float32;
   uint32_t cast_mask = 0;
-  SmallVector<OutSpec, 2> out{};
+  SmallVector<OutSpec, 2> out;
+
+  // A constructor, since aggregate initialization would clear the room for outputs first.
+  InferContext(const OpDef& called, std::span<const Arg> operands, const void* call_attrs) noexcept
+      : op(called), in(operands), attrs(call_attrs) {}
 
   template <class A>
   [[nodiscard]] const A& attrs_as() const noexcept {

@@ -32,7 +32,7 @@ inline SmallVector<OutSpec, 2> infer_again(const VjpContext& c) {
   input->strides = contiguous_strides(input->shape);
   input->numel = check_count(input->shape, c.op.name);
   const Arg arg(input);
-  InferContext infer{.op = c.op, .in = {&arg, 1}, .attrs = c.attrs, .counts = {}};
+  InferContext infer(c.op, {&arg, 1}, c.attrs);
   c.op.infer(infer);
   return std::move(infer.out);
 }

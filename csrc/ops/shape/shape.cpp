@@ -22,6 +22,14 @@ ViewGeometry geometry_of(const VjpContext& c) {
 void adjoint_vjp(VjpContext& c) { c.set(0, view_adjoint(c.grad(), c.input_shape(0), geometry_of(c))); }
 
 // ---- index_view ----
+[[noreturn, gnu::cold, gnu::noinline]] void refuse_cut(const InferContext& c, int axis) {
+  const auto& a = c.attrs_as<IndexViewAttrs>();
+  fail<IndexError>(c.name(), ": start, step and length of axis ", axis, " must stay in [0, ", c.shape(0)[axis],
+                   "), got ", a.start[axis], ", ", a.step[axis], " and ", a.length[axis], " (x has shape ", c.shape(0),
+                   ")");
+}
+
+// On the way of every x[i] and x[a:b], hence the bare pointers.
 void infer_index_view(InferContext& c) {
   const auto& a = c.attrs_as<IndexViewAttrs>();
   const TensorImpl& x = c.tensor(0);
@@ -30,37 +38,46 @@ void infer_index_view(InferContext& c) {
     fail<ValueError>(c.name(), ": start, step and length must have ", rank, " entries, got ", a.start, ", ", a.step,
                      " and ", a.length);
   }
+  const int64_t* start = a.start.data();
+  const int64_t* step = a.step.data();
+  const int64_t* length = a.length.data();
+  const int64_t* insert = a.insert.data();
+  const int64_t* old_shape = x.shape.data();
+  const int64_t* old_strides = x.strides.data();
+  const int inserts = a.insert.size();
+  int kept = inserts;
+  for (int i = 0; i < rank; ++i) kept += length[i] != IndexViewAttrs::kDropAxis ? 1 : 0;
   OutSpec& out = add_view(c, x);
-  int next_insert = 0;
-  const auto insert_due = [&] {
-    while (next_insert < a.insert.size() && a.insert[next_insert] == out.shape.size()) {
-      out.shape.push_back(1);
-      out.strides.push_back(0);
-      ++next_insert;
-    }
-  };
+  out.shape.resize(kept);
+  out.strides.resize(kept);
+  int64_t* shape = out.shape.data();
+  int64_t* strides = out.strides.data();
+  int at = 0;
+  int inserted = 0;
   for (int i = 0; i < rank; ++i) {
-    const int64_t n = a.length[i];
-    if (n == 0) {
-      insert_due();
-      out.shape.push_back(0);
-      out.strides.push_back(x.strides[i]);
-      continue;
+    const int64_t n = length[i];
+    if (n != 0) {
+      const int64_t last = n > 0 ? start[i] + step[i] * (n - 1) : start[i];
+      if (n < IndexViewAttrs::kDropAxis || start[i] < 0 || start[i] >= old_shape[i] || last < 0 || last >= old_shape[i])
+          [[unlikely]] {
+        refuse_cut(c, i);
+      }
+      out.offset += start[i] * old_strides[i];
+      if (n < 0) continue;
     }
-    const int64_t first = a.start[i];
-    const int64_t last = n == IndexViewAttrs::kDropAxis ? first : first + a.step[i] * (n - 1);
-    if (n < IndexViewAttrs::kDropAxis || first < 0 || first >= x.shape[i] || last < 0 || last >= x.shape[i]) {
-      fail<IndexError>(c.name(), ": start, step and length of axis ", i, " must stay in [0, ", x.shape[i], "), got ",
-                       first, ", ", a.step[i], " and ", n, " (x has shape ", x.shape, ")");
+    for (; inserted < inserts && insert[inserted] == at; ++inserted, ++at) {
+      shape[at] = 1;
+      strides[at] = 0;
     }
-    out.offset += first * x.strides[i];
-    if (n == IndexViewAttrs::kDropAxis) continue;
-    insert_due();
-    out.shape.push_back(n);
-    out.strides.push_back(x.strides[i] * a.step[i]);
+    shape[at] = n;
+    strides[at] = old_strides[i] * step[i];
+    ++at;
   }
-  insert_due();
-  if (next_insert != a.insert.size()) {
+  for (; inserted < inserts && insert[inserted] == at; ++inserted, ++at) {
+    shape[at] = 1;
+    strides[at] = 0;
+  }
+  if (inserted != inserts) {
     fail<ValueError>(c.name(), ": insert must list rising positions in the result, got ", a.insert);
   }
 }
