@@ -16,7 +16,20 @@ import pytest
 
 import gorgo as gg
 
-DTYPES = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+DTYPES = [
+    "bool",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+]
 COMPLEX = ["complex64", "complex128"]
 
 
@@ -261,10 +274,10 @@ def test_tolist(dtype):
 def test_sequence_protocol():
     t = gg.asarray([[1, 2], [3, 4]])
     assert [row.tolist() for row in t] == [[1, 2], [3, 4]]
-    first, second = t
+    _, second = t
     assert second.tolist() == [3, 4]
     assert t[-1].tolist() == [3, 4]
-    assert list(reversed(t))[0].tolist() == [3, 4]
+    assert next(reversed(t)).tolist() == [3, 4]
 
 
 # ---- indexing ----
@@ -450,7 +463,9 @@ def test_arange_integers(args):
 
 @pytest.mark.parametrize("args", [(0.0, 1.0, 0.1), (1.0, 0.0, -0.25), (2.5,), (0, 2, 0.5)])
 def test_arange_floats(args):
-    np.testing.assert_allclose(np.asarray(gg.arange(*args, dtype=gg.float64)), np.arange(*args, dtype=np.float64), rtol=1e-15)
+    np.testing.assert_allclose(
+        np.asarray(gg.arange(*args, dtype=gg.float64)), np.arange(*args, dtype=np.float64), rtol=1e-15
+    )
 
 
 @pytest.mark.parametrize("endpoint", [True, False])
@@ -519,9 +534,12 @@ def test_import_is_small():
     code = "import sys, gorgo; print(*sorted(m for m in sys.modules if not m.startswith('_')))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     bare = subprocess.run(
-        [sys.executable, "-c", code.replace("import sys, gorgo", "import sys")], check=True, capture_output=True, text=True
+        [sys.executable, "-c", code.replace("import sys, gorgo", "import sys")],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.split()
-    assert set(loaded) - set(bare) <= {"gorgo", "gorgo._core"}
+    assert {m.split(".")[0] for m in set(loaded) - set(bare)} == {"gorgo"}
 
 
 # ---- copies and pickles ----
@@ -575,13 +593,20 @@ def test_reference_counts_do_not_drift():
     n = np.ones(4, np.float32)
     key = gg.asarray([0, 1])
     before = [sys.getrefcount(o) for o in (t, key, gg.float32, gg.Tensor, None)]
+    wrong = (
+        lambda x: x @ gg.ones((5,)),
+        lambda x: x[9],
+        lambda x: x + n,
+        lambda x: gg.exp(x, x),
+        lambda x: x.reshape(3),
+    )
     for _ in range(100):
         t + t, 2 * t, t[1:3], t[key], t.shape, t.dtype, t.exp(), gg.exp(t), t.reshape(2, 2), repr(t), t.tolist()
         np.asarray(t), gg.asarray(n), memoryview(t), t.__dlpack__()
         t += 1
-        for bad in (lambda: t @ gg.ones((5,)), lambda: t[9], lambda: t + n, lambda: gg.exp(), lambda: t.reshape(3)):
+        for bad in wrong:
             with pytest.raises((ValueError, IndexError, TypeError)):
-                bad()
+                bad(t)
     after = [sys.getrefcount(o) for o in (t, key, gg.float32, gg.Tensor, None)]
     assert all(abs(b - a) <= 2 for a, b in zip(before[:-1], after[:-1], strict=True)), (before, after)
 

@@ -29,7 +29,20 @@ nan = float("nan")
 newaxis = None
 
 # Parts of the package that are imported when somebody first names them.
-_LAZY_MODULES = ("autograd", "data", "fft", "graph", "io", "linalg", "memory", "nn", "onnx", "optim", "random", "testing")
+_LAZY_MODULES = (
+    "autograd",
+    "data",
+    "fft",
+    "graph",
+    "io",
+    "linalg",
+    "memory",
+    "nn",
+    "onnx",
+    "optim",
+    "random",
+    "testing",
+)
 _LAZY_NAMES = {"compile": "graph"}
 
 
