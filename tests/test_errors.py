@@ -1,5 +1,6 @@
 """One test for each message of the tensor type, its functions and its conversions: type, op, expectation, figures."""
 
+import operator
 import re
 
 import numpy as np
@@ -80,7 +81,7 @@ CASES = [
         "add: operand must be a tensor or a number, got numpy.ndarray of shape (2,)",
         lambda: np.ones(2) + ones(2),
     ),
-    (TypeError, "unsupported operand type(s) for +: 'gorgo.Tensor' and 'list'", lambda: ones(2) + [1, 2]),
+    (TypeError, "unsupported operand type(s) for +: 'gorgo.Tensor' and 'list'", lambda: operator.add(ones(2), [1.0])),
     (TypeError, "unsupported operand type(s) for -: 'NoneType' and 'gorgo.Tensor'", lambda: None - ones(2)),
     (ValueError, "add: shapes must broadcast, got (2,) and (3,)", lambda: ones(2) + ones(3)),
     (TypeError, "pow: a third argument is not supported for tensors", lambda: pow(ones(2), 2, 3)),

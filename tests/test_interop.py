@@ -12,7 +12,22 @@ import pytest
 
 import gorgo as gg
 
-ALL = "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 float32 float64 complex64 complex128".split()
+ALL = [
+    "bool",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+]
 CUTS = [
     np.s_[...],
     np.s_[::2, ::-1],
