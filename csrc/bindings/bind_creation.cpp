@@ -93,6 +93,7 @@ PyObject* create_like(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObje
 Tensor make_full(const Shape& shape, PyObject* value, const Arguments& given, int first, DType like, bool has_like) {
   Scalar s;
   if (is_tensor(value) && tensor_of(value)->numel == 1 && !tensor_of(value)->requires_grad) {
+    check_readable(tensor_of(value), given.function());
     s = load_scalar(tensor_of(value)->data(), tensor_of(value)->dtype);
   } else if (!scalar_from(value, s, given.function())) {
     fail<TypeError>(given.function(), ": fill_value must be a number, got ", describe(value));

@@ -218,7 +218,7 @@ PyObject* export_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
     if (t->base && !t->detached) refresh_view(*t);
     if (t->requires_grad) refuse("__dlpack__: tensor must not require grad, got one that does (use detach)");
     if (t->device().type != DeviceType::Cpu) refuse("__dlpack__: tensor must be on the cpu, got one that is not");
-    refuse_while_recording(*t, "__dlpack__");
+    check_readable(t, "__dlpack__");
     if (given.given(0) != nullptr) refuse(cat("__dlpack__: stream must be None on the cpu, got ", describe(given[0])));
     if (given.given(2) != nullptr) {
       const Dims device = dims_from(given[2], "__dlpack__", "dl_device");

@@ -305,6 +305,7 @@ class ListReader {
           fail<TypeError>(op_, ": elements must not require grad, got a tensor that does at ", place(depth),
                           " (use gorgo.stack, which keeps the gradient)");
         }
+        check_readable(tensor_of(o), op_);
         return load_scalar(tensor_of(o)->data(), tensor_of(o)->dtype);
       }
       fail<TypeError>(op_, ": elements must be numbers, got ", describe(o), " at ", place(depth), " (use gorgo.stack)");

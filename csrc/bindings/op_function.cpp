@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <sstream>
 #include <string>
 
 #include "bindings/convert.h"
@@ -113,13 +112,12 @@ SmallVector<Parameter, 12> parameters_of(const OpDef& op) {
 }
 
 std::string default_text(const OpDef& op, const Field& field) {
-  Attrs defaults(op.attrs);
-  AttrSchema one = *op.attrs;
-  one.fields = &field;
-  one.count = 1;
-  std::ostringstream out;
-  attrs_print(out, one, defaults.get());
-  return std::move(out).str();  // name=value
+  const Attrs defaults(op.attrs);
+  const PyRef value = PyRef::checked(get_field(field, defaults.get()));
+  const PyRef repr = PyRef::checked(is_dtype(value.get()) ? PyObject_Str(value.get()) : PyObject_Repr(value.get()));
+  const char* text = PyUnicode_AsUTF8(repr.get());
+  if (text == nullptr) throw PythonError();
+  return cat(field.name, '=', text);
 }
 
 std::string signature_text(const OpDef& op) {

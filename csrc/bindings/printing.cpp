@@ -117,7 +117,9 @@ class FloatColumn {
         smallest = std::min(smallest, std::abs(v));
       }
     }
-    exponential_ = largest >= 1e8 || (largest > 0.0 && (smallest < 1e-4 || largest / smallest > 1000.0));
+    // Beyond the digits that the dtype holds, a plain number would end in noise.
+    const double cutoff = dtype_bits(real_dtype(dtype)) == 64 ? 1e8 : dtype_bits(real_dtype(dtype)) == 32 ? 1e6 : 1e3;
+    exponential_ = largest >= cutoff || (largest > 0.0 && (smallest < 1e-4 || largest / smallest > 1000.0));
     for (const double v : values) {
       if (!std::isfinite(v)) continue;
       const Decimal n = exponential_ ? scientific(v, dtype) : positional(v, dtype);
@@ -141,7 +143,7 @@ class FloatColumn {
     if (whole.size() < left_) whole.insert(0, left_ - whole.size(), ' ');
     std::string fraction = n.fraction;
     if (!exponential_) return whole + "." + fraction + std::string(fraction_ - fraction.size(), ' ');
-    fraction.append(fraction_ - fraction.size(), '0');
+    if (fraction.size() < fraction_) fraction = exact_fraction(v);
     std::string digits = std::to_string(std::abs(n.exponent));
     if (digits.size() < exponent_digits_) digits.insert(0, exponent_digits_ - digits.size(), '0');
     return whole + "." + fraction + (n.exponent < 0 ? "e-" : "e+") + digits;
@@ -151,6 +153,15 @@ class FloatColumn {
   [[nodiscard]] std::string with_sign(const std::string& whole) const {
     return always_sign_ && whole.front() != '-' ? "+" + whole : whole;
   }
+  // As many digits as the others have: those of the value itself, not zeros behind its shortest form.
+  [[nodiscard]] std::string exact_fraction(double v) const {
+    char text[64];
+    const auto end = std::to_chars(text, text + sizeof text, v, std::chars_format::scientific, static_cast<int>(fraction_));
+    const std::string exact(text, end.ptr);
+    const size_t point = exact.find('.');
+    return exact.substr(point + 1, exact.find('e') - point - 1);
+  }
+
   DType dtype_;
   bool always_sign_;
   bool exponential_ = false;
@@ -330,8 +341,7 @@ PyObject* tensor_str(PyObject* self) noexcept {
 }
 
 PyObject* tensor_to_list(const Tensor& t) {
-  if (t->device().type == DeviceType::Null) fail<StateError>("tolist: values must exist, got a tensor on the null device");
-  refuse_while_recording(*t, "tolist");
+  check_readable(t, "tolist");
   return list_of(*t, 0, 0);
 }
 

@@ -86,7 +86,6 @@ PyObject* refuse_new(PyTypeObject*, PyObject*, PyObject*) noexcept {
   X(LeftShift, "bitwise_left_shift")     \
   X(RightShift, "bitwise_right_shift")   \
   X(Negative, "negative")                \
-  X(Positive, "positive")                \
   X(Abs, "abs")                          \
   X(Invert, "bitwise_invert")            \
   X(Equal, "equal")                      \
@@ -95,7 +94,6 @@ PyObject* refuse_new(PyTypeObject*, PyObject*, PyObject*) noexcept {
   X(LessEqual, "less_equal")             \
   X(Greater, "greater")                  \
   X(GreaterEqual, "greater_equal")       \
-  X(Any, "any")                          \
   X(Real, "real")                        \
   X(Imag, "imag")
 
@@ -154,6 +152,10 @@ PyObject* unary(PyObject* a) noexcept {
   });
 }
 
+PyObject* positive(PyObject* a) noexcept {
+  return guarded([&] { return wrap(copy_of(tensor_of(a))); });
+}
+
 PyObject* power(PyObject* a, PyObject* b, PyObject* modulus) noexcept {
   if (modulus != Py_None) {
     PyErr_SetString(PyExc_TypeError, "pow: a third argument is not supported for tensors");
@@ -195,8 +197,7 @@ Scalar single_element(const Tensor& t, const char* what) {
   if (t->numel != 1) {
     fail<ValueError>(what, ": tensor must have exactly one element, got shape ", t->shape);
   }
-  if (t->device().type == DeviceType::Null) fail<StateError>(what, ": values must exist, got a tensor on the null device");
-  refuse_while_recording(*t, what);
+  check_readable(t, what);
   return load_scalar(t->data(), t->dtype);
 }
 
@@ -283,10 +284,9 @@ int contains(PyObject* self, PyObject* value) noexcept {
       fail<TypeError>("in: value must be a tensor or a number, got ", describe(value));
     }
     const Tensor same = funnel.call1(op_of(Operator::Equal), {args, 2}, nullptr);
-    const OpDef& any = op_of(Operator::Any);
-    const Attrs defaults(any.attrs);
-    const Tensor found = invoke(any, {same}, defaults.get());
-    return single_element(found, "in").to_bool() ? 1 : 0;
+    check_readable(same, "in");
+    const auto* at = static_cast<const bool*>(same->data());
+    return std::find(at, at + same->numel, true) != at + same->numel ? 1 : 0;
   });
 }
 
@@ -443,7 +443,7 @@ PyObject* reduce(PyObject* self, PyObject*) noexcept {
       fail<StateError>("pickle: tensor must be a leaf (made by hand, not computed), got one with a gradient record of shape ",
                        t->shape, " (detach it first)");
     }
-    if (t->device().type != DeviceType::Cpu) fail<StateError>("pickle: tensor must be on the cpu, got ", device_name(t->device()));
+    check_readable(t, "pickle");
     const GradMode off(false);
     const Tensor flat = contiguous_of(t);
     const PyRef bytes = PyRef::checked(PyBytes_FromStringAndSize(
@@ -548,7 +548,7 @@ PyNumberMethods* number_methods() {
   n.nb_inplace_lshift = in_place<Operator::LeftShift>;
   n.nb_inplace_rshift = in_place<Operator::RightShift>;
   n.nb_negative = unary<Operator::Negative>;
-  n.nb_positive = unary<Operator::Positive>;
+  n.nb_positive = positive;
   n.nb_absolute = unary<Operator::Abs>;
   n.nb_invert = unary<Operator::Invert>;
   n.nb_bool = truth;
@@ -571,6 +571,11 @@ PyObject* wrap(Tensor t) {
   self->weak_references = nullptr;
   impl->python.store(o, std::memory_order_relaxed);
   return o;
+}
+
+void check_readable(const Tensor& t, const char* op) {
+  if (t->device().type == DeviceType::Null) fail<StateError>(op, ": values must exist, got a tensor on the null device");
+  refuse_while_recording(*t, op);
 }
 
 void check_kind(const TensorImpl& value, DType target, const char* op) {

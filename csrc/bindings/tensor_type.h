@@ -28,6 +28,10 @@ extern PyTypeObject tensor_type;
 // A new reference to the Python object of `t`, made when there is none yet; None for a null tensor.
 [[nodiscard]] PyObject* wrap(Tensor t);
 
+// Throws unless the elements may be read on the host now: not on the null device, and not in a recording that computed them,
+// which would bake the value in.
+void check_readable(const Tensor& t, const char* op);
+
 // Writes a tensor or a number into `target`, broadcast and converted within its kind (a float into an integer is refused).
 void check_kind(const TensorImpl& value, DType target, const char* op);
 void assign_value(const Tensor& target, const Arg& value, const char* op);

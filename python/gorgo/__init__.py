@@ -4,14 +4,16 @@ What people call per op lives in the compiled module gorgo._core and is found he
 graph, ...) are imported when first used, so that ``import gorgo`` stays a matter of milliseconds.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 from gorgo import _core
 from gorgo._core import *  # noqa: F403
 from gorgo._core import __version__ as __version__
 
+TYPE_CHECKING = False  # importing typing would cost more than all the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     from gorgo import autograd as autograd
     from gorgo import graph as graph
     from gorgo import memory as memory
@@ -27,7 +29,20 @@ nan = float("nan")
 newaxis = None
 
 # Parts of the package that are imported when somebody first names them.
-_LAZY_MODULES = ("autograd", "data", "fft", "graph", "io", "linalg", "memory", "nn", "onnx", "optim", "random", "testing")
+_LAZY_MODULES = (
+    "autograd",
+    "data",
+    "fft",
+    "graph",
+    "io",
+    "linalg",
+    "memory",
+    "nn",
+    "onnx",
+    "optim",
+    "random",
+    "testing",
+)
 _LAZY_NAMES = {"compile": "graph"}
 
 
@@ -50,6 +65,8 @@ def show_config() -> None:
 
 
 def __getattr__(name: str) -> Any:
+    import importlib
+
     if name in _LAZY_NAMES:
         value = getattr(importlib.import_module(f"gorgo.{_LAZY_NAMES[name]}"), name)
     elif name in _LAZY_MODULES:
