@@ -352,7 +352,7 @@ Example:
     >>> import gorgo as gg
     >>> x = gg.asarray([1.0, 2.0, 3.0, 4.0])
 )";
-  static const std::string kVarDoc = std::string(kVarDetails) + R"(    >>> gg.var(x, correction=1).item() * 3
+  static const std::string kVarDoc = std::string(kVarDetails) + R"(    >>> round(gg.var(x, correction=1).item() * 3, 4)
     5.0
 )";
   static const std::string kStdDoc = std::string(kVarDetails) + R"(    >>> gg.std(x - x).item()
