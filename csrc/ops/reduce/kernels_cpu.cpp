@@ -273,7 +273,7 @@ struct StoreVariance {
 
 // ---- complex numbers: scalar code, sums in double ----
 
-#if defined(GORGO_ISA_BASE) || defined(GORGO_ISA_AVX2)
+#ifdef GORGO_WITH_RARE_DTYPES
 struct ComplexPartial {
   double re = 0.0;
   double im = 0.0;
@@ -445,7 +445,7 @@ void fill_reduce(KernelSink& sink) {
   fill_truth<Nonzero<uint8_t>>(sink, DType::Bool);
   sink.add("max", DType::Bool, Reduction<Folded<Nonzero<uint8_t>>, StoreAny>::kernel());
   sink.add("min", DType::Bool, Reduction<Folded<Nonzero<uint8_t>>, StoreAll>::kernel());
-#if defined(GORGO_ISA_BASE) || defined(GORGO_ISA_AVX2)
+#ifdef GORGO_WITH_RARE_DTYPES
   fill_order<int8_t>(sink);
   fill_order<int16_t>(sink);
   fill_order<uint8_t>(sink);

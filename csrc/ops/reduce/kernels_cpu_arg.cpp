@@ -174,7 +174,7 @@ void fill_reduce_arg(KernelSink& sink) {
   fill_arg<int32_t>(sink);
   fill_arg<int64_t>(sink);
   fill_arg<bool>(sink);
-#if defined(GORGO_ISA_BASE) || defined(GORGO_ISA_AVX2)
+#ifdef GORGO_WITH_RARE_DTYPES
   fill_arg<int8_t>(sink);
   fill_arg<int16_t>(sink);
   fill_arg<uint8_t>(sink);
