@@ -223,7 +223,8 @@ struct ColumnWalk {
 // Runs visit(walk, line) for the units of one task; `line` is the first line under way. The output, where the op has one of
 // the inputs' shape, is contiguous.
 template <class S, int kInputs, class Visit>
-GORGO_INLINE void walk_lines_of(const KernelArgs& args, const LinePlan& plan, int64_t task, const Visit& visit) noexcept {
+GORGO_INLINE void walk_lines_of(const KernelArgs& args, const LinePlan& plan, int64_t task,
+                                const Visit& visit) noexcept {
   constexpr int kLanes = RowWalk<S, kInputs>::kLanes;
   const int64_t begin = task * plan.units_per_task;
   const int64_t end = begin + plan.units_per_task < plan.units ? begin + plan.units_per_task : plan.units;

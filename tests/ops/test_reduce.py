@@ -128,11 +128,13 @@ def test_positions_equal_numpys(name: str, dtype: str) -> None:
         for axis in [None, *range(-1, len(shape))]:
             got = fn(name)(x, axis=axis)
             assert got.dtype == gg.int64
-            np.testing.assert_array_equal(got.numpy(), getattr(np, name)(exact(x), axis=axis), err_msg=f"{shape} {axis}")
+            expected = getattr(np, name)(exact(x), axis=axis)
+            np.testing.assert_array_equal(got.numpy(), expected, err_msg=f"{shape} {axis}")
     x = made((4, 5, 6), dtype)
     flipped = gg.permute_dims(x, (2, 0, 1))[::-1, :, ::2]
     for axis in (None, 0, 1, 2):
-        np.testing.assert_array_equal(fn(name)(flipped, axis=axis).numpy(), getattr(np, name)(exact(flipped), axis=axis))
+        expected = getattr(np, name)(exact(flipped), axis=axis)
+        np.testing.assert_array_equal(fn(name)(flipped, axis=axis).numpy(), expected)
 
 
 @pytest.mark.parametrize("name", list(REFERENCES))
@@ -231,7 +233,7 @@ def test_empty_tensors() -> None:
     assert gg.all(x).item() is True
     assert gg.count_nonzero(x, axis=0).tolist() == [0, 0, 0]
     for name in ("max", "min", "argmax", "argmin"):
-        with pytest.raises(ValueError, match=rf"{name}: x must have an element to choose along axis .*0.*, got shape \(0, 3\)"):
+        with pytest.raises(ValueError, match=rf"{name}: x must have an element to choose .*, got shape \(0, 3\)"):
             fn(name)(x, axis=0)
 
 
@@ -282,7 +284,8 @@ def test_gradients_keep_the_dtype(dtype: str) -> None:
         assert x.grad.dtype == x.dtype
         wide = x.detach().astype("float64").requires_grad_()
         fn(name)(wide, axis=1).sum().backward()
-        np.testing.assert_allclose(exact(x.grad), wide.grad.numpy(), rtol=20 * TOLERANCE[dtype], atol=20 * TOLERANCE[dtype])
+        tolerance = 20 * TOLERANCE[dtype]
+        np.testing.assert_allclose(exact(x.grad), wide.grad.numpy(), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", [*REFERENCES, "argmax", "argmin"])

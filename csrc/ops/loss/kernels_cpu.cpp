@@ -26,14 +26,22 @@ GORGO_INLINE int64_t offset_of(const KOperand& x, int64_t at) noexcept {
 [[gnu::noinline]] int64_t target_at(const KOperand& x, int64_t at) noexcept {
   const int64_t i = offset_of(x, at);
   switch (x.dtype) {
-    case DType::Int64: return x.as<int64_t>()[i];
-    case DType::Int32: return x.as<int32_t>()[i];
-    case DType::Int16: return x.as<int16_t>()[i];
-    case DType::Int8: return x.as<int8_t>()[i];
-    case DType::UInt8: return x.as<uint8_t>()[i];
-    case DType::UInt16: return x.as<uint16_t>()[i];
-    case DType::UInt32: return x.as<uint32_t>()[i];
-    default: break;
+    case DType::Int64:
+      return x.as<int64_t>()[i];
+    case DType::Int32:
+      return x.as<int32_t>()[i];
+    case DType::Int16:
+      return x.as<int16_t>()[i];
+    case DType::Int8:
+      return x.as<int8_t>()[i];
+    case DType::UInt8:
+      return x.as<uint8_t>()[i];
+    case DType::UInt16:
+      return x.as<uint16_t>()[i];
+    case DType::UInt32:
+      return x.as<uint32_t>()[i];
+    default:
+      break;
   }
   const uint64_t v = x.as<uint64_t>()[i];
   return v > static_cast<uint64_t>(INT64_MAX) ? INT64_MAX : static_cast<int64_t>(v);
@@ -81,7 +89,8 @@ struct Forward {
       using V = typename std::decay_t<decltype(walk)>::V;
       using Lane = typename V::Lane;
       const V top = walk.template fold<FoldLargest>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(); });
-      const V sum = walk.template fold<FoldSum>([&](const auto& at) GORGO_INLINE_LAMBDA { return exp(at.load() - top); });
+      const V sum =
+          walk.template fold<FoldSum>([&](const auto& at) GORGO_INLINE_LAMBDA { return exp(at.load() - top); });
       const V lower = log(sum);
       V below = broadcast<V>(Lane{0});
       const auto smoothing = static_cast<Lane>(attrs.label_smoothing);
@@ -174,7 +183,8 @@ struct Backward {
       const Lane on = Lane{1} - smoothing;
       // A line without weight gets zeros even where its logits are not finite.
       if constexpr (kIsHalf<S>) {
-        const V sum = walk.template fold<FoldSum>([&](const auto& at) GORGO_INLINE_LAMBDA { return exp(at.load() - top); });
+        const V sum =
+            walk.template fold<FoldSum>([&](const auto& at) GORGO_INLINE_LAMBDA { return exp(at.load() - top); });
         const V scale = weight / sum;
         walk.each([&](const auto& at) GORGO_INLINE_LAMBDA {
           at.store(select(weight == zero, zero, exp(at.load() - top) * scale - off));
@@ -192,9 +202,8 @@ struct Backward {
           return e;
         });
         const V scale = weight / sum;
-        walk.each([&](const auto& at) GORGO_INLINE_LAMBDA {
-          at.store(select(weight == zero, zero, at.stored() * scale - off));
-        });
+        walk.each([&](const auto& at)
+                      GORGO_INLINE_LAMBDA { at.store(select(weight == zero, zero, at.stored() * scale - off)); });
         for (int j = 0; j < walk.live; ++j) {
           if (wanted[j] != kIgnored) walk.o.out[wanted[j] * walk.o.out_stride + j] -= weight.raw[j] * on;
         }

@@ -128,7 +128,8 @@ Example:
     >>> gg.cross_entropy(logits, gg.asarray([1, 1])).item()
     50.0
 )";
-    op.inputs = {{.name = "logits", .shape_doc = "(n, c, ...) float"}, {.name = "target", .shape_doc = "(n, ...) integer"}};
+    op.inputs = {{.name = "logits", .shape_doc = "(n, c, ...) float"},
+                 {.name = "target", .shape_doc = "(n, ...) integer"}};
     op.attrs = &schema_of<CrossEntropyAttrs>();
     op.infer = infer;
     op.vjp = vjp;

@@ -16,7 +16,8 @@ struct LossOps {
 };
 extern LossOps loss_ops;
 
-[[nodiscard]] inline Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyAttrs& attrs = {}) {
+[[nodiscard]] inline Tensor cross_entropy(const Tensor& logits, const Tensor& target,
+                                          const CrossEntropyAttrs& attrs = {}) {
   return invoke(*loss_ops.cross_entropy, {logits, target}, &attrs);
 }
 // What cross_entropy hands to the logits when g arrives at its result.

@@ -12,9 +12,9 @@ namespace gorgo::GORGO_ISA_NS {
 namespace {
 
 template <class S>
-using SumLane = std::conditional_t<
-    std::is_floating_point_v<ComputeType<S>>, ComputeType<S>,
-    std::conditional_t<std::is_unsigned_v<S> && !std::is_same_v<S, bool>, uint64_t, int64_t>>;
+using SumLane =
+    std::conditional_t<std::is_floating_point_v<ComputeType<S>>, ComputeType<S>,
+                       std::conditional_t<std::is_unsigned_v<S> && !std::is_same_v<S, bool>, uint64_t, int64_t>>;
 template <class Lane>
 using WideOf = std::conditional_t<std::is_same_v<Lane, float>, double, Lane>;
 
@@ -69,7 +69,7 @@ using ToMinimize = Values<S, FoldSmallest, ComputeType<S>, ComputeType<S>>;
 
 // One for each element that is not zero. S is float, double, or an unsigned integer whose bits say it: integers and bool
 // do by their size, and the half types once their sign is gone.
-template <class S, S kRelevant = static_cast<S>(-1)>
+template <class S, uint64_t kRelevant = ~uint64_t{0}>
 struct Nonzero
     : SourceOf<Nonzero<S, kRelevant>, S, std::conditional_t<sizeof(S) == 8, int64_t, int32_t>, int64_t, FoldSum> {
   static constexpr bool kCentred = false;
@@ -77,7 +77,7 @@ struct Nonzero
   GORGO_INLINE auto value(L loaded, int64_t) const {
     using Count = std::conditional_t<sizeof(S) == 8, int64_t, int32_t>;
     if constexpr (std::is_integral_v<S>) {
-      return convert<Count>((loaded & broadcast<L>(kRelevant)) != broadcast<L>(0));
+      return convert<Count>((loaded & broadcast<L>(static_cast<S>(kRelevant))) != broadcast<L>(0));
     } else {
       return convert<Count>(loaded != broadcast<L>(0));
     }
@@ -151,7 +151,8 @@ struct Moments {
     source.centre = static_cast<Centre>(mean);
     return make(count, mean, source.centre, fold_rows(source, base, plan, chunk));
   }
-  static void columns(const S* base, const ReducePlan& plan, int64_t chunk, int64_t step, int64_t width, Partial* into) noexcept {
+  static void columns(const S* base, const ReducePlan& plan, int64_t chunk, int64_t step, int64_t width,
+                      Partial* into) noexcept {
     const int64_t left = plan.count - chunk * ReducePlan::kColumnChunk;
     const auto count = static_cast<double>(left < ReducePlan::kColumnChunk ? left : ReducePlan::kColumnChunk);
     alignas(64) double sums[ReducePlan::kStrip];
@@ -203,7 +204,7 @@ struct Store {
   using Attrs = A;
   template <class Partial>
   static void run(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
-                               int64_t) noexcept {
+                  int64_t) noexcept {
     const auto same = [](Partial v) GORGO_INLINE_LAMBDA { return v; };
     if constexpr (std::is_floating_point_v<ComputeType<S>> || sizeof(S) == 8) {
       store_each<S>(args, offset, stride, p, n, same);
@@ -219,7 +220,7 @@ struct StoreMean {
   using Attrs = ReduceAttrs;
   template <class Partial>
   static void run(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
-                               int64_t count) noexcept {
+                  int64_t count) noexcept {
     const auto divisor = static_cast<double>(count);
     using To = std::conditional_t<std::is_floating_point_v<ComputeType<S>>, S, float>;
     store_each<To>(args, offset, stride, p, n,
@@ -229,21 +230,21 @@ struct StoreMean {
 struct StoreCount {
   using Attrs = ReduceAttrs;
   static void run(const KernelArgs& args, int64_t offset, int64_t stride, const int64_t* p, int64_t n,
-                               int64_t) noexcept {
+                  int64_t) noexcept {
     store_each<int64_t>(args, offset, stride, p, n, [](int64_t v) GORGO_INLINE_LAMBDA { return v; });
   }
 };
 struct StoreAny {
   using Attrs = ReduceAttrs;
   static void run(const KernelArgs& args, int64_t offset, int64_t stride, const int64_t* p, int64_t n,
-                               int64_t) noexcept {
+                  int64_t) noexcept {
     store_each<bool>(args, offset, stride, p, n, [](int64_t v) GORGO_INLINE_LAMBDA { return v != 0; });
   }
 };
 struct StoreAll {
   using Attrs = ReduceAttrs;
   static void run(const KernelArgs& args, int64_t offset, int64_t stride, const int64_t* p, int64_t n,
-                               int64_t count) noexcept {
+                  int64_t count) noexcept {
     store_each<bool>(args, offset, stride, p, n, [=](int64_t v) GORGO_INLINE_LAMBDA { return v == count; });
   }
 };
@@ -251,8 +252,8 @@ struct StoreAll {
 template <class S, bool kRoot>
 struct StoreVariance {
   using Attrs = VarAttrs;
-  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const MomentsPartial* p,
-                               int64_t n, int64_t count) noexcept {
+  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const MomentsPartial* p, int64_t n,
+                  int64_t count) noexcept {
     const double divisor = static_cast<double>(count) - args.attrs_as<VarAttrs>().correction;
     const double freedom = divisor > 0.0 ? divisor : 0.0;
     const auto value = [=](const MomentsPartial& m) GORGO_INLINE_LAMBDA {
@@ -363,8 +364,8 @@ struct ComplexNonzero : ComplexFold<T, false> {
 template <class A, class T, bool kMean>
 struct StoreComplex {
   using Attrs = A;
-  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const ComplexPartial* p,
-                               int64_t n, int64_t count) noexcept {
+  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const ComplexPartial* p, int64_t n,
+                  int64_t count) noexcept {
     T* out = reinterpret_cast<T*>(args.out[0].data);
     const double divisor = kMean ? static_cast<double>(count) : 1.0;
     for (int64_t i = 0; i < n; ++i) {

@@ -128,23 +128,23 @@ GORGO_INLINE uint32_t reduced_axes(const SumToAttrs&, const KernelArgs& args) no
 }
 
 struct ReducePlan {
-  static constexpr int64_t kRowChunk = 32768;     // elements of one output that a task folds at most, by rows
-  static constexpr int64_t kColumnChunk = 1024;   // and by columns
-  static constexpr int64_t kStrip = 512;          // outputs side by side, folded together
-  static constexpr int64_t kTaskElements = 16384; // smaller units share a task
+  static constexpr int64_t kRowChunk = 32768;      // elements of one output that a task folds at most, by rows
+  static constexpr int64_t kColumnChunk = 1024;    // and by columns
+  static constexpr int64_t kStrip = 512;           // outputs side by side, folded together
+  static constexpr int64_t kTaskElements = 16384;  // smaller units share a task
 
   Walk kept;
   Walk reduced;
   int64_t outputs = 1;
-  int64_t count = 1;     // elements behind one output
-  int64_t base = 0;      // offset of the first element walked
+  int64_t count = 1;  // elements behind one output
+  int64_t base = 0;   // offset of the first element walked
   bool by_columns = false;
-  int64_t chunks = 1;    // of one output
-  int64_t strips = 1;    // by columns: of one line of outputs
+  int64_t chunks = 1;  // of one output
+  int64_t strips = 1;  // by columns: of one line of outputs
   int64_t units = 1;
   int64_t units_per_task = 1;
-  int64_t lines_per_chunk = 1;   // by rows: whole runs of the innermost reduced axis in one chunk
-  int64_t chunks_per_line = 1;   // or pieces that one such run is cut into
+  int64_t lines_per_chunk = 1;  // by rows: whole runs of the innermost reduced axis in one chunk
+  int64_t chunks_per_line = 1;  // or pieces that one such run is cut into
 
   // `ordered` keeps the reduced axes in their logical order (argmax counts positions).
   [[gnu::noinline]] ReducePlan(const KOperand& in, uint32_t mask, bool ordered) noexcept {

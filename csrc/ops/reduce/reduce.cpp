@@ -154,7 +154,8 @@ void vjp_prod(VjpContext& c) {
   const Tensor& x = c.input(0);
   const Tensor is_zero = ops::equal(x, Scalar::of_int(0));
   const Tensor safe = ops::where(is_zero, Scalar::of_int(1), x);
-  const Tensor p = ops::multiply(prod(safe, a.axis, true), spread(c.grad(), reduced_shape(x->shape, a.axis, true, c.op.name), a.axis));
+  const Tensor p = ops::multiply(prod(safe, a.axis, true),
+                                 spread(c.grad(), reduced_shape(x->shape, a.axis, true, c.op.name), a.axis));
   const ReduceAttrs counted{a.axis, true};
   const Tensor zeros = invoke(*reduce_ops.count_nonzero, {is_zero}, &counted);
   const Tensor wanted = cast_to(is_zero, DType::Int64);
@@ -358,8 +359,8 @@ Example:
     0.0
 )";
   {
-    OpDef op = make("var", "Compute the variance over one or more axes.", kVarDoc.c_str(), schema_of<VarAttrs>(),
-                    infer_var);
+    OpDef op =
+        make("var", "Compute the variance over one or more axes.", kVarDoc.c_str(), schema_of<VarAttrs>(), infer_var);
     op.vjp = vjp_var;
     op.saves_inputs = 1;
     op.onnx = {nullptr, 0, "exported as ReduceMean, Sub, Mul and ReduceSum"};
@@ -390,15 +391,18 @@ Raises:
 Example:
     >>> import gorgo as gg
 )";
-  static const std::string kMaxDoc = std::string(kMaxDetails) + R"(    >>> gg.max(gg.asarray([[1, 5], [7, 3]]), axis=1).tolist()
+  static const std::string kMaxDoc =
+      std::string(kMaxDetails) + R"(    >>> gg.max(gg.asarray([[1, 5], [7, 3]]), axis=1).tolist()
     [5, 7]
 )";
-  static const std::string kMinDoc = std::string(kMaxDetails) + R"(    >>> gg.min(gg.asarray([[1, 5], [7, 3]]), axis=1).tolist()
+  static const std::string kMinDoc =
+      std::string(kMaxDetails) + R"(    >>> gg.min(gg.asarray([[1, 5], [7, 3]]), axis=1).tolist()
     [1, 3]
 )";
   for (const bool largest : {true, false}) {
     OpDef op = make(largest ? "max" : "min",
-                    largest ? "Find the largest element over one or more axes." : "Find the smallest element over one or more axes.",
+                    largest ? "Find the largest element over one or more axes."
+                            : "Find the smallest element over one or more axes.",
                     largest ? kMaxDoc.c_str() : kMinDoc.c_str(), schema_of<ReduceAttrs>(), infer_max);
     op.vjp = vjp_max;
     op.saves_inputs = 1;
@@ -424,15 +428,18 @@ Example:
   static const std::string kArgmaxDoc = std::string(kArgDetails) + R"(    >>> gg.argmax(gg.asarray([3, 9, 9])).item()
     1
 )";
-  static const std::string kArgminDoc = std::string(kArgDetails) + R"(    >>> gg.argmin(gg.asarray([[3, 1], [0, 2]]), axis=1).tolist()
+  static const std::string kArgminDoc =
+      std::string(kArgDetails) + R"(    >>> gg.argmin(gg.asarray([[3, 1], [0, 2]]), axis=1).tolist()
     [1, 0]
 )";
-  reduce_ops.argmax =
-      add_constant(registry, make("argmax", "Find where the largest element is.", kArgmaxDoc.c_str(), schema_of<ArgAttrs>(), infer_arg),
-                   "its result is a position", {"ArgMax", 13, nullptr});
-  reduce_ops.argmin =
-      add_constant(registry, make("argmin", "Find where the smallest element is.", kArgminDoc.c_str(), schema_of<ArgAttrs>(), infer_arg),
-                   "its result is a position", {"ArgMin", 13, nullptr});
+  reduce_ops.argmax = add_constant(
+      registry,
+      make("argmax", "Find where the largest element is.", kArgmaxDoc.c_str(), schema_of<ArgAttrs>(), infer_arg),
+      "its result is a position", {"ArgMax", 13, nullptr});
+  reduce_ops.argmin = add_constant(
+      registry,
+      make("argmin", "Find where the smallest element is.", kArgminDoc.c_str(), schema_of<ArgAttrs>(), infer_arg),
+      "its result is a position", {"ArgMin", 13, nullptr});
   constexpr const char* kTruthDetails = R"(Args:
     x (...) any: the tensor; an element holds when it is not zero (NaN holds).
     axis (int, tuple of int or None): the axes that go; None means all, negative ones count from the end.
@@ -447,17 +454,22 @@ Raises:
 Example:
     >>> import gorgo as gg
 )";
-  static const std::string kAnyDoc = std::string(kTruthDetails) + R"(    >>> gg.any(gg.asarray([[0, 0], [0, 2]]), axis=1).tolist()
+  static const std::string kAnyDoc =
+      std::string(kTruthDetails) + R"(    >>> gg.any(gg.asarray([[0, 0], [0, 2]]), axis=1).tolist()
     [False, True]
 )";
-  static const std::string kAllDoc = std::string(kTruthDetails) + R"(    >>> gg.all(gg.asarray([[1, 1], [0, 2]]), axis=1).tolist()
+  static const std::string kAllDoc =
+      std::string(kTruthDetails) + R"(    >>> gg.all(gg.asarray([[1, 1], [0, 2]]), axis=1).tolist()
     [True, False]
 )";
-  reduce_ops.any = add_constant(registry, make("any", "Test whether any element holds.", kAnyDoc.c_str(), schema_of<ReduceAttrs>(), infer_truth),
-                                "its result is a truth value", {nullptr, 0, "exported as Cast and ReduceMax"});
-  reduce_ops.all = add_constant(registry, make("all", "Test whether all elements hold.", kAllDoc.c_str(), schema_of<ReduceAttrs>(), infer_truth),
-                                "its result is a truth value", {nullptr, 0, "exported as Cast and ReduceMin"});
-  reduce_ops.count_nonzero = add_constant(registry, make("count_nonzero", "Count the elements that are not zero.", R"(Args:
+  reduce_ops.any = add_constant(
+      registry, make("any", "Test whether any element holds.", kAnyDoc.c_str(), schema_of<ReduceAttrs>(), infer_truth),
+      "its result is a truth value", {nullptr, 0, "exported as Cast and ReduceMax"});
+  reduce_ops.all = add_constant(
+      registry, make("all", "Test whether all elements hold.", kAllDoc.c_str(), schema_of<ReduceAttrs>(), infer_truth),
+      "its result is a truth value", {nullptr, 0, "exported as Cast and ReduceMin"});
+  reduce_ops.count_nonzero = add_constant(registry,
+                                          make("count_nonzero", "Count the elements that are not zero.", R"(Args:
     x (...) any: the tensor; NaN counts.
     axis (int, tuple of int or None): the axes that go; None means all, negative ones count from the end.
     keepdims (bool): keep the axes that go, with length 1.
@@ -473,7 +485,7 @@ Example:
     >>> gg.count_nonzero(gg.asarray([0, 3, 0, 4])).item()
     2
 )",
-                                                         schema_of<ReduceAttrs>(), infer_count),
+                                               schema_of<ReduceAttrs>(), infer_count),
                                           "its result is a count", {nullptr, 0, "exported as Cast and ReduceSum"});
 }
 

@@ -31,7 +31,8 @@ extern ReduceOps reduce_ops;
   const SumAttrs attrs{axis, dtype, keepdims};
   return invoke(*reduce_ops.sum, {x}, &attrs);
 }
-[[nodiscard]] inline Tensor prod(const Tensor& x, const OptInts& axis = {}, bool keepdims = false, OptDType dtype = {}) {
+[[nodiscard]] inline Tensor prod(const Tensor& x, const OptInts& axis = {}, bool keepdims = false,
+                                 OptDType dtype = {}) {
   const SumAttrs attrs{axis, dtype, keepdims};
   return invoke(*reduce_ops.prod, {x}, &attrs);
 }

@@ -45,7 +45,8 @@ GORGO_INLINE void walk_chunk(const ReducePlan& plan, int64_t chunk, const Visit&
 // then on into `into` in lanes of W.
 template <class Source>
 [[gnu::noinline]] void fold_columns(const Source& source, const typename Source::Storage* base, const ReducePlan& plan,
-                                    int64_t chunk, int64_t step, int64_t width, typename Source::W::Lane* into) noexcept {
+                                    int64_t chunk, int64_t step, int64_t width,
+                                    typename Source::W::Lane* into) noexcept {
   using S = typename Source::Storage;
   using V = typename Source::V;
   using W = typename Source::W;
@@ -137,7 +138,8 @@ struct Runner {
   using Store = StoreFn<Partial>;
   static constexpr int64_t kMergeGrain = 1024;
 
-  [[gnu::noinline]] static void run(const KernelArgs& args, const ReducePlan& plan, int64_t task, Store store) noexcept {
+  [[gnu::noinline]] static void run(const KernelArgs& args, const ReducePlan& plan, int64_t task,
+                                    Store store) noexcept {
     if (plan.count == 0) {
       const Partial p = Policy::empty();
       for (int64_t o = 0; o < plan.outputs; ++o) store(args, o, 1, &p, 1, 0);

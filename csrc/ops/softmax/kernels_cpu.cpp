@@ -20,7 +20,8 @@ struct Softmax {
     const V top = walk.template fold<FoldLargest>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(); });
     if constexpr (kIsHalf<typename Walk::Storage>) {
       // Stored exponentials would be rounded twice, so they are made again.
-      const V sum = walk.template fold<FoldSum>([&](const auto& at) GORGO_INLINE_LAMBDA { return exp(at.load() - top); });
+      const V sum =
+          walk.template fold<FoldSum>([&](const auto& at) GORGO_INLINE_LAMBDA { return exp(at.load() - top); });
       walk.each([&](const auto& at) GORGO_INLINE_LAMBDA { at.store(exp(at.load() - top) / sum); });
     } else {
       const V sum = walk.template fold<FoldSum>([&](const auto& at) GORGO_INLINE_LAMBDA {
@@ -51,7 +52,8 @@ struct SoftmaxBackward {
   template <class Walk>
   GORGO_INLINE static void run(const Walk& walk) {
     using V = typename Walk::V;
-    const V sum = walk.template fold<FoldSum>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(0) * at.load(1); });
+    const V sum =
+        walk.template fold<FoldSum>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(0) * at.load(1); });
     walk.each([&](const auto& at) GORGO_INLINE_LAMBDA { at.store(at.load(1) * (at.load(0) - sum)); });
   }
 };

@@ -42,7 +42,8 @@ void infer_softmax(InferContext& c) {
 void infer_backward(InferContext& c) {
   infer_softmax(c);
   if (c.dtype(0) != c.dtype(1) || c.shape(0) != c.shape(1)) {
-    fail<ValueError>(c.name(), ": g must be like y, ", c.dtype(1), " ", c.shape(1), ", got ", c.dtype(0), " ", c.shape(0));
+    fail<ValueError>(c.name(), ": g must be like y, ", c.dtype(1), " ", c.shape(1), ", got ", c.dtype(0), " ",
+                     c.shape(0));
   }
 }
 

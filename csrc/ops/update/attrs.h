@@ -17,12 +17,9 @@ struct SgdAttrs {
   bool nesterov = false;
   bool maximize = false;
   static constexpr auto fields() {
-    return std::array{GORGO_FIELD(SgdAttrs, count).must().by_keyword(),
-                      GORGO_FIELD(SgdAttrs, lr).must().by_keyword(),
-                      GORGO_FIELD(SgdAttrs, momentum).by_keyword(),
-                      GORGO_FIELD(SgdAttrs, dampening).by_keyword(),
-                      GORGO_FIELD(SgdAttrs, weight_decay).by_keyword(),
-                      GORGO_FIELD(SgdAttrs, nesterov).by_keyword(),
+    return std::array{GORGO_FIELD(SgdAttrs, count).must().by_keyword(), GORGO_FIELD(SgdAttrs, lr).must().by_keyword(),
+                      GORGO_FIELD(SgdAttrs, momentum).by_keyword(),     GORGO_FIELD(SgdAttrs, dampening).by_keyword(),
+                      GORGO_FIELD(SgdAttrs, weight_decay).by_keyword(), GORGO_FIELD(SgdAttrs, nesterov).by_keyword(),
                       GORGO_FIELD(SgdAttrs, maximize).by_keyword()};
   }
 };

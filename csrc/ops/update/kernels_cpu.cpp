@@ -17,7 +17,8 @@ struct SgdNumbers {
 };
 
 template <class T, class C>
-GORGO_INLINE void sgd_element(const SgdNumbers<C>& n, C sign, bool buffered, bool first, T& parameter, T gradient, T* buffer) {
+GORGO_INLINE void sgd_element(const SgdNumbers<C>& n, C sign, bool buffered, bool first, T& parameter, T gradient,
+                              T* buffer) {
   const C p = static_cast<C>(parameter);
   C g = sign * static_cast<C>(gradient);
   if (n.weight_decay != static_cast<C>(0)) g = g + n.weight_decay * p;  // 0 * inf must not appear
@@ -39,12 +40,18 @@ GORGO_INLINE int64_t place_of(const KOperand& operand, int64_t i) {
   return at;
 }
 
+// A momentum of zero leaves buffers and counters alone, as if they were not there.
+GORGO_INLINE bool uses_buffers(const KernelArgs& args) noexcept {
+  const auto& attrs = args.attrs_as<SgdAttrs>();
+  return args.in_count == 4 * attrs.count && attrs.momentum.get() != 0.0;
+}
+
 template <class T>
 void sgd_range(const KernelArgs& args, int32_t tensor, int64_t first, int64_t last) noexcept {
   using C = ComputeType<T>;
   const auto& attrs = args.attrs_as<SgdAttrs>();
   const auto count = static_cast<int32_t>(attrs.count);
-  const bool buffered = args.in_count == 4 * count;
+  const bool buffered = uses_buffers(args);
   const SgdNumbers<C> n{static_cast<C>(attrs.lr.get()), static_cast<C>(attrs.momentum.get()),
                         static_cast<C>(1.0 - attrs.dampening.get()), static_cast<C>(attrs.weight_decay.get()),
                         attrs.nesterov};
@@ -58,11 +65,14 @@ void sgd_range(const KernelArgs& args, int32_t tensor, int64_t first, int64_t la
     const T* __restrict gradient = g.as<T>();
     T* __restrict buffer = buffered ? b->as<T>() : nullptr;
     if (!buffered) {
-      for (int64_t i = first; i < last; ++i) sgd_element<T, C>(n, sign, false, false, parameter[i], gradient[i], nullptr);
+      for (int64_t i = first; i < last; ++i)
+        sgd_element<T, C>(n, sign, false, false, parameter[i], gradient[i], nullptr);
     } else if (is_first) {
-      for (int64_t i = first; i < last; ++i) sgd_element<T, C>(n, sign, true, true, parameter[i], gradient[i], buffer + i);
+      for (int64_t i = first; i < last; ++i)
+        sgd_element<T, C>(n, sign, true, true, parameter[i], gradient[i], buffer + i);
     } else {
-      for (int64_t i = first; i < last; ++i) sgd_element<T, C>(n, sign, true, false, parameter[i], gradient[i], buffer + i);
+      for (int64_t i = first; i < last; ++i)
+        sgd_element<T, C>(n, sign, true, false, parameter[i], gradient[i], buffer + i);
     }
     return;
   }
@@ -95,7 +105,7 @@ void sgd_run(const KernelArgs& args, int64_t task) noexcept {
 
 void sgd_count_steps(const KernelArgs& args, int64_t) noexcept {
   const auto count = static_cast<int32_t>(args.attrs_as<SgdAttrs>().count);
-  if (args.in_count != 4 * count) return;
+  if (!uses_buffers(args)) return;
   for (int32_t i = 3 * count; i < 4 * count; ++i) ++*args.in[i].as<int64_t>();
 }
 

@@ -29,8 +29,10 @@ void sgd_infer(InferContext& context) {
   const auto& attrs = context.attrs_as<SgdAttrs>();
   const auto given = static_cast<int>(context.in.size());
   if (attrs.count < 1 || (given != 2 * attrs.count && !has_buffers(attrs, given))) {
-    fail<ValueError>(context.name(), ": operands must be parameters and gradients, or those with buffers and step counters"
-                     " (2 or 4 times count ", attrs.count, "), got ", given);
+    fail<ValueError>(context.name(),
+                     ": operands must be parameters and gradients, or those with buffers and step counters"
+                     " (2 or 4 times count ",
+                     attrs.count, "), got ", given);
   }
   if (!has_buffers(attrs, given) && attrs.momentum.get() != 0.0) {
     fail<ValueError>(context.name(), ": buffers must be given with momentum, got momentum ", attrs.momentum.get());
@@ -70,7 +72,8 @@ void register_update(Registry& registry) {
   sgd.doc = "Update parameters in place by stochastic gradient descent with momentum.";
   sgd.details =
       "Args:\n"
-      "    *operands: count parameters, count gradients and, with momentum, count buffers and count int64 step counters.\n"
+      "    *operands: count parameters, count gradients and, with momentum, count buffers and count int64 step "
+      "counters.\n"
       "    count: number of parameters.\n"
       "    lr: learning rate; a number or a HostCell, as all the following.\n"
       "    momentum: factor of the buffer.\n"
