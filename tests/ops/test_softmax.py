@@ -66,7 +66,8 @@ def test_strided_inputs(name: str) -> None:
     for view in (gg.permute_dims(x, (2, 0, 1)), x[::-1, ::2, 3:], x[:, :, ::-3], gg.broadcast_to(x[:, :1], (6, 9, 34))):
         for axis in (0, 1, 2):
             expected = REFERENCES[name](view.numpy(), axis=axis)
-            np.testing.assert_allclose(fn(name)(view, axis=axis).numpy(), expected, rtol=1e-12)
+            # Near zero a logarithm is a difference of numbers near one.
+            np.testing.assert_allclose(fn(name)(view, axis=axis).numpy(), expected, rtol=1e-13, atol=2e-15)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -114,7 +115,7 @@ def test_gradients_keep_the_dtype(name: str, dtype: str) -> None:
     wide = x.detach().astype("float64").requires_grad_()
     (fn(name)(wide, axis=1) ** 2).sum().backward()
     assert x.grad.dtype == x.dtype
-    np.testing.assert_allclose(exact(x.grad), wide.grad.numpy(), atol=40 * TOLERANCE[dtype])
+    np.testing.assert_allclose(exact(x.grad), wide.grad.numpy(), rtol=10 * TOLERANCE[dtype], atol=10 * TOLERANCE[dtype])
 
 
 def test_shapes_and_errors() -> None:
