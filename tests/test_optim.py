@@ -58,7 +58,10 @@ def test_a_hundred_steps_equal_pytorchs(options: dict[str, object]) -> None:
     for i in range(100):
         opt.zero_grad()
         peer.zero_grad()
-        loss = sum((((w - gg.asarray(t)) ** 2).sum() for w, t in zip(ours, targets, strict=True)), start=gg.zeros((), dtype=gg.float64))
+        loss = sum(
+            (((w - gg.asarray(t)) ** 2).sum() for w, t in zip(ours, targets, strict=True)),
+            start=gg.zeros((), dtype=gg.float64),
+        )
         loss.backward()
         sum(((w - torch.tensor(t)) ** 2).sum() for w, t in zip(theirs, targets, strict=True)).backward()
         if i == 50:
@@ -112,12 +115,12 @@ def test_step_with_a_closure_returns_its_result() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda w: gg.optim.SGD([], lr=0.1), ValueError, "params must not be empty"),
+        (lambda _: gg.optim.SGD([], lr=0.1), ValueError, "params must not be empty"),
         (lambda w: gg.optim.SGD([w], lr=-1.0), ValueError, "lr must be 0 or more, got -1.0"),
         (lambda w: gg.optim.SGD([w], lr=0.1, nesterov=True), ValueError, "nesterov needs momentum"),
         (lambda w: gg.optim.SGD([w, w], lr=0.1), ValueError, "one group once"),
         (lambda w: gg.optim.SGD([w * 2], lr=0.1), ValueError, "leaves"),
-        (lambda w: gg.optim.SGD([1.0], lr=0.1), TypeError, "must be tensors, got float"),
+        (lambda _: gg.optim.SGD([1.0], lr=0.1), TypeError, "must be tensors, got float"),
         (lambda w: gg.optim.SGD([{"params": [w], "rate": 1}], lr=0.1), TypeError, "rate"),
     ],
 )

@@ -240,7 +240,8 @@ class NodeIndex {
     int32_t place = 0;
   };
   Slot& probe(const Node* node) {
-    auto i = static_cast<int>((reinterpret_cast<uintptr_t>(node) >> 6) * 0x9e3779b97f4a7c15ull >> 20) & (slots_.size() - 1);
+    auto i =
+        static_cast<int>((reinterpret_cast<uintptr_t>(node) >> 6) * 0x9e3779b97f4a7c15ull >> 20) & (slots_.size() - 1);
     while (slots_[i].node != nullptr && slots_[i].node != node) i = (i + 1) & (slots_.size() - 1);
     return slots_[i];
   }
@@ -361,12 +362,13 @@ class Run {
       if (w.tensor->grad_fn == entry.node && grads[w.tensor->output_index]) w.sum.value = grads[w.tensor->output_index];
     }
     if (node.released) {
-      fail<StateError>("backward: graph must not have been freed by an earlier backward, got ", node.op->name, place(node),
-                       " (pass retain_graph=True to the first)");
+      fail<StateError>("backward: graph must not have been freed by an earlier backward, got ", node.op->name,
+                       place(node), " (pass retain_graph=True to the first)");
     }
     if (node.op->vjp == nullptr) {
-      fail<NotSupported>(node.op->name, ": op must be differentiable to be in a backward pass", place(node), ", got none: ",
-                         node.op->not_differentiable != nullptr ? node.op->not_differentiable : "it has no gradient rule");
+      fail<NotSupported>(
+          node.op->name, ": op must be differentiable to be in a backward pass", place(node), ", got none: ",
+          node.op->not_differentiable != nullptr ? node.op->not_differentiable : "it has no gradient rule");
     }
     const auto count = static_cast<size_t>(node.edges.size());
     SmallVector<Tensor, 4> inputs;
@@ -470,7 +472,8 @@ void backward(std::span<const Tensor> roots, std::span<const Tensor> grads, cons
   }
   Run run(roots, options);
   for (size_t i = 0; i < roots.size(); ++i) {
-    run.deliver(roots[i]->grad_fn, roots[i]->output_index, roots[i], std::exchange(first[static_cast<int>(i)], Tensor()));
+    run.deliver(roots[i]->grad_fn, roots[i]->output_index, roots[i],
+                std::exchange(first[static_cast<int>(i)], Tensor()));
   }
   run.run();
 }
@@ -483,12 +486,14 @@ SmallVector<Tensor, 2> gradient(std::span<const Tensor> roots, std::span<const T
   }
   for (const Tensor& t : inputs) {
     refresh_view(*t);
-    if (!t->requires_grad) fail<StateError>("grad: inputs must require grad, got one that does not (shape ", t->shape, ")");
+    if (!t->requires_grad)
+      fail<StateError>("grad: inputs must require grad, got one that does not (shape ", t->shape, ")");
   }
   Run run(roots, options);
   run.want(inputs);
   for (size_t i = 0; i < roots.size(); ++i) {
-    run.deliver(roots[i]->grad_fn, roots[i]->output_index, roots[i], std::exchange(first[static_cast<int>(i)], Tensor()));
+    run.deliver(roots[i]->grad_fn, roots[i]->output_index, roots[i],
+                std::exchange(first[static_cast<int>(i)], Tensor()));
   }
   run.run();
   return run.collected();

@@ -21,8 +21,8 @@ struct Origin {
   int32_t offset = 0;
 };
 struct OriginHooks {
-  Origin (*here)() noexcept = nullptr;             // the innermost Python code object; a few nanoseconds
-  void (*release)(void* code) noexcept = nullptr;  // any thread
+  Origin (*here)() noexcept = nullptr;               // the innermost Python code object; a few nanoseconds
+  void (*release)(void* code) noexcept = nullptr;    // any thread
   std::string (*describe)(const Origin&) = nullptr;  // "train.py:12 in step"
 };
 extern OriginHooks origin_hooks;
@@ -31,7 +31,7 @@ struct Node;
 
 // One input of a record: the record that made it, or the leaf whose .grad receives the sum; null when no gradient is wanted.
 struct Edge {
-  Ref<TapeNode> node;   // a Node
+  Ref<TapeNode> node;  // a Node
   Tensor leaf;
   int32_t output = 0;
   [[nodiscard]] bool wanted() const noexcept { return static_cast<bool>(node) || static_cast<bool>(leaf); }
@@ -54,7 +54,7 @@ struct Node final : TapeNode {
   SmallVector<TensorImpl*, 1> retained;  // outputs with retains_grad; weak, they unregister when they die
   Origin origin;
   int32_t output_count = 0;
-  bool released = false;                 // saved values are gone: a second backward is an error
+  bool released = false;  // saved values are gone: a second backward is an error
 
   static Node* create();
 

@@ -23,8 +23,7 @@ void bring_up_to_date(TensorImpl& t) {
 // ---- the record as an object ----
 
 struct PyRecord {
-  PyObject_HEAD
-  Ref<TapeNode> node;
+  PyObject_HEAD Ref<TapeNode> node;
 };
 PyTypeObject record_type{};
 
@@ -104,8 +103,8 @@ PyObject* tensor_backward(PyObject* self, PyObject* const* args, Py_ssize_t narg
 
 PyObject* grad(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
   return guarded([&]() -> PyObject* {
-    const Arguments given("grad", "outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused", args, nargs,
-                          kwnames);
+    const Arguments given("grad", "outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused", args,
+                          nargs, kwnames);
     const auto outputs = tensors_from(given.required(0), "grad", "outputs", false);
     const auto inputs = tensors_from(given.required(1), "grad", "inputs", false);
     SmallVector<Tensor, 2> grads;
@@ -116,9 +115,9 @@ PyObject* grad(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwn
       }
     }
     const bool allow_unused = given.given(5) != nullptr && bool_from(given[5], "grad", "allow_unused");
-    SmallVector<Tensor, 2> result = gradient({outputs.data(), static_cast<size_t>(outputs.size())},
-                                             {grads.data(), static_cast<size_t>(grads.size())},
-                                             {inputs.data(), static_cast<size_t>(inputs.size())}, options_from(given, 3, 4));
+    SmallVector<Tensor, 2> result = gradient(
+        {outputs.data(), static_cast<size_t>(outputs.size())}, {grads.data(), static_cast<size_t>(grads.size())},
+        {inputs.data(), static_cast<size_t>(inputs.size())}, options_from(given, 3, 4));
     PyRef tuple = PyRef::checked(PyTuple_New(result.size()));
     for (int i = 0; i < result.size(); ++i) {
       if (!result[i] && !allow_unused) {
@@ -181,9 +180,8 @@ PyObject* retain_grad_method(PyObject* self, PyObject*) noexcept {
 
 // A context manager for the thread's gradient mode; one object may be entered again and again.
 struct PyGradMode {
-  PyObject_HEAD
-  bool enabled;
-  bool applied;       // set_grad_enabled: the mode changed when this was made
+  PyObject_HEAD bool enabled;
+  bool applied;  // set_grad_enabled: the mode changed when this was made
   uint32_t depth;
   uint64_t previous;  // one bit for each entry
 };
@@ -230,7 +228,8 @@ PyObject* mode_exit(PyObject* self, PyObject* const*, Py_ssize_t) noexcept {
 
 PyObject* decorate(bool enabled, PyObject* function) {
   const PyRef module = PyRef::checked(PyImport_ImportModule("gorgo.autograd"));
-  return PyRef::checked(PyObject_CallMethod(module.get(), "_with_grad_mode", "OO", function, enabled ? Py_True : Py_False))
+  return PyRef::checked(
+             PyObject_CallMethod(module.get(), "_with_grad_mode", "OO", function, enabled ? Py_True : Py_False))
       .detach();
 }
 
@@ -354,7 +353,8 @@ PyMethodDef tensor_autograd_methods[] = {
      "backward($self, gradient=None, retain_graph=None, create_graph=False)\n--\n\n"
      "Sum the derivatives of this tensor into .grad of every leaf it was computed from."},
     {"requires_grad_", fast(requires_grad_method), kFastCall,
-     "requires_grad_($self, requires_grad=True)\n--\n\nTurn the recording of gradients on or off, and return the tensor."},
+     "requires_grad_($self, requires_grad=True)\n--\n\nTurn the recording of gradients on or off, and return the "
+     "tensor."},
     {"detach", detach, METH_NOARGS, "detach($self, /)\n--\n\nReturn the same elements without the gradient record."},
     {"retain_grad", retain_grad_method, METH_NOARGS,
      "retain_grad($self, /)\n--\n\nMake backward fill .grad of this tensor though it is no leaf."},
@@ -386,11 +386,13 @@ void bind_autograd(pybind11::module_& m) {
        "set_grad_enabled(mode, /)\n--\n\nTurn recording on or off, at once or for a with statement."},
       {"is_grad_enabled", is_grad_enabled, METH_NOARGS,
        "is_grad_enabled()\n--\n\nTell whether this thread records gradients."},
-      {"_live_records", live_record_count, METH_NOARGS, "_live_records()\n--\n\nReturn how many tape records are alive."},
+      {"_live_records", live_record_count, METH_NOARGS,
+       "_live_records()\n--\n\nReturn how many tape records are alive."},
       {nullptr, nullptr, 0, nullptr},
   };
 
-  PyTypeObject& r = begin_static_type(record_type, "gorgo.Record", sizeof(PyRecord), "What the tape keeps of one op call.");
+  PyTypeObject& r =
+      begin_static_type(record_type, "gorgo.Record", sizeof(PyRecord), "What the tape keeps of one op call.");
   r.tp_dealloc = record_dealloc;
   r.tp_repr = record_repr;
   r.tp_getset = record_properties;

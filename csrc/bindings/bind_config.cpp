@@ -43,8 +43,6 @@ py::dict config() {
 
 }  // namespace
 
-void bind_config(py::module_& m) {
-  m.def("_config", &config, "Return the facts that show_config prints.");
-}
+void bind_config(py::module_& m) { m.def("_config", &config, "Return the facts that show_config prints."); }
 
 }  // namespace gorgo

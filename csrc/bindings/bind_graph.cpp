@@ -61,8 +61,11 @@ void bind_graph(py::module_& m) {
                         " captured, ", g.outputs.size(), " outputs>");
            })
       .def("__len__", [](const Graph& g) { return g.nodes.size(); })
-      .def("dot", [](const Graph& g) { return text_of(g, &Graph::dot); }, "Return the graph in Graphviz's language.")
-      .def("verify", [](const Graph& g) { verify(g); }, "Check the graph's invariants; RuntimeError tells what is wrong.")
+      .def(
+          "dot", [](const Graph& g) { return text_of(g, &Graph::dot); }, "Return the graph in Graphviz's language.")
+      .def(
+          "verify", [](const Graph& g) { verify(g); },
+          "Check the graph's invariants; RuntimeError tells what is wrong.")
       .def(
           "run",
           [](const Graph& g, const py::args& args) {
@@ -83,12 +86,14 @@ void bind_graph(py::module_& m) {
             return out;
           },
           "Plan an arena for the graph and run it once from there; return the outputs as a list.")
-      .def_property_readonly("inputs", [](const Graph& g) { return describe_values(g, g.inputs); },
-                             "Inputs as (id, dtype, shape, bytes).")
-      .def_property_readonly("captured", [](const Graph& g) { return describe_values(g, g.captured); },
-                             "Tensors captured by reference as (id, dtype, shape, bytes).")
-      .def_property_readonly("outputs", [](const Graph& g) { return describe_values(g, g.outputs); },
-                             "Outputs as (id, dtype, shape, bytes).")
+      .def_property_readonly(
+          "inputs", [](const Graph& g) { return describe_values(g, g.inputs); }, "Inputs as (id, dtype, shape, bytes).")
+      .def_property_readonly(
+          "captured", [](const Graph& g) { return describe_values(g, g.captured); },
+          "Tensors captured by reference as (id, dtype, shape, bytes).")
+      .def_property_readonly(
+          "outputs", [](const Graph& g) { return describe_values(g, g.outputs); },
+          "Outputs as (id, dtype, shape, bytes).")
       .def_property_readonly(
           "nodes",
           [](const Graph& g) {

@@ -74,7 +74,8 @@ class Rebuild {
     const auto length = static_cast<Py_ssize_t>(word >> 3);
     switch (static_cast<Tag>(word & 7u)) {
       case Tag::Tensor:
-      case Tag::Constant: return PyRef::borrowed(leaves_[leaf_++]);
+      case Tag::Constant:
+        return PyRef::borrowed(leaves_[leaf_++]);
       case Tag::Tuple: {
         PyRef out = PyRef::checked(PyTuple_New(length));
         for (Py_ssize_t i = 0; i < length; ++i) PyTuple_SET_ITEM(out.get(), i, next().detach());
@@ -85,7 +86,8 @@ class Rebuild {
         for (Py_ssize_t i = 0; i < length; ++i) PyList_SET_ITEM(out.get(), i, next().detach());
         return out;
       }
-      case Tag::Dict: break;
+      case Tag::Dict:
+        break;
     }
     PyRef out = PyRef::checked(PyDict_New());
     for (Py_ssize_t i = 0; i < length; ++i) {
@@ -161,9 +163,9 @@ struct CompiledProgram {
   std::vector<std::pair<Tensor, Tensor>> kept_grads;  // leaf, its gradient
   std::vector<Tensor> local_grads;                    // leaves whose gradient is local
   std::vector<PyRef> host_effects;
-  std::vector<int32_t> inputs;                        // which leaves are the program's inputs
+  std::vector<int32_t> inputs;  // which leaves are the program's inputs
   SmallVector<uint32_t, 16> result_structure;
-  std::vector<PyRef> result_constants;                // per result leaf; null for a tensor
+  std::vector<PyRef> result_constants;  // per result leaf; null for a tensor
   std::unique_ptr<Program> program;
 };
 
@@ -227,7 +229,8 @@ bool fits(CompiledProgram& p, const Flat& flat) {
     if (!leaf_fits(p.leaves[static_cast<size_t>(i)], flat.leaves, i)) return false;
   }
   const uint64_t epoch = configuration_epoch.load(std::memory_order_relaxed);
-  if (p.epoch == epoch) [[likely]] return true;
+  if (p.epoch == epoch) [[likely]]
+    return true;
   for (const AttributeGuard& guard : p.attribute_guards) {
     if (!guard.holds()) return false;
   }
@@ -256,8 +259,7 @@ std::string why_not(const CompiledProgram& p, const Flat& flat) {
 // ---- the callable ----
 
 struct PyCompiledFunction {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
+  PyObject_HEAD vectorcallfunc vectorcall;
   PyObject* function;
   PyObject* dict;
   PyObject* weak_references;
@@ -450,8 +452,9 @@ PyObject* compiled_call(PyObject* object, PyObject* const* args, size_t nargsf, 
     std::vector<std::unique_ptr<CompiledProgram>>& programs = *self->programs;
     for (size_t i = 0; i < programs.size(); ++i) {
       if (!fits(*programs[i], flat)) continue;
-      if (i > 0) std::rotate(programs.begin(), programs.begin() + static_cast<std::ptrdiff_t>(i),
-                             programs.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+      if (i > 0)
+        std::rotate(programs.begin(), programs.begin() + static_cast<std::ptrdiff_t>(i),
+                    programs.begin() + static_cast<std::ptrdiff_t>(i) + 1);
       return replay(*programs.front(), flat);
     }
     *self->last_miss = programs.empty() ? std::string("it is the first call") : why_not(*programs.front(), flat);
@@ -468,7 +471,8 @@ PyObject* compiled_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) noe
                                     &keep_grads) == 0) {
       throw PythonError();
     }
-    if (PyCallable_Check(function) == 0) fail<TypeError>("compile: function must be callable, got ", describe(function));
+    if (PyCallable_Check(function) == 0)
+      fail<TypeError>("compile: function must be callable, got ", describe(function));
     PyRef made = PyRef::checked(type->tp_alloc(type, 0));
     PyCompiledFunction* self = self_of(made.get());
     self->vectorcall = compiled_call;
@@ -547,7 +551,8 @@ PyObject* compiled_explain(PyObject* object, PyObject*) noexcept {
     for (const auto& p : *self->programs) {
       text += cat("- ", p->program->step_count(), " steps, arena of ", p->program->arena_bytes(), " bytes\n");
       for (size_t i = 0; i < p->leaves.size(); ++i) {
-        text += cat("    argument ", i, p->leaves[i].constant ? " baked in: " : ": ", describe_leaf(p->leaves[i]), '\n');
+        text +=
+            cat("    argument ", i, p->leaves[i].constant ? " baked in: " : ": ", describe_leaf(p->leaves[i]), '\n');
       }
     }
     return to_python(text);

@@ -239,11 +239,16 @@ Device device_from(PyObject* o, const char* op) {
 
 PyObject* to_python(const Scalar& s) {
   switch (s.kind) {
-    case Scalar::Kind::Bool: return PyBool_FromLong(s.i != 0 ? 1 : 0);
-    case Scalar::Kind::Int: return PyLong_FromLongLong(s.i);
-    case Scalar::Kind::UInt: return PyLong_FromUnsignedLongLong(s.u);
-    case Scalar::Kind::Float: return PyFloat_FromDouble(s.d);
-    case Scalar::Kind::Complex: break;
+    case Scalar::Kind::Bool:
+      return PyBool_FromLong(s.i != 0 ? 1 : 0);
+    case Scalar::Kind::Int:
+      return PyLong_FromLongLong(s.i);
+    case Scalar::Kind::UInt:
+      return PyLong_FromUnsignedLongLong(s.u);
+    case Scalar::Kind::Float:
+      return PyFloat_FromDouble(s.d);
+    case Scalar::Kind::Complex:
+      break;
   }
   return PyComplex_FromDoubles(s.d, s.imag);
 }
@@ -294,10 +299,18 @@ void set_field(const Field& field, void* attrs, PyObject* value, const char* op)
   const char* name = field.name;
   const bool none = value == Py_None;
   switch (field.kind) {
-    case FieldKind::Bool: member<bool>(field, attrs) = bool_from(value, op, name); return;
-    case FieldKind::Int: member<int64_t>(field, attrs) = int_from(value, op, name); return;
-    case FieldKind::Float: member<double>(field, attrs) = float_from(value, op, name); return;
-    case FieldKind::Ints: member<Dims>(field, attrs) = dims_from(value, op, name, field.repeat); return;
+    case FieldKind::Bool:
+      member<bool>(field, attrs) = bool_from(value, op, name);
+      return;
+    case FieldKind::Int:
+      member<int64_t>(field, attrs) = int_from(value, op, name);
+      return;
+    case FieldKind::Float:
+      member<double>(field, attrs) = float_from(value, op, name);
+      return;
+    case FieldKind::Ints:
+      member<Dims>(field, attrs) = dims_from(value, op, name, field.repeat);
+      return;
     case FieldKind::MaybeInt: {
       auto& m = member<OptInt>(field, attrs);
       m = none ? OptInt() : OptInt(int_from(value, op, name));
@@ -313,8 +326,12 @@ void set_field(const Field& field, void* attrs, PyObject* value, const char* op)
       m = none ? OptInts() : OptInts(dims_from(value, op, name, field.repeat));
       return;
     }
-    case FieldKind::DType: member<DType>(field, attrs) = dtype_from(value, op, name); return;
-    case FieldKind::MaybeDType: member<OptDType>(field, attrs) = optional_dtype_from(value, op, name); return;
+    case FieldKind::DType:
+      member<DType>(field, attrs) = dtype_from(value, op, name);
+      return;
+    case FieldKind::MaybeDType:
+      member<OptDType>(field, attrs) = optional_dtype_from(value, op, name);
+      return;
     case FieldKind::Scalar: {
       if (!scalar_from(value, member<Scalar>(field, attrs), op)) {
         fail<TypeError>(op, ": ", name, " must be a number, got ", describe(value));
@@ -326,28 +343,41 @@ void set_field(const Field& field, void* attrs, PyObject* value, const char* op)
       m = is_host_cell(value) ? HostValue(host_cell_of(value)) : HostValue(float_from(value, op, name));
       return;
     }
-    case FieldKind::Choice: member<Choice>(field, attrs) = choice_from(field, value, op); return;
+    case FieldKind::Choice:
+      member<Choice>(field, attrs) = choice_from(field, value, op);
+      return;
   }
 }
 
 PyObject* get_field(const Field& field, const void* attrs) {
-  const auto none_or = [](const auto& opt, auto&& convert) { return opt.has ? convert(opt.value) : Py_NewRef(Py_None); };
+  const auto none_or = [](const auto& opt, auto&& convert) {
+    return opt.has ? convert(opt.value) : Py_NewRef(Py_None);
+  };
   switch (field.kind) {
-    case FieldKind::Bool: return PyBool_FromLong(member<bool>(field, attrs) ? 1 : 0);
-    case FieldKind::Int: return PyLong_FromLongLong(member<int64_t>(field, attrs));
-    case FieldKind::Float: return PyFloat_FromDouble(member<double>(field, attrs));
-    case FieldKind::Ints: return to_python(member<Dims>(field, attrs));
+    case FieldKind::Bool:
+      return PyBool_FromLong(member<bool>(field, attrs) ? 1 : 0);
+    case FieldKind::Int:
+      return PyLong_FromLongLong(member<int64_t>(field, attrs));
+    case FieldKind::Float:
+      return PyFloat_FromDouble(member<double>(field, attrs));
+    case FieldKind::Ints:
+      return to_python(member<Dims>(field, attrs));
     case FieldKind::MaybeInt:
       return none_or(member<OptInt>(field, attrs), [](int64_t v) { return PyLong_FromLongLong(v); });
-    case FieldKind::MaybeFloat: return none_or(member<OptFloat>(field, attrs), PyFloat_FromDouble);
+    case FieldKind::MaybeFloat:
+      return none_or(member<OptFloat>(field, attrs), PyFloat_FromDouble);
     case FieldKind::MaybeInts:
       return none_or(member<OptInts>(field, attrs), [](const Dims& v) { return to_python(v); });
-    case FieldKind::DType: return to_python(member<DType>(field, attrs));
+    case FieldKind::DType:
+      return to_python(member<DType>(field, attrs));
     case FieldKind::MaybeDType:
       return none_or(member<OptDType>(field, attrs), [](DType v) { return to_python(v); });
-    case FieldKind::Scalar: return to_python(member<Scalar>(field, attrs));
-    case FieldKind::Host: return PyFloat_FromDouble(member<HostValue>(field, attrs).get());
-    case FieldKind::Choice: break;
+    case FieldKind::Scalar:
+      return to_python(member<Scalar>(field, attrs));
+    case FieldKind::Host:
+      return PyFloat_FromDouble(member<HostValue>(field, attrs).get());
+    case FieldKind::Choice:
+      break;
   }
   const Choice choice = member<Choice>(field, attrs);
   return PyUnicode_FromString(field.words[choice.index]);
@@ -358,9 +388,9 @@ const char* our_word_for(std::string_view keyword) noexcept {
     const char* theirs;
     const char* ours;
   };
-  static constexpr Word kWords[] = {{"dim", "axis"},       {"dims", "axis"},         {"keepdim", "keepdims"},
-                                    {"input", "x"},        {"other", "x2"},          {"size", "shape"},
-                                    {"ddof", "correction"}, {"unbiased", "correction"}, {"axes", "axis"}};
+  static constexpr Word kWords[] = {
+      {"dim", "axis"},   {"dims", "axis"},       {"keepdim", "keepdims"},    {"input", "x"},  {"other", "x2"},
+      {"size", "shape"}, {"ddof", "correction"}, {"unbiased", "correction"}, {"axes", "axis"}};
   for (const Word& w : kWords) {
     if (keyword == w.theirs) return w.ours;
   }

@@ -85,8 +85,8 @@ DType from_abi(abi::DataType t, const char* op) {
     const abi::DataType ours = to_abi(d);
     if (t.lanes == 1 && t.code == ours.code && t.bits == ours.bits) return d;
   }
-  refuse(cat(op, ": element type must be one of ours, got DLPack code ", int{t.code}, " with ", int{t.bits}, " bits and ",
-             t.lanes, " lanes"));
+  refuse(cat(op, ": element type must be one of ours, got DLPack code ", int{t.code}, " with ", int{t.bits},
+             " bits and ", t.lanes, " lanes"));
 }
 
 // ---- export ----
@@ -110,8 +110,13 @@ M* make_managed(const Tensor& t) {
   e->strides = t->strides;
   e->managed.context = e;
   e->managed.deleter = &Export<M>::destroy;
-  e->managed.tensor = {t->numel != 0 ? t->data() : nullptr, {abi::kCpu, 0}, t->rank(), to_abi(t->dtype),
-                       e->shape.data(),                     e->strides.data(), 0};
+  e->managed.tensor = {t->numel != 0 ? t->data() : nullptr,
+                       {abi::kCpu, 0},
+                       t->rank(),
+                       to_abi(t->dtype),
+                       e->shape.data(),
+                       e->strides.data(),
+                       0};
   return &e->managed;
 }
 
@@ -240,9 +245,8 @@ PyObject* export_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
       auto* managed = make_managed<abi::ManagedVersioned>(t);
       managed->version = {1, 0};
       managed->flags = (read_only ? abi::kReadOnly : 0) | (copy ? abi::kIsCopied : 0);
-      capsule = PyCapsule_New(managed, kVersionedName, [](PyObject* c) {
-        destroy_capsule<abi::ManagedVersioned>(c, kVersionedName);
-      });
+      capsule = PyCapsule_New(managed, kVersionedName,
+                              [](PyObject* c) { destroy_capsule<abi::ManagedVersioned>(c, kVersionedName); });
       if (capsule == nullptr) managed->deleter(managed);
     } else {
       auto* managed = make_managed<abi::Managed>(t);

@@ -34,7 +34,8 @@ std::optional<DType> meaning_of(PyObject* o) {
   PyRef instance = PyRef::borrowed(o);
   if (PyType_Check(o)) {
     PyObject* generic = numpy_type("generic");
-    const bool scalar_type = PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(o), reinterpret_cast<PyTypeObject*>(generic)) != 0;
+    const bool scalar_type =
+        PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(o), reinterpret_cast<PyTypeObject*>(generic)) != 0;
     const bool extension = std::strcmp(reinterpret_cast<PyTypeObject*>(o)->tp_name, "ml_dtypes.bfloat16") == 0;
     if (!scalar_type && !extension) return std::nullopt;
     instance = PyRef(PyObject_CallOneArg(numpy_dtype_class, o));
@@ -89,11 +90,11 @@ PyObject* get_name(PyObject* self, void*) noexcept { return dtype_str(self); }
 PyObject* get_itemsize(PyObject* self, void*) noexcept { return PyLong_FromLongLong(dtype_size(value_of(self))); }
 PyObject* get_kind(PyObject* self, void*) noexcept {
   const DType d = value_of(self);
-  const char* kind = is_complex(d)           ? "complex"
-                     : is_floating(d)        ? "float"
-                     : is_unsigned(d)        ? "unsigned"
+  const char* kind = is_complex(d)          ? "complex"
+                     : is_floating(d)       ? "float"
+                     : is_unsigned(d)       ? "unsigned"
                      : is_signed_integer(d) ? "integer"
-                                             : "bool";
+                                            : "bool";
   return PyUnicode_FromString(kind);
 }
 PyObject* is_kind(PyObject* self, void* which) noexcept {
@@ -147,11 +148,16 @@ PyObject* facts_of_float(DType d, const char* op) {
                          "smallest_normal", tiny, "resolution", resolution, "dtype", dtype_object(d));
   };
   switch (d) {
-    case DType::Float16: return build(0x1p-10, 65504.0, 0x1p-14, 1e-3);
-    case DType::BFloat16: return build(0x1p-7, 0x1.fep127, 0x1p-126, 1e-2);
-    case DType::Float32: return build(0x1p-23, double{std::numeric_limits<float>::max()}, 0x1p-126, 1e-6);
-    case DType::Float64: return build(0x1p-52, std::numeric_limits<double>::max(), 0x1p-1022, 1e-15);
-    default: break;
+    case DType::Float16:
+      return build(0x1p-10, 65504.0, 0x1p-14, 1e-3);
+    case DType::BFloat16:
+      return build(0x1p-7, 0x1.fep127, 0x1p-126, 1e-2);
+    case DType::Float32:
+      return build(0x1p-23, double{std::numeric_limits<float>::max()}, 0x1p-126, 1e-6);
+    case DType::Float64:
+      return build(0x1p-52, std::numeric_limits<double>::max(), 0x1p-1022, 1e-15);
+    default:
+      break;
   }
   fail<ValueError>(op, ": dtype must be a floating-point type, got ", d);
 }
@@ -178,8 +184,8 @@ PyObject* iinfo(PyObject*, PyObject* of) noexcept {
     const int bits = dtype_bits(d);
     const uint64_t top = is_unsigned(d) ? ~uint64_t{0} >> (64 - bits) : ~uint64_t{0} >> (65 - bits);
     const int64_t bottom = is_unsigned(d) ? 0 : -static_cast<int64_t>(top) - 1;
-    return namespace_of(Py_BuildValue("{s:i,s:K,s:L,s:O}", "bits", bits, "max", static_cast<unsigned long long>(top), "min",
-                                      static_cast<long long>(bottom), "dtype", dtype_object(d)));
+    return namespace_of(Py_BuildValue("{s:i,s:K,s:L,s:O}", "bits", bits, "max", static_cast<unsigned long long>(top),
+                                      "min", static_cast<long long>(bottom), "dtype", dtype_object(d)));
   });
 }
 
@@ -208,8 +214,9 @@ PyObject* numpy_dtype(DType d, const char* op) {
     if (!extension) {
       if (PyErr_ExceptionMatches(PyExc_ImportError) == 0) throw PythonError();
       PyErr_Clear();
-      fail<NotSupported>(op, ": bfloat16 goes to NumPy through the package ml_dtypes, which is not installed; use "
-                             "astype(gorgo.float32)");
+      fail<NotSupported>(op,
+                         ": bfloat16 goes to NumPy through the package ml_dtypes, which is not installed; use "
+                         "astype(gorgo.float32)");
     }
     const PyRef type = PyRef::checked(PyObject_GetAttrString(extension.get(), "bfloat16"));
     return PyRef::checked(PyObject_CallMethod(numpy.get(), "dtype", "O", type.get())).detach();
@@ -237,7 +244,8 @@ void bind_dtypes(pybind11::module_& m) {
        "can_cast(from_, to, /)\n--\n\nTell whether promotion leads from one dtype to the other."},
       {"result_type", fast(result_type), kFastCall,
        "result_type(*arrays_and_dtypes)\n--\n\nReturn the dtype in which tensors, dtypes and numbers meet."},
-      {"promote_types", fast(result_type), kFastCall, "promote_types(a, b, /)\n--\n\nReturn the dtype in which two meet."},
+      {"promote_types", fast(result_type), kFastCall,
+       "promote_types(a, b, /)\n--\n\nReturn the dtype in which two meet."},
       {"finfo", finfo, METH_O, "finfo(dtype, /)\n--\n\nReturn the limits of a floating-point dtype."},
       {"iinfo", iinfo, METH_O, "iinfo(dtype, /)\n--\n\nReturn the limits of an integer dtype."},
       {nullptr, nullptr, 0, nullptr},

@@ -10,8 +10,7 @@
 namespace gorgo {
 
 struct PyDType {
-  PyObject_HEAD
-  DType value;
+  PyObject_HEAD DType value;
 };
 
 extern PyTypeObject dtype_type;

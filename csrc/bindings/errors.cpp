@@ -1,6 +1,5 @@
 #include "bindings/errors.h"
 
-
 #include <new>
 
 #include "bindings/module.h"

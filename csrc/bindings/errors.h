@@ -78,5 +78,4 @@ inline void check_status(int status) {
   if (status < 0) throw PythonError();
 }
 
-
 }  // namespace gorgo

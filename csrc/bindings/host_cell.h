@@ -9,8 +9,7 @@
 namespace gorgo {
 
 struct PyHostCell {
-  PyObject_HEAD
-  HostValue value;
+  PyObject_HEAD HostValue value;
 };
 
 extern PyTypeObject host_cell_type;

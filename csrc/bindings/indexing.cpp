@@ -24,16 +24,17 @@ namespace {
 
 // One advanced index: which axes of the cut view it takes (one, or several for a mask), and with what.
 struct Advanced {
-  Tensor index;        // integer, or bool for a mask
-  int axis = 0;        // of the view, counted before new axes of length one are lost
+  Tensor index;  // integer, or bool for a mask
+  int axis = 0;  // of the view, counted before new axes of length one are lost
   int64_t key_position = 0;
 };
 
 struct Key {
   IndexViewAttrs cut;
   SmallVector<Advanced, 2> advanced;
-  std::vector<int64_t> integer_positions;  // of plain integers among the key's items: they count as advanced for placement
-  bool basic = true;                       // nothing but whole axes so far: the view is the tensor itself
+  std::vector<int64_t>
+      integer_positions;  // of plain integers among the key's items: they count as advanced for placement
+  bool basic = true;      // nothing but whole axes so far: the view is the tensor itself
   int result_axes = 0;
 };
 
@@ -87,7 +88,8 @@ Tensor index_tensor(PyObject* o, int64_t position) {
     index = tensor_from_any(o, {}, "index");
   }
   if (index->dtype != DType::Bool && !is_integer(index->dtype)) {
-    fail<IndexError>("index: must be integers, booleans, slices, None or Ellipsis, got ", describe(o), " at position ", position);
+    fail<IndexError>("index: must be integers, booleans, slices, None or Ellipsis, got ", describe(o), " at position ",
+                     position);
   }
   return index;
 }
@@ -126,7 +128,8 @@ void read_items(const Tensor& t, PyObject* const* items, Py_ssize_t count, Key& 
     taken += axes_taken(item, arrays[static_cast<size_t>(k)]);
   }
   if (taken > rank) {
-    fail<IndexError>("index: at most ", rank, " axes must be indexed, got ", taken, " (the tensor has shape ", t->shape, ")");
+    fail<IndexError>("index: at most ", rank, " axes must be indexed, got ", taken, " (the tensor has shape ", t->shape,
+                     ")");
   }
   int axis = 0;
   int result_axis = 0;
@@ -211,7 +214,7 @@ Attrs attrs_with_axes(const OpDef& op, const Dims& axes) {
 }
 
 struct Gather {
-  Tensor view;               // permuted so that the op's rule of placement is NumPy's
+  Tensor view;  // permuted so that the op's rule of placement is NumPy's
   SmallVector<Arg, 4> indices;
   SmallVector<Tensor, 4> owned;
   Dims axes;

@@ -101,21 +101,36 @@ namespace {
 
 const char* buffer_format(DType d) noexcept {
   switch (d) {
-    case DType::Bool: return "?";
-    case DType::UInt8: return "B";
-    case DType::UInt16: return "H";
-    case DType::UInt32: return "I";
-    case DType::UInt64: return "Q";
-    case DType::Int8: return "b";
-    case DType::Int16: return "h";
-    case DType::Int32: return "i";
-    case DType::Int64: return sizeof(long) == 8 ? "l" : "q";
-    case DType::Float16: return "e";
-    case DType::BFloat16: return nullptr;
-    case DType::Float32: return "f";
-    case DType::Float64: return "d";
-    case DType::Complex64: return "Zf";
-    case DType::Complex128: return "Zd";
+    case DType::Bool:
+      return "?";
+    case DType::UInt8:
+      return "B";
+    case DType::UInt16:
+      return "H";
+    case DType::UInt32:
+      return "I";
+    case DType::UInt64:
+      return "Q";
+    case DType::Int8:
+      return "b";
+    case DType::Int16:
+      return "h";
+    case DType::Int32:
+      return "i";
+    case DType::Int64:
+      return sizeof(long) == 8 ? "l" : "q";
+    case DType::Float16:
+      return "e";
+    case DType::BFloat16:
+      return nullptr;
+    case DType::Float32:
+      return "f";
+    case DType::Float64:
+      return "d";
+    case DType::Complex64:
+      return "Zf";
+    case DType::Complex128:
+      return "Zd";
   }
   return nullptr;
 }
@@ -139,7 +154,8 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) noexcept {
   view->obj = nullptr;
   return guarded_int([&] {
     TensorImpl& t = *tensor_of(self);
-    if (const char* reason = reason_to_keep(t)) return refuse_buffer(cat("buffer: tensor cannot share its memory, since ", reason));
+    if (const char* reason = reason_to_keep(t))
+      return refuse_buffer(cat("buffer: tensor cannot share its memory, since ", reason));
     const char* format = buffer_format(t.dtype);
     if (format == nullptr) return refuse_buffer(cat("buffer: dtype must have a buffer format, got ", t.dtype));
     const bool read_only = t.storage->read_only;
@@ -199,11 +215,16 @@ std::optional<DType> dtype_of_format(const char* format, Py_ssize_t itemsize) {
   const bool is_signed = std::strchr("bhilqn", code[0]) != nullptr;
   if (!is_signed && std::strchr("BHILQN", code[0]) == nullptr) return std::nullopt;
   switch (itemsize) {
-    case 1: return is_signed ? DType::Int8 : DType::UInt8;
-    case 2: return is_signed ? DType::Int16 : DType::UInt16;
-    case 4: return is_signed ? DType::Int32 : DType::UInt32;
-    case 8: return is_signed ? DType::Int64 : DType::UInt64;
-    default: return std::nullopt;
+    case 1:
+      return is_signed ? DType::Int8 : DType::UInt8;
+    case 2:
+      return is_signed ? DType::Int16 : DType::UInt16;
+    case 4:
+      return is_signed ? DType::Int32 : DType::UInt32;
+    case 8:
+      return is_signed ? DType::Int64 : DType::UInt64;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -221,7 +242,8 @@ std::string numpy_dtype_text(PyObject* array) {
 }
 
 Tensor import_buffer(PyObject* o, const char* op, bool may_copy) {
-  if (is_numpy_array(o) && numpy_dtype_text(o) == "bfloat16") {  // an extension dtype has no buffer: go through its bits
+  if (is_numpy_array(o) &&
+      numpy_dtype_text(o) == "bfloat16") {  // an extension dtype has no buffer: go through its bits
     const PyRef bits = PyRef::checked(PyObject_CallMethod(o, "view", "s", "uint16"));
     Tensor t = import_buffer(bits.get(), op, may_copy);
     for (TensorImpl* impl : {t.get(), t->base.get()}) {
@@ -244,7 +266,8 @@ Tensor import_buffer(PyObject* o, const char* op, bool may_copy) {
   const std::optional<DType> dtype = dtype_of_format(view->format, view->itemsize);
   if (!dtype.has_value() || view->itemsize != dtype_size(*dtype) || view->suboffsets != nullptr) {
     if (is_numpy_array(o)) refuse_array(o, op);
-    fail<TypeError>(op, ": buffer must hold native numbers, got format '", view->format, "' of ", view->itemsize, " bytes");
+    fail<TypeError>(op, ": buffer must hold native numbers, got format '", view->format, "' of ", view->itemsize,
+                    " bytes");
   }
   if (view->ndim > kMaxRank) fail<ValueError>(op, ": rank must be at most ", kMaxRank, ", got ", view->ndim);
   ForeignMemory m;
@@ -324,13 +347,13 @@ class ListReader {
       if (!is_tensor(o) && !scalar_from(o, s, op_)) {
         fail<TypeError>(op_, ": elements must be numbers or lists of numbers, got ", describe(o), " at ", place(depth));
       }
-      fail<ValueError>(op_, ": nested lists must all have one depth and length, got ", describe(o), " at ", place(depth),
-                       " instead of a list of ", shape_[depth]);
+      fail<ValueError>(op_, ": nested lists must all have one depth and length, got ", describe(o), " at ",
+                       place(depth), " instead of a list of ", shape_[depth]);
     }
     const Py_ssize_t n = PySequence_Fast_GET_SIZE(o);
     if (n != shape_[depth]) {
-      fail<ValueError>(op_, ": nested lists must all have one depth and length, got a list of ", n, " at ", place(depth),
-                       " instead of ", shape_[depth]);
+      fail<ValueError>(op_, ": nested lists must all have one depth and length, got a list of ", n, " at ",
+                       place(depth), " instead of ", shape_[depth]);
     }
   }
 
@@ -346,8 +369,8 @@ class ListReader {
       }
       const Scalar::Kind kind = PyFloat_CheckExact(item) ? Scalar::Kind::Float : number(item, depth + 1).kind;
       if (seen_ && (kind == Scalar::Kind::Bool) != (kind_ == Scalar::Kind::Bool)) {
-        fail<TypeError>(op_, ": elements must be all bool or all numbers, got ", describe(item), " at ", place(depth + 1),
-                        " after ", kind_ == Scalar::Kind::Bool ? "bools" : "numbers");
+        fail<TypeError>(op_, ": elements must be all bool or all numbers, got ", describe(item), " at ",
+                        place(depth + 1), " after ", kind_ == Scalar::Kind::Bool ? "bools" : "numbers");
       }
       kind_ = seen_ ? std::max(kind_, kind) : kind;
       seen_ = true;
@@ -455,7 +478,8 @@ PyObject* asarray(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* 
   return guarded([&] {
     if (nargs == 1 && kwnames == nullptr) return wrap(tensor_from_any(args[0], {}, "asarray"));
     const Arguments given("asarray", "obj, /, dtype, device, copy", args, nargs, kwnames);
-    const Wishes wishes{optional_dtype_from(given[1], "asarray"), copy_from(given, 3), device_from(given[2], "asarray")};
+    const Wishes wishes{optional_dtype_from(given[1], "asarray"), copy_from(given, 3),
+                        device_from(given[2], "asarray")};
     return wrap(tensor_from_any(given.required(0), wishes, "asarray"));
   });
 }
@@ -477,8 +501,8 @@ PyObject* from_dlpack(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObje
   return guarded([&] {
     const Arguments given("from_dlpack", "x, /, *, device, copy", args, nargs, kwnames);
     const OptInt copy = copy_from(given, 2);
-    return wrap(granted(import_dlpack(given.required(0), "from_dlpack", copy), {{}, copy, device_from(given[1], "from_dlpack")},
-                        "from_dlpack"));
+    return wrap(granted(import_dlpack(given.required(0), "from_dlpack", copy),
+                        {{}, copy, device_from(given[1], "from_dlpack")}, "from_dlpack"));
   });
 }
 
@@ -486,7 +510,8 @@ PyObject* from_dlpack(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObje
 
 PyObject* numpy_array(PyObject* self, const char* op) {
   TensorImpl& t = *tensor_of(self);
-  if (const char* reason = reason_to_keep(t)) fail<StateError>(op, ": tensor cannot become a NumPy array, since ", reason);
+  if (const char* reason = reason_to_keep(t))
+    fail<StateError>(op, ": tensor cannot become a NumPy array, since ", reason);
   const PyRef numpy = PyRef::checked(PyImport_ImportModule("numpy"));
   PyRef source = PyRef::borrowed(self);
   PyRef dtype;
@@ -545,7 +570,8 @@ void bind_interop(pybind11::module_& m) {
       {"asarray", fast(asarray), kFastCall,
        "asarray(obj, /, dtype=None, device=None, copy=None)\n--\n\n"
        "Return a tensor over the memory of an array, or made from numbers.\n\n"
-       "Arrays of NumPy and of whatever speaks the buffer protocol or DLPack share their memory with the tensor, unless dtype\n"
+       "Arrays of NumPy and of whatever speaks the buffer protocol or DLPack share their memory with the tensor, "
+       "unless dtype\n"
        "or copy=True ask for other bytes. NumPy arrays keep their dtype; Python's floats become float32."},
       {"tensor", fast(tensor), kFastCall,
        "tensor(obj, /, dtype=None, device=None, requires_grad=False)\n--\n\n"

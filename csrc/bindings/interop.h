@@ -41,7 +41,8 @@ struct Wishes {
 [[nodiscard]] Tensor with_requires_grad(Tensor t, PyObject* flag, const char* op);
 
 [[nodiscard]] Tensor import_dlpack(PyObject* producer, const char* op, OptInt copy);
-[[nodiscard]] PyObject* export_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept;
+[[nodiscard]] PyObject* export_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                                      PyObject* kwnames) noexcept;
 [[nodiscard]] PyObject* dlpack_device(PyObject* self, PyObject*) noexcept;
 
 }  // namespace gorgo

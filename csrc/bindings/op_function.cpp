@@ -56,7 +56,8 @@ PyTypeObject* result_type_of(PyOp& f) {
   for (const char* output : f.op->outputs) fields.push_back({output, nullptr});
   fields.push_back({nullptr, nullptr});
   auto* name = new std::string(cat("gorgo.", f.op->name, "_result"));  // the type keeps pointing at it
-  PyStructSequence_Desc desc{name->c_str(), "The results by name.", fields.data(), static_cast<int>(f.op->outputs.size())};
+  PyStructSequence_Desc desc{name->c_str(), "The results by name.", fields.data(),
+                             static_cast<int>(f.op->outputs.size())};
   f.result_type = PyStructSequence_NewType(&desc);
   if (f.result_type == nullptr) throw PythonError();
   return f.result_type;
@@ -300,9 +301,9 @@ std::string doc_text(const PyOp& f) {
       text += ": one of";
       for (int i = 0; p.field->words[i] != nullptr; ++i) text += cat(i > 0 ? ", '" : " '", p.field->words[i], "'");
     } else {
-      static constexpr const char* kKinds[] = {"bool",        "int",           "float",        "int or tuple of ints",
-                                               "int or None", "float or None", "ints or None", "dtype",
-                                               "dtype or None", "number",      "float or HostCell", "str"};
+      static constexpr const char* kKinds[] = {
+          "bool",  "int",           "float",  "int or tuple of ints", "int or None", "float or None", "ints or None",
+          "dtype", "dtype or None", "number", "float or HostCell",    "str"};
       text += cat(": ", kKinds[static_cast<int>(p.field->kind)]);
     }
   }
@@ -336,9 +337,10 @@ PyObject* get_signature(PyObject* self, void*) noexcept {
     for (const Parameter& p : parameters_of(op)) {
       py::dict extra;
       if (!p.required()) {
-        extra["default"] = p.slot != nullptr
-                               ? py::none()
-                               : py::reinterpret_steal<py::object>(PyRef::checked(get_field(*p.field, defaults.get())).detach());
+        extra["default"] =
+            p.slot != nullptr
+                ? py::none()
+                : py::reinterpret_steal<py::object>(PyRef::checked(get_field(*p.field, defaults.get())).detach());
       }
       const char* kind = p.keyword_only() ? "KEYWORD_ONLY" : "POSITIONAL_OR_KEYWORD";
       parameters.append(parameter(p.name, parameter.attr(kind), **extra));
@@ -354,7 +356,7 @@ PyObject* get_facts(PyObject* self, void*) noexcept {
     const PyOp& f = as_op(self);
     const OpDef& op = *f.op;
     static constexpr const char* kSlotKinds[] = {"single", "optional", "list"};
-    static constexpr const char* kFieldKinds[] = {"bool",      "int",        "float",  "ints",   "int?", "float?",
+    static constexpr const char* kFieldKinds[] = {"bool",  "int",   "float",  "ints",   "int?", "float?",
                                                   "ints?", "dtype", "dtype?", "scalar", "host", "choice"};
     const Attrs defaults(op.attrs);
     py::list slots;
@@ -396,7 +398,8 @@ PyObject* get_facts(PyObject* self, void*) noexcept {
     facts["random"] = op.flags.random;
     facts["data_dependent"] = op.flags.data_dependent;
     facts["differentiable"] = op.vjp != nullptr;
-    facts["not_differentiable"] = op.not_differentiable != nullptr ? py::object(py::str(op.not_differentiable)) : py::none();
+    facts["not_differentiable"] =
+        op.not_differentiable != nullptr ? py::object(py::str(op.not_differentiable)) : py::none();
     facts["onnx"] = op.onnx.type != nullptr ? py::object(py::str(op.onnx.type)) : py::none();
     facts["onnx_since"] = op.onnx.since_opset;
     facts["onnx_reason"] = op.onnx.reason != nullptr ? py::object(py::str(op.onnx.reason)) : py::none();
@@ -410,17 +413,16 @@ PyObject* get_facts(PyObject* self, void*) noexcept {
 }
 
 PyObject* repr(PyObject* self) noexcept {
-  return PyUnicode_FromFormat(Py_TYPE(self) == &method_type ? "<op gorgo.Tensor.%s>" : "<op gorgo.%s>", as_op(self).name);
+  return PyUnicode_FromFormat(Py_TYPE(self) == &method_type ? "<op gorgo.Tensor.%s>" : "<op gorgo.%s>",
+                              as_op(self).name);
 }
 
 // Pickled by name, as functions are.
 PyObject* reduce(PyObject* self, PyObject*) noexcept {
   if (Py_TYPE(self) == &function_type) return PyUnicode_FromString(as_op(self).name);
   return guarded([&] {
-    const PyRef getattr = PyRef::checked(PyObject_GetAttrString(PyEval_GetBuiltins() != nullptr
-                                                                    ? PyImport_AddModule("builtins")
-                                                                    : Py_None,
-                                                                "getattr"));
+    const PyRef getattr = PyRef::checked(
+        PyObject_GetAttrString(PyEval_GetBuiltins() != nullptr ? PyImport_AddModule("builtins") : Py_None, "getattr"));
     return Py_BuildValue("O(Os)", getattr.get(), reinterpret_cast<PyObject*>(&tensor_type), as_op(self).name);
   });
 }
@@ -492,9 +494,9 @@ struct Alias {
   const char* op;
 };
 constexpr Alias kAliases[] = {
-    {"cat", "concat"},        {"permute", "permute_dims"}, {"unsqueeze", "expand_dims"}, {"expand", "broadcast_to"},
-    {"absolute", "abs"},      {"mul", "multiply"},         {"sub", "subtract"},          {"div", "divide"},
-    {"neg", "negative"},
+    {"cat", "concat"},          {"permute", "permute_dims"}, {"unsqueeze", "expand_dims"},
+    {"expand", "broadcast_to"}, {"absolute", "abs"},         {"mul", "multiply"},
+    {"sub", "subtract"},        {"div", "divide"},           {"neg", "negative"},
 };
 
 }  // namespace

@@ -13,14 +13,13 @@
 namespace gorgo {
 
 struct PyOp {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
+  PyObject_HEAD vectorcallfunc vectorcall;
   const OpDef* op;
-  const char* name;              // the public name; an alias differs from op->name
-  const void* default_attrs;     // what a call without attributes uses; null when the op has none or one is required
-  PyTypeObject* result_type;     // a structseq for several outputs, made at the first call
+  const char* name;           // the public name; an alias differs from op->name
+  const void* default_attrs;  // what a call without attributes uses; null when the op has none or one is required
+  PyTypeObject* result_type;  // a structseq for several outputs, made at the first call
   int required_slots;
-  bool in_place;                 // writes its result into the first operand
+  bool in_place;  // writes its result into the first operand
 };
 
 // Makes the callables: functions into `m`, methods into the type's dict where the name is free.

@@ -49,8 +49,8 @@ Origin origin_here() noexcept {
   origin.code = Py_NewRef(reinterpret_cast<PyObject*>(frame->f_code));
   origin.offset = frame->f_lasti * 2;
 #elif PY_VERSION_HEX < 0x030c0000
-  const auto* frame = state->cframe != nullptr ? reinterpret_cast<const InterpreterFrame311*>(state->cframe->current_frame)
-                                               : nullptr;
+  const auto* frame =
+      state->cframe != nullptr ? reinterpret_cast<const InterpreterFrame311*>(state->cframe->current_frame) : nullptr;
   if (frame == nullptr || frame->code == nullptr) return origin;
   const auto* first = reinterpret_cast<const uint16_t*>(frame->code->co_code_adaptive);
   origin.code = Py_NewRef(reinterpret_cast<PyObject*>(frame->code));
@@ -141,7 +141,8 @@ std::string place_of(PyCodeObject* code, int line) {
   const std::string file = file_of(code);
   const char* name = PyUnicode_AsUTF8(code->co_name);
   if (name == nullptr) PyErr_Clear();
-  const std::string function = name == nullptr || std::string_view(name) == "<module>" ? "" : std::string(" in ") + name;
+  const std::string function =
+      name == nullptr || std::string_view(name) == "<module>" ? "" : std::string(" in ") + name;
   return cat(file.substr(file.rfind('/') + 1), ':', line, function);
 }
 

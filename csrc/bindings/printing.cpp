@@ -105,7 +105,8 @@ Decimal positional(double value, DType d) {
 
 class FloatColumn {
  public:
-  FloatColumn(const std::vector<double>& values, DType dtype, bool always_sign) : dtype_(dtype), always_sign_(always_sign) {
+  FloatColumn(const std::vector<double>& values, DType dtype, bool always_sign)
+      : dtype_(dtype), always_sign_(always_sign) {
     double largest = 0.0;
     double smallest = std::numeric_limits<double>::infinity();
     size_t widest_special = 0;
@@ -156,7 +157,8 @@ class FloatColumn {
   // As many digits as the others have: those of the value itself, not zeros behind its shortest form.
   [[nodiscard]] std::string exact_fraction(double v) const {
     char text[64];
-    const auto end = std::to_chars(text, text + sizeof text, v, std::chars_format::scientific, static_cast<int>(fraction_));
+    const auto end =
+        std::to_chars(text, text + sizeof text, v, std::chars_format::scientific, static_cast<int>(fraction_));
     const std::string exact(text, end.ptr);
     const size_t point = exact.find('.');
     return exact.substr(point + 1, exact.find('e') - point - 1);
@@ -236,7 +238,8 @@ class Layout {
 
   void gather(int axis, int64_t offset, std::vector<Scalar>& out) const {
     if (axis == t_.rank()) {
-      out.push_back(load_scalar(static_cast<const unsigned char*>(t_.data()) + offset * dtype_size(t_.dtype), t_.dtype));
+      out.push_back(
+          load_scalar(static_cast<const unsigned char*>(t_.data()) + offset * dtype_size(t_.dtype), t_.dtype));
       return;
     }
     for (const int64_t i : shown(axis)) {

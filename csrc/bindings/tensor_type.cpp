@@ -64,37 +64,38 @@ void dealloc(PyObject* o) noexcept {
 }
 
 PyObject* refuse_new(PyTypeObject*, PyObject*, PyObject*) noexcept {
-  PyErr_SetString(PyExc_TypeError, "Tensor: tensors are made by functions such as gorgo.asarray, gorgo.zeros or gorgo.empty");
+  PyErr_SetString(PyExc_TypeError,
+                  "Tensor: tensors are made by functions such as gorgo.asarray, gorgo.zeros or gorgo.empty");
   return nullptr;
 }
 
 // ---- numbers ----
 
 // X(enumerator, op)
-#define GORGO_FOR_EACH_OPERATOR(X)       \
-  X(Add, "add")                          \
-  X(Subtract, "subtract")                \
-  X(Multiply, "multiply")                \
-  X(Divide, "divide")                    \
-  X(FloorDivide, "floor_divide")         \
-  X(Remainder, "remainder")              \
-  X(Power, "pow")                        \
-  X(Matmul, "matmul")                    \
-  X(And, "bitwise_and")                  \
-  X(Or, "bitwise_or")                    \
-  X(Xor, "bitwise_xor")                  \
-  X(LeftShift, "bitwise_left_shift")     \
-  X(RightShift, "bitwise_right_shift")   \
-  X(Negative, "negative")                \
-  X(Abs, "abs")                          \
-  X(Invert, "bitwise_invert")            \
-  X(Equal, "equal")                      \
-  X(NotEqual, "not_equal")               \
-  X(Less, "less")                        \
-  X(LessEqual, "less_equal")             \
-  X(Greater, "greater")                  \
-  X(GreaterEqual, "greater_equal")       \
-  X(Real, "real")                        \
+#define GORGO_FOR_EACH_OPERATOR(X)     \
+  X(Add, "add")                        \
+  X(Subtract, "subtract")              \
+  X(Multiply, "multiply")              \
+  X(Divide, "divide")                  \
+  X(FloorDivide, "floor_divide")       \
+  X(Remainder, "remainder")            \
+  X(Power, "pow")                      \
+  X(Matmul, "matmul")                  \
+  X(And, "bitwise_and")                \
+  X(Or, "bitwise_or")                  \
+  X(Xor, "bitwise_xor")                \
+  X(LeftShift, "bitwise_left_shift")   \
+  X(RightShift, "bitwise_right_shift") \
+  X(Negative, "negative")              \
+  X(Abs, "abs")                        \
+  X(Invert, "bitwise_invert")          \
+  X(Equal, "equal")                    \
+  X(NotEqual, "not_equal")             \
+  X(Less, "less")                      \
+  X(LessEqual, "less_equal")           \
+  X(Greater, "greater")                \
+  X(GreaterEqual, "greater_equal")     \
+  X(Real, "real")                      \
   X(Imag, "imag")
 
 enum class Operator {
@@ -112,7 +113,8 @@ const OpDef* operators[kOperatorCount] = {};
 
 const OpDef& op_of(Operator o) {
   const auto i = static_cast<size_t>(o);
-  if (operators[i] == nullptr) [[unlikely]] operators[i] = &Registry::instance().get(kOperatorNames[i]);
+  if (operators[i] == nullptr) [[unlikely]]
+    operators[i] = &Registry::instance().get(kOperatorNames[i]);
   return *operators[i];
 }
 
@@ -176,12 +178,18 @@ PyObject* divmod_slot(PyObject* a, PyObject* b) noexcept {
 
 PyObject* compare(PyObject* a, PyObject* b, int how) noexcept {
   switch (how) {
-    case Py_EQ: return binary<Operator::Equal>(a, b);
-    case Py_NE: return binary<Operator::NotEqual>(a, b);
-    case Py_LT: return binary<Operator::Less>(a, b);
-    case Py_LE: return binary<Operator::LessEqual>(a, b);
-    case Py_GT: return binary<Operator::Greater>(a, b);
-    default: return binary<Operator::GreaterEqual>(a, b);
+    case Py_EQ:
+      return binary<Operator::Equal>(a, b);
+    case Py_NE:
+      return binary<Operator::NotEqual>(a, b);
+    case Py_LT:
+      return binary<Operator::Less>(a, b);
+    case Py_LE:
+      return binary<Operator::LessEqual>(a, b);
+    case Py_GT:
+      return binary<Operator::Greater>(a, b);
+    default:
+      return binary<Operator::GreaterEqual>(a, b);
   }
 }
 
@@ -215,7 +223,8 @@ int truth(PyObject* self) noexcept {
 PyObject* to_float(PyObject* self) noexcept {
   return guarded([&] {
     const Scalar s = single_element(tensor_of(self), "float");
-    if (s.kind == Scalar::Kind::Complex) fail<TypeError>("float: tensor must be real, got dtype ", tensor_of(self)->dtype);
+    if (s.kind == Scalar::Kind::Complex)
+      fail<TypeError>("float: tensor must be real, got dtype ", tensor_of(self)->dtype);
     return PyFloat_FromDouble(s.to_double());
   });
 }
@@ -223,7 +232,8 @@ PyObject* to_float(PyObject* self) noexcept {
 PyObject* to_int(PyObject* self) noexcept {
   return guarded([&]() -> PyObject* {
     const Scalar s = single_element(tensor_of(self), "int");
-    if (s.kind == Scalar::Kind::Complex) fail<TypeError>("int: tensor must be real, got dtype ", tensor_of(self)->dtype);
+    if (s.kind == Scalar::Kind::Complex)
+      fail<TypeError>("int: tensor must be real, got dtype ", tensor_of(self)->dtype);
     if (s.kind == Scalar::Kind::Float) return PyLong_FromDouble(s.d);
     if (s.kind == Scalar::Kind::UInt) return PyLong_FromUnsignedLongLong(s.u);
     return PyLong_FromLongLong(s.i);
@@ -383,8 +393,9 @@ PyObject* deep_copy(PyObject* self, PyObject*) noexcept {
   return guarded([&] {
     const Tensor& t = tensor_of(self);
     if (!t->is_leaf()) {
-      fail<StateError>("deepcopy: tensor must be a leaf (made by hand, not computed), got one with a gradient record of shape ",
-                       t->shape, " (detach it first)");
+      fail<StateError>(
+          "deepcopy: tensor must be a leaf (made by hand, not computed), got one with a gradient record of shape ",
+          t->shape, " (detach it first)");
     }
     const GradMode off(false);
     Tensor copy = copy_of(t);
@@ -425,7 +436,8 @@ PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* 
     }
     if (device != t->device()) {
       if (device.type != DeviceType::Null) {
-        fail<NotSupported>("to: device must be ", device_name(t->device()), " for this tensor, got ", device_name(device));
+        fail<NotSupported>("to: device must be ", device_name(t->device()), " for this tensor, got ",
+                           device_name(device));
       }
       return wrap(make_tensor(t->shape, dtype.has ? dtype.value : t->dtype, device));
     }
@@ -440,8 +452,9 @@ PyObject* reduce(PyObject* self, PyObject*) noexcept {
   return guarded([&] {
     const Tensor& t = tensor_of(self);
     if (!t->is_leaf()) {
-      fail<StateError>("pickle: tensor must be a leaf (made by hand, not computed), got one with a gradient record of shape ",
-                       t->shape, " (detach it first)");
+      fail<StateError>(
+          "pickle: tensor must be a leaf (made by hand, not computed), got one with a gradient record of shape ",
+          t->shape, " (detach it first)");
     }
     check_readable(t, "pickle");
     const GradMode off(false);
@@ -462,9 +475,11 @@ PyObject* rebuild_tensor(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyO
     char* data = nullptr;
     Py_ssize_t size = 0;
     check_status(PyBytes_AsStringAndSize(given.required(0), &data, &size));
-    Tensor t = make_tensor(dims_from(given.required(2), "pickle", "shape"), dtype_from(given.required(1), "pickle"), kCpu);
+    Tensor t =
+        make_tensor(dims_from(given.required(2), "pickle", "shape"), dtype_from(given.required(1), "pickle"), kCpu);
     const int64_t bytes = t->numel * dtype_size(t->dtype);
-    if (size != bytes) fail<ValueError>("pickle: bytes must fill shape ", t->shape, " of dtype ", t->dtype, ", got ", size);
+    if (size != bytes)
+      fail<ValueError>("pickle: bytes must fill shape ", t->shape, " of dtype ", t->dtype, ", got ", size);
     if (bytes != 0) std::memcpy(t->data(), data, static_cast<size_t>(bytes));
     t->requires_grad = int_from(given.required(3), "pickle", "requires_grad") != 0;
     t->is_parameter = int_from(given.required(4), "pickle", "parameter") != 0;
@@ -483,13 +498,15 @@ PyMethodDef own_methods[] = {
      "contiguous($self, /)\n--\n\nReturn the tensor itself when contiguous, else a copy that is."},
     {"clone", clone, METH_NOARGS, "clone($self, /)\n--\n\nReturn a copy that gradients flow through."},
     {"copy", clone, METH_NOARGS, "copy($self, /)\n--\n\nReturn a copy that gradients flow through."},
-    {"copy_", copy_into, METH_O, "copy_($self, source, /)\n--\n\nOverwrite the elements with those of source, broadcast."},
+    {"copy_", copy_into, METH_O,
+     "copy_($self, source, /)\n--\n\nOverwrite the elements with those of source, broadcast."},
     {"fill_", fill, METH_O, "fill_($self, value, /)\n--\n\nOverwrite every element with a number."},
     {"zero_", zero, METH_NOARGS, "zero_($self, /)\n--\n\nOverwrite every element with zero."},
     {"astype", fast(astype), kFastCall,
      "astype($self, dtype, /, *, copy=True, device=None)\n--\n\nReturn the elements converted to dtype."},
     {"to", fast(to), kFastCall,
-     "to($self, target=None, dtype=None, device=None, copy=False)\n--\n\nReturn the tensor with that dtype on that device."},
+     "to($self, target=None, dtype=None, device=None, copy=False)\n--\n\nReturn the tensor with that dtype on that "
+     "device."},
     {"__complex__", to_complex, METH_NOARGS, nullptr},
     {"__format__", format, METH_O, nullptr},
     {"__reduce__", reduce, METH_NOARGS, nullptr},
@@ -511,7 +528,8 @@ PyGetSetDef own_properties[] = {
     {"mT", get_matrix_transposed, nullptr, "The last two axes exchanged, a view.", nullptr},
     {"real", get_real, nullptr, "The real parts; the tensor itself when it is real.", nullptr},
     {"imag", get_imag, nullptr, "The imaginary parts of a complex tensor.", nullptr},
-    {"requires_grad", get_requires_grad, set_requires_grad, "Whether gradients are recorded; may be set on leaves.", nullptr},
+    {"requires_grad", get_requires_grad, set_requires_grad, "Whether gradients are recorded; may be set on leaves.",
+     nullptr},
     {"grad", get_grad, set_grad, "The gradient that backward has summed here, or None.", nullptr},
     {"grad_fn", get_grad_fn, nullptr, "The record of the op that computed this, or None for a leaf.", nullptr},
     {"is_parameter", get_is_parameter, set_is_parameter, "A mark that nn.Parameter sets.", nullptr},
@@ -574,14 +592,16 @@ PyObject* wrap(Tensor t) {
 }
 
 void check_readable(const Tensor& t, const char* op) {
-  if (t->device().type == DeviceType::Null) fail<StateError>(op, ": values must exist, got a tensor on the null device");
+  if (t->device().type == DeviceType::Null)
+    fail<StateError>(op, ": values must exist, got a tensor on the null device");
   refuse_while_recording(*t, op);
 }
 
 void check_kind(const TensorImpl& value, DType target, const char* op) {
   const auto kind = [](DType d) { return is_complex(d) ? 3 : is_inexact(d) ? 2 : is_integer(d) ? 1 : 0; };
   if (kind(value.dtype) <= kind(target)) return;
-  fail<TypeError>(op, ": value must be of a kind that ", target, " can hold, got ", value.dtype, " (convert it with astype)");
+  fail<TypeError>(op, ": value must be of a kind that ", target, " can hold, got ", value.dtype,
+                  " (convert it with astype)");
 }
 
 void assign_value(const Tensor& target, const Arg& value, const char* op) {
@@ -606,7 +626,8 @@ void assign_value(const Tensor& target, const Arg& value, const char* op) {
   int extra = 0;
   while (extra < -lead && shape[extra] == 1) ++extra;  // leading ones beyond the target's rank are dropped
   bool fits = lead >= 0 || extra == -lead;
-  for (int i = std::max(0, -lead); fits && i < shape.size(); ++i) fits = shape[i] == 1 || shape[i] == target->shape[lead + i];
+  for (int i = std::max(0, -lead); fits && i < shape.size(); ++i)
+    fits = shape[i] == 1 || shape[i] == target->shape[lead + i];
   if (!fits) {
     fail<ValueError>(op, ": value must broadcast to the target's shape ", target->shape, ", got ", shape);
   }

@@ -11,18 +11,30 @@ template <class F>
 decltype(auto) visit_field(const Field& field, const void* attrs, F&& f) {
   const void* at = static_cast<const unsigned char*>(attrs) + field.offset;
   switch (field.kind) {
-    case FieldKind::Bool: return f(*static_cast<const bool*>(at));
-    case FieldKind::Int: return f(*static_cast<const int64_t*>(at));
-    case FieldKind::Float: return f(*static_cast<const double*>(at));
-    case FieldKind::Ints: return f(*static_cast<const Dims*>(at));
-    case FieldKind::MaybeInt: return f(*static_cast<const OptInt*>(at));
-    case FieldKind::MaybeFloat: return f(*static_cast<const OptFloat*>(at));
-    case FieldKind::MaybeInts: return f(*static_cast<const OptInts*>(at));
-    case FieldKind::DType: return f(*static_cast<const DType*>(at));
-    case FieldKind::MaybeDType: return f(*static_cast<const OptDType*>(at));
-    case FieldKind::Scalar: return f(*static_cast<const Scalar*>(at));
-    case FieldKind::Host: return f(*static_cast<const HostValue*>(at));
-    case FieldKind::Choice: break;
+    case FieldKind::Bool:
+      return f(*static_cast<const bool*>(at));
+    case FieldKind::Int:
+      return f(*static_cast<const int64_t*>(at));
+    case FieldKind::Float:
+      return f(*static_cast<const double*>(at));
+    case FieldKind::Ints:
+      return f(*static_cast<const Dims*>(at));
+    case FieldKind::MaybeInt:
+      return f(*static_cast<const OptInt*>(at));
+    case FieldKind::MaybeFloat:
+      return f(*static_cast<const OptFloat*>(at));
+    case FieldKind::MaybeInts:
+      return f(*static_cast<const OptInts*>(at));
+    case FieldKind::DType:
+      return f(*static_cast<const DType*>(at));
+    case FieldKind::MaybeDType:
+      return f(*static_cast<const OptDType*>(at));
+    case FieldKind::Scalar:
+      return f(*static_cast<const Scalar*>(at));
+    case FieldKind::Host:
+      return f(*static_cast<const HostValue*>(at));
+    case FieldKind::Choice:
+      break;
   }
   return f(*static_cast<const Choice*>(at));
 }

@@ -83,9 +83,7 @@ class HostValue {
   ~HostValue() {
     if (cell_ != nullptr && cell_->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) delete cell_;
   }
-  [[nodiscard]] GORGO_INLINE double get() const noexcept {
-    return cell_ != nullptr ? cell_->value.load() : literal_;
-  }
+  [[nodiscard]] GORGO_INLINE double get() const noexcept { return cell_ != nullptr ? cell_->value.load() : literal_; }
   [[nodiscard]] const HostCell* cell() const noexcept { return cell_; }
   friend bool operator==(const HostValue& a, const HostValue& b) noexcept {
     return a.cell_ == b.cell_ && (a.cell_ != nullptr || a.literal_ == b.literal_);
@@ -176,8 +174,8 @@ struct Field {
   }
 };
 
-#define GORGO_FIELD(Struct, member)                                                  \
-  ::gorgo::Field {                                                                   \
+#define GORGO_FIELD(Struct, member)                                                                                 \
+  ::gorgo::Field {                                                                                                  \
     #member, ::gorgo::FieldKindOf<decltype(Struct::member)>::value, static_cast<uint16_t>(offsetof(Struct, member)) \
   }
 
@@ -185,8 +183,8 @@ struct AttrSchema {
   const Field* fields = nullptr;
   int count = 0;
   size_t size = 0;
-  void (*construct)(void* at) = nullptr;              // default values
-  void (*copy)(void* at, const void* from) = nullptr; // into raw memory
+  void (*construct)(void* at) = nullptr;               // default values
+  void (*copy)(void* at, const void* from) = nullptr;  // into raw memory
   void (*destroy)(void* at) noexcept = nullptr;
 };
 
@@ -233,7 +231,9 @@ class Attrs {
     if (!is_inline()) ::operator delete(heap_);
   }
 
-  [[nodiscard]] const void* get() const noexcept { return schema_ == nullptr ? nullptr : const_cast<Attrs*>(this)->data(); }
+  [[nodiscard]] const void* get() const noexcept {
+    return schema_ == nullptr ? nullptr : const_cast<Attrs*>(this)->data();
+  }
   [[nodiscard]] void* mutable_get() noexcept { return schema_ == nullptr ? nullptr : data(); }
   [[nodiscard]] const AttrSchema* schema() const noexcept { return schema_; }
   template <class A>

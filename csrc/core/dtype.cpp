@@ -18,10 +18,14 @@ DType wider(DType a, DType b) noexcept { return dtype_bits(a) >= dtype_bits(b) ?
 // The signed integer that holds every value of unsigned `u` and of signed `s`; nothing when u is uint64.
 std::optional<DType> signed_above(DType u, DType s) noexcept {
   switch (u) {
-    case DType::UInt8: return wider(DType::Int16, s);
-    case DType::UInt16: return wider(DType::Int32, s);
-    case DType::UInt32: return DType::Int64;
-    default: return std::nullopt;
+    case DType::UInt8:
+      return wider(DType::Int16, s);
+    case DType::UInt16:
+      return wider(DType::Int32, s);
+    case DType::UInt32:
+      return DType::Int64;
+    default:
+      return std::nullopt;
   }
 }
 

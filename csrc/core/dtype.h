@@ -30,7 +30,8 @@ struct Float16 {
     const auto sign = static_cast<uint16_t>((x >> 16) & 0x8000u);
     const uint32_t magnitude = x & 0x7fffffffu;
     if (magnitude >= 0x7f800000u) {  // infinity, or NaN made quiet
-      bits = static_cast<uint16_t>(sign | 0x7c00u | (magnitude > 0x7f800000u ? 0x0200u | ((magnitude >> 13) & 0x3ffu) : 0u));
+      bits = static_cast<uint16_t>(sign | 0x7c00u |
+                                   (magnitude > 0x7f800000u ? 0x0200u | ((magnitude >> 13) & 0x3ffu) : 0u));
     } else if (magnitude >= 0x477ff000u) {  // rounds to infinity
       bits = static_cast<uint16_t>(sign | 0x7c00u);
     } else if (magnitude < 0x38800000u) {  // subnormal or zero: let the float adder round at the right place
@@ -71,21 +72,21 @@ struct BFloat16 {
 };
 
 // X(enumerator, storage type, Python name), in promotion order within each kind.
-#define GORGO_FOR_EACH_DTYPE(X)                                                                                        \
-  X(Bool, bool, "bool")                                                                                                \
-  X(UInt8, uint8_t, "uint8")                                                                                           \
-  X(UInt16, uint16_t, "uint16")                                                                                        \
-  X(UInt32, uint32_t, "uint32")                                                                                        \
-  X(UInt64, uint64_t, "uint64")                                                                                        \
-  X(Int8, int8_t, "int8")                                                                                              \
-  X(Int16, int16_t, "int16")                                                                                           \
-  X(Int32, int32_t, "int32")                                                                                           \
-  X(Int64, int64_t, "int64")                                                                                           \
-  X(Float16, ::gorgo::Float16, "float16")                                                                              \
-  X(BFloat16, ::gorgo::BFloat16, "bfloat16")                                                                           \
-  X(Float32, float, "float32")                                                                                         \
-  X(Float64, double, "float64")                                                                                        \
-  X(Complex64, std::complex<float>, "complex64")                                                                       \
+#define GORGO_FOR_EACH_DTYPE(X)                  \
+  X(Bool, bool, "bool")                          \
+  X(UInt8, uint8_t, "uint8")                     \
+  X(UInt16, uint16_t, "uint16")                  \
+  X(UInt32, uint32_t, "uint32")                  \
+  X(UInt64, uint64_t, "uint64")                  \
+  X(Int8, int8_t, "int8")                        \
+  X(Int16, int16_t, "int16")                     \
+  X(Int32, int32_t, "int32")                     \
+  X(Int64, int64_t, "int64")                     \
+  X(Float16, ::gorgo::Float16, "float16")        \
+  X(BFloat16, ::gorgo::BFloat16, "bfloat16")     \
+  X(Float32, float, "float32")                   \
+  X(Float64, double, "float64")                  \
+  X(Complex64, std::complex<float>, "complex64") \
   X(Complex128, std::complex<double>, "complex128")
 
 enum class DType : uint8_t {
@@ -100,13 +101,13 @@ template <DType D>
 struct StorageTypeOf;
 template <class T>
 struct DTypeOf;
-#define GORGO_X(name, type, text)           \
-  template <>                               \
-  struct StorageTypeOf<DType::name> {       \
-    using Type = type;                      \
-  };                                        \
-  template <>                               \
-  struct DTypeOf<type> {                    \
+#define GORGO_X(name, type, text)               \
+  template <>                                   \
+  struct StorageTypeOf<DType::name> {           \
+    using Type = type;                          \
+  };                                            \
+  template <>                                   \
+  struct DTypeOf<type> {                        \
     static constexpr DType value = DType::name; \
   };
 GORGO_FOR_EACH_DTYPE(GORGO_X)

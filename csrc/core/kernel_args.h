@@ -85,7 +85,8 @@ struct Kernel {
   size_t (*scratch_bytes)(const KernelArgs& args) noexcept = nullptr;  // null means none
 
   [[nodiscard]] GORGO_INLINE static constexpr Kernel of(Phase a) { return {{a}, 1, nullptr}; }
-  [[nodiscard]] GORGO_INLINE static constexpr Kernel of(Phase a, Phase b, size_t (*scratch)(const KernelArgs&) noexcept = nullptr) {
+  [[nodiscard]] GORGO_INLINE static constexpr Kernel of(Phase a, Phase b,
+                                                        size_t (*scratch)(const KernelArgs&) noexcept = nullptr) {
     return {{a, b}, 2, scratch};
   }
 };

@@ -47,9 +47,12 @@ struct Scalar {
   [[nodiscard]] double to_double() const noexcept {
     switch (kind) {
       case Kind::Float:
-      case Kind::Complex: return d;
-      case Kind::UInt: return static_cast<double>(u);
-      default: return static_cast<double>(i);
+      case Kind::Complex:
+        return d;
+      case Kind::UInt:
+        return static_cast<double>(u);
+      default:
+        return static_cast<double>(i);
     }
   }
   [[nodiscard]] std::complex<double> to_complex() const noexcept { return {to_double(), imag}; }

@@ -5,9 +5,7 @@
 
 namespace gorgo {
 
-void Dims::too_many(int size) {
-  fail<ValueError>("shape: rank must be at most ", kMaxRank, ", got ", size);
-}
+void Dims::too_many(int size) { fail<ValueError>("shape: rank must be at most ", kMaxRank, ", got ", size); }
 
 std::ostream& operator<<(std::ostream& out, const Dims& dims) {
   out << '(';

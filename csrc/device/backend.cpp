@@ -23,9 +23,12 @@ Storage* allocate_on(Device device, size_t bytes) {
 
 std::string device_name(Device device) {
   switch (device.type) {
-    case DeviceType::Cpu: return "cpu";
-    case DeviceType::Null: return "null";
-    case DeviceType::Cuda: break;
+    case DeviceType::Cpu:
+      return "cpu";
+    case DeviceType::Null:
+      return "null";
+    case DeviceType::Cuda:
+      break;
   }
   return "cuda:" + std::to_string(int{device.index});
 }

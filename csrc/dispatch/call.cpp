@@ -71,7 +71,8 @@ struct Frame {
   SmallVector<Element, 4> elements;
   KernelArgs args;
 
-  Frame(const OpDef& op, std::span<const Arg> in, DType compute_dtype, std::span<const Tensor> outs, const void* attrs) {
+  Frame(const OpDef& op, std::span<const Arg> in, DType compute_dtype, std::span<const Tensor> outs,
+        const void* attrs) {
     const auto count = static_cast<int>(in.size());
     operands.reserve(count + static_cast<int>(outs.size()));
     elements.reserve(count);
@@ -135,7 +136,8 @@ void execute(const OpDef& op, std::span<const Arg> in, DType compute_dtype, std:
     return;
   }
   const Kernel* kernel = op.kernels[static_cast<int>(device.type)][static_cast<int>(compute_dtype)];
-  if (kernel == nullptr) [[unlikely]] refuse_dtype(op, device, compute_dtype);
+  if (kernel == nullptr) [[unlikely]]
+    refuse_dtype(op, device, compute_dtype);
   Frame frame(op, in, compute_dtype, outs, attrs);
   launch(op, *kernel, frame.args);
 }
@@ -227,7 +229,8 @@ void infer_counts(const OpDef& op, InferContext& context, Device device, int64_t
   if (Recorder::active() != nullptr) {
     fail<StateError>(op.name, ": shape must not depend on values in a captured function");
   }
-  if (device.type == DeviceType::Null) fail<StateError>(op.name, ": values must exist, got a tensor on the null device");
+  if (device.type == DeviceType::Null)
+    fail<StateError>(op.name, ": values must exist, got a tensor on the null device");
   const DType dtype = context.dtype(0);
   const Kernel* kernel = op.count_kernels[static_cast<int>(device.type)][static_cast<int>(dtype)];
   if (kernel == nullptr) refuse_dtype(op, device, dtype);
@@ -273,7 +276,8 @@ GORGO_INLINE void run(const OpDef& op, std::span<const Arg> args, const void* at
   const bool recording = wants_record(args);
   int64_t counts[4] = {0, 0, 0, 0};
   InferContext context{op, args, attrs};
-  if (op.flags.data_dependent) [[unlikely]] infer_counts(op, context, device, counts);
+  if (op.flags.data_dependent) [[unlikely]]
+    infer_counts(op, context, device, counts);
   op.infer(context);
 
   if (op.flags.view) {
@@ -294,14 +298,16 @@ GORGO_INLINE void run(const OpDef& op, std::span<const Arg> args, const void* at
   const CastArgs cast(context);
   Recorder* recorder = Recorder::active();
   Recorder::Operands operands;
-  if (recorder != nullptr) [[unlikely]] operands = recorder->operands(cast.view);
+  if (recorder != nullptr) [[unlikely]]
+    operands = recorder->operands(cast.view);
   const bool writes = op.mutates_any();
   if (writes) check_written(op, cast.view, attrs);
   for (const OutSpec& spec : context.out) outs.push_back(make_tensor(spec.shape, spec.dtype, device));
   execute(op, cast.view, context.compute_dtype, outs.span(), attrs, device);
   if (writes) mark_written(op, cast.view, attrs);
   if (recording) record(op, cast.view, attrs, outs.span());
-  if (recorder != nullptr) [[unlikely]] recorder->call(op, std::move(operands), cast.view, attrs, outs.span());
+  if (recorder != nullptr) [[unlikely]]
+    recorder->call(op, std::move(operands), cast.view, attrs, outs.span());
 }
 
 struct OneOutput {
@@ -331,7 +337,8 @@ Outputs call(const OpDef& op, std::span<const Arg> args, const void* attrs) {
 void call_into(const OpDef& op, std::span<const Arg> args, const void* attrs, const Tensor& target) {
   check_writable(op, *target);
   const Device device = device_of(op, args);
-  if (device != target->device() && !args.empty() && std::any_of(args.begin(), args.end(), [](const Arg& a) { return a.is_tensor(); })) {
+  if (device != target->device() && !args.empty() &&
+      std::any_of(args.begin(), args.end(), [](const Arg& a) { return a.is_tensor(); })) {
     refuse_devices(op, device, target->device());
   }
   bool recording = wants_record(args);
@@ -351,8 +358,8 @@ void call_into(const OpDef& op, std::span<const Arg> args, const void* attrs, co
                     spec.dtype);
   }
   if (spec.shape != target->shape) {
-    fail<ValueError>(op.name, ": result must have the target's shape ", target->shape,
-                     " to be written in place, got ", spec.shape);
+    fail<ValueError>(op.name, ": result must have the target's shape ", target->shape, " to be written in place, got ",
+                     spec.shape);
   }
   const CastArgs cast(context);
   Recorder* recorder = Recorder::active();
@@ -362,7 +369,8 @@ void call_into(const OpDef& op, std::span<const Arg> args, const void* attrs, co
   SmallVector<Arg, 4> saved{cast.view};
   SmallVector<Tensor, 2> kept;
   for (int i = 0; recording && i < saved.size(); ++i) {
-    if (!saved[i].is_tensor() || saved[i].tensor->storage != target->storage || !saves_input(op, cast.view, i)) continue;
+    if (!saved[i].is_tensor() || saved[i].tensor->storage != target->storage || !saves_input(op, cast.view, i))
+      continue;
     const GradMode off(false);
     const TensorImpl& old = *saved[i].tensor;
     Tensor copy = copy_of(Tensor::share(saved[i].tensor));

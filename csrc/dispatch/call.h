@@ -11,7 +11,7 @@ namespace gorgo {
 
 // Lets other Python threads run while a kernel is long. Supplied by the bindings; null means there is no such lock.
 struct HostLock {
-  void* (*release)() noexcept = nullptr;           // null result: the lock was not held
+  void* (*release)() noexcept = nullptr;  // null result: the lock was not held
   void (*reacquire)(void* state) noexcept = nullptr;
 };
 extern HostLock host_lock;

@@ -88,8 +88,8 @@ class Recorder {
 
   // What is known of a storage that did not come out of an op here.
   struct Outer {
-    int32_t value = -1;     // its Captured or Input value
-    Tensor root;            // keeps it alive
+    int32_t value = -1;  // its Captured or Input value
+    Tensor root;         // keeps it alive
   };
 
 #if defined(__linux__)

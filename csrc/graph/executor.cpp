@@ -25,9 +25,9 @@ struct Buffer {
   size_t bytes = 0;
   int32_t first = INT32_MAX;  // steps at which it is alive
   int32_t last = -1;
-  int32_t index = -1;         // which input or result
-  void* data = nullptr;       // Outer
-  size_t offset = 0;          // Arena, after planning
+  int32_t index = -1;    // which input or result
+  void* data = nullptr;  // Outer
+  size_t offset = 0;     // Arena, after planning
 };
 
 // Where a value's elements are: a buffer and how they lie in it.
@@ -49,10 +49,10 @@ struct Step {
 };
 
 struct OperandTemplate {
-  KOperand operand;        // shape and strides point into Plan
-  int32_t buffer = -1;     // -1: a scalar, or not given
+  KOperand operand;     // shape and strides point into Plan
+  int32_t buffer = -1;  // -1: a scalar, or not given
   int64_t byte_offset = 0;
-  int32_t element = -1;    // which scalar
+  int32_t element = -1;  // which scalar
 };
 
 // What a result is: a fresh buffer, or a tensor that the caller or the outside has already.
@@ -75,7 +75,7 @@ struct Program::Plan {
   std::vector<Result> results;
   std::vector<DType> fresh_dtypes;
   std::vector<Shape> fresh_shapes;
-  std::vector<Tensor> written_outer;        // whose versions a run raises
+  std::vector<Tensor> written_outer;  // whose versions a run raises
   std::vector<int32_t> written_inputs;
   size_t arena_bytes = 0;
   bool is_long = false;
@@ -477,10 +477,18 @@ std::unique_ptr<Program::Context> Program::lease() {
       const Buffer& buffer = plan.buffers[static_cast<size_t>(from.buffer)];
       const auto at = static_cast<int32_t>(i);
       switch (buffer.kind) {
-        case BufferKind::Arena: operand.data = arena + buffer.offset + from.byte_offset; break;
-        case BufferKind::Outer: operand.data = static_cast<unsigned char*>(buffer.data) + from.byte_offset; break;
-        case BufferKind::Input: context->input_patches.push_back({at, buffer.index, from.byte_offset}); break;
-        case BufferKind::Result: context->result_patches.push_back({at, buffer.index, from.byte_offset}); break;
+        case BufferKind::Arena:
+          operand.data = arena + buffer.offset + from.byte_offset;
+          break;
+        case BufferKind::Outer:
+          operand.data = static_cast<unsigned char*>(buffer.data) + from.byte_offset;
+          break;
+        case BufferKind::Input:
+          context->input_patches.push_back({at, buffer.index, from.byte_offset});
+          break;
+        case BufferKind::Result:
+          context->result_patches.push_back({at, buffer.index, from.byte_offset});
+          break;
       }
     }
     context->operands.push_back(operand);
@@ -565,9 +573,15 @@ void Program::run(std::span<const Tensor> inputs, std::vector<Tensor>& results) 
   results.clear();
   for (const Result& result : plan.results) {
     switch (result.kind) {
-      case Result::Kind::Fresh: results.push_back(context->fresh[static_cast<size_t>(result.index)]); break;
-      case Result::Kind::Input: results.push_back(inputs[static_cast<size_t>(result.index)]); break;
-      case Result::Kind::Captured: results.push_back(graph_.values[static_cast<size_t>(result.index)].tensor); break;
+      case Result::Kind::Fresh:
+        results.push_back(context->fresh[static_cast<size_t>(result.index)]);
+        break;
+      case Result::Kind::Input:
+        results.push_back(inputs[static_cast<size_t>(result.index)]);
+        break;
+      case Result::Kind::Captured:
+        results.push_back(graph_.values[static_cast<size_t>(result.index)].tensor);
+        break;
     }
   }
 }
@@ -575,7 +589,8 @@ void Program::run(std::span<const Tensor> inputs, std::vector<Tensor>& results) 
 std::vector<Tensor> interpret(const Graph& graph, std::span<const Tensor> inputs) {
   std::vector<Tensor> values(graph.values.size());
   for (size_t i = 0; i < graph.inputs.size(); ++i) values[static_cast<size_t>(graph.inputs[i])] = inputs[i];
-  for (const int32_t id : graph.captured) values[static_cast<size_t>(id)] = graph.values[static_cast<size_t>(id)].tensor;
+  for (const int32_t id : graph.captured)
+    values[static_cast<size_t>(id)] = graph.values[static_cast<size_t>(id)].tensor;
   for (const IrNode& node : graph.nodes) {
     SmallVector<Arg, 4> args;
     SmallVector<Tensor, 4> written;

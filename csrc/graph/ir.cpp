@@ -79,8 +79,8 @@ void Graph::dot(std::ostream& out) const {
     const IrValue& v = values[i];
     if (v.kind == IrValue::Kind::Node) continue;
     const char* kind = v.kind == IrValue::Kind::Input ? "input" : "captured";
-    out << "  v" << i << " [shape=ellipse, label=\"" << kind << ' ' << v.name << "\\n" << v.dtype << ' ' << v.shape
-        << "\"];\n";
+    out << "  v" << i << " [shape=ellipse, label=\"" << kind << ' ' << v.name << "\\n"
+        << v.dtype << ' ' << v.shape << "\"];\n";
   }
   for (size_t n = 0; n < nodes.size(); ++n) {
     out << "  n" << n << " [label=\"" << nodes[n].op->name;

@@ -39,13 +39,13 @@ struct IrNode {
   const OpDef* op = nullptr;
   Attrs attrs;
   std::vector<IrOperand> inputs;
-  std::vector<int32_t> outputs;             // value ids
-  std::string origin;                       // the user's line
+  std::vector<int32_t> outputs;  // value ids
+  std::string origin;            // the user's line
 };
 
 // At the end of a run, the bytes of the captured tensor or input take the value: a parameter's update.
 struct IrAssignment {
-  int32_t target = -1;    // value id of kind Captured or Input
+  int32_t target = -1;  // value id of kind Captured or Input
   int32_t value = -1;
 };
 
@@ -53,9 +53,9 @@ class Graph {
  public:
   std::vector<IrValue> values;
   std::vector<IrNode> nodes;
-  std::vector<int32_t> inputs;        // value ids
-  std::vector<int32_t> captured;      // value ids
-  std::vector<int32_t> outputs;       // value ids
+  std::vector<int32_t> inputs;    // value ids
+  std::vector<int32_t> captured;  // value ids
+  std::vector<int32_t> outputs;   // value ids
   std::vector<IrAssignment> assignments;
 
   int32_t add_value(IrValue::Kind kind, DType dtype, const Shape& shape);

@@ -78,7 +78,8 @@ void verify(const Graph& graph) {
                          node.op->name, " gives, ", said.out[i].dtype, ' ', said.out[i].shape);
       }
       if (v.node != static_cast<int32_t>(n)) {
-        fail<StateError>("verify: %", node.outputs[static_cast<size_t>(i)], " must name its node ", n, ", got ", v.node);
+        fail<StateError>("verify: %", node.outputs[static_cast<size_t>(i)], " must name its node ", n, ", got ",
+                         v.node);
       }
     }
     stand.place(node, said);
@@ -87,9 +88,10 @@ void verify(const Graph& graph) {
     if (!in_range(id)) fail<StateError>("verify: output must be a value of the graph, got %", id);
   }
   for (const IrAssignment& a : graph.assignments) {
-    const bool fits = in_range(a.target) && in_range(a.value) &&
-                      graph.values[static_cast<size_t>(a.target)].shape == graph.values[static_cast<size_t>(a.value)].shape &&
-                      graph.values[static_cast<size_t>(a.target)].dtype == graph.values[static_cast<size_t>(a.value)].dtype;
+    const bool fits =
+        in_range(a.target) && in_range(a.value) &&
+        graph.values[static_cast<size_t>(a.target)].shape == graph.values[static_cast<size_t>(a.value)].shape &&
+        graph.values[static_cast<size_t>(a.target)].dtype == graph.values[static_cast<size_t>(a.value)].dtype;
     if (!fits) fail<StateError>("verify: assignment must keep shape and dtype, got %", a.target, " <- %", a.value);
   }
 }

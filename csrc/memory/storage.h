@@ -32,9 +32,9 @@ struct Storage {
   void* data = nullptr;
   size_t bytes = 0;
   Device device;
-  bool read_only = false;                         // memory of others that must not be written
-  std::atomic<bool> exported_writable{false};     // others can write it without the version knowing
-  Block* block = nullptr;                         // set when the bytes come from `pool`
+  bool read_only = false;                      // memory of others that must not be written
+  std::atomic<bool> exported_writable{false};  // others can write it without the version knowing
+  Block* block = nullptr;                      // set when the bytes come from `pool`
   BlockPool* pool = nullptr;
   void (*deleter)(void* context) noexcept = nullptr;  // set when they come from elsewhere
   void* deleter_context = nullptr;

@@ -95,7 +95,7 @@ struct VjpContext {
   std::span<const Meta> input_metas{};  // shape and dtype of every tensor input
   std::span<const bool> needs{};        // does input i want a gradient?
   std::span<Tensor> result{};           // to be set; leave null for zero
-  bool create_graph = false;          // gradients will be differentiated: compose ops instead of fused backward kernels
+  bool create_graph = false;  // gradients will be differentiated: compose ops instead of fused backward kernels
 
   template <class A>
   [[nodiscard]] const A& attrs_as() const noexcept {
@@ -115,25 +115,25 @@ enum class SlotKind : uint8_t { Single, Optional, List };  // a List is last and
 struct Slot {
   const char* name;
   SlotKind kind = SlotKind::Single;
-  bool mutates = false;     // the kernel writes this input
+  bool mutates = false;  // the kernel writes this input
   bool takes_scalar = false;
   // Part of the name and dtype grammar of the docs, e.g. "(..., n) float".
   const char* shape_doc = "";
 };
 
 struct OpFlags {
-  bool view = false;            // output shares the input's storage; no kernel
-  bool inplace_ok = false;      // output 0 may be input 0's own memory
-  bool elementwise = false;     // may be fused
+  bool view = false;         // output shares the input's storage; no kernel
+  bool inplace_ok = false;   // output 0 may be input 0's own memory
+  bool elementwise = false;  // may be fused
   bool random = false;
   bool data_dependent = false;  // output shape comes from values
   bool host = false;
-  bool linear = false;          // needs no jvp of its own
-  bool internal = false;        // no public Python name (backward companions)
+  bool linear = false;    // needs no jvp of its own
+  bool internal = false;  // no public Python name (backward companions)
 };
 
 struct OnnxName {
-  const char* type = nullptr;   // ONNX operator, or null with a reason
+  const char* type = nullptr;  // ONNX operator, or null with a reason
   int since_opset = 0;
   const char* reason = nullptr;
 };
@@ -149,8 +149,8 @@ inline constexpr uint32_t kSaveAll = 0xffffffffu;
 
 struct OpDef {
   const char* name = nullptr;
-  const char* doc = nullptr;          // one imperative line
-  const char* details = "";           // further docstring text: Args, Returns, Raises, Source, Example
+  const char* doc = nullptr;  // one imperative line
+  const char* details = "";   // further docstring text: Args, Returns, Raises, Source, Example
   std::vector<Slot> inputs;
   std::vector<const char*> outputs = {"out"};
   const AttrSchema* attrs = nullptr;  // null when the op has none
@@ -160,11 +160,11 @@ struct OpDef {
   bool (*mutates)(const void* attrs, int operand, int operand_count) = nullptr;
   VjpFn vjp = nullptr;
   const char* not_differentiable = nullptr;  // the reason, when vjp is null
-  uint32_t saves_inputs = 0;          // bit i: input i is kept for vjp (kSaveAll for lists)
+  uint32_t saves_inputs = 0;                 // bit i: input i is kept for vjp (kSaveAll for lists)
   uint32_t saves_outputs = 0;
   // Which of saves_inputs are kept when only the inputs in `needs` want a gradient; null means all of them.
   uint32_t (*saves_when)(uint32_t needs) = nullptr;
-  void (*jvp)() = nullptr;            // forward mode and vmap get their signatures with their first user
+  void (*jvp)() = nullptr;  // forward mode and vmap get their signatures with their first user
   void (*batch)() = nullptr;
   OnnxName onnx;
   Cost (*cost)(const KernelArgs& args) = nullptr;

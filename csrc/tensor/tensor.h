@@ -78,22 +78,22 @@ struct TensorImpl {
   DType dtype = DType::Float32;
   bool contiguous = true;
   bool requires_grad = false;
-  bool is_parameter = false;    // set by nn.Parameter; a mark for Module, nothing else
-  bool detached = false;        // a view that the tape does not connect to its base
-  bool retains_grad = false;    // keep .grad though this is no leaf
-  bool from_compiled = false;   // a result of a compiled function: has no tape, and errors say so
-  bool grad_in_capture = false; // its gradient was local to a captured step
-  Storage* storage = nullptr;   // owned reference
-  int64_t offset = 0;           // in elements
+  bool is_parameter = false;     // set by nn.Parameter; a mark for Module, nothing else
+  bool detached = false;         // a view that the tape does not connect to its base
+  bool retains_grad = false;     // keep .grad though this is no leaf
+  bool from_compiled = false;    // a result of a compiled function: has no tape, and errors say so
+  bool grad_in_capture = false;  // its gradient was local to a captured step
+  Storage* storage = nullptr;    // owned reference
+  int64_t offset = 0;            // in elements
   int64_t numel = 0;
   Shape shape;
   Strides strides;
-  Ref<TensorImpl> base;         // for a view: the tensor whose elements these are
+  Ref<TensorImpl> base;  // for a view: the tensor whose elements these are
   // The tape's slot: the record that made this value and which of its outputs this is; null for a leaf.
   Ref<TapeNode> grad_fn;
   int32_t output_index = 0;
-  uint32_t tape_version = 0;    // the storage's version when grad_fn was set; a view behind it derives itself anew
-  Ref<TensorImpl> grad;         // guarded by the striped lock in autograd/accumulate
+  uint32_t tape_version = 0;  // the storage's version when grad_fn was set; a view behind it derives itself anew
+  Ref<TensorImpl> grad;       // guarded by the striped lock in autograd/accumulate
   // The capture's slot: which IR value this is; see graph/capture.h.
   uint32_t capture_serial = 0;
   int32_t capture_value = -1;

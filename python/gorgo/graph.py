@@ -1,7 +1,7 @@
 """Record what a function does, and run the recording instead of the function.
 
-`compile` is for speed: the first call with new shapes runs eagerly and is recorded, later calls replay a flat list of kernels
-from one planned arena. `trace` is for looking: it returns the `Graph` of one call.
+`compile` is for speed: the first call with new shapes runs eagerly and is recorded, later calls replay a flat list of
+kernels from one planned arena. `trace` is for looking: it returns the `Graph` of one call.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def compile(function: None = ..., *, keep_grads: bool = ...) -> Callable[[Callab
 def compile(function: Callable[..., Any] | None = None, *, keep_grads: bool = False) -> Any:
     """Return a callable that records `function` once per kind of arguments and replays the recording.
 
-    A whole training step may be recorded: zero_grad, forward, backward and the optimizer's step. Tensors that exist outside
-    (parameters, optimizer state, generator state) are captured by reference; Python numbers and objects among the arguments
-    are baked in and guarded. Results have no tape: call backward inside.
+    A whole training step may be recorded: zero_grad, forward, backward and the optimizer's step. Tensors that exist
+    outside (parameters, optimizer state, generator state) are captured by reference; Python numbers and objects among
+    the arguments are baked in and guarded. Results have no tape: call backward inside.
 
     Args:
         function: the function to record.
@@ -59,7 +59,8 @@ def compile(function: Callable[..., Any] | None = None, *, keep_grads: bool = Fa
         A CompiledFunction; `explain()` tells what was recorded and why, `graphs()` returns the recorded graphs.
 
     Raises:
-        RuntimeError: when a value is read while recording, or a tensor made inside is kept elsewhere at the second recording.
+        RuntimeError: when a value is read while recording, or a tensor made inside is kept elsewhere at the second
+            recording.
         TypeError: when an argument is a NumPy array.
 
     Example:
@@ -88,7 +89,8 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
         **kwargs: its keyword arguments.
 
     Returns:
-        A Graph: nodes in topological order; print it, draw it with `dot()`, check it with `verify()`, run it with `run()`.
+        A Graph: nodes in topological order; print it, draw it with `dot()`, check it with `verify()`, run it with
+        `run()`.
 
     Raises:
         RuntimeError: when a value is read while recording.
@@ -101,4 +103,5 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
         >>> graph.run(gg.ones((3,)))[0].item()
         3.0
     """
-    return _trace(function, args, kwargs or None)
+    graph: Graph = _trace(function, args, kwargs or None)
+    return graph

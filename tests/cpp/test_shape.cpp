@@ -73,7 +73,8 @@ TEST_CASE("broadcasting follows the standard") {
   CHECK(broadcast_shapes(Shape{3, 1}, Shape{4}, "op") == Shape{3, 4});
   CHECK(broadcast_shapes(Shape{}, Shape{2, 0}, "op") == Shape{2, 0});
   CHECK(broadcast_shapes(Shape{1}, Shape{0}, "op") == Shape{0});
-  CHECK_THROWS_WITH(static_cast<void>(broadcast_shapes(Shape{2, 3}, Shape{4, 3}, "add")), "add: shapes must broadcast, got (2, 3) and (4, 3)");
+  CHECK_THROWS_WITH(static_cast<void>(broadcast_shapes(Shape{2, 3}, Shape{4, 3}, "add")),
+                    "add: shapes must broadcast, got (2, 3) and (4, 3)");
   CHECK(broadcast_strides(Shape{3, 1}, Strides{1, 1}, Shape{2, 3, 4}) == Strides{0, 1, 0});
 }
 
@@ -91,7 +92,8 @@ TEST_CASE("reshape_strides walks the same elements, or says that it cannot") {
   for (int trial = 0; trial < 4000; ++trial) {
     // A layout cut from a contiguous block by permuting and stepping.
     Shape shape;
-    for (int i = 0; i < 1 + static_cast<int>(random() % 4); ++i) shape.push_back(1 + static_cast<int64_t>(random() % 4));
+    for (int i = 0; i < 1 + static_cast<int>(random() % 4); ++i)
+      shape.push_back(1 + static_cast<int64_t>(random() % 4));
     Strides strides = contiguous_strides(shape);
     if (random() % 2 == 0 && shape.size() > 1) {
       std::swap(shape[0], shape[1]);

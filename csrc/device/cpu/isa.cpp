@@ -63,11 +63,13 @@ Isa probe() noexcept {
   const bool zmm = (state & 0xe6) == 0xe6;
   Isa isa = Isa::Base;
 #if defined(GORGO_HAVE_AVX2)
-  const bool avx2 = ymm && bit(one.c, 12) && bit(one.c, 29) && bit(seven.b, 5) && bit(seven.b, 8);  // fma f16c avx2 bmi2
+  const bool avx2 =
+      ymm && bit(one.c, 12) && bit(one.c, 29) && bit(seven.b, 5) && bit(seven.b, 8);  // fma f16c avx2 bmi2
   if (!avx2) return isa;
   isa = Isa::Avx2;
 #if defined(GORGO_HAVE_AVX512)
-  const bool avx512 = zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);  // f dq bw vl
+  const bool avx512 =
+      zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);  // f dq bw vl
   if (!avx512) return isa;
   isa = Isa::Avx512;
 #if defined(GORGO_HAVE_AMX)

@@ -27,7 +27,8 @@ struct RampAttrs {
   DType dtype = DType::Float32;
   static constexpr auto fields() {
     return std::array{GORGO_FIELD(RampAttrs, start).must(), GORGO_FIELD(RampAttrs, step).must(),
-                      GORGO_FIELD(RampAttrs, count).must(), GORGO_FIELD(RampAttrs, stop), GORGO_FIELD(RampAttrs, dtype)};
+                      GORGO_FIELD(RampAttrs, count).must(), GORGO_FIELD(RampAttrs, stop),
+                      GORGO_FIELD(RampAttrs, dtype)};
   }
 };
 
@@ -37,8 +38,8 @@ struct EyeAttrs {
   int64_t k = 0;
   DType dtype = DType::Float32;
   static constexpr auto fields() {
-    return std::array{GORGO_FIELD(EyeAttrs, rows).must(), GORGO_FIELD(EyeAttrs, columns).must(), GORGO_FIELD(EyeAttrs, k),
-                      GORGO_FIELD(EyeAttrs, dtype)};
+    return std::array{GORGO_FIELD(EyeAttrs, rows).must(), GORGO_FIELD(EyeAttrs, columns).must(),
+                      GORGO_FIELD(EyeAttrs, k), GORGO_FIELD(EyeAttrs, dtype)};
   }
 };
 

@@ -32,7 +32,8 @@ void infer_ramp(InferContext& c) {
     int64_t reach = 0;
     int64_t last = 0;
     if (__builtin_mul_overflow(a.step.i, a.count - 1, &reach) || __builtin_add_overflow(a.start.i, reach, &last)) {
-      fail<OverflowError>(c.name(), ": elements must fit int64, got start ", a.start, ", step ", a.step, ", count ", a.count);
+      fail<OverflowError>(c.name(), ": elements must fit int64, got start ", a.start, ", step ", a.step, ", count ",
+                          a.count);
     }
     check_fits(Scalar::of_int(last), a.dtype, c.name());
   }

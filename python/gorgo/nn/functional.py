@@ -49,4 +49,5 @@ def dropout(x: gg.Tensor, p: float = 0.5, training: bool = True) -> gg.Tensor:
         raise ValueError(f"dropout: p must be in [0, 1], got {p}")
     if not training or p == 0.0:
         return x
-    return gg.random.dropout(x, p)
+    dropped: gg.Tensor = gg.random.dropout(x, p)
+    return dropped

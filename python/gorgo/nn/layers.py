@@ -22,8 +22,10 @@ def _pair(value: Size, name: str, layer: str) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def _weights(shape: tuple[int, ...], bias: bool, out: int, dtype: Any, device: Any) -> tuple[gg.Tensor, gg.Tensor | None]:
-    """Return weight and bias drawn as PyTorch's Linear and convolutions draw theirs: uniform within 1 / sqrt(fan_in)."""
+def _weights(
+    shape: tuple[int, ...], bias: bool, out: int, dtype: Any, device: Any
+) -> tuple[gg.Tensor, gg.Tensor | None]:
+    """Return weight and bias drawn as PyTorch's layers draw theirs: uniform within 1 / sqrt(fan_in)."""
     weight = gg.empty(shape, dtype=dtype, device=device)
     init.kaiming_uniform_(weight, a=math.sqrt(5.0))
     if not bias:
@@ -48,10 +50,14 @@ class Linear(Module):
         (4, 2)
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         if in_features < 1 or out_features < 1:
-            raise ValueError(f"Linear: sizes must be positive, got in_features {in_features}, out_features {out_features}")
+            raise ValueError(
+                f"Linear: sizes must be positive, got in_features {in_features}, out_features {out_features}"
+            )
         self.in_features = in_features
         self.out_features = out_features
         self.weight, bias_value = _weights((out_features, in_features), bias, out_features, dtype, device)
@@ -103,7 +109,8 @@ class Conv2d(Module):
         super().__init__()
         if groups < 1 or in_channels % groups != 0 or out_channels % groups != 0:
             raise ValueError(
-                f"Conv2d: groups must divide both channel counts, got groups {groups}, channels {in_channels} and {out_channels}"
+                f"Conv2d: groups must divide both channel counts, got groups {groups},"
+                f" channels {in_channels} and {out_channels}"
             )
         self.in_channels = in_channels
         self.out_channels = out_channels
@@ -151,7 +158,12 @@ class MaxPool2d(Module):
     """
 
     def __init__(
-        self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1, ceil_mode: bool = False
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        dilation: Size = 1,
+        ceil_mode: bool = False,
     ) -> None:
         super().__init__()
         self.kernel_size = _pair(kernel_size, "kernel_size", "MaxPool2d")
@@ -249,7 +261,9 @@ class Sequential(Module):
         super().__init__()
         for i, module in enumerate(modules):
             if not isinstance(module, Module):
-                raise TypeError(f"Sequential: modules must be gorgo.nn.Module, got {type(module).__name__} at position {i}")
+                raise TypeError(
+                    f"Sequential: modules must be gorgo.nn.Module, got {type(module).__name__} at position {i}"
+                )
             self.add_module(str(i), module)
 
     def forward(self, x: Any) -> Any:

@@ -35,7 +35,7 @@ class Parameter(metaclass=_ParameterType):
         (True, True)
     """
 
-    def __new__(cls, data: gg.Tensor, requires_grad: bool = True) -> gg.Tensor:  # type: ignore[misc]
+    def __new__(cls, data: gg.Tensor, requires_grad: bool = True) -> gg.Tensor:  # type: ignore[misc]  # noqa: D102
         if not isinstance(data, gg.Tensor):
             raise TypeError(f"Parameter: data must be a tensor, got {type(data).__name__}")
         parameter = data.detach()
@@ -54,6 +54,7 @@ class Module:
         ...     def __init__(self):
         ...         super().__init__()
         ...         self.scale = gg.nn.Parameter(gg.full((1,), 2.0))
+        ...
         ...     def forward(self, x):
         ...         return x * self.scale
         >>> Twice()(gg.ones((2,))).tolist()
@@ -76,13 +77,16 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__}: forward must be defined")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what forward returns."""
         if gg.graph.is_capturing():
             gg.graph.guard_attribute(self, "training")
         return self.forward(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_parameters" not in self.__dict__:
-            raise AttributeError(f"{type(self).__name__}: super().__init__() must be called before attribute {name!r} is set")
+            raise AttributeError(
+                f"{type(self).__name__}: super().__init__() must be called before attribute {name!r} is set"
+            )
         homes: tuple[dict[str, Any], ...] = (self._parameters, self._modules, self._buffers)
         if isinstance(value, Parameter):
             home: dict[str, Any] = self._parameters
@@ -90,7 +94,8 @@ class Module:
             home = self._modules
         elif name in self._parameters and value is not None:
             raise TypeError(
-                f"{type(self).__name__}: parameter {name!r} must be set to a gorgo.nn.Parameter or None, got {type(value).__name__}"
+                f"{type(self).__name__}: parameter {name!r} must be set to a gorgo.nn.Parameter or None,"
+                f" got {type(value).__name__}"
             )
         else:
             found = next((h for h in homes if name in h), None)
@@ -134,7 +139,9 @@ class Module:
     def register_parameter(self, name: str, parameter: gg.Tensor | None) -> None:
         """Add a parameter by name; None reserves the name."""
         if parameter is not None and not isinstance(parameter, Parameter):
-            raise TypeError(f"register_parameter: parameter must be a gorgo.nn.Parameter or None, got {type(parameter).__name__}")
+            raise TypeError(
+                f"register_parameter: parameter must be a gorgo.nn.Parameter or None, got {type(parameter).__name__}"
+            )
         self._parameters[name] = parameter
 
     def add_module(self, name: str, module: Module | None) -> None:

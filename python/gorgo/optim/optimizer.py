@@ -79,7 +79,11 @@ class Optimizer:
             if id(p) in known:
                 raise ValueError(f"{name}: params must be in one group once, got one again at position {i}")
             known.add(id(p))
-        values = {k: float(v) if isinstance(self.defaults[k], float) else v for k, v in {**self.defaults, **group}.items() if k != "params"}
+        values = {
+            k: float(v) if isinstance(self.defaults[k], float) else v
+            for k, v in {**self.defaults, **group}.items()
+            if k != "params"
+        }
         self.check_options(values)
         made = ParamGroup(values)
         dict.__setitem__(made, "params", params)

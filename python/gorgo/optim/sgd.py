@@ -30,7 +30,8 @@ class SGD(Optimizer):
     Raises:
         ValueError: for values out of range, and for nesterov without momentum or with dampening.
 
-    Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013, in PyTorch's variant.
+    Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013, in
+    PyTorch's variant.
 
     Example:
         >>> import gorgo as gg
