@@ -52,7 +52,7 @@ RESULTS = {
     "enable_grad": "Any",
     "finfo": "Any",
     "get_num_threads": "int",
-    "grad": "tuple[Tensor, ...]",
+    "grad": "tuple[Any, ...]",  # None among them with allow_unused
     "guard_attribute": "None",
     "host_effect": "Any",
     "iinfo": "Any",
@@ -66,7 +66,7 @@ RESULTS = {
     "set_num_threads": "None",
     "split": "tuple[Tensor, ...]",
     "topk": "tuple[Tensor, Tensor]",
-    "trace": "Any",
+    "trace": "Graph",
     "unstack": "tuple[Tensor, ...]",
 }
 TENSOR_RESULTS = {
@@ -118,7 +118,7 @@ TENSOR_ATTRIBUTES = {
     "version": "int",
 }
 WRITABLE = {"grad", "requires_grad", "is_parameter", "name"}
-HEAD = '''\
+HEAD = """\
 # Written by .ci/stubs.py from the compiled module; edit that, not this.
 # ruff: noqa
 from collections.abc import Iterator, Sequence
@@ -126,7 +126,7 @@ from typing import Any, TypeAlias
 from typing_extensions import Self
 
 __version__: str
-'''
+"""
 
 
 def signature_of(member: Any) -> str:
@@ -146,7 +146,8 @@ def typed(name: str, signature: str, result: str, *, method: bool = False) -> st
     """Return a definition with types by the parameters' names."""
     signature = re.sub(r"=(float32|int64|float64)\b", "=...", signature)
     definition = ast.parse(f"def {name}{signature}: ...").body[0]
-    assert isinstance(definition, ast.FunctionDef)
+    if not isinstance(definition, ast.FunctionDef):
+        raise TypeError(f"stubs: {name} must have a signature, got {signature}")
     arguments = definition.args
     positional = [*arguments.posonlyargs, *arguments.args]
     if method and not positional and not arguments.vararg:
@@ -169,7 +170,8 @@ def typed(name: str, signature: str, result: str, *, method: bool = False) -> st
 
 def class_lines(cls: type, known: dict[str, str], attributes: dict[str, str]) -> list[str]:
     """Return the stub of a class."""
-    bases = [base.__name__ for base in cls.__bases__ if base not in (object,) and not base.__name__.startswith("pybind11")]
+    named = [base for base in cls.__bases__ if base is not object and not base.__name__.startswith("pybind11")]
+    bases = [base.__name__ for base in named]
     lines = [f"class {cls.__name__}({', '.join(bases)}):" if bases else f"class {cls.__name__}:"]
     if issubclass(cls, BaseException):
         return [*lines, "    ..."]
@@ -195,7 +197,10 @@ def class_lines(cls: type, known: dict[str, str], attributes: dict[str, str]) ->
                 result = "str"
             if name in {"__hash__", "__len__"}:
                 result = "int"
-            lines.append("    " + typed(name, signature_of(member), result, method=True))
+            # In place, a power takes no modulus; the slot's signature is shared with __pow__ all the same.
+            signature = "($self, value, /)" if name == "__ipow__" else signature_of(member)
+            ignore = "  # type: ignore[misc]" if name == "__ipow__" else ""
+            lines.append("    " + typed(name, signature.replace("$", ""), result, method=True) + ignore)
         elif name == "__array_ufunc__":
             lines.append("    __array_ufunc__: None")
         elif name == "__hash__":
@@ -207,10 +212,12 @@ def stub() -> str:
     """Return the whole stub, formatted."""
     classes, functions, values = [], [], []
     for name, member in sorted(vars(_core).items()):
-        if name.startswith("__") or name.startswith("_abi"):
+        if name.startswith("__"):
             continue
         if isinstance(member, type):
-            classes.append(class_lines(member, TENSOR_RESULTS | RESULTS if member is _core.Tensor else {}, TENSOR_ATTRIBUTES))
+            classes.append(
+                class_lines(member, TENSOR_RESULTS | RESULTS if member is _core.Tensor else {}, TENSOR_ATTRIBUTES)
+            )
         elif isinstance(member, _core.dtype):
             values.append(f"{name}: _dtype")
         elif isinstance(member, types.ModuleType):
@@ -220,7 +227,12 @@ def stub() -> str:
         else:
             values.append(f"{name}: Any")
     # `bool` and `dtype` are names of the module, too, so the builtin and the class go by others here.
-    aliases = ["import builtins", "_bool: TypeAlias = builtins.bool", "_dtype: TypeAlias = dtype", "DTypeLike: TypeAlias = Any"]
+    aliases = [
+        "import builtins",
+        "_bool: TypeAlias = builtins.bool",
+        "_dtype: TypeAlias = dtype",
+        "DTypeLike: TypeAlias = Any",
+    ]
     text = "\n".join([HEAD, *aliases, *["\n".join(lines) for lines in classes], *values, *functions, ""])
     command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(STUB), "-"]
     return subprocess.run(command, input=text, check=True, capture_output=True, text=True).stdout
@@ -237,7 +249,8 @@ def main() -> None:
         return
     before = STUB.read_text()
     if before != text:
-        difference = difflib.unified_diff(before.splitlines(), text.splitlines(), "in the tree", "from the module", lineterm="")
+        names = ("in the tree", "from the module")
+        difference = difflib.unified_diff(before.splitlines(), text.splitlines(), *names, lineterm="")
         print("\n".join(difference))
         sys.exit("stubs: python/gorgo/_core.pyi is stale; run .ci/stubs.py --write")
 
