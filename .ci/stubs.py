@@ -52,7 +52,7 @@ RESULTS = {
     "enable_grad": "Any",
     "finfo": "Any",
     "get_num_threads": "int",
-    "grad": "tuple[Tensor, ...]",
+    "grad": "tuple[Any, ...]",  # None among them with allow_unused
     "guard_attribute": "None",
     "host_effect": "Any",
     "iinfo": "Any",
@@ -66,7 +66,7 @@ RESULTS = {
     "set_num_threads": "None",
     "split": "tuple[Tensor, ...]",
     "topk": "tuple[Tensor, Tensor]",
-    "trace": "Any",
+    "trace": "Graph",
     "unstack": "tuple[Tensor, ...]",
 }
 TENSOR_RESULTS = {
@@ -120,6 +120,7 @@ TENSOR_ATTRIBUTES = {
 WRITABLE = {"grad", "requires_grad", "is_parameter", "name"}
 HEAD = """\
 # Written by .ci/stubs.py from the compiled module; edit that, not this.
+# ruff: noqa
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 from typing_extensions import Self
@@ -146,7 +147,7 @@ def typed(name: str, signature: str, result: str, *, method: bool = False) -> st
     signature = re.sub(r"=(float32|int64|float64)\b", "=...", signature)
     definition = ast.parse(f"def {name}{signature}: ...").body[0]
     if not isinstance(definition, ast.FunctionDef):
-        raise TypeError(f"stubs: signature must be a function's, got {signature}")
+        raise TypeError(f"stubs: {name} must have a signature, got {signature}")
     arguments = definition.args
     positional = [*arguments.posonlyargs, *arguments.args]
     if method and not positional and not arguments.vararg:
@@ -164,14 +165,13 @@ def typed(name: str, signature: str, result: str, *, method: bool = False) -> st
         if starred is not None:
             starred.annotation = ast.Name("Any")
     definition.returns = ast.Name(result)
-    text = ast.unparse(ast.fix_missing_locations(definition)).replace(":\n    ...", ": ...")
-    # Python's ** has a third operand for pow(); in place there is none, which the type checker holds against both.
-    return text + "  # type: ignore[misc]" if name == "__ipow__" else text
+    return ast.unparse(ast.fix_missing_locations(definition)).replace(":\n    ...", ": ...")
 
 
 def class_lines(cls: type, known: dict[str, str], attributes: dict[str, str]) -> list[str]:
     """Return the stub of a class."""
-    bases = [base.__name__ for base in cls.__bases__ if base is not object and not base.__name__.startswith("pybind11")]
+    named = [base for base in cls.__bases__ if base is not object and not base.__name__.startswith("pybind11")]
+    bases = [base.__name__ for base in named]
     lines = [f"class {cls.__name__}({', '.join(bases)}):" if bases else f"class {cls.__name__}:"]
     if issubclass(cls, BaseException):
         return [*lines, "    ..."]
@@ -197,7 +197,10 @@ def class_lines(cls: type, known: dict[str, str], attributes: dict[str, str]) ->
                 result = "str"
             if name in {"__hash__", "__len__"}:
                 result = "int"
-            lines.append("    " + typed(name, signature_of(member), result, method=True))
+            # In place, a power takes no modulus; the slot's signature is shared with __pow__ all the same.
+            signature = "($self, value, /)" if name == "__ipow__" else signature_of(member)
+            ignore = "  # type: ignore[misc]" if name == "__ipow__" else ""
+            lines.append("    " + typed(name, signature.replace("$", ""), result, method=True) + ignore)
         elif name == "__array_ufunc__":
             lines.append("    __array_ufunc__: None")
         elif name == "__hash__":
@@ -209,7 +212,7 @@ def stub() -> str:
     """Return the whole stub, formatted."""
     classes, functions, values = [], [], []
     for name, member in sorted(vars(_core).items()):
-        if name.startswith(("__", "_abi")):
+        if name.startswith("__"):
             continue
         if isinstance(member, type):
             classes.append(
@@ -246,9 +249,8 @@ def main() -> None:
         return
     before = STUB.read_text()
     if before != text:
-        difference = difflib.unified_diff(
-            before.splitlines(), text.splitlines(), "in the tree", "from the module", lineterm=""
-        )
+        names = ("in the tree", "from the module")
+        difference = difflib.unified_diff(before.splitlines(), text.splitlines(), *names, lineterm="")
         print("\n".join(difference))
         sys.exit("stubs: python/gorgo/_core.pyi is stale; run .ci/stubs.py --write")
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gorgo import memory as memory
     from gorgo import nn as nn
     from gorgo import optim as optim
+    from gorgo import random as random
     from gorgo import testing as testing
     from gorgo.graph import compile as compile
 
