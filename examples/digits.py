@@ -178,7 +178,7 @@ def compare_times(options: argparse.Namespace, x: np.ndarray, y: np.ndarray) -> 
             ways[name, "captured"] = (gorgo_step(build, captured=True), tensors)
     ways["MLP 64-128-10", "NumPy by hand"] = (NumpyPerceptron(0.01).step, batches)
 
-    turns, repeats = (3, 1) if options.toy else (15, 4)
+    turns, repeats = (3, 1) if options.toy else (9, 2)
     times: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
     for turn in range(-1, turns):
         for way, (step, ring) in ways.items():
