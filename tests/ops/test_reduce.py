@@ -203,6 +203,19 @@ def test_the_dtype_of_a_sum_can_be_chosen() -> None:
         gg.sum(gg.asarray([1.5], dtype=gg.float32), dtype=gg.int32)
 
 
+@pytest.mark.parametrize("to", [name for name in INTEGERS if name != "bool"])
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_a_sum_stored_in_a_narrow_dtype_wraps_and_keeps_to_its_elements(dtype: str, to: str) -> None:
+    for name in ("sum", "prod"):
+        for shape, axis in CASES:
+            x = made(shape, dtype)
+            got = fn(name)(x, axis=axis, dtype=getattr(gg, to))
+            with np.errstate(over="ignore"):
+                expected = REFERENCES[name](x.numpy(), axis=axis, dtype=to)
+            assert got.dtype == to
+            np.testing.assert_array_equal(got.numpy(), expected)
+
+
 def test_nan_and_infinity() -> None:
     nan, inf = np.nan, np.inf
     a = np.array([[1.0, nan, 3.0], [inf, 2.0, -inf], [5.0, 4.0, inf]])

@@ -198,20 +198,33 @@ GORGO_INLINE void store_any(const KernelArgs& args, int64_t offset, int64_t stri
   (void)((d == kDTypeOf<Tos> ? (store_each<Tos>(args, offset, stride, p, n, map), true) : false) || ...);
 }
 
-// S is the input's storage type: the outputs it may have are few.
+// The output is of the input's dtype S.
 template <class A, class S>
 struct Store {
   using Attrs = A;
   template <class Partial>
   static void run(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
                   int64_t) noexcept {
+    store_each<S>(args, offset, stride, p, n, [](Partial v) GORGO_INLINE_LAMBDA { return v; });
+  }
+};
+// Integers are summed as 64 bits; the output holds all of them or, where the caller asked, the lowest.
+template <class S>
+struct StoreSum {
+  using Attrs = SumAttrs;
+  template <class Partial>
+  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
+                  int64_t) noexcept {
     const auto same = [](Partial v) GORGO_INLINE_LAMBDA { return v; };
-    if constexpr (std::is_floating_point_v<ComputeType<S>> || sizeof(S) == 8) {
+    if constexpr (std::is_floating_point_v<ComputeType<S>>) {
       store_each<S>(args, offset, stride, p, n, same);
-    } else if (args.out[0].dtype == kDTypeOf<S>) {
-      store_each<S>(args, offset, stride, p, n, same);
-    } else if constexpr (std::is_integral_v<Partial> && sizeof(Partial) == 8) {
-      store_each<Partial>(args, offset, stride, p, n, same);
+    } else {
+      static_assert(std::is_integral_v<Partial> && sizeof(Partial) == 8);
+      if constexpr (std::is_unsigned_v<Partial>) {
+        store_any<uint64_t, uint32_t, uint16_t, uint8_t>(args, offset, stride, p, n, same);
+      } else {
+        store_any<int64_t, int32_t, int16_t, int8_t>(args, offset, stride, p, n, same);
+      }
     }
   }
 };
@@ -404,12 +417,12 @@ void fill_order(KernelSink& sink) {
 template <class S>
 void fill_sums(KernelSink& sink) {
   constexpr DType d = kDTypeOf<S>;
-  sink.add("sum", d, Reduction<Folded<ToSum<S>>, Store<SumAttrs, S>>::kernel());
+  sink.add("sum", d, Reduction<Folded<ToSum<S>>, StoreSum<S>>::kernel());
   sink.add("mean", d, Reduction<Folded<ToSum<S>>, StoreMean<S>>::kernel());
 }
 template <class S>
 void fill_product(KernelSink& sink) {
-  sink.add("prod", kDTypeOf<S>, Reduction<Folded<ToMultiply<S>>, Store<SumAttrs, S>>::kernel());
+  sink.add("prod", kDTypeOf<S>, Reduction<Folded<ToMultiply<S>>, StoreSum<S>>::kernel());
 }
 template <class S>
 void fill_float(KernelSink& sink) {
