@@ -104,6 +104,32 @@ def square_backward(library_name: str) -> Callable[[Any], Prepared]:
     return make
 
 
+def replay_of_five(library_name: str) -> Callable[[Any], Prepared]:
+    """Build four additions of five tensors recorded once: with 4 elements each, nearly all of it is replay and guards."""
+
+    def make(loaded: Any) -> Prepared:
+        library = LIBRARIES[library_name]
+        raw = ring_of(lambda rng: tuple(rng.standard_normal(4).astype(F32) for _ in range(5)))
+        ring = [tuple(library.asarray(loaded, a) for a in row) for row in raw]
+
+        def total(a: Any, b: Any, c: Any, d: Any, e: Any) -> Any:
+            return a + b + c + d + e
+
+        compiled = {"gorgo.compile": lambda: loaded.compile(total), "jax": lambda: loaded.jit(total)}
+        function = compiled.get(library_name, lambda: total)()
+        want = np.sum(raw[-1], axis=0, dtype=np.float64)
+        return Prepared(
+            "total(a, b, c, d, e)",
+            ("a", "b", "c", "d", "e"),
+            ring,
+            {"total": function},
+            lambda result: relative_error(library.to_numpy(result), want),
+        )
+
+    return make
+
+
+REPLAY = "replay of a + b + c + d + e, 4 elements"
 CASES = [
     one_operand("a + a, 16 elements", (16,), "a + a", lambda a: a + a),
     one_operand("2 * a, 16 elements", (16,), "2 * a", lambda a: 2 * a),
@@ -125,5 +151,10 @@ CASES = [
         "(x * x).sum().backward(), 4 elements",
         {library: square_backward(library) for library in ("torch", "jax", "gorgo")},
         note="jax: jit(grad(f))(x)",
+    ),
+    Case(
+        REPLAY,
+        {library: replay_of_five(library) for library in ("numpy", "torch", "jax", "gorgo", "gorgo.compile")},
+        note="jax: jit; numpy and torch: the plain expression",
     ),
 ]
