@@ -105,7 +105,7 @@ def square_backward(library_name: str) -> Callable[[Any], Prepared]:
 
 
 def replay_of_five(library_name: str) -> Callable[[Any], Prepared]:
-    """Build four additions of five tensors recorded once: with 4 elements each, nearly all of it is replay and guards."""
+    """Build four additions of five tensors recorded once: with 4 elements each, nearly all is replay and guards."""
 
     def make(loaded: Any) -> Prepared:
         library = LIBRARIES[library_name]
