@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <deque>
 #include <string>
 
 #include "bindings/convert.h"
@@ -55,8 +56,10 @@ PyTypeObject* result_type_of(PyOp& f) {
   std::vector<PyStructSequence_Field> fields;
   for (const char* output : f.op->outputs) fields.push_back({output, nullptr});
   fields.push_back({nullptr, nullptr});
-  auto* name = new std::string(cat("gorgo.", f.op->name, "_result"));  // the type keeps pointing at it
-  PyStructSequence_Desc desc{name->c_str(), "The results by name.", fields.data(),
+  // Before Python 3.11 a type keeps pointing at its name; both live as long as the process.
+  static auto& names = *new std::deque<std::string>();
+  const std::string& name = names.emplace_back(cat("gorgo.", f.op->name, "_result"));
+  PyStructSequence_Desc desc{name.c_str(), "The results by name.", fields.data(),
                              static_cast<int>(f.op->outputs.size())};
   f.result_type = PyStructSequence_NewType(&desc);
   if (f.result_type == nullptr) throw PythonError();
