@@ -1,7 +1,12 @@
-// How a call runs: the caller takes the submit lock (or, if it is taken, runs alone), fills in the job, opens the gate,
-// wakes sleepers and claims tasks like everyone else. `gate_` counts the workers inside a job; once the caller finds no
-// task left it closes the gate and waits for the count to fall to zero. A worker that comes late sees the gate closed
-// and leaves without touching the job, so the job's fields may be rewritten as soon as the call has returned.
+// How a call runs: the caller takes the submit lock (or, if it is taken, runs alone), fills in the job, opens it, wakes
+// sleepers and claims tasks like everyone else. `next_` holds the job's serial number and its next unclaimed task in one
+// word, so a claim is one compare-and-swap that fails on any job but the one whose fields were read. `left_` counts what
+// is not finished. The caller therefore waits for tasks that somebody has claimed, never for a worker: one that wakes
+// late, or loses its processor between tasks, finds nothing to claim and holds nothing up.
+//
+// A worker that loses its processor while it holds a task does hold the caller up, for a slice of the scheduler. It tells
+// how long, and calls keep to their own thread for some time after that: on busy processors a second thread costs more
+// than it gives.
 #include "core/parallel.h"
 
 #include <algorithm>
@@ -22,6 +27,7 @@
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 #endif
 
@@ -35,6 +41,11 @@ namespace {
 constexpr int kMostThreads = 4096;
 // Waking a parked thread costs some 5 to 50 us; spinning longer than that wins nothing back.
 constexpr auto kSpin_ns = std::chrono::nanoseconds(30'000);
+// A worker that was off its processor for so long with a task in hand was pushed off; calls then stay on their own thread
+// for kRestFactor times as long (so the loss is bounded to a share of the time), though at most kRestMost_ns.
+constexpr int64_t kStall_ns = 200'000;
+constexpr int64_t kRestFactor = 16;
+constexpr int64_t kRestMost_ns = 250'000'000;
 
 thread_local bool t_in_region = false;
 
@@ -85,35 +96,73 @@ bool spin_until(Done&& done) {
   return done();
 }
 
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// Measures how long this thread has been without a processor.
+class OffProcessor {
+ public:
+  OffProcessor() : wall_ns_(now_ns()), own_ns_(thread_ns()) {}
+  [[nodiscard]] int64_t elapsed_ns() const { return now_ns() - wall_ns_ - (thread_ns() - own_ns_); }
+
+ private:
+  static int64_t thread_ns() {
+#if defined(__unix__) || defined(__APPLE__)
+    timespec t{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+#else
+    return now_ns();  // not known: never off
+#endif
+  }
+  int64_t wall_ns_;
+  int64_t own_ns_;
+};
+
 class ThreadPool {
  public:
-  // False when another call holds the workers.
+  // False when another call holds the workers, or when they are better left alone for a while.
   bool try_run(int threads, int64_t tasks, TaskFn fn, void* ctx) {
     std::unique_lock lock(submit_, std::try_to_lock);
     if (!lock.owns_lock()) return false;
+    if (rest_until_ns_ != 0) {
+      if (now_ns() < rest_until_ns_) return false;
+      rest_until_ns_ = 0;
+    }
     start_workers(threads - 1);
-    fn_ = fn;
-    ctx_ = ctx;
-    tasks_ = tasks;
-    next_.store(0, std::memory_order_relaxed);
-    gate_.fetch_and(~kClosed, std::memory_order_release);
+    // Of very many tasks several at a time are claimed, so that their number fits.
+    const int64_t grain = (tasks + kMostUnits - 1) / kMostUnits;
+    const int64_t units = (tasks + grain - 1) / grain;
+    const uint64_t serial = (next_.load(std::memory_order_relaxed) >> kUnitBits) + 1;
+    // First no claim can succeed, then the fields change, then claims are let in. Who reads a changed field has also
+    // seen the word change (hence release and acquire on the fields), so its claim of an older task fails.
+    next_.store(serial << kUnitBits | kMostUnits, std::memory_order_relaxed);
+    fn_.store(fn, std::memory_order_release);
+    ctx_.store(ctx, std::memory_order_release);
+    tasks_.store(tasks, std::memory_order_release);
+    grain_.store(grain, std::memory_order_release);
+    left_.store(static_cast<uint32_t>(units), std::memory_order_relaxed);
+    next_.store(serial << kUnitBits, std::memory_order_release);
     epoch_.fetch_add(1);
-    const int wanted = static_cast<int>(std::min<int64_t>(tasks - 1, static_cast<int64_t>(workers_.size())));
+    const int wanted = static_cast<int>(std::min<int64_t>(units - 1, static_cast<int64_t>(workers_.size())));
     if (sleepers_.load() > 0) unpark(epoch_, wanted);
 
     t_in_region = true;
-    claim_tasks();
+    const uint32_t own = claim_and_run([] {});
     t_in_region = false;
 
-    gate_.fetch_or(kClosed, std::memory_order_acq_rel);
-    const auto empty = [&] { return (gate_.load(std::memory_order_acquire) & kCount) == 0; };
-    if (!spin_until(empty)) {
-      while (true) {
-        const uint32_t seen = gate_.fetch_or(kCallerWaits, std::memory_order_acq_rel) | kCallerWaits;
-        if ((seen & kCount) == 0) break;
-        park(gate_, seen);
-      }
-      gate_.fetch_and(~kCallerWaits, std::memory_order_relaxed);
+    left_.fetch_sub(own, std::memory_order_acq_rel);
+    const auto finished = [&] { return (left_.load(std::memory_order_acquire) & kCount) == 0; };
+    if (spin_until(finished)) return true;
+    while (true) {
+      const uint32_t seen = left_.fetch_or(kCallerWaits, std::memory_order_acq_rel) | kCallerWaits;
+      if ((seen & kCount) == 0) break;
+      park(left_, seen);
+    }
+    if (const int64_t stalled = stalled_ns_.exchange(0, std::memory_order_relaxed); stalled > 0) {
+      rest_until_ns_ = now_ns() + std::min(kRestFactor * stalled, kRestMost_ns);
     }
     return true;
   }
@@ -127,11 +176,13 @@ class ThreadPool {
     for (std::thread& worker : workers_) worker.join();
     workers_.clear();
     stopping_.store(false);
+    rest_until_ns_ = 0;
   }
 
  private:
-  static constexpr uint32_t kClosed = 1u << 31;
-  static constexpr uint32_t kCallerWaits = 1u << 30;
+  static constexpr int kUnitBits = 24;
+  static constexpr int64_t kMostUnits = (int64_t{1} << kUnitBits) - 1;
+  static constexpr uint32_t kCallerWaits = 1u << 31;
   static constexpr uint32_t kCount = kCallerWaits - 1;
 
   void start_workers(int count) {
@@ -168,30 +219,50 @@ class ThreadPool {
       }
       seen = epoch_.load(std::memory_order_acquire);
       if (stopping_.load()) return;
-      if ((gate_.fetch_add(1, std::memory_order_acq_rel) & kClosed) == 0) claim_tasks();
-      const uint32_t before = gate_.fetch_sub(1, std::memory_order_acq_rel);
-      if ((before & kCallerWaits) != 0 && (before & kCount) == 1) unpark(gate_, 1);
+      const OffProcessor off;
+      claim_and_run([&] {
+        if ((left_.load(std::memory_order_relaxed) & kCallerWaits) != 0) {
+          if (const int64_t ns = off.elapsed_ns(); ns > kStall_ns) stalled_ns_.store(ns, std::memory_order_relaxed);
+        }
+        // From here on the job may be over and its place taken by the next one.
+        const uint32_t before = left_.fetch_sub(1, std::memory_order_acq_rel);
+        if ((before & kCallerWaits) != 0 && (before & kCount) == 1) unpark(left_, 1);
+      });
     }
   }
 
-  void claim_tasks() {
-    const TaskFn fn = fn_;
-    void* const ctx = ctx_;
-    const int64_t tasks = tasks_;
+  // Claims and runs until nothing is unclaimed, telling `report` of each unit that is finished; returns their number.
+  template <class Report>
+  uint32_t claim_and_run(Report&& report) {
+    uint32_t finished = 0;
+    uint64_t next = next_.load(std::memory_order_acquire);
     while (true) {
-      const int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
-      if (task >= tasks) return;
-      fn(ctx, task);
+      const TaskFn fn = fn_.load(std::memory_order_acquire);
+      void* const ctx = ctx_.load(std::memory_order_acquire);
+      const int64_t tasks = tasks_.load(std::memory_order_acquire);
+      const int64_t grain = grain_.load(std::memory_order_acquire);
+      const auto unit = static_cast<int64_t>(next & kMostUnits);
+      const int64_t first = unit * grain;
+      if (unit == kMostUnits || first >= tasks) return finished;
+      if (!next_.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      const int64_t stop = std::min(first + grain, tasks);
+      for (int64_t task = first; task < stop; ++task) fn(ctx, task);
+      ++finished;
+      report();
+      next = next_.load(std::memory_order_acquire);
     }
   }
 
   std::mutex submit_;
   std::vector<std::thread> workers_;
-  TaskFn fn_ = nullptr;
-  void* ctx_ = nullptr;
-  int64_t tasks_ = 0;
-  alignas(64) std::atomic<int64_t> next_{0};
-  alignas(64) std::atomic<uint32_t> gate_{kClosed};
+  int64_t rest_until_ns_ = 0;
+  std::atomic<TaskFn> fn_{nullptr};
+  std::atomic<void*> ctx_{nullptr};
+  std::atomic<int64_t> tasks_{0};
+  std::atomic<int64_t> grain_{1};
+  alignas(64) std::atomic<uint64_t> next_{0};  // serial number of the job, then the first unclaimed unit in kUnitBits
+  alignas(64) std::atomic<uint32_t> left_{0};  // units not finished, and whether the caller sleeps until there are none
+  std::atomic<int64_t> stalled_ns_{0};
   alignas(64) std::atomic<uint32_t> epoch_{0};
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stopping_{false};

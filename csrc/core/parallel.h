@@ -3,7 +3,9 @@
 // Invariants: every task runs exactly once, and the call returns after the last has finished. Which thread runs a task
 // is left to chance, so a caller who splits work by shape alone gets the same bits for any thread count. Tasks do not
 // throw. A call from inside a region, or while another thread's call holds the workers, runs its tasks on its own
-// thread: nothing can wait in a circle. Idle workers spin for some tens of microseconds, then park. A fork leaves the
+// thread: nothing can wait in a circle. The caller takes every task that nobody has claimed, and waits for claimed ones
+// alone; after a worker was pushed off its processor with a task in hand, calls keep to their own thread for a while.
+// Idle workers spin for some tens of microseconds, then park. A fork leaves the
 // child without workers; its first call makes new ones. At exit nothing is joined.
 // Read next: parallel.cpp; core/cgroup.h for what sizes the pool.
 #pragma once

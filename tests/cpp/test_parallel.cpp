@@ -80,6 +80,77 @@ TEST_CASE("several threads really take part") {
   CHECK(most.load() >= 2);
 }
 
+TEST_CASE("a worker held hostage holds up its own task alone") {
+  Threads set(2);
+  const auto caller = std::this_thread::get_id();
+  std::atomic<int64_t> done{0};
+  std::atomic<int64_t> hostage{-1};
+  constexpr int64_t kTasks = 200;
+  for (int round = 0; round < 20; ++round) {
+    done.store(0);
+    hostage.store(-1);
+    parallel_for(kTasks, [&](int64_t task) {
+      int64_t none = -1;
+      const bool worker = std::this_thread::get_id() != caller;
+      if (worker && hostage.compare_exchange_strong(none, task)) {
+        // Comes free only when every other task is done: so somebody else must have taken them all.
+        for (int i = 0; i < 10000 && done.load() < kTasks - 1; ++i) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+        if (done.load() != kTasks - 1) return;
+      } else if (!worker && task == 0) {
+        // Gives the worker time to take a task; if it does not come, that must not matter either.
+        for (int i = 0; i < 100 && hostage.load() < 0; ++i) std::this_thread::sleep_for(std::chrono::microseconds(100));
+      }
+      done.fetch_add(1);
+    });
+    CHECK(done.load() == kTasks);
+  }
+}
+
+TEST_CASE("a worker that lost its processor over a task is left alone for a while, then asked again") {
+  Threads set(2);
+  const auto caller = std::this_thread::get_id();
+  std::atomic<bool> slept{false};
+  const auto call = [&] {
+    std::atomic<int> strangers{0};
+    parallel_for(2, [&](int64_t) {
+      if (std::this_thread::get_id() != caller) {
+        strangers.fetch_add(1);
+        if (!slept.exchange(true)) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        return;
+      }
+      for (int i = 0; i < 100 && strangers.load() == 0 && in_parallel_region(); ++i) {
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+      }
+    });
+    return strangers.load();
+  };
+  for (int i = 0; i < 1000 && !slept.load(); ++i) {  // an earlier test may have left the worker at rest
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    call();
+  }
+  REQUIRE(slept.load());
+  int later = 0;
+  for (int i = 0; i < 100 && later == 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    later = call();
+  }
+  CHECK(later > 0);
+}
+
+TEST_CASE("more tasks than a claim word can number") {
+  Threads set(2);
+  std::atomic<int64_t> sum{0};
+  constexpr int64_t kTasks = (int64_t{1} << 25) + 5;
+  parallel_for(kTasks, [&](int64_t task) {
+    if (task % 1000003 == 0 || task == kTasks - 1) sum.fetch_add(task);
+  });
+  int64_t expected = kTasks - 1;
+  for (int64_t task = 0; task < kTasks; task += 1000003) expected += task;
+  CHECK(sum.load() == expected);
+}
+
 TEST_CASE("calls inside a region run on the same thread") {
   Threads set(4);
   std::atomic<int> inner{0};
