@@ -7,18 +7,13 @@
 
 #include <limits>
 
+#include "kernels/coverage.h"
 #include "kernels/math.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 #define GORGO_INLINE_LAMBDA __attribute__((always_inline))
-
-// Complex numbers and the small integers are compiled for the lower instruction sets only; the higher ones inherit them. It
-// keeps the library small.
-#if defined(GORGO_ISA_BASE) || defined(GORGO_ISA_AVX2)
-#define GORGO_WITH_RARE_DTYPES 1
-#endif
 
 namespace gorgo::GORGO_ISA_NS {
 

@@ -8,9 +8,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "core/dtype.h"
 #include "core/kernel_args.h"
+#include "kernels/coverage.h"
 
 namespace gorgo::GORGO_ISA_NS {
 
@@ -27,6 +29,13 @@ struct [[gnu::may_alias]] Unit16 {
   uint64_t low;
   uint64_t high;
 };
+
+// The unit of T's size; a unit stands for itself.
+template <class T>
+using UnitLike = std::conditional_t<
+    sizeof(T) == 1, Unit1,
+    std::conditional_t<sizeof(T) == 2, Unit2,
+                       std::conditional_t<sizeof(T) == 4, Unit4, std::conditional_t<sizeof(T) == 8, Unit8, Unit16>>>>;
 
 // Positions per task of a move: enough to be worth a wake-up, few enough to share out.
 inline constexpr int64_t kMoveGrain = 16384;

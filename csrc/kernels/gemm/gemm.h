@@ -46,14 +46,16 @@ struct GemmProblem {
 }  // namespace gorgo
 
 #ifdef GORGO_ISA_NS
+#include "kernels/coverage.h"
+
 namespace gorgo::GORGO_ISA_NS {
 
 // Whether this build holds the rare element types (below); a build that does not leaves their kernels to the
 // instruction set before it.
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AMX)
-inline constexpr bool kGemmHasRareTypes = false;
-#else
+#ifdef GORGO_WITH_RARE_DTYPES
 inline constexpr bool kGemmHasRareTypes = true;
+#else
+inline constexpr bool kGemmHasRareTypes = false;
 #endif
 
 // T is float, double, BFloat16 or Float16 (both summed in float), int32_t or int64_t; the remaining integers and the

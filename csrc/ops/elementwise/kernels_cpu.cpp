@@ -10,6 +10,7 @@
 #include "core/kernel_args.h"
 #include "core/shape.h"
 #include "kernels/complex.h"
+#include "kernels/coverage.h"
 #include "ops/elementwise/attrs.h"
 #include "ops/elementwise/functors.h"
 
@@ -969,16 +970,22 @@ constexpr bool kHasBackward =
     Op::kFacts.no_gradient == nullptr && !Op::kFacts.composed_only &&
     (kIsHalf<S> || std::is_floating_point_v<S> || kIsComplexElement<typename ElementOf<S>::Type>);
 
+// Not inlined: there are some thousand calls.
+[[gnu::noinline]] void add(KernelSink& sink, const char* name, DType dtype,
+                           void (*run)(const KernelArgs&, int64_t) noexcept) {
+  sink.add(name, dtype, Kernel::of({run, tasks_of}));
+}
+
 // Names of backward companions are made by the host file; both sides use this rule.
 template <class Op, class S>
 void fill_unary(KernelSink& sink, const char* backward_name) {
   if constexpr (accepts<S>(Op::kFacts.takes)) {
     if constexpr (std::is_same_v<S, bool> && kLogical<Op>) {
-      sink.add(Op::kFacts.name, DType::Bool, Kernel::of({run_unary_bool<Op>, tasks_of}));
+      add(sink, Op::kFacts.name, DType::Bool, run_unary_bool<Op>);
     } else {
-      sink.add(Op::kFacts.name, kDTypeOf<S>, Kernel::of({run_unary<Op, S>, tasks_of}));
+      add(sink, Op::kFacts.name, kDTypeOf<S>, run_unary<Op, S>);
       if constexpr (kHasBackward<Op, S>) {
-        sink.add(backward_name, kDTypeOf<S>, Kernel::of({run_unary_backward<Op, S>, tasks_of}));
+        add(sink, backward_name, kDTypeOf<S>, run_unary_backward<Op, S>);
       }
     }
   }
@@ -987,45 +994,65 @@ template <class Op, class S>
 void fill_binary(KernelSink& sink, const char* backward_name) {
   if constexpr (accepts<S>(Op::kFacts.takes)) {
     if constexpr (std::is_same_v<S, bool> && kLogical<Op>) {
-      sink.add(Op::kFacts.name, DType::Bool, Kernel::of({run_binary_bool<Op>, tasks_of}));
+      add(sink, Op::kFacts.name, DType::Bool, run_binary_bool<Op>);
     } else if constexpr (std::is_same_v<Op, Pow>) {
-      sink.add(Op::kFacts.name, kDTypeOf<S>, Kernel::of({run_pow<S>, tasks_of}));
+      add(sink, Op::kFacts.name, kDTypeOf<S>, run_pow<S>);
     } else {
-      sink.add(Op::kFacts.name, kDTypeOf<S>, Kernel::of({run_binary<Op, S>, tasks_of}));
+      add(sink, Op::kFacts.name, kDTypeOf<S>, run_binary<Op, S>);
     }
     if constexpr (kHasBackward<Op, S>) {
-      sink.add(backward_name, kDTypeOf<S>, Kernel::of({run_binary_backward<Op, S>, tasks_of}));
+      add(sink, backward_name, kDTypeOf<S>, run_binary_backward<Op, S>);
     }
   }
 }
 
 template <class S>
-void fill_dtype(KernelSink& sink) {
+void fill_arithmetic(KernelSink& sink) {
 #define GORGO_X(Struct, name) fill_unary<Struct, S>(sink, #name "_backward");
   GORGO_FOR_EACH_UNARY_OP(GORGO_X)
 #undef GORGO_X
 #define GORGO_X(Struct, name) fill_binary<Struct, S>(sink, #name "_backward");
   GORGO_FOR_EACH_BINARY_OP(GORGO_X)
 #undef GORGO_X
-  sink.add("where", kDTypeOf<S>, Kernel::of({run_where<static_cast<int64_t>(sizeof(S))>, tasks_of}));
-  sink.add("copy", kDTypeOf<S>, Kernel::of({run_copy, tasks_of}));
-  sink.add("astype", kDTypeOf<S>, Kernel::of({run_cast, tasks_of}));
+}
+template <class S>
+void fill_moves(KernelSink& sink) {
+  add(sink, "where", kDTypeOf<S>, run_where<static_cast<int64_t>(sizeof(S))>);
+  add(sink, "copy", kDTypeOf<S>, run_copy);
+  add(sink, "astype", kDTypeOf<S>, run_cast);
 }
 template <class T>
 void fill_complex(KernelSink& sink, DType dtype) {
-  sink.add("abs", dtype, Kernel::of({run_plain<magnitude_loop<T>>, tasks_of}));
-  sink.add("real", dtype, Kernel::of({run_plain<real_loop<T>>, tasks_of}));
-  sink.add("imag", dtype, Kernel::of({run_plain<imag_loop<T>>, tasks_of}));
+  add(sink, "abs", dtype, run_plain<magnitude_loop<T>>);
+  add(sink, "real", dtype, run_plain<real_loop<T>>);
+  add(sink, "imag", dtype, run_plain<imag_loop<T>>);
 }
 
 }  // namespace
 
 void fill_elementwise(KernelSink& sink) {
-#define GORGO_X(name, type, text) fill_dtype<type>(sink);
+#define GORGO_X(name, type, text) fill_moves<type>(sink);
   GORGO_FOR_EACH_DTYPE(GORGO_X)
 #undef GORGO_X
+  fill_arithmetic<bool>(sink);
+  fill_arithmetic<int32_t>(sink);
+  fill_arithmetic<int64_t>(sink);
+  fill_arithmetic<Float16>(sink);
+  fill_arithmetic<BFloat16>(sink);
+  fill_arithmetic<float>(sink);
+  fill_arithmetic<double>(sink);
+#ifdef GORGO_WITH_RARE_DTYPES
+  fill_arithmetic<uint8_t>(sink);
+  fill_arithmetic<uint16_t>(sink);
+  fill_arithmetic<uint32_t>(sink);
+  fill_arithmetic<uint64_t>(sink);
+  fill_arithmetic<int8_t>(sink);
+  fill_arithmetic<int16_t>(sink);
+  fill_arithmetic<std::complex<float>>(sink);
+  fill_arithmetic<std::complex<double>>(sink);
   fill_complex<float>(sink, DType::Complex64);
   fill_complex<double>(sink, DType::Complex128);
+#endif
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

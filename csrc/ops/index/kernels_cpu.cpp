@@ -329,7 +329,8 @@ struct Put {
           for (int64_t i = 0; i < n; ++i) add_to(target[t + i * to_stride], source[f + i * from_stride]);
         });
       } else {
-        move_range(post, target, source, begin, end);
+        using U = UnitLike<T>;
+        move_range(post, reinterpret_cast<U*>(target), reinterpret_cast<const U*>(source), begin, end);
       }
       for (int i = g.index_rank - 1; i >= 0; --i) {
         from += steps[i];
@@ -350,9 +351,9 @@ struct Put {
     Kernel k;
     k.phases[0] = {First::run, First::tasks};
     if constexpr (kValues == 0) {
-      k.phases[1] = {ClearOutput<T>::run, ClearOutput<T>::tasks};
+      k.phases[1] = {ClearOutput<UnitLike<T>>::run, ClearOutput<UnitLike<T>>::tasks};
     } else {
-      k.phases[1] = {CopyBase<T>::run, CopyBase<T>::tasks};
+      k.phases[1] = {CopyBase<UnitLike<T>>::run, CopyBase<UnitLike<T>>::tasks};
     }
     k.phases[2] = {run, tasks};
     k.phase_count = 3;
@@ -517,9 +518,9 @@ struct Scatter {
     Kernel k;
     k.phases[0] = {CheckAlong<A>::run, CheckAlong<A>::tasks};
     if constexpr (kValues == 0) {
-      k.phases[1] = {ClearOutput<T>::run, ClearOutput<T>::tasks};
+      k.phases[1] = {ClearOutput<UnitLike<T>>::run, ClearOutput<UnitLike<T>>::tasks};
     } else {
-      k.phases[1] = {CopyBase<T>::run, CopyBase<T>::tasks};
+      k.phases[1] = {CopyBase<UnitLike<T>>::run, CopyBase<UnitLike<T>>::tasks};
     }
     k.phases[2] = {run, tasks};
     k.phase_count = 3;
@@ -627,7 +628,8 @@ void fill_typed(KernelSink& sink) {
 
 }  // namespace
 
-void fill_index(KernelSink& sink) {
+void fill_index([[maybe_unused]] KernelSink& sink) {
+#ifdef GORGO_WITH_MOVES
   add_by_size<Take>(sink, "take");
   add_by_size<Index>(sink, "index");
   add_by_size<TakeAlong>(sink, "take_along_axis");
@@ -635,6 +637,7 @@ void fill_index(KernelSink& sink) {
 #define GORGO_X(name, type, text) fill_typed<type>(sink);
   GORGO_FOR_EACH_DTYPE(GORGO_X)
 #undef GORGO_X
+#endif
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

@@ -267,14 +267,16 @@ void fill_random(KernelSink& sink) {
   fill_floats<BFloat16>(sink);
   fill_floats<float>(sink);
   fill_floats<double>(sink);
+  fill_integers<int32_t>(sink);
+  fill_integers<int64_t>(sink);
+#ifdef GORGO_WITH_RARE_DTYPES
   fill_integers<uint8_t>(sink);
   fill_integers<uint16_t>(sink);
   fill_integers<uint32_t>(sink);
   fill_integers<uint64_t>(sink);
   fill_integers<int8_t>(sink);
   fill_integers<int16_t>(sink);
-  fill_integers<int32_t>(sink);
-  fill_integers<int64_t>(sink);
+#endif
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

@@ -128,6 +128,9 @@ template <class Partial>
 using StoreFn = void (*)(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
                          int64_t count) noexcept;
 
+// Outputs whose partial results a task merges.
+constexpr int64_t kMergeGrain = 1024;
+
 // The part that does not depend on the Finish, so that ops with one Policy share it.
 // Policy: Storage, Partial, kOrdered; run(p, n), rows(base, plan, chunk), columns(base, plan, chunk, step, width, into);
 // of(a, b) merges, empty() is the result over no elements, few(p, n) is run(p, n) for n up to kFew.
@@ -136,7 +139,6 @@ struct Runner {
   using S = typename Policy::Storage;
   using Partial = typename Policy::Partial;
   using Store = StoreFn<Partial>;
-  static constexpr int64_t kMergeGrain = 1024;
 
   [[gnu::noinline]] static void run(const KernelArgs& args, const ReducePlan& plan, int64_t task,
                                     Store store) noexcept {
@@ -223,42 +225,50 @@ struct Runner {
   }
 };
 
-// One kernel. Finish: Attrs, and run() of the type StoreFn.
-template <class Policy, class Finish>
-struct Reduction {
-  using S = typename Policy::Storage;
-  using Partial = typename Policy::Partial;
-
+// The part that looks at shapes alone, so that ops with equal attributes share it.
+template <class Attrs, bool kOrdered, size_t kPartialBytes>
+struct Shares {
   GORGO_INLINE static ReducePlan plan_of(const KernelArgs& args) noexcept {
-    return {args.in[0], reduced_axes(args.attrs_as<typename Finish::Attrs>(), args), Policy::kOrdered};
+    return {args.in[0], reduced_axes(args.attrs_as<Attrs>(), args), kOrdered};
   }
   static int64_t tasks(const KernelArgs& args) noexcept {
     if (is_one_run(args)) return 1;
     return plan_of(args).tasks();
   }
+  static int64_t merge_tasks(const KernelArgs& args) noexcept {
+    if (is_one_run(args)) return 0;
+    const ReducePlan plan = plan_of(args);
+    return plan.chunks > 1 ? (plan.outputs + kMergeGrain - 1) / kMergeGrain : 0;
+  }
+  static size_t scratch_bytes(const KernelArgs& args) noexcept {
+    if (is_one_run(args)) return 0;
+    const ReducePlan plan = plan_of(args);
+    return plan.chunks > 1 ? static_cast<size_t>(plan.outputs * plan.chunks) * kPartialBytes : 0;
+  }
+};
+
+// One kernel. Finish: Attrs, and run() of the type StoreFn.
+template <class Policy, class Finish>
+struct Reduction {
+  using S = typename Policy::Storage;
+  using Partial = typename Policy::Partial;
+  using Shared = Shares<typename Finish::Attrs, Policy::kOrdered, sizeof(Partial)>;
+
   static void run(const KernelArgs& args, int64_t task) noexcept {
     if (is_one_run(args)) {
       const int64_t n = args.in[0].numel;
       const Partial p = n == 0 ? Policy::empty() : Policy::run(args.in[0].as<const S>(), n);
       Finish::run(args, 0, 1, &p, 1, n);
     } else {
-      Runner<Policy>::run(args, plan_of(args), task, Finish::run);
+      Runner<Policy>::run(args, Shared::plan_of(args), task, Finish::run);
     }
   }
-  static int64_t merge_tasks(const KernelArgs& args) noexcept {
-    if (is_one_run(args)) return 0;
-    const ReducePlan plan = plan_of(args);
-    return plan.chunks > 1 ? (plan.outputs + Runner<Policy>::kMergeGrain - 1) / Runner<Policy>::kMergeGrain : 0;
-  }
   static void merge(const KernelArgs& args, int64_t task) noexcept {
-    Runner<Policy>::merge(args, plan_of(args), task, Finish::run);
+    Runner<Policy>::merge(args, Shared::plan_of(args), task, Finish::run);
   }
-  static size_t scratch_bytes(const KernelArgs& args) noexcept {
-    if (is_one_run(args)) return 0;
-    const ReducePlan plan = plan_of(args);
-    return plan.chunks > 1 ? static_cast<size_t>(plan.outputs * plan.chunks) * sizeof(Partial) : 0;
+  static Kernel kernel() noexcept {
+    return Kernel::of({run, Shared::tasks}, {merge, Shared::merge_tasks}, Shared::scratch_bytes);
   }
-  static Kernel kernel() noexcept { return Kernel::of({run, tasks}, {merge, merge_tasks}, scratch_bytes); }
 };
 
 }  // namespace
