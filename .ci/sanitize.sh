@@ -31,7 +31,7 @@ libraries() { for name in "$@"; do "${CXX:-c++}" "-print-file-name=$name"; done 
 logs=$PWD/$folder/reports
 rm -rf "$logs" && mkdir -p "$logs"
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-export TSAN_OPTIONS=halt_on_error=0:exitcode=66:second_deadlock_stack=1:suppressions=$PWD/.ci/tsan.supp:history_size=4
+export TSAN_OPTIONS=halt_on_error=0:exitcode=66:second_deadlock_stack=1:die_after_fork=0:suppressions=$PWD/.ci/tsan.supp:history_size=4
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
 
 # Some kernels place memory at more random addresses than the thread sanitizer of older compilers can map.
