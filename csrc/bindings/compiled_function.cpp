@@ -136,7 +136,7 @@ struct AttributeGuard {
   PyRef value;
 
   [[nodiscard]] bool holds() const {
-    const PyRef object = PyRef::borrowed(PyWeakref_GetObject(reference.get()));
+    const PyRef object = PyRef::checked(PyObject_CallNoArgs(reference.get()));
     if (object.get() == Py_None) return true;  // gone: nothing can reach it through the function any more
     const PyRef now = PyRef::checked(PyObject_GetAttr(object.get(), name.get()));
     const int equal = PyObject_RichCompareBool(now.get(), value.get(), Py_EQ);

@@ -7,9 +7,10 @@ import re
 
 import numpy as np
 import pytest
-import torch
 
 import gorgo as gg
+
+torch = pytest.importorskip("torch")
 
 RNG = np.random.default_rng(11)
 
