@@ -8,6 +8,7 @@
 #include "ops/index/attrs.h"
 
 namespace gorgo::GORGO_ISA_NS {
+#ifdef GORGO_WITH_MOVES
 namespace {
 
 GORGO_INLINE int64_t smaller(int64_t a, int64_t b) noexcept { return a < b ? a : b; }
@@ -628,8 +629,7 @@ void fill_typed(KernelSink& sink) {
 
 }  // namespace
 
-void fill_index([[maybe_unused]] KernelSink& sink) {
-#ifdef GORGO_WITH_MOVES
+void fill_index(KernelSink& sink) {
   add_by_size<Take>(sink, "take");
   add_by_size<Index>(sink, "index");
   add_by_size<TakeAlong>(sink, "take_along_axis");
@@ -637,7 +637,9 @@ void fill_index([[maybe_unused]] KernelSink& sink) {
 #define GORGO_X(name, type, text) fill_typed<type>(sink);
   GORGO_FOR_EACH_DTYPE(GORGO_X)
 #undef GORGO_X
-#endif
 }
+#else  // inherited
+void fill_index(KernelSink&) {}
+#endif
 
 }  // namespace gorgo::GORGO_ISA_NS

@@ -8,6 +8,7 @@
 #include "ops/sort/attrs.h"
 
 namespace gorgo::GORGO_ISA_NS {
+#ifdef GORGO_WITH_MOVES
 namespace {
 
 constexpr int64_t kMostTasks = 32;
@@ -164,13 +165,14 @@ void fill_typed(KernelSink& sink) {
 
 }  // namespace
 
-void fill_sort([[maybe_unused]] KernelSink& sink) {
-#ifdef GORGO_WITH_MOVES
+void fill_sort(KernelSink& sink) {
   const auto fill = [&sink]<class... T>(TypeTag<T>...) { (fill_typed<T>(sink), ...); };
   fill(TypeTag<bool>{}, TypeTag<uint8_t>{}, TypeTag<uint16_t>{}, TypeTag<uint32_t>{}, TypeTag<uint64_t>{},
        TypeTag<int8_t>{}, TypeTag<int16_t>{}, TypeTag<int32_t>{}, TypeTag<int64_t>{}, TypeTag<Float16>{},
        TypeTag<BFloat16>{}, TypeTag<float>{}, TypeTag<double>{});
-#endif
 }
+#else  // inherited
+void fill_sort(KernelSink&) {}
+#endif
 
 }  // namespace gorgo::GORGO_ISA_NS
