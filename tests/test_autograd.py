@@ -236,3 +236,57 @@ def test_two_threads_may_sum_into_one_leaf() -> None:
     for w in workers:
         w.join()
     np.testing.assert_array_equal(np.asarray(x.grad), np.full(1000, 800.0))
+
+
+# ---- writes through detached views, copies of leaves, products with zeros ----
+
+
+def test_a_leaf_over_a_detached_view_is_not_written_while_recording():
+    leaf = gg.ones((3,)).detach()
+    leaf.requires_grad_()
+    for write in (lambda: leaf.mul_(2.0), lambda: leaf.__setitem__(0, 5.0), lambda: leaf.add_(1.0)):
+        with pytest.raises(RuntimeError, match="must not be a leaf that requires grad"):
+            write()
+    assert np.array_equal(np.asarray(leaf.detach()), [1.0, 1.0, 1.0])
+    with gg.no_grad():
+        leaf.mul_(2.0)
+    assert np.array_equal(np.asarray(leaf.detach()), [2.0, 2.0, 2.0])
+
+
+def test_writing_over_a_leaf_through_its_detached_alias_keeps_the_second_gradient():
+    start = np.array([0.5, 1.5, 2.0])
+    x = gg.asarray(start)
+    x = x.copy().detach()
+    x.requires_grad_()
+    y = x.detach()
+    y.pow_(x)  # start ** x over the very elements of x
+    (first,) = gg.grad(y.sum(), [x], create_graph=True)
+    assert np.allclose(np.asarray(first.detach()), start**start * np.log(start), rtol=1e-12)
+    (second,) = gg.grad(first.sum(), [x])
+    assert np.allclose(np.asarray(second), start**start * np.log(start) ** 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, (0, 2), -1])
+@pytest.mark.parametrize("zeros", [0, 1, 2, 3])
+def test_prod_has_second_gradients_at_zeros(rng, axis, zeros):
+    torch = pytest.importorskip("torch")
+    values = rng.standard_normal((2, 3, 5))
+    values.reshape(-1)[[0, 5, 21][:zeros]] = 0.0
+    x = gg.asarray(values)
+    x.requires_grad_()
+    weight = rng.standard_normal(values.shape)
+    (first,) = gg.grad(gg.sin(gg.prod(x, axis=axis)).sum(), [x], create_graph=True)
+    (second,) = gg.grad((first * gg.asarray(weight)).sum(), [x])
+
+    t = torch.tensor(values, requires_grad=True)
+    p = t
+    for a in sorted(range(3) if axis is None else np.atleast_1d(np.arange(3)[list(np.atleast_1d(axis))]), reverse=True):
+        p = torch.stack(p.unbind(int(a))).movedim(0, -1)
+        whole = p[..., 0]
+        for i in range(1, p.shape[-1]):
+            whole = whole * p[..., i]
+        p = whole
+    (t_first,) = torch.autograd.grad(torch.sin(p).sum(), t, create_graph=True)
+    (t_second,) = torch.autograd.grad((t_first * torch.tensor(weight)).sum(), t)
+    assert np.allclose(np.asarray(first.detach()), t_first.detach().numpy(), rtol=1e-10, atol=1e-13)
+    assert np.allclose(np.asarray(second), t_second.numpy(), rtol=1e-10, atol=1e-13)

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gorgo as gg
+from gorgo import nn, optim
 
 MIB = 1 << 20
 
@@ -331,3 +332,168 @@ def test_a_forked_child_computes_and_counts() -> None:
         """
     )
     assert out.strip() == "0"
+
+
+def resident_bytes() -> int:
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def tiny_training_step() -> Callable[[], None]:
+    gg.random.seed(1)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    optimizer = optim.SGD(model.parameters(), lr=0.01)
+    x = gg.ones((3, 4))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        y = model(x)
+        (y * y).mean().backward()
+        optimizer.step()
+
+    return step
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+@pytest.mark.parametrize("steps", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_training_steps_leave_memory_flat(steps: int) -> None:
+    step = tiny_training_step()
+    for _ in range(2_000):
+        step()
+    gc.collect()
+    before, resident = gg.memory.stats(), resident_bytes()
+    for _ in range(steps):
+        step()
+    gc.collect()
+    after = gg.memory.stats()
+    assert after["active_bytes"] == before["active_bytes"]
+    assert after["reserved_bytes"] == before["reserved_bytes"]
+    assert resident_bytes() - resident < 4 * MIB  # a byte a step would be as much in the long run
+
+
+def test_a_loss_never_differentiated_leaves_nothing(live_records: Callable[[], int]) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    x = gg.ones((3, 4))
+    records = live_records()
+    before = active_bytes()
+    for _ in range(100):
+        loss = (model(x) * model(x)).mean()
+        assert loss.requires_grad
+    del loss
+    assert live_records() == records
+    assert active_bytes() == before
+
+
+def test_running_out_at_every_allocation_of_a_step_leaves_everything_usable() -> None:
+    model = nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 8))
+    optimizer = optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
+    x = gg.ones((4096, 256))
+
+    def step() -> float:
+        optimizer.zero_grad()
+        y = model(x)
+        loss = (y * y).mean()
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    expected = step()
+    optimizer.zero_grad()
+    gc.collect()
+    gg.memory.empty_cache()
+    active = active_bytes()
+    refused = 0
+    # Each room is a little larger than the one before, so the step breaks off a little later each time.
+    for extra in range(0, 256 * MIB, 2 * MIB):
+        gg.memory.set_limit(None)
+        gg.memory.empty_cache()
+        gg.memory.set_limit(gg.memory.stats()["reserved_bytes"] + extra)
+        got = None
+        try:
+            got = step()
+        except gg.OutOfMemoryError:
+            refused += 1
+        optimizer.zero_grad()
+        gc.collect()
+        if got is not None:
+            assert got == expected
+            break
+        assert active_bytes() == active
+    assert refused >= 5
+    gg.memory.set_limit(None)
+    assert step() == expected
+
+
+SOME_OPERATIONS = """
+    import numpy as np
+    import gorgo as gg
+    from gorgo import nn, optim
+    assert gg.memory.debug_mode()
+    gg.set_num_threads(2)
+    for n in (1, 3, 7, 17, 33, 65, 129, 257):
+        for dtype in (gg.float32, gg.float64, gg.int64, gg.bfloat16, gg.int8, gg.uint8):
+            x = gg.ones((n, n + 2), dtype=dtype)
+            for y in (x.T.copy(), x[::2, 1:].copy(), gg.concat([x, x], axis=1), gg.roll(x, 1, axis=0), x + x,
+                      gg.where(x > 0, x, x), gg.sum(x, axis=0), gg.max(x, axis=1), gg.flip(x, axis=0).copy()):
+                assert y.shape
+        x = gg.ones((n, n + 2))
+        x.requires_grad_()
+        for f in (gg.exp, gg.tanh, gg.erf, gg.log1p, lambda v: gg.softmax(v, axis=-1), lambda v: v @ v.T,
+                  lambda v: gg.sort(v, axis=0), lambda v: gg.prod(v, axis=0), lambda v: gg.var(v, axis=1),
+                  lambda v: gg.logsumexp(v, axis=0), lambda v: gg.take(v, gg.arange(n), axis=0)):
+            f(x).sum().backward()
+    for size in (8, 13, 29):
+        images = gg.ones((2, 3, size, size))
+        images.requires_grad_()
+        model = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+                              nn.Linear(5 * (size // 2) ** 2, 7))
+        optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+        @gg.compile
+        def step(v):
+            optimizer.zero_grad()
+            loss = gg.cross_entropy(model(v), gg.zeros((2,), dtype=gg.int64))
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        for _ in range(3):
+            step(images.detach())
+    assert gg.memory.check_guards() == []
+    print("whole")
+"""
+
+
+def test_operations_stay_within_their_blocks() -> None:
+    assert run_python(SOME_OPERATIONS, GORGO_MEMORY_DEBUG="1").endswith("whole\n")
+
+
+def test_an_overrun_is_named_when_the_block_is_released() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(
+                """
+                import ctypes
+                import gorgo as gg
+                gg.memory.set_tracing(True)
+                x = gg.zeros((25,))
+                block = next(b for b in gg.memory.snapshot() if b["requested_bytes"] == 100)
+                ctypes.memset(block["address"] - 4, 1, 4)
+                del x
+                (damage,) = gg.memory.check_guards()
+                print(damage["kind"], damage["requested_bytes"], damage["source"])
+                """
+            ),
+        ],
+        env={**os.environ, "GORGO_MEMORY_DEBUG": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("written before the block 100 ")
+    assert "<string>:5" in done.stdout
+    assert "written before the block" in done.stderr

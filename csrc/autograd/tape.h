@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 
+#include "autograd/interrupt.h"
 #include "autograd/mode.h"
 #include "opdef/op.h"
 
@@ -92,9 +93,6 @@ void backward(std::span<const Tensor> roots, std::span<const Tensor> grads, cons
 // The gradients with respect to `inputs` instead; nothing is accumulated. A null result means "does not depend".
 [[nodiscard]] SmallVector<Tensor, 2> gradient(std::span<const Tensor> roots, std::span<const Tensor> grads,
                                               std::span<const Tensor> inputs, const BackwardOptions& options);
-
-// Called between records of a long backward, so that Ctrl-C is seen; may throw. Supplied by the bindings.
-extern void (*interrupt_hook)();
 
 // Number of records alive, for leak tests.
 [[nodiscard]] int64_t live_records() noexcept;

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "autograd/accumulate.h"
+#include "autograd/interrupt.h"
 #include "autograd/tape.h"
-#include "core/parallel.h"
 #include "device/backend.h"
 #include "graph/capture.h"
 #include "memory/block_pool.h"
@@ -124,7 +124,7 @@ void launch(const OpDef& op, const Kernel& kernel, KernelArgs& args) {
   };
   {
     const Relock relock{state};
-    run_kernel(kernel, args);
+    run_kernel(kernel, args, state != nullptr);
   }
   if (fault.code() != 0) op.raise_fault(fault, args);
 }
@@ -182,10 +182,10 @@ void check_writable(const OpDef& op, const TensorImpl& t) {
                        " with stride 0 on axis ", i, " (copy it first)");
     }
   }
-  if (!thread_modes.grad_enabled || t.detached) return;
-  const TensorImpl& root = t.base ? *t.base : t;
-  if (root.requires_grad && root.is_leaf()) {
-    fail<StateError>(op.name, ": target must not be a leaf that requires grad", t.base ? " nor a view of one" : "",
+  if (!thread_modes.grad_enabled) return;
+  const bool itself = t.requires_grad && t.is_leaf();
+  if (itself || (t.base && !t.detached && t.base->requires_grad && t.base->is_leaf())) {
+    fail<StateError>(op.name, ": target must not be a leaf that requires grad", itself ? "" : " nor a view of one",
                      ", got shape ", t.shape, " (write under gorgo.no_grad())");
   }
 }
@@ -311,8 +311,13 @@ GORGO_INLINE void run(const OpDef& op, std::span<const Arg> args, const void* at
 }
 
 struct OneOutput {
+  const OpDef& op;
   Tensor out;
-  void push_back(Tensor t) { out = std::move(t); }
+  void push_back(Tensor t) {
+    if (out) [[unlikely]]
+      fail<StateError>(op.name, ": call must be one for several outputs, got one for a single output");
+    out = std::move(t);
+  }
   [[nodiscard]] std::span<const Tensor> span() const { return {&out, static_cast<size_t>(out ? 1 : 0)}; }
 };
 
@@ -323,7 +328,7 @@ struct ManyOutputs {
 };
 
 Tensor call1(const OpDef& op, std::span<const Arg> args, const void* attrs) {
-  OneOutput one;
+  OneOutput one{op, {}};
   run(op, args, attrs, one);
   return std::move(one.out);
 }
@@ -333,6 +338,12 @@ Outputs call(const OpDef& op, std::span<const Arg> args, const void* attrs) {
   run(op, args, attrs, many);
   return std::move(many.outs);
 }
+
+// Raises the version also when the write breaks off: at a fault, or at Ctrl-C.
+struct Written {
+  const Tensor& target;
+  ~Written() { target->storage->bump_version(); }
+};
 
 void call_into(const OpDef& op, std::span<const Arg> args, const void* attrs, const Tensor& target) {
   check_writable(op, *target);
@@ -371,8 +382,9 @@ void call_into(const OpDef& op, std::span<const Arg> args, const void* attrs, co
   for (int i = 0; recording && i < saved.size(); ++i) {
     if (!saved[i].is_tensor() || saved[i].tensor->storage != target->storage || !saves_input(op, cast.view, i))
       continue;
-    const GradMode off(false);
     const TensorImpl& old = *saved[i].tensor;
+    // The copy of a leaf is an op on that leaf, for gradients of gradients.
+    const GradMode mode(old.requires_grad && old.is_leaf());
     Tensor copy = copy_of(Tensor::share(saved[i].tensor));
     if (old.grad_fn) {  // the copy stands in the graph where the old value stood, for gradients of gradients
       copy->grad_fn = old.grad_fn;
@@ -383,14 +395,15 @@ void call_into(const OpDef& op, std::span<const Arg> args, const void* attrs, co
     saved[i] = Arg(kept.back());
   }
   if (direct_write_is_safe(op, cast.view, *target)) {
+    const Written written{target};
     execute(op, cast.view, context.compute_dtype, {&target, 1}, attrs, device);
   } else {
     const Tensor fresh = make_tensor(spec.shape, spec.dtype, device);
     execute(op, cast.view, context.compute_dtype, {&fresh, 1}, attrs, device);
     const Arg from[1] = {Arg(fresh)};
+    const Written written{target};
     execute(*core_ops().copy, from, spec.dtype, {&target, 1}, nullptr, device);
   }
-  target->storage->bump_version();
   if (recorder != nullptr) recorder->call_into(op, std::move(operands), attrs, target);
   if (recording) {
     record_inplace(op, cast.view, {saved.data(), static_cast<size_t>(saved.size())}, attrs, target);
@@ -401,26 +414,26 @@ void call_into(const OpDef& op, std::span<const Arg> args, const void* attrs, co
 
 }  // namespace
 
-void run_kernel(const Kernel& kernel, const KernelArgs& given) {
+void run_kernel(const Kernel& kernel, const KernelArgs& given, bool is_long) {
   KernelArgs args = given;
-  Block* scratch = nullptr;
+  struct Scratch {
+    Block* block = nullptr;
+    ~Scratch() {
+      if (block != nullptr) cpu_pool().release(block);
+    }
+  } scratch;
   if (kernel.scratch_bytes != nullptr) {
     const size_t bytes = kernel.scratch_bytes(args);
     if (bytes != 0) {
-      scratch = cpu_pool().allocate(bytes);
-      args.scratch = scratch->data;
+      scratch.block = cpu_pool().allocate(bytes);
+      args.scratch = scratch.block->data;
     }
   }
   for (int i = 0; i < kernel.phase_count; ++i) {
     const Phase& phase = kernel.phases[i];
     const int64_t tasks = phase.tasks != nullptr ? phase.tasks(args) : 1;
-    if (tasks == 1) {
-      phase.run(args, 0);
-    } else if (tasks > 1) {
-      parallel_for(tasks, [&](int64_t task) noexcept { phase.run(args, task); });
-    }
+    run_phase(phase, args, tasks, is_long);
   }
-  if (scratch != nullptr) cpu_pool().release(scratch);
 }
 
 void install_funnel() {

@@ -17,7 +17,7 @@ struct HostLock {
 extern HostLock host_lock;
 
 // Runs every phase of a kernel over its tasks; the only caller of parallel_for besides the executor.
-void run_kernel(const Kernel& kernel, const KernelArgs& args);
+void run_kernel(const Kernel& kernel, const KernelArgs& args, bool is_long = false);
 
 // Fills in `funnel`. Called once at import.
 void install_funnel();

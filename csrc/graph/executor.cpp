@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "core/parallel.h"
+#include "autograd/interrupt.h"
 #include "device/backend.h"
 #include "graph/verify.h"
 #include "memory/block_pool.h"
@@ -547,29 +547,33 @@ void Program::run(std::span<const Tensor> inputs, std::vector<Tensor>& results) 
         static_cast<unsigned char*>(context->fresh[static_cast<size_t>(patch.index)]->data()) + patch.byte_offset;
   }
 
-  for (size_t s = 0; s < plan.steps.size(); ++s) {
-    const Step& step = plan.steps[s];
-    const KernelArgs& args = context->args[s];
-    for (int i = 0; i < step.kernel.phase_count; ++i) {
-      const auto run = step.kernel.phases[i].run;
-      if (step.tasks[i] == 1) {
-        run(args, 0);
-      } else if (step.tasks[i] > 1) {
-        parallel_for(step.tasks[i], [&](int64_t task) noexcept { run(args, task); });
+  {
+    // Versions rise also when a step breaks off: at a fault, or at Ctrl-C.
+    struct Written {
+      const Plan& plan;
+      std::span<const Tensor> inputs;
+      ~Written() {
+        for (const Tensor& t : plan.written_outer) t->storage->bump_version();
+        for (const int32_t i : plan.written_inputs) inputs[static_cast<size_t>(i)]->storage->bump_version();
       }
+    } written{plan, inputs};
+    for (size_t s = 0; s < plan.steps.size(); ++s) {
+      const Step& step = plan.steps[s];
+      const KernelArgs& args = context->args[s];
+      for (int i = 0; i < step.kernel.phase_count; ++i) {
+        run_phase(step.kernel.phases[i], args, step.tasks[i], plan.is_long);
+      }
+      if (context->fault.code() != 0) [[unlikely]] {
+        struct Clear {
+          Fault& fault;
+          ~Clear() { fault.clear(); }
+        } clear{context->fault};
+        step.op->raise_fault(context->fault, args);
+      }
+      if (plan.is_long && interrupt_hook != nullptr) interrupt_hook();
     }
-    if (context->fault.code() != 0) [[unlikely]] {
-      struct Clear {
-        Fault& fault;
-        ~Clear() { fault.clear(); }
-      } clear{context->fault};
-      step.op->raise_fault(context->fault, args);
-    }
-    if (plan.is_long && interrupt_hook != nullptr) interrupt_hook();
   }
 
-  for (const Tensor& t : plan.written_outer) t->storage->bump_version();
-  for (const int32_t i : plan.written_inputs) inputs[static_cast<size_t>(i)]->storage->bump_version();
   results.clear();
   for (const Result& result : plan.results) {
     switch (result.kind) {

@@ -23,7 +23,33 @@ Tensor copy_of(const Tensor& x) { return invoke(*core_ops().copy, {x}); }
 
 Tensor contiguous_of(const Tensor& x) { return x->contiguous ? x : copy_of(x); }
 
+namespace {
+
+// Shows x as `shape` by strides of zero, when it broadcasts to it; else x itself, which the caller will refuse.
+Tensor broadcast(const Tensor& x, const Shape& shape) {
+  const int lead = shape.size() - x->rank();
+  bool fits = lead >= 0;
+  for (int i = 0; fits && i < x->rank(); ++i) fits = x->shape[i] == shape[lead + i] || x->shape[i] == 1;
+  if (!fits) return x;
+  const Tensor flat = contiguous_of(x);
+  Strides strides;
+  for (int i = 0; i < shape.size(); ++i) {
+    strides.push_back(i < lead || flat->shape[i - lead] == 1 ? 0 : flat->strides[i - lead]);
+  }
+  const RegionAttrs region{shape, strides, 0};
+  return invoke(*core_ops().as_strided, {flat}, &region);
+}
+
+}  // namespace
+
 void assign(const Tensor& target, const Arg& src) {
+  if (src.is_tensor() && src.tensor->shape != target->shape) {
+    const Tensor whole = broadcast(Tensor::share(src.tensor), target->shape);
+    if (whole->shape == target->shape) {
+      assign(target, Arg(whole));
+      return;
+    }
+  }
   if (src.is_tensor() && src.tensor->dtype != target->dtype) {
     const CastAttrs attrs{target->dtype};
     invoke_into(*core_ops().astype, {src}, target, &attrs);

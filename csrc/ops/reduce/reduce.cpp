@@ -147,11 +147,55 @@ void vjp_mean(VjpContext& c) {
   c.set(0, spread_for<ReduceAttrs>(c, share));
 }
 
+// The product of all other elements over the axes, without a division, so that it can be differentiated again at zeros:
+// that of the n - 1 elements that follow in a circle, put together from runs of 1, 2, 4, ...
+Tensor product_of_others(const Tensor& x, const OptInts& axis) {
+  const int rank = x->rank();
+  SmallVector<bool, 8> reduced;
+  for (int i = 0; i < rank; ++i) reduced.push_back(!axis.has);
+  for (int i = 0; axis.has && i < axis.value.size(); ++i) {
+    reduced[static_cast<int>(axis.value[i] < 0 ? axis.value[i] + rank : axis.value[i])] = true;
+  }
+  Dims order;
+  Shape lines;
+  int64_t n = 1;
+  for (const bool wanted : {false, true}) {
+    for (int i = 0; i < rank; ++i) {
+      if (reduced[i] != wanted) continue;
+      order.push_back(i);
+      if (!wanted) lines.push_back(x->shape[i]);
+      if (wanted) n *= x->shape[i];
+    }
+  }
+  lines.push_back(n);
+  const Tensor ordered = permute_dims(x, order);
+  const OptInts last(Dims{-1});
+  Tensor run = reshape(ordered, lines);  // at i the product of `length` elements from i on
+  Tensor product;                        // at i that of `taken` elements from i + 1 on
+  int64_t taken = 0;
+  for (int64_t length = 1; length < n; length *= 2) {
+    if (((n - 1) & length) != 0) {
+      const Tensor part = roll(run, Dims{-(1 + taken)}, last);
+      product = product ? ops::multiply(product, part) : part;
+      taken += length;
+    }
+    if (2 * length < n) run = ops::multiply(run, roll(run, Dims{-length}, last));
+  }
+  Dims back;
+  back.resize(rank);
+  for (int i = 0; i < rank; ++i) back[static_cast<int>(order[i])] = i;
+  return permute_dims(reshape(product, ordered->shape), back);
+}
+
 // d(prod)/dx_i is the product of the others. With p the product of the elements that are not zero: p / x_i where no element
 // is zero, p at the zero where there is one, zero elsewhere.
 void vjp_prod(VjpContext& c) {
   const auto& a = c.attrs_as<SumAttrs>();
   const Tensor& x = c.input(0);
+  if (c.create_graph && x->numel != 0 && reduced_count(x->shape, a.axis, c.op.name) > 1) {
+    c.set(0, ops::multiply(spread_for<SumAttrs>(c, c.grad()), product_of_others(x, a.axis)));
+    return;
+  }
   const Tensor is_zero = ops::equal(x, Scalar::of_int(0));
   const Tensor safe = ops::where(is_zero, Scalar::of_int(1), x);
   const Tensor p = ops::multiply(prod(safe, a.axis, true),
@@ -292,7 +336,7 @@ Example:
     keepdims (bool): keep the axes that go, with length 1.
 
 Returns:
-    (...) any: the products. The gradient is right at zeros too; second derivatives are so where no element is zero.
+    (...) any: the products. Gradients of any order are right at zeros too.
 
 Raises:
     ValueError: axis is out of range or repeats.

@@ -1,0 +1,136 @@
+"""Ctrl-C: KeyboardInterrupt comes soon in long work, and everything is usable afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import gorgo as gg
+
+# Aim: 0.1 s on a machine of its own. The limit is generous, since tests may share processors with anything.
+LATEST_S = 2.0
+
+
+def interrupted(work: Callable[[], object], after_s: float = 0.15) -> float:
+    """Send SIGINT while `work` runs; return the seconds from the signal to the exception."""
+    sent: list[float] = []
+
+    def send() -> None:
+        time.sleep(after_s)
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=send)
+    end = time.monotonic() + 60
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+            while time.monotonic() < end:
+                work()
+        took_s = time.monotonic() - sent[0]
+    finally:
+        thread.join()
+        signal.signal(signal.SIGINT, before)
+    print(f"KeyboardInterrupt after {1e3 * took_s:.1f} ms")
+    return took_s
+
+
+def still_works() -> None:
+    x = gg.ones((300, 300))
+    x.requires_grad_()
+    (x @ x).sum().backward()
+    assert np.array_equal(np.asarray(x.grad), np.full((300, 300), 600.0, dtype=np.float32))
+
+
+def test_in_a_long_backward() -> None:
+    x = gg.ones((64,))
+    x.requires_grad_()
+    y = x
+    for _ in range(200_000):
+        y = y * 1.0
+    loss = y.sum()
+
+    began = time.monotonic()
+    loss.backward(retain_graph=True)
+    whole_s = time.monotonic() - began
+    took_s = interrupted(lambda: loss.backward(retain_graph=True), after_s=min(0.1, whole_s / 3))
+    assert took_s < LATEST_S
+    still_works()
+    x.grad = None
+    loss.backward()
+    assert x.grad is not None
+    assert np.array_equal(np.asarray(x.grad), np.ones(64, dtype=np.float32))
+
+
+def test_in_a_replay() -> None:
+    weight = gg.ones((600, 600)) * 0.001
+
+    @gg.compile
+    def deep(x: gg.Tensor) -> gg.Tensor:
+        for _ in range(100):
+            x = gg.tanh(x @ weight)
+        return x
+
+    x = gg.ones((600, 600))
+    expected = np.asarray(deep(x)).copy()
+    assert interrupted(lambda: deep(x)) < LATEST_S
+    assert np.array_equal(np.asarray(deep(x)), expected)
+    still_works()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_in_one_long_kernel(threads: int) -> None:
+    before = gg.get_num_threads()
+    gg.set_num_threads(threads)
+    try:
+        a = gg.ones((2500, 2500))
+        active = gg.memory.stats()["active_bytes"]
+        assert interrupted(lambda: a @ a) < LATEST_S
+        assert gg.memory.stats()["active_bytes"] == active  # neither result nor scratch is left behind
+        still_works()
+    finally:
+        gg.set_num_threads(before)
+
+
+def test_an_in_place_write_that_broke_off_counts_as_a_write() -> None:
+    x = gg.ones((3_000_000,))
+    y = gg.ones((3_000_000,))
+    y.requires_grad_()
+
+    def work() -> None:
+        loss = (y * x).sum()
+        try:
+            for _ in range(1000):
+                x.mul_(1.0)
+        except KeyboardInterrupt:
+            with pytest.raises(RuntimeError, match="must not be modified in place"):
+                loss.backward()
+            raise
+
+    assert interrupted(work) < LATEST_S
+    assert np.array_equal(np.asarray(x), np.ones(3_000_000, dtype=np.float32))
+    still_works()
+
+
+def test_another_thread_is_not_interrupted() -> None:
+    results: list[float] = []
+
+    def other() -> None:
+        x = gg.ones((500, 500))
+        for _ in range(60):
+            x = (x @ x) / 500.0
+        results.append(float(x.sum()))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    a = gg.ones((1500, 1500))
+    assert interrupted(lambda: a @ a) < LATEST_S
+    thread.join(120)
+    assert results == [250_000.0]
