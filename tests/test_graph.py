@@ -88,6 +88,15 @@ def test_a_replay_allocates_nothing() -> None:
                 compiled(x, t)
 
 
+def test_a_view_of_a_tensor_made_inside_is_a_result() -> None:
+    compiled = gg.compile(lambda x: [(x * 2.0).T, gg.flip(x + 1.0)])
+    for value in (1.0, 3.0, 5.0):
+        x = gg.arange(6, dtype=gg.float32).reshape(2, 3) * value
+        for got, expected in zip(compiled(x), [(x * 2.0).T, gg.flip(x + 1.0)], strict=True):
+            same_bits(got, expected)
+    assert compiled.recordings == 1
+
+
 def test_a_new_shape_records_again_and_says_why() -> None:
     compiled = gg.compile(lambda x: x + x)
     compiled(gg.ones((2,)))

@@ -408,9 +408,22 @@ void bind_creation(pybind11::module_& m) {
        "Return a matrix with ones on the diagonal k above the main one."},
       {"reshape", fast(reshape_function), kFastCall,
        "reshape(x, /, shape, *, copy=None)\n--\n\nReturn the elements under another shape; a view where strides "
-       "allow."},
+       "allow.\n\n"
+       "Args:\n    x (...) any: the tensor.\n    shape (tuple of int): one size may be -1 and is inferred.\n"
+       "    copy (bool or None): always or never copy; None copies where no view can be had.\n\n"
+       "Returns:\n    (*shape) any: the elements in row-major order.\n\n"
+       "Raises:\n    ValueError: the numbers of elements differ, or a copy is needed and refused.\n\n"
+       "Example:\n    >>> import gorgo as gg\n    >>> gg.reshape(gg.asarray([1, 2, 3, 4]), (2, -1)).tolist()\n"
+       "    [[1, 2], [3, 4]]\n"},
       {"split", fast(split_function), kFastCall,
-       "split(x, /, sections, axis=0)\n--\n\nReturn views of one size, or of the given sizes, along an axis."},
+       "split(x, /, sections, axis=0)\n--\n\nReturn views of one size, or of the given sizes, along an axis.\n\n"
+       "Args:\n    x (...) any: the tensor.\n    sections (int or tuple of int): the size of each section, the last "
+       "one "
+       "being\n        what is left, or their sizes.\n    axis (int): the axis to cut.\n\n"
+       "Returns:\n    tuple of (...) any: views of x.\n\n"
+       "Raises:\n    ValueError: the axis is out of range, or the sizes do not sum to the axis's.\n\n"
+       "Example:\n    >>> import gorgo as gg\n"
+       "    >>> [part.tolist() for part in gg.split(gg.asarray([1, 2, 3]), 2)]\n    [[1, 2], [3]]\n"},
       {"nonzero", fast(nonzero_function), kFastCall,
        "nonzero(x, /)\n--\n\nReturn the positions of nonzero elements in row-major order: one (n,) int64 tensor per "
        "axis.\n\n"
@@ -422,7 +435,12 @@ void bind_creation(pybind11::module_& m) {
        "Example:\n    >>> import gorgo as gg\n    >>> [i.tolist() for i in gg.nonzero(gg.asarray([[0, 3], [4, 0]]))]\n"
        "    [[0, 1], [1, 0]]\n"},
       {"unstack", fast(unstack_function), kFastCall,
-       "unstack(x, /, *, axis=0)\n--\n\nReturn a view for each index of an axis, which goes away."},
+       "unstack(x, /, *, axis=0)\n--\n\nReturn a view for each index of an axis, which goes away.\n\n"
+       "Args:\n    x (...) any: the tensor.\n    axis (int): the axis to cut.\n\n"
+       "Returns:\n    tuple of (...) any: views of x.\n\n"
+       "Raises:\n    ValueError: the axis is out of range.\n\n"
+       "Example:\n    >>> import gorgo as gg\n"
+       "    >>> [row.tolist() for row in gg.unstack(gg.asarray([[1, 2], [3, 4]]))]\n    [[1, 2], [3, 4]]\n"},
       {"swapaxes", fast(swapaxes_function), kFastCall,
        "swapaxes(x, axis1, axis2)\n--\n\nReturn a view with two axes exchanged."},
       {"matrix_transpose", matrix_transpose_function, METH_O,

@@ -15,6 +15,7 @@
 #include "dispatch/call.h"
 #include "graph/capture.h"
 #include "graph/executor.h"
+#include "opdef/core_ops.h"
 
 namespace gorgo {
 namespace {
@@ -336,8 +337,15 @@ PyObject* replay(CompiledProgram& p, const Flat& flat) {
   return out;
 }
 
-// A result without a tape: what a replay returns too.
-Tensor bare_result(const Tensor& t) {
+// A result without a tape: what a replay returns too. A view of a tensor that was made here becomes one of its own, as in a
+// replay, or it would keep that tensor, which has its place in the arena.
+Tensor bare_result(const Recorder& recorder, const Tensor& t) {
+  if (recorder.view_of_made(*t)) {
+    const Recorder::Pause pause;
+    Tensor own = copy_of(make_alias(t));
+    own->from_compiled = t->requires_grad || t->grad_fn;
+    return own;
+  }
   if (!t->requires_grad && !t->grad_fn) return t;
   if (t->is_leaf() && !t->base) return t;  // a parameter handed back is the parameter
   Tensor bare = make_alias(t);
@@ -393,7 +401,7 @@ PyObject* record_call(PyCompiledFunction* self, const Flat& flat, PyObject* cons
       if (is_tensor(leaf)) {
         recording.recorder.add_output(tensor_of(leaf));
         made->result_constants.emplace_back();
-        bare.push_back(PyRef::checked(wrap(bare_result(tensor_of(leaf)))));
+        bare.push_back(PyRef::checked(wrap(bare_result(recording.recorder, tensor_of(leaf)))));
       } else {
         made->result_constants.push_back(PyRef::borrowed(leaf));
         bare.push_back(PyRef::borrowed(leaf));

@@ -395,6 +395,7 @@ PyObject* get_facts(PyObject* self, void*) noexcept {
     facts["fields"] = fields;
     facts["outputs"] = outputs;
     facts["in_place"] = f.in_place;
+    facts["internal"] = op.flags.internal;
     facts["view"] = op.flags.view;
     facts["elementwise"] = op.flags.elementwise;
     facts["inplace_ok"] = op.flags.inplace_ok;
@@ -411,6 +412,8 @@ PyObject* get_facts(PyObject* self, void*) noexcept {
       if (op.kernels[static_cast<int>(DeviceType::Cpu)][i] != nullptr) dtypes.append(dtype_name(static_cast<DType>(i)));
     }
     facts["dtypes"] = dtypes;
+    facts["saves_inputs"] = op.saves_inputs;
+    facts["saves_outputs"] = op.saves_outputs;
     return facts.release().ptr();
   });
 }
@@ -514,6 +517,7 @@ void add_op_functions(pybind11::module_& m, PyTypeObject& type) {
     check_status(PyDict_SetItemString(dict, name, method.get()));
   };
   pybind11::list names;
+  pybind11::dict every;  // the whole registry by name, backward companions too, for tests and tools
   const auto add = [&](const OpDef& op, const char* name) {
     if (!pybind11::hasattr(m, name)) {
       const PyRef function(make(function_type, op, name, false));
@@ -529,12 +533,15 @@ void add_op_functions(pybind11::module_& m, PyTypeObject& type) {
   const Registry& registry = Registry::instance();
   for (const OpDef& op : registry.ops()) {
     if (!op.flags.internal) add(op, op.name);
+    const PyRef function(make(function_type, op, op.name, false));
+    every[op.name] = pybind11::handle(function.get());
   }
   for (const Alias& alias : kAliases) {
     const OpDef* op = registry.find(alias.op);
     if (op != nullptr && registry.find(alias.name) == nullptr) add(*op, alias.name);
   }
   m.attr("_op_names") = names;
+  m.attr("_registry") = every;
   PyType_Modified(&type);
 }
 

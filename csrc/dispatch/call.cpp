@@ -82,7 +82,7 @@ struct Frame {
         describe(operand, *arg.tensor);
       } else if (arg.is_scalar()) {
         Element& element = elements.emplace_back();
-        store_scalar(arg.scalar, compute_dtype, op.name, element.bytes);
+        store_scalar(op.operand_of(arg.scalar), compute_dtype, op.name, element.bytes);
         operand.data = element.bytes;
         operand.numel = 1;
         operand.dtype = compute_dtype;

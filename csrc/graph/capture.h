@@ -39,6 +39,18 @@ class Recorder {
     Scope& operator=(const Scope&) = delete;
   };
 
+  // Looks away while it lives: what runs then is no part of the recording.
+  class Pause {
+   public:
+    Pause() noexcept : paused_(active_) { active_ = nullptr; }
+    ~Pause() { active_ = paused_; }
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+
+   private:
+    Recorder* paused_;
+  };
+
   // Declares an argument of the captured function.
   void add_input(const Tensor& t, std::string name);
   // Declares a result.
@@ -62,6 +74,11 @@ class Recorder {
   // Was the value of this tensor computed in this recording (or given as its argument)? Reading it would bake it in.
   [[nodiscard]] bool made_here(const TensorImpl& t) const noexcept {
     return t.capture_serial == serial_ || t.storage->capture_serial == serial_;
+  }
+
+  // Is t a view of a tensor that an op made in this recording?
+  [[nodiscard]] bool view_of_made(const TensorImpl& t) const noexcept {
+    return t.base && t.base->capture_serial == serial_;
   }
 
   // The IR value that this tensor holds now.

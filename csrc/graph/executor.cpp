@@ -285,7 +285,7 @@ class Planner {
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       const IrOperand& operand = node.inputs[i];
       if (operand.is_scalar) {
-        add_scalar(operand.scalar, context.compute_dtype, op.name);
+        add_scalar(op.operand_of(operand.scalar), context.compute_dtype, op.name);
       } else if (operand.value < 0) {
         plan_.operands.emplace_back().operand.given = false;
       } else {

@@ -130,6 +130,7 @@ struct OpFlags {
   bool host = false;
   bool linear = false;    // needs no jvp of its own
   bool internal = false;  // no public Python name (backward companions)
+  bool truth = false;     // operands are asked whether they are zero, numbers too
 };
 
 struct OnnxName {
@@ -186,6 +187,10 @@ struct OpDef {
   [[nodiscard]] const Slot& slot_of(int i) const noexcept {
     const auto n = static_cast<int>(inputs.size());
     return inputs[static_cast<size_t>(i < n ? i : n - 1)];
+  }
+  // A number among the operands, as the kernel is to see it.
+  [[nodiscard]] Scalar operand_of(const Scalar& s) const noexcept {
+    return flags.truth ? Scalar::of_bool(s.to_bool()) : s;
   }
   [[nodiscard]] bool mutates_operand(const void* call_attrs, int i, int count) const {
     return mutates != nullptr ? mutates(call_attrs, i, count) : slot_of(i).mutates;

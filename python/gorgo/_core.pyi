@@ -457,6 +457,7 @@ class dtype:
     def numpy(self) -> Any: ...
 
 _op_names: Any
+_registry: Any
 bfloat16: _dtype
 bool: _dtype
 complex128: _dtype

@@ -5,10 +5,12 @@
 #include "ops/elementwise/elementwise.h"
 
 #include <array>
-#include <cmath>
+#include <complex>
+#include <concepts>
 #include <string>
 #include <utility>
 
+#include "graph/capture.h"
 #include "ops/reduce/reduce.h"
 
 namespace gorgo {
@@ -24,73 +26,96 @@ class Expr {
  public:
   // NOLINTNEXTLINE(google-explicit-constructor)
   Expr(Tensor t) : tensor_(std::move(t)) {}
-  static Expr constant(double v) {
+  static Expr constant(std::complex<double> v) {
     Expr e{Tensor()};
     e.value_ = v;
     e.is_constant_ = true;
     return e;
   }
   static Expr of(const Arg& arg) {
-    return arg.is_scalar() ? constant(arg.scalar.to_double()) : Expr(Tensor::share(arg.tensor));
+    return arg.is_scalar() ? constant(arg.scalar.to_complex()) : Expr(Tensor::share(arg.tensor));
   }
   [[nodiscard]] bool is_constant() const { return is_constant_; }
-  [[nodiscard]] double value() const { return value_; }
+  [[nodiscard]] bool is_real() const { return value_.imag() == 0.0; }
+  [[nodiscard]] double value() const { return value_.real(); }
+  [[nodiscard]] std::complex<double> complex_value() const { return value_; }
   [[nodiscard]] const Tensor& tensor() const { return tensor_; }
-  [[nodiscard]] Arg arg() const { return is_constant_ ? ops::number(value_) : Arg(tensor_); }
+  [[nodiscard]] Arg arg() const {
+    if (!is_constant_) return Arg(tensor_);
+    return is_real() ? ops::number(value()) : Arg(Scalar::of_complex(value_));
+  }
 
  private:
   Tensor tensor_;
-  double value_ = 0.0;
+  std::complex<double> value_;
   bool is_constant_ = false;
 };
 
 inline Expr like(const Expr&, double v) { return Expr::constant(v); }
 inline Expr conj(const Expr& x) {
-  return x.is_constant() || !is_complex(x.tensor()->dtype) ? x : Expr(ops::conj(x.arg()));
+  if (x.is_constant()) return Expr::constant(std::conj(x.complex_value()));
+  return !is_complex(x.tensor()->dtype) ? x : Expr(ops::conj(x.arg()));
 }
 
-#define GORGO_X(op, call)                                                                  \
-  inline Expr operator op(const Expr& a, const Expr& b) {                                  \
-    if (a.is_constant() && b.is_constant()) return Expr::constant(a.value() op b.value()); \
-    return ops::call(a.arg(), b.arg());                                                    \
+#define GORGO_X(op, call)                                                          \
+  inline Expr operator op(const Expr& a, const Expr& b) {                          \
+    if (!a.is_constant() || !b.is_constant()) return ops::call(a.arg(), b.arg());  \
+    if (a.is_real() && b.is_real()) return Expr::constant(a.value() op b.value()); \
+    return Expr::constant(a.complex_value() op b.complex_value());                 \
   }
 GORGO_X(+, add)
 GORGO_X(-, subtract)
 GORGO_X(*, multiply)
 GORGO_X(/, divide)
 GORGO_X(==, equal)
+#undef GORGO_X
+#define GORGO_X(op, call)                                                         \
+  inline Expr operator op(const Expr& a, const Expr& b) {                         \
+    if (!a.is_constant() || !b.is_constant()) return ops::call(a.arg(), b.arg()); \
+    return Expr::constant(a.value() op b.value());                                \
+  }
 GORGO_X(<, less)
 GORGO_X(<=, less_equal)
 GORGO_X(>, greater)
+GORGO_X(>=, greater_equal)
 #undef GORGO_X
 inline Expr operator-(const Expr& a) {
-  return a.is_constant() ? Expr::constant(-a.value()) : Expr(ops::negative(a.arg()));
+  return a.is_constant() ? Expr::constant(-a.complex_value()) : Expr(ops::negative(a.arg()));
 }
 inline Expr select(const Expr& m, const Expr& a, const Expr& b) {
-  if (m.is_constant()) return m.value() != 0.0 ? a : b;
+  if (m.is_constant()) return m.complex_value() != 0.0 ? a : b;
   return ops::where(m.arg(), a.arg(), b.arg());
 }
 
-#define GORGO_X(name)                                                                         \
-  inline Expr name(const Expr& x) {                                                           \
-    return x.is_constant() ? Expr::constant(std::name(x.value())) : Expr(ops::name(x.arg())); \
-  }
-GORGO_X(exp)
-GORGO_X(log)
-GORGO_X(sqrt)
-GORGO_X(sin)
-GORGO_X(cos)
-GORGO_X(sinh)
-GORGO_X(cosh)
-GORGO_X(floor)
-GORGO_X(erfc)
-#undef GORGO_X
-inline Expr sign(const Expr& x) { return ops::sign(x.arg()); }
-inline Expr sigmoid(const Expr& x) { return ops::sigmoid(x.arg()); }
-inline Expr pow(const Expr& a, const Expr& b) {
-  if (a.is_constant() && b.is_constant()) return Expr::constant(std::pow(a.value(), b.value()));
-  return ops::pow(a.arg(), b.arg());
+// Every op of the list by its name. Of constants alone it is computed here and now, and is a constant again.
+inline Tensor tensor_of(const Expr& x) {
+  if (!x.is_constant()) return x.tensor();
+  Tensor made = make_tensor({}, x.is_real() ? DType::Float64 : DType::Complex128, Device{});
+  store_scalar(x.is_real() ? Scalar::of_float(x.value()) : Scalar::of_complex(x.complex_value()), made->dtype,
+               "constant", made->data());
+  return made;
 }
+inline Expr constant_of(const Tensor& t) { return Expr::constant(load_scalar(t->data(), t->dtype).to_complex()); }
+
+// Templates, so that what is written above by hand goes before them.
+#define GORGO_X(Struct, name)                        \
+  template <std::same_as<Expr> E>                    \
+  inline Expr name(const E& x) {                     \
+    if (!x.is_constant()) return ops::name(x.arg()); \
+    const Recorder::Pause pause;                     \
+    return constant_of(ops::name(tensor_of(x)));     \
+  }
+GORGO_FOR_EACH_UNARY_OP(GORGO_X)
+#undef GORGO_X
+#define GORGO_X(Struct, name)                                                     \
+  template <std::same_as<Expr> E>                                                 \
+  inline Expr name(const E& a, const E& b) {                                      \
+    if (!a.is_constant() || !b.is_constant()) return ops::name(a.arg(), b.arg()); \
+    const Recorder::Pause pause;                                                  \
+    return constant_of(ops::name(tensor_of(a), tensor_of(b)));                    \
+  }
+GORGO_FOR_EACH_BINARY_OP(GORGO_X)
+#undef GORGO_X
 
 }  // namespace composed
 }  // namespace gorgo
@@ -346,6 +371,7 @@ OpDef base_def(const Facts& facts) {
   op.doc = facts.doc;
   op.not_differentiable = facts.no_gradient;
   op.onnx = OnnxName{facts.onnx, facts.since_opset, facts.onnx_reason};
+  op.flags.truth = facts.takes == Takes::Bool;
   op.cost = elementwise_cost;
   op.flags.elementwise = true;
   op.flags.inplace_ok = facts.gives == Gives::Same;
@@ -384,7 +410,10 @@ const OpDef* register_unary(Registry& registry, const char* backward_name) {
       OpDef back = backward_def(backward_name, {{.name = "g"}});
       if (kFacts.saves_a != kSavesNothing) back.inputs.push_back({.name = "saved"});
       back.infer = infer_unary_backward;
-      if (kFacts.zero_gradient) back.vjp = zero_vjp;
+      if (kFacts.zero_gradient) {
+        back.vjp = zero_vjp;
+        back.not_differentiable = nullptr;
+      }
       backward_op<Op> = &registry.add(std::move(back));
     }
   }

@@ -198,14 +198,17 @@ void vjp_prod(VjpContext& c) {
   }
   const Tensor is_zero = ops::equal(x, Scalar::of_int(0));
   const Tensor safe = ops::where(is_zero, Scalar::of_int(1), x);
-  const Tensor p = ops::multiply(prod(safe, a.axis, true),
-                                 spread(c.grad(), reduced_shape(x->shape, a.axis, true, c.op.name), a.axis));
+  const bool complex = is_complex(x->dtype);  // the gradient is conj(the product of the others) g
+  const Tensor g = complex ? ops::conj(c.grad()) : c.grad();
+  const Tensor p =
+      ops::multiply(prod(safe, a.axis, true), spread(g, reduced_shape(x->shape, a.axis, true, c.op.name), a.axis));
   const ReduceAttrs counted{a.axis, true};
   const Tensor zeros = invoke(*reduce_ops.count_nonzero, {is_zero}, &counted);
   const Tensor wanted = cast_to(is_zero, DType::Int64);
   // Wanted is 1 at a zero and 0 elsewhere: the factor is one where the count of zeros says the same.
   const Tensor factor = cast_to(ops::equal(zeros, wanted), x->dtype);
-  c.set(0, ops::multiply(ops::divide(p, safe), factor));
+  const Tensor d = ops::multiply(ops::divide(p, safe), factor);
+  c.set(0, complex ? ops::conj(d) : d);
 }
 
 // (x - mean) * g * 2 / (n - correction); for std divided by 2 std.

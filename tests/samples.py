@@ -1,0 +1,1372 @@
+"""One row for each op of the registry: sample operands, an independent oracle, tolerances. test_registry.py runs them.
+
+A row of an elementwise op is one call of `unary` or `binary`: the domain is given and the operands are drawn; its fused
+gradient `<name>_backward` gets its row by itself. Other rows list their samples. Operands are NumPy arrays (those of
+bfloat16 are float32 arrays that bfloat16 can hold), Python numbers, None, or a list of arrays for a list of operands.
+An oracle takes the operands with floats as float64 or complex128 and the attributes, and returns an array or a tuple.
+Where the matrix would ask for something that an op cannot have, the row says why in words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+import gorgo as gg
+
+Array = Any
+REGISTRY: dict[str, Any] = gg._core._registry
+
+INTEGERS = ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"]
+FLOATS = ["float16", "bfloat16", "float32", "float64"]
+COMPLEX = ["complex64", "complex128"]
+ALL = ["bool", *INTEGERS, *FLOATS, *COMPLEX]
+# Spacing at 1, and how many such spacings a formula of a few rounded steps may lose.
+EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+EPS |= {"complex64": EPS["float32"], "complex128": EPS["float64"]}
+SPACINGS = {"float16": 1.0, "bfloat16": 1.0, "float32": 8.0, "float64": 32.0, "complex64": 8.0, "complex128": 32.0}
+
+
+def round_to_bfloat16(x: Array) -> Array:
+    """Return float32 numbers that bfloat16 can hold: the nearest, ties to even."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32).astype(np.uint64)
+    bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
+    return bits.astype(np.uint32).view(np.float32).reshape(np.shape(x))
+
+
+class Make:
+    """Draws operands of one dtype; called with a shape and a domain.
+
+    `interior` keeps away from the ends of the domain and from special operands, where differences say nothing.
+    """
+
+    def __init__(self, op: str, dtype: str, *, interior: bool = False) -> None:
+        self.rng = np.random.default_rng(sum(map(ord, op + dtype)))
+        self.dtype = dtype
+        self.interior = interior
+
+    def __call__(self, *shape: int, low: float = -2.0, high: float = 2.0) -> Array:
+        if self.dtype == "bool":
+            return self.rng.random(shape) < 0.5
+        if self.dtype in INTEGERS:
+            low = max(low, 0) if self.dtype.startswith("uint") else low
+            first, last = math.ceil(low), math.floor(high)
+            return self.rng.integers(first, max(first, last) + 1, shape).astype(self.dtype)
+        if self.interior:
+            low, high = low + 0.02 * (high - low), high - 0.02 * (high - low)
+        if self.dtype in COMPLEX:
+            low, high = max(low, -2.0), min(high, 2.0)
+            return (self.rng.uniform(low, high, shape) + 1j * self.rng.uniform(low, high, shape)).astype(self.dtype)
+        x = self.rng.uniform(low, high, shape)
+        return np.asarray(round_to_bfloat16(x) if self.dtype == "bfloat16" else np.asarray(x).astype(self.dtype))
+
+    def indices(self, *shape: int, size: int) -> Array:
+        """Return positions in an axis of `size`, from both ends."""
+        return self.rng.integers(-size, size, shape)
+
+    def key(self) -> Array:
+        return np.array([2**60 + 12345, 7], np.uint64)
+
+
+@dataclass
+class Sample:
+    """One call: operands, attributes, and what it must give where the row's oracle is not asked."""
+
+    args: list[Any]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    expected: Any = None
+
+
+def call(*args: Any, **attrs: Any) -> Sample:
+    def operand(a: Any) -> Any:
+        if isinstance(a, list):
+            return [operand(v) for v in a]
+        return np.asarray(a) if isinstance(a, np.generic) else a
+
+    return Sample([operand(a) for a in args], attrs)
+
+
+@dataclass
+class Row:
+    op: str
+    samples: Callable[[Make], list[Sample]]
+    oracle: Callable[..., Any] | None = None
+    no_oracle: str = ""
+    large: Callable[[Make], Sample] | None = None  # enough work for two threads
+    no_large: str = ""
+    dtypes: list[str] = field(default_factory=list)  # default: those with a kernel
+    scale: float = 4.0  # how many times SPACINGS a result may be off
+    relative: bool = False  # to each element itself, not to the largest
+    no_empty: str = ""
+    no_rank0: str = ""
+    no_specials: str = ""  # why NaN and infinities are left out
+    contiguous_only: str = ""
+    no_expanded: str = ""
+    rough_layouts: str = ""  # why another layout may round differently
+    function: Callable[..., Any] | None = None  # what is called; default: the op as the registry has it
+
+    def __post_init__(self) -> None:
+        facts = REGISTRY[self.op].__op_facts__ if self.op in REGISTRY else {"dtypes": [], "view": True}
+        if not self.dtypes:
+            self.dtypes = ALL if facts["view"] else facts["dtypes"]
+
+    def __call__(self, *args: Any, **attrs: Any) -> Any:
+        return (self.function or REGISTRY[self.op])(*args, **attrs)
+
+    def tolerance(self, dtype: str) -> float:
+        return SPACINGS[dtype] * EPS[dtype] * self.scale
+
+
+ROWS: dict[str, Row] = {}
+
+
+def add(
+    op: str, samples: Callable[[Make], list[Sample]], oracle: Callable[..., Any] | None = None, **facts: Any
+) -> Row:
+    assert op not in ROWS, f"{op} has two rows"
+    row = ROWS[op] = Row(op, samples, oracle, **facts)
+    return row
+
+
+# ---- elementwise ----
+
+# name: (function of float64 arrays, lowest and highest ordinary operand), for this file and for the family's own tests
+UNARY: dict[str, tuple[Callable[[Array], Array], float, float]] = {}
+BINARY: dict[str, tuple[Callable[[Array, Array], Array], float, float]] = {}
+SHAPES: list[tuple[int, ...]] = [(7, 33), (), (0,), (3, 0, 2), (1,)]
+PAIRS: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
+    ((7, 33), (7, 33)),
+    ((3, 1, 4), (5, 1)),
+    ((), (6,)),
+    ((0, 3), ()),
+]
+LARGE = (517, 259)
+
+
+def unary(op: str, oracle: Callable[[Array], Array], low: float, high: float, **facts: Any) -> None:
+    """Add the row of an elementwise op of one operand, which ordinarily lies between low and high."""
+    UNARY[op] = (oracle, low, high)
+
+    def samples(make: Make) -> list[Sample]:
+        shapes = [(3, 5)] if make.interior else SHAPES
+        return [call(make(*shape, low=low, high=high)) for shape in shapes]
+
+    add(op, samples, oracle, relative=True, large=lambda make: call(make(*LARGE, low=low, high=high)), **facts)
+    if op + "_backward" in REGISTRY:
+        add_backward(op, 1, lambda make, *shape: make(*shape, low=low, high=high), oracle)
+
+
+def binary(op: str, oracle: Callable[[Array, Array], Array], low: float, high: float, **facts: Any) -> None:
+    """Add the row of an elementwise op of two operands, which ordinarily lie between low and high."""
+    BINARY[op] = (oracle, low, high)
+
+    def samples(make: Make) -> list[Sample]:
+        pairs = [((3, 1, 4), (5, 1))] if make.interior else PAIRS
+        both = [call(make(*a, low=low, high=high), make(*b, low=low, high=high)) for a, b in pairs]
+        if not make.interior and make.dtype != "bool":
+            number = 2 if make.dtype in INTEGERS else 1.5
+            both += [call(make(4, low=low, high=high), number), call(number, make(4, low=low, high=high))]
+        return both
+
+    def large(make: Make) -> Sample:
+        return call(make(*LARGE, low=low, high=high), make(*LARGE, low=low, high=high))
+
+    add(op, samples, oracle, relative=True, large=large, **facts)
+    if op + "_backward" in REGISTRY:
+        add_backward(op, 2, lambda make, *shape: make(*shape, low=low, high=high), oracle)
+
+
+def slope(function: Callable[..., Array], operands: Sequence[Array], which: int) -> Array:
+    """Return a partial derivative by the difference of fourth order."""
+    h = 1e-4 * np.maximum(1e-1, np.abs(operands[which]))
+
+    def at(k: int) -> Array:
+        return function(*[x + k * h if i == which else x for i, x in enumerate(operands)])
+
+    return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * h)
+
+
+def add_backward(op: str, count: int, draw: Callable[..., Array], oracle: Callable[..., Array]) -> None:
+    """Add the row of an op's fused gradient: float64 against differences of the oracle, others against float64."""
+    facts = REGISTRY[op].__op_facts__
+    saves_out = facts["saves_outputs"] & 1 and (count == 2 or not facts["saves_inputs"])
+
+    def operands_of(make: Make, *shape: int) -> tuple[list[Array], list[Array]]:
+        x = [draw(make, *shape) for _ in range(count)]
+        kept = [np.asarray(widen(v)) for v in x]
+        if not saves_out:
+            return x, kept
+        with np.errstate(all="ignore"):
+            y = np.asarray(oracle(*kept))
+        y = np.asarray(round_to_bfloat16(y) if make.dtype == "bfloat16" else y.astype(make.dtype))
+        return ([*x, y] if count == 2 else [y]), kept
+
+    slots = len(REGISTRY[op + "_backward"].__op_facts__["slots"]) - 1
+
+    def samples(make: Make) -> list[Sample]:
+        was, make.interior = make.interior, True
+        out = []
+        for shape in [(3, 5)] if was else [(3, 11), (), (0, 2)]:
+            g = make(*shape)
+            operands, kept = operands_of(make, *shape)
+            sample = call(g, *operands[:slots])
+            if make.dtype in ("float64", "complex128"):
+                slopes = [widen(g) * np.conj(slope(oracle, kept, i)) for i in range(count)]
+                sample.expected = slopes[0] if count == 1 else tuple(slopes)
+            out.append(sample)
+        make.interior = was
+        return out
+
+    def large(make: Make) -> Sample:
+        return call(make(*LARGE), *operands_of(make, *LARGE)[0][:slots])
+
+    def wide(*args: Array) -> Any:
+        result = REGISTRY[op + "_backward"](*[gg.asarray(a) for a in args])
+        return tuple(np.asarray(r) for r in result) if isinstance(result, tuple) else np.asarray(result)
+
+    # Differences are good to ten digits or so; a derivative near zero is a difference of like numbers.
+    row = add(op + "_backward", samples, wide, large=large)
+    row.no_specials = "its operands come from an op that has been there already"
+    row.tolerance = lambda dtype: max(1e-9, Row.tolerance(row, dtype))  # type: ignore[method-assign]
+
+
+def widen(x: Any) -> Any:
+    """Return floats as float64 and complex numbers as complex128, in lists too."""
+    if isinstance(x, list):
+        return [widen(v) for v in x]
+    if isinstance(x, np.ndarray) and x.dtype.kind in "fc":
+        return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+    return x
+
+
+def gelu_tanh(x: Array) -> Array:
+    # 0.5 (1 + tanh u) as a logistic function: the former cancels in the left tail.
+    return x * scipy.special.expit(2.0 * np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))
+
+
+unary("negative", np.negative, -5, 5)
+unary("abs", np.abs, -5, 5)
+unary("sign", np.sign, -5, 5)
+unary("floor", np.floor, -5, 5)
+unary("ceil", np.ceil, -5, 5)
+unary("trunc", np.trunc, -5, 5)
+unary("round", np.round, -5, 5)
+unary("square", np.square, -5, 5)
+unary("sqrt", np.sqrt, 0, 9)
+unary("rsqrt", lambda x: 1 / np.sqrt(x), 0.1, 9)
+unary("reciprocal", np.reciprocal, 0.1, 9)
+unary("exp", np.exp, -8, 8)
+unary("exp2", np.exp2, -8, 8)
+unary("expm1", np.expm1, -3, 3)
+unary("log", np.log, 0.01, 9)
+unary("log1p", np.log1p, -0.9, 9)
+unary("log2", np.log2, 0.01, 9)
+unary("log10", np.log10, 0.01, 9)
+unary("sin", np.sin, -9, 9)
+unary("cos", np.cos, -9, 9)
+unary("tan", np.tan, -1.3, 1.3)
+unary("asin", np.arcsin, -0.99, 0.99)
+unary("acos", np.arccos, -0.99, 0.99)
+unary("atan", np.arctan, -9, 9)
+unary("sinh", np.sinh, -5, 5)
+unary("cosh", np.cosh, -5, 5)
+unary("tanh", np.tanh, -5, 5)
+unary("asinh", np.arcsinh, -5, 5)
+unary("acosh", np.arccosh, 1.01, 9)
+unary("atanh", np.arctanh, -0.99, 0.99)
+unary("erf", scipy.special.erf, -4, 4)
+unary("erfc", scipy.special.erfc, -4, 4)
+unary("sigmoid", scipy.special.expit, -8, 8)
+unary("relu", lambda x: np.where(x < 0, np.zeros_like(x), x), -5, 5)
+unary("softplus", lambda x: np.logaddexp(x, 0.0), -8, 8)
+unary("silu", lambda x: x * scipy.special.expit(x), -8, 8)
+unary("gelu", lambda x: x * scipy.special.ndtr(x), -4, 4)
+unary("gelu_tanh", gelu_tanh, -3, 3)
+unary("conj", np.conj, -5, 5)
+unary("isnan", np.isnan, -5, 5)
+unary("isinf", np.isinf, -5, 5)
+unary("isfinite", np.isfinite, -5, 5)
+unary("logical_not", np.logical_not, -1, 1, dtypes=ALL)
+unary("bitwise_invert", np.invert, -99, 99)
+unary("real", np.real, -2, 2)
+unary("imag", np.imag, -2, 2)
+unary("copy", np.copy, -5, 5)
+
+binary("add", np.add, -5, 5)
+binary("subtract", np.subtract, -5, 5)
+binary("multiply", np.multiply, -5, 5)
+binary("divide", np.divide, 0.5, 5)
+binary("floor_divide", np.floor_divide, 0.5, 5)
+binary("remainder", np.remainder, 0.5, 5)
+binary("pow", np.power, 0.1, 3)
+binary("maximum", np.maximum, -5, 5)
+binary("minimum", np.minimum, -5, 5)
+binary("atan2", np.arctan2, -5, 5)
+binary("equal", np.equal, -1, 1)
+binary("not_equal", np.not_equal, -1, 1)
+binary("less", np.less, -1, 1)
+binary("less_equal", np.less_equal, -1, 1)
+binary("greater", np.greater, -1, 1)
+binary("greater_equal", np.greater_equal, -1, 1)
+binary("logical_and", np.logical_and, -1, 1, dtypes=ALL)
+binary("logical_or", np.logical_or, -1, 1, dtypes=ALL)
+binary("logical_xor", np.logical_xor, -1, 1, dtypes=ALL)
+binary("bitwise_and", np.bitwise_and, -99, 99)
+binary("bitwise_or", np.bitwise_or, -99, 99)
+binary("bitwise_xor", np.bitwise_xor, -99, 99)
+binary("bitwise_left_shift", np.left_shift, 0, 6)
+binary("bitwise_right_shift", np.right_shift, 0, 6)
+
+
+def mask(make: Make, *shape: int) -> Array:
+    return make.rng.random(shape) < 0.5
+
+
+add(
+    "where",
+    lambda make: [
+        call(mask(make, 4, 1), make(2, 1, 3), make(3)),
+        call(mask(make), make(), make()),
+        call(mask(make, 0, 2), make(2), make(0, 1)),
+        call(mask(make, 5), make(5), 1),
+    ],
+    np.where,
+    large=lambda make: call(mask(make, *LARGE), make(*LARGE), make(*LARGE)),
+)
+add(
+    "astype",
+    lambda make: [
+        call(make(*shape, low=0), dtype=dtype)
+        for shape, dtype in [
+            ((3, 5), "float64"),
+            ((), "float32"),
+            ((0, 2), "int32"),
+            ((7,), "complex64"),
+            ((), "complex64"),
+            ((0,), "complex64"),
+        ]
+        if not (make.dtype in COMPLEX and dtype != "complex64") and not (make.interior and dtype != "float64")
+    ],
+    lambda x, dtype: x.astype("complex128" if dtype.startswith("complex") else dtype),
+    large=lambda make: call(make(*LARGE), dtype="float32" if make.dtype not in COMPLEX else "complex64"),
+    no_specials="what NaN becomes as an integer is looked at by the family's own tests",
+)
+
+# ---- products ----
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+add(
+    "matmul",
+    lambda make: [
+        call(make(3, 5), make(5, 4)),
+        call(make(5), make(5)),
+        call(make(2, 1, 3, 5), make(4, 5, 2)),
+        call(make(3, 5), make(5)),
+        call(make(5), make(2, 5, 3)),
+        call(make(0, 5), make(5, 4)),
+        call(make(3, 0), make(0, 4)),
+    ],
+    np.matmul,
+    large=lambda make: call(make(150, 70), make(70, 130)),
+    no_rank0="a product of matrices needs an axis",
+)
+add(
+    "linear",
+    lambda make: [
+        call(make(3, 5), make(4, 5), make(4)),
+        call(make(5), make(4, 5)),
+        call(make(2, 3, 5), make(4, 5), make(4)),
+        call(make(0, 5), make(4, 5), make(4)),
+    ],
+    linear,
+    large=lambda make: call(make(150, 70), make(130, 70), make(130)),
+    no_rank0="x has an axis of features",
+)
+
+# ---- convolution ----
+
+
+def conv_taps(x_size: Sequence[int], kernel: Sequence[int], attrs: dict[str, Any]) -> tuple[tuple[int, int], list[Any]]:
+    """Return the output's size and, for each tap of the kernel, the part of the padded input that it meets."""
+    (sh, sw), (ph, pw), (dh, dw) = (
+        attrs.get(k, d) for k, d in [("stride", (1, 1)), ("padding", (0, 0)), ("dilation", (1, 1))]
+    )
+    oh = (x_size[0] + 2 * ph - dh * (kernel[0] - 1) - 1) // sh + 1
+    ow = (x_size[1] + 2 * pw - dw * (kernel[1] - 1) - 1) // sw + 1
+    taps = [
+        (i, j, slice(i * dh, i * dh + sh * (oh - 1) + 1, sh), slice(j * dw, j * dw + sw * (ow - 1) + 1, sw))
+        for i in range(kernel[0])
+        for j in range(kernel[1])
+    ]
+    return (oh, ow), taps
+
+
+def padded(x: Array, padding: Sequence[int], value: float = 0.0) -> Array:
+    ph, pw = padding
+    return np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=value)
+
+
+def grouped(x: Array, groups: int, axis: int) -> Array:
+    return x.reshape(*x.shape[:axis], groups, x.shape[axis] // groups, *x.shape[axis + 1 :])
+
+
+def conv2d(x: Array, weight: Array, bias: Array | None = None, **attrs: Any) -> Array:
+    groups = attrs.get("groups", 1)
+    (oh, ow), taps = conv_taps(x.shape[2:], weight.shape[2:], attrs)
+    xp, w = grouped(padded(x, attrs.get("padding", (0, 0))), groups, 1), grouped(weight, groups, 0)
+    y = np.zeros((x.shape[0], groups, w.shape[1], oh, ow))
+    for i, j, rows, columns in taps:
+        y += np.einsum("ngchw,goc->ngohw", xp[..., rows, columns], w[..., i, j])
+    y = y.reshape(x.shape[0], weight.shape[0], oh, ow)
+    return y if bias is None else y + bias[:, None, None]
+
+
+def conv2d_grad_input(g: Array, weight: Array, input_size: Sequence[int], **attrs: Any) -> Array:
+    groups, (ph, pw) = attrs.get("groups", 1), attrs.get("padding", (0, 0))
+    _, taps = conv_taps(input_size, weight.shape[2:], attrs)
+    gg_, w = grouped(g, groups, 1), grouped(weight, groups, 0)
+    x = np.zeros((g.shape[0], groups, w.shape[2], input_size[0] + 2 * ph, input_size[1] + 2 * pw))
+    for i, j, rows, columns in taps:
+        x[..., rows, columns] += np.einsum("ngohw,goc->ngchw", gg_, w[..., i, j])
+    return x.reshape(g.shape[0], groups * w.shape[2], *x.shape[3:])[
+        :, :, ph : ph + input_size[0], pw : pw + input_size[1]
+    ]
+
+
+def conv2d_grad_weight(x: Array, g: Array, kernel_size: Sequence[int], **attrs: Any) -> Array:
+    groups = attrs.get("groups", 1)
+    _, taps = conv_taps(x.shape[2:], kernel_size, attrs)
+    xp, gg_ = grouped(padded(x, attrs.get("padding", (0, 0))), groups, 1), grouped(g, groups, 1)
+    w = np.zeros((groups, gg_.shape[2], xp.shape[2], *kernel_size))
+    for i, j, rows, columns in taps:
+        w[..., i, j] = np.einsum("ngohw,ngchw->goc", gg_, xp[..., rows, columns])
+    return w.reshape(-1, *w.shape[2:])
+
+
+PADDED = {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2), "groups": 2}
+PADDED_OUT = ((6 + 2 - 2 - 1) // 2 + 1, 5 + 4 - 4)  # of a 6 by 5 image under a 3 by 3 kernel
+NO_IMAGE_RANK0 = "an image has rank 4"
+add(
+    "conv2d",
+    lambda make: [
+        call(make(2, 3, 6, 5), make(4, 3, 3, 3), make(4)),
+        call(make(2, 4, 6, 5), make(6, 2, 3, 3), **PADDED),
+        call(make(0, 3, 6, 5), make(4, 3, 3, 3)),
+    ],
+    conv2d,
+    large=lambda make: call(make(4, 8, 24, 24), make(16, 8, 3, 3), make(16), padding=(1, 1)),
+    no_rank0=NO_IMAGE_RANK0,
+    no_specials="padding may be multiplied or left out, which zero times infinity tells apart",
+)
+add(
+    "conv2d_grad_input",
+    lambda make: [
+        call(make(2, 4, 4, 3), make(4, 3, 3, 3), input_size=(6, 5)),
+        call(make(2, 6, *PADDED_OUT), make(6, 2, 3, 3), input_size=(6, 5), **PADDED),
+        call(make(0, 4, 4, 3), make(4, 3, 3, 3), input_size=(6, 5)),
+    ],
+    conv2d_grad_input,
+    large=lambda make: call(make(4, 16, 24, 24), make(16, 8, 3, 3), input_size=(24, 24), padding=(1, 1)),
+    no_rank0=NO_IMAGE_RANK0,
+    no_specials="padding may be multiplied or left out, which zero times infinity tells apart",
+)
+add(
+    "conv2d_grad_weight",
+    lambda make: [
+        call(make(2, 3, 6, 5), make(2, 4, 4, 3), kernel_size=(3, 3)),
+        call(make(2, 4, 6, 5), make(2, 6, *PADDED_OUT), kernel_size=(3, 3), **PADDED),
+        call(make(0, 3, 6, 5), make(0, 4, 4, 3), kernel_size=(3, 3)),
+    ],
+    conv2d_grad_weight,
+    large=lambda make: call(make(4, 8, 24, 24), make(4, 16, 24, 24), kernel_size=(3, 3), padding=(1, 1)),
+    no_rank0=NO_IMAGE_RANK0,
+    no_specials="padding may be multiplied or left out, which zero times infinity tells apart",
+)
+
+# ---- pooling ----
+
+
+def windows(
+    size: Sequence[int],
+    kernel_size: Sequence[int],
+    stride: Any = None,
+    padding: Sequence[int] = (0, 0),
+    dilation: Sequence[int] = (1, 1),
+    ceil_mode: bool = False,
+) -> list[list[list[int]]]:
+    """Return, for each axis and each position of the window on it, the rows of the padded axis in the window."""
+    out = []
+    for n, k, s, p, d in zip(size, kernel_size, stride or kernel_size, padding, dilation, strict=True):
+        room = n + 2 * p - d * (k - 1) - 1
+        count = (-(-room // s) if ceil_mode else room // s) + 1
+        if ceil_mode and (count - 1) * s >= n + p:
+            count -= 1
+        out.append([[o * s + i * d for i in range(k) if o * s + i * d < n + 2 * p] for o in range(count)])
+    return out
+
+
+def winners(x: Array, **attrs: Any) -> Array:
+    """Return for each window of max_pool2d the flat position, in its image, of the first of its largest elements."""
+    h, w = x.shape[2:]
+    ph, pw = attrs.get("padding", (0, 0))
+    rows, columns = windows((h, w), **attrs)
+    at = np.zeros((*x.shape[:2], len(rows), len(columns)), np.int64)
+    for i, rs in enumerate(rows):
+        for j, cs in enumerate(columns):
+            inside = [(r - ph) * w + c - pw for r in rs for c in cs if 0 <= r - ph < h and 0 <= c - pw < w]
+            values = x.reshape(*x.shape[:2], h * w)[..., inside]
+            at[..., i, j] = np.asarray(inside)[np.argmax(values, axis=-1)] if x.size else 0
+    return at
+
+
+def max_pool2d_gather(v: Array, x: Array, **attrs: Any) -> Array:
+    at = winners(x, **attrs)
+    flat = v.reshape(*v.shape[:2], v.shape[2] * v.shape[3])
+    return np.take_along_axis(flat, at.reshape(*at.shape[:2], at.shape[2] * at.shape[3]), axis=2).reshape(at.shape)
+
+
+def max_pool2d_grad(g: Array, x: Array, **attrs: Any) -> Array:
+    at, out = winners(x, **attrs), np.zeros_like(x)
+    for n, c, i, j in np.ndindex(at.shape):
+        out[n, c].reshape(-1)[at[n, c, i, j]] += g[n, c, i, j]
+    return out
+
+
+def averages(size: Sequence[int], count_include_pad: bool = True, **attrs: Any) -> tuple[Array, tuple[int, int]]:
+    """Return the matrix that takes a flat image to its flat averages, and their size."""
+    (h, w), (ph, pw) = size, attrs.get("padding", (0, 0))
+    rows, columns = windows(size, **attrs)
+    matrix = np.zeros((len(rows), len(columns), h, w))
+    for i, rs in enumerate(rows):
+        for j, cs in enumerate(columns):
+            inside = [(r - ph, c - pw) for r in rs for c in cs if 0 <= r - ph < h and 0 <= c - pw < w]
+            count = len(rs) * len(cs) if count_include_pad else len(inside)
+            for r, c in inside:
+                matrix[i, j, r, c] = 1.0 / count
+    return matrix.reshape(len(rows) * len(columns), h * w), (len(rows), len(columns))
+
+
+def avg_pool2d(x: Array, **attrs: Any) -> Array:
+    matrix, size = averages(x.shape[2:], **attrs)
+    return (x.reshape(*x.shape[:2], x.shape[2] * x.shape[3]) @ matrix.T).reshape(*x.shape[:2], *size)
+
+
+def avg_pool2d_grad(g: Array, input_size: Sequence[int], **attrs: Any) -> Array:
+    matrix, _ = averages(input_size, **attrs)
+    return (g.reshape(*g.shape[:2], g.shape[2] * g.shape[3]) @ matrix).reshape(*g.shape[:2], *input_size)
+
+
+MAX_POOLS: list[dict[str, Any]] = [
+    {"kernel_size": (2, 2)},
+    {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 1), "ceil_mode": True},
+    {"kernel_size": (2, 2), "stride": (1, 1), "dilation": (2, 2)},
+]
+AVG_POOLS: list[dict[str, Any]] = [
+    {"kernel_size": (2, 2)},
+    {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 1), "count_include_pad": False},
+    {"kernel_size": (3, 3), "stride": (2, 2), "padding": (1, 1), "ceil_mode": True},
+]
+
+
+def pooled(size: Sequence[int], attrs: dict[str, Any]) -> list[int]:
+    return [len(axis) for axis in windows(size, **{k: v for k, v in attrs.items() if k != "count_include_pad"})]
+
+
+NO_POOL_SPECIALS = "the averages' oracle is a product with zeros; the family's own tests look at NaN"
+add(
+    "max_pool2d",
+    lambda make: [
+        *(call(make(2, 3, 7, 6), **attrs) for attrs in MAX_POOLS),
+        call(make(0, 3, 7, 6), **MAX_POOLS[0]),
+    ],
+    lambda x, **attrs: max_pool2d_gather(x, x, **attrs),
+    large=lambda make: call(make(8, 16, 32, 32), kernel_size=(2, 2)),
+    no_rank0=NO_IMAGE_RANK0,
+    no_specials="which of several NaN wins cannot be told from the result; the family's own tests look at one",
+)
+add(
+    "max_pool2d_grad",
+    lambda make: [
+        *(call(make(2, 3, *pooled((7, 6), attrs)), make(2, 3, 7, 6), **attrs) for attrs in MAX_POOLS),
+        call(make(0, 3, 3, 3), make(0, 3, 7, 6), **MAX_POOLS[0]),
+    ],
+    max_pool2d_grad,
+    large=lambda make: call(make(8, 16, 16, 16), make(8, 16, 32, 32), kernel_size=(2, 2)),
+    no_rank0=NO_IMAGE_RANK0,
+    no_specials=NO_POOL_SPECIALS,
+)
+add(
+    "max_pool2d_gather",
+    lambda make: [
+        *(call(make(2, 3, 7, 6), make(2, 3, 7, 6), **attrs) for attrs in MAX_POOLS),
+        call(make(0, 3, 7, 6), make(0, 3, 7, 6), **MAX_POOLS[0]),
+    ],
+    max_pool2d_gather,
+    large=lambda make: call(make(8, 16, 32, 32), make(8, 16, 32, 32), kernel_size=(2, 2)),
+    no_rank0=NO_IMAGE_RANK0,
+    no_specials=NO_POOL_SPECIALS,
+)
+add(
+    "avg_pool2d",
+    lambda make: [
+        *(call(make(2, 3, 7, 6), **attrs) for attrs in AVG_POOLS),
+        call(make(0, 3, 7, 6), **AVG_POOLS[0]),
+    ],
+    avg_pool2d,
+    large=lambda make: call(make(8, 16, 32, 32), kernel_size=(2, 2)),
+    no_rank0=NO_IMAGE_RANK0,
+    no_specials=NO_POOL_SPECIALS,
+)
+add(
+    "avg_pool2d_grad",
+    lambda make: [
+        *(call(make(2, 3, *pooled((7, 6), attrs)), input_size=(7, 6), **attrs) for attrs in AVG_POOLS),
+        call(make(0, 3, 3, 3), input_size=(7, 6), **AVG_POOLS[0]),
+    ],
+    avg_pool2d_grad,
+    large=lambda make: call(make(8, 16, 16, 16), input_size=(32, 32), kernel_size=(2, 2)),
+    no_rank0=NO_IMAGE_RANK0,
+    no_specials=NO_POOL_SPECIALS,
+)
+
+# ---- reductions ----
+
+AXES: list[dict[str, Any]] = [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}]
+
+
+def reduction(
+    op: str,
+    oracle: Callable[..., Array],
+    *,
+    identity: bool = True,
+    low: float = -2.0,
+    high: float = 2.0,
+    axes: list[dict[str, Any]] = AXES,
+    **facts: Any,
+) -> None:
+    """Add the row of a reduction; one without an identity reduces no empty axis."""
+
+    def samples(make: Make) -> list[Sample]:
+        draw = lambda *shape: make(*shape, low=low, high=high)  # noqa: E731
+        out = [call(draw(3, 4, 5), **attrs) for attrs in axes]
+        if not make.interior:
+            out += [call(draw()), call(draw(60)), call(draw(0, 3), axis=0) if identity else call(draw(0, 3), axis=1)]
+        return out
+
+    add(op, samples, oracle, large=lambda make: call(make(*LARGE, low=low, high=high)), **facts)
+
+
+def sum_oracle(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    if x.dtype.kind in "bui":
+        x = x.astype(np.uint64 if x.dtype.kind == "u" else np.int64)
+    return np.sum(x, axis=axis, keepdims=keepdims)
+
+
+ROUGH = "elements that lie otherwise are added in another order"
+EVERY_REAL = ["bool", *INTEGERS, *FLOATS]
+ONE_AXIS: list[dict[str, Any]] = [{}, {"axis": 0}, {"axis": -1, "keepdims": True}]
+reduction("sum", sum_oracle, dtypes=ALL, rough_layouts=ROUGH)
+reduction(
+    "prod",
+    lambda x, **a: np.prod(x, **a),
+    low=0.9,
+    high=1.1,
+    dtypes=[*INTEGERS, *FLOATS, *COMPLEX],
+    scale=16.0,
+    rough_layouts=ROUGH,
+)
+reduction("mean", lambda x, **a: np.mean(x, **a), identity=False, dtypes=ALL, rough_layouts=ROUGH)
+reduction(
+    "var",
+    lambda x, correction=0.0, **a: np.var(x, ddof=correction, **a),
+    identity=False,
+    axes=[*AXES, {"axis": 1, "correction": 1.0}],
+    rough_layouts=ROUGH,
+)
+reduction(
+    "std",
+    lambda x, correction=0.0, **a: np.std(x, ddof=correction, **a),
+    identity=False,
+    axes=[*AXES[1:], {"axis": 1, "correction": 1.0}],
+    rough_layouts=ROUGH,
+)
+reduction("max", lambda x, **a: np.max(x, **a), identity=False)
+reduction("min", lambda x, **a: np.min(x, **a), identity=False)
+reduction("argmax", lambda x, **a: np.argmax(x, **a), identity=False, axes=ONE_AXIS)
+reduction("argmin", lambda x, **a: np.argmin(x, **a), identity=False, axes=ONE_AXIS)
+reduction("any", lambda x, **a: np.any(x, **a))
+reduction("all", lambda x, **a: np.all(x, **a))
+reduction("count_nonzero", lambda x, **a: np.count_nonzero(x, **a))
+
+
+def sum_to(x: Array, shape: Sequence[int]) -> Array:
+    lead = x.ndim - len(shape)
+    axes = (*range(lead), *(lead + i for i, n in enumerate(shape) if n == 1))
+    return np.sum(x, axis=axes, keepdims=True).reshape(shape)
+
+
+add(
+    "sum_to",
+    lambda make: [
+        call(make(3, 4, 5), shape=(4, 1)),
+        call(make(3, 4), shape=()),
+        call(make(3, 4), shape=(3, 4)),
+        call(make(), shape=()),
+        call(make(0, 4), shape=(1, 4)),
+    ],
+    sum_to,
+    large=lambda make: call(make(*LARGE), shape=(1, LARGE[1])),
+    rough_layouts=ROUGH,
+)
+
+# ---- softmax and losses ----
+
+
+def softmax_backward(g: Array, y: Array, axis: int = -1) -> Array:
+    return y * (g - np.sum(g * y, axis=axis, keepdims=True))
+
+
+def log_softmax_backward(g: Array, y: Array, axis: int = -1) -> Array:
+    return g - np.exp(y) * np.sum(g, axis=axis, keepdims=True)
+
+
+def along(*rest: dict[str, Any]) -> Callable[[Make], list[Sample]]:
+    return lambda make: [
+        call(make(3, 5)),
+        call(make(2, 4, 3), axis=1),
+        *(call(make(2, 4, 3), **attrs) for attrs in rest),
+        call(make(0, 3)),
+    ]
+
+
+SOFTMAX_RANK0 = "there is no axis to normalize over"
+SOFTMAX_SPECIALS = (
+    "the oracles give NaN for a line with an infinity in other ways; the family's own tests look at these"
+)
+add(
+    "softmax",
+    along({"axis": 0}),
+    lambda x, axis=-1: scipy.special.softmax(x, axis=axis),
+    scale=8.0,
+    large=lambda make: call(make(*LARGE)),
+    no_rank0=SOFTMAX_RANK0,
+    no_specials=SOFTMAX_SPECIALS,
+    rough_layouts=ROUGH,
+)
+add(
+    "log_softmax",
+    along({"axis": 0}),
+    lambda x, axis=-1: scipy.special.log_softmax(x, axis=axis),
+    scale=8.0,
+    large=lambda make: call(make(*LARGE)),
+    no_rank0=SOFTMAX_RANK0,
+    no_specials=SOFTMAX_SPECIALS,
+    rough_layouts=ROUGH,
+)
+add(
+    "logsumexp",
+    along({"axis": 0, "keepdims": True}),
+    lambda x, axis=-1, keepdims=False: scipy.special.logsumexp(x, axis=axis, keepdims=keepdims),
+    scale=8.0,
+    large=lambda make: call(make(*LARGE)),
+    no_rank0=SOFTMAX_RANK0,
+    no_specials=SOFTMAX_SPECIALS,
+    rough_layouts=ROUGH,
+)
+for name, function in (("softmax_backward", softmax_backward), ("log_softmax_backward", log_softmax_backward)):
+    low = 0.0 if name == "softmax_backward" else -2.0
+    add(
+        name,
+        lambda make, low=low: [
+            call(make(3, 5), make(3, 5, low=low, high=0.5)),
+            call(make(2, 4, 3), make(2, 4, 3, low=low, high=0.5), axis=1),
+            call(make(0, 3), make(0, 3)),
+        ],
+        function,
+        large=lambda make, low=low: call(make(*LARGE), make(*LARGE, low=low, high=0.5)),
+        scale=8.0,
+        no_rank0=SOFTMAX_RANK0,
+        no_specials=SOFTMAX_SPECIALS,
+        rough_layouts=ROUGH,
+    )
+
+
+def cross_entropy(
+    logits: Array, target: Array, reduction: str = "mean", ignore_index: int = -100, label_smoothing: float = 0.0
+) -> Array:
+    axis = 0 if logits.ndim == 1 else 1
+    classes = logits.shape[axis]
+    lines = scipy.special.log_softmax(logits, axis=axis)
+    kept = target != ignore_index
+    picked = np.take_along_axis(lines, np.expand_dims(np.where(kept, target, 0), axis), axis=axis).squeeze(axis)
+    losses = -(1.0 - label_smoothing) * picked - label_smoothing / classes * lines.sum(axis=axis)
+    losses = np.where(kept, losses, 0.0)
+    if reduction == "none":
+        return losses
+    return losses.sum() / (kept.sum() if reduction == "mean" else 1.0)
+
+
+def cross_entropy_backward(logits: Array, target: Array, g: Array, **attrs: Any) -> Array:
+    """By differences of the loss, one logit at a time."""
+    out, h = np.zeros_like(logits), 1e-4
+    for i in range(logits.size):
+
+        def at(k: int, i: int = i) -> Array:
+            moved = logits.copy()
+            moved.reshape(-1)[i] += k * h
+            return cross_entropy(moved, target, **attrs)
+
+        out.reshape(-1)[i] = np.sum(g * (8 * (at(1) - at(-1)) - (at(2) - at(-2)))) / (12 * h)
+    return out
+
+
+def labels(make: Make, *shape: int, classes: int, ignored: bool = False) -> Array:
+    target = make.rng.integers(0, classes, shape)
+    if ignored:
+        target.reshape(-1)[::3] = -100
+    return target
+
+
+LOSS_SPECIALS = "lines with an infinity are looked at by the family's own tests"
+add(
+    "cross_entropy",
+    lambda make: [
+        call(make(6, 4), labels(make, 6, classes=4)),
+        call(make(6, 4), labels(make, 6, classes=4, ignored=True), label_smoothing=0.2),
+        call(make(2, 4, 3), labels(make, 2, 3, classes=4, ignored=True), reduction="sum"),
+        call(make(2, 4, 3), labels(make, 2, 3, classes=4), reduction="none", label_smoothing=0.1),
+        call(make(4), labels(make, classes=4)),
+        call(make(0, 4), labels(make, 0, classes=4), reduction="sum"),
+    ],
+    cross_entropy,
+    large=lambda make: call(make(700, 100), labels(make, 700, classes=100)),
+    no_specials=LOSS_SPECIALS,
+    scale=8.0,
+    rough_layouts=ROUGH,
+)
+add(
+    "cross_entropy_backward",
+    lambda make: [
+        call(make(6, 4), labels(make, 6, classes=4, ignored=True), make(), label_smoothing=0.2),
+        call(make(2, 4, 3), labels(make, 2, 3, classes=4), make(2, 3), reduction="none"),
+        call(make(6, 4), labels(make, 6, classes=4), make(), reduction="sum"),
+        call(make(0, 4), labels(make, 0, classes=4), make(), reduction="sum"),
+    ],
+    cross_entropy_backward,
+    large=lambda make: call(make(700, 100), labels(make, 700, classes=100), make()),
+    no_specials=LOSS_SPECIALS,
+    scale=8.0,
+    rough_layouts=ROUGH,
+)
+ROWS["cross_entropy_backward"].tolerance = lambda dtype: max(1e-9, 8.0 * SPACINGS[dtype] * EPS[dtype])  # type: ignore[method-assign]
+
+# ---- views ----
+
+NO_WORK = "a view runs no kernel"
+
+
+def view(op: str, samples: Callable[[Make], list[Sample]], oracle: Callable[..., Any], **facts: Any) -> None:
+    add(op, samples, oracle, no_large=NO_WORK, **facts)
+
+
+def index_view(x: Array, start: Any, step: Any, length: Any, insert: Any = ()) -> Array:
+    cut = tuple(
+        s if n == -1 else np.arange(s, s + d * n, d)[:n] if n else np.arange(0)
+        for s, d, n in zip(start, step, length, strict=True)
+    )
+    for axis in reversed(range(x.ndim)):
+        x = np.take(x, cut[axis], axis=axis)
+    return np.expand_dims(x, tuple(insert))
+
+
+def as_strided(x: Array, shape: Sequence[int], strides: Sequence[int], offset: int) -> Array:
+    flat = x.reshape(-1)
+    at = np.zeros(shape, np.int64) + offset
+    for axis, (n, s) in enumerate(zip(shape, strides, strict=True)):
+        at += (np.arange(n) * s).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return flat[at] if at.size else np.zeros(shape, x.dtype)
+
+
+def view_adjoint(
+    g: Array, base_shape: Any, shape: Any, strides: Any, offset: int = 0, accumulate: bool = False
+) -> Array:
+    out = np.zeros(math.prod(base_shape), g.dtype)  # `accumulate` is a promise about the strides
+    at = as_strided(np.arange(out.size), shape, strides, offset)
+    np.add.at(out, at.reshape(-1), g.reshape(-1))
+    return out.reshape(base_shape)
+
+
+def view_scatter(base: Array, src: Array, shape: Any, strides: Any, offset: int) -> Array:
+    out = base.copy()
+    at = as_strided(np.arange(out.size), shape, strides, offset)
+    out.reshape(-1)[at.reshape(-1)] = np.broadcast_to(src, shape).reshape(-1)
+    return out
+
+
+def split(x: Array, sections: Any, axis: int = 0) -> tuple[Array, ...]:
+    ends = np.cumsum(sections)[:-1] if isinstance(sections, tuple) else np.arange(sections, x.shape[axis], sections)
+    return tuple(np.split(x, ends, axis=axis))
+
+
+view(
+    "permute_dims",
+    lambda m: [call(m(2, 3, 4), axes=(2, 0, 1)), call(m(), axes=()), call(m(0, 3), axes=(-1, 0))],
+    lambda x, axes: np.transpose(x, axes),
+)
+view(
+    "broadcast_to",
+    lambda m: [call(m(3, 1), shape=(2, 3, 4)), call(m(), shape=(2,)), call(m(1, 3), shape=(0, 3))],
+    lambda x, shape: np.broadcast_to(x, shape),
+)
+view(
+    "expand_dims",
+    lambda m: [call(m(2, 3)), call(m(2, 3), axis=(0, -1)), call(m()), call(m(0))],
+    lambda x, axis=(0,): np.expand_dims(x, axis),
+)
+view(
+    "squeeze",
+    lambda m: [call(m(1, 2, 1)), call(m(1, 2, 1), axis=(-1,)), call(m()), call(m(0, 1))],
+    lambda x, axis=None: np.squeeze(x, axis),
+)
+view(
+    "flip",
+    lambda m: [call(m(2, 3)), call(m(2, 3), axis=(1,)), call(m()), call(m(0, 2))],
+    lambda x, axis=None: np.flip(x, axis),
+)
+view(
+    "diagonal",
+    lambda m: [call(m(3, 4)), call(m(3, 2, 4), offset=1, axis1=0, axis2=2), call(m(3, 0))],
+    lambda x, offset=0, axis1=-2, axis2=-1: np.diagonal(x, offset, axis1, axis2),
+    no_rank0="a diagonal lies in two axes",
+)
+view(
+    "reshape",
+    lambda m: [
+        call(m(2, 6), shape=(3, -1)),
+        call(m(), shape=(1, 1)),
+        call(m(0, 2), shape=(2, 0)),
+        call(m(1), shape=()),
+    ],
+    lambda x, shape: np.reshape(x, shape),
+    function=gg.reshape,
+)
+view(
+    "split",
+    lambda m: [call(m(5, 3), sections=2), call(m(2, 5), sections=(1, 4), axis=1), call(m(0, 3), sections=1, axis=1)],
+    split,
+    function=gg.split,
+    no_rank0="there is no axis to cut",
+)
+view(
+    "unstack",
+    lambda m: [call(m(3, 2)), call(m(2, 3), axis=-1), call(m(2, 0)), call(m(3))],
+    lambda x, axis=0: tuple(np.moveaxis(x, axis, 0)),
+    function=gg.unstack,
+    no_rank0="there is no axis to cut",
+)
+view(
+    "index_view",
+    lambda m: [
+        call(m(4, 5), start=(3, 1), step=(-2, 1), length=(2, 3)),
+        call(m(4, 5), start=(1, 0), step=(1, 2), length=(-1, 3), insert=(0,)),
+        call(m(), start=(), step=(), length=(), insert=(0, 1)),
+        call(m(0, 5), start=(0, 0), step=(1, 1), length=(0, 5)),
+    ],
+    index_view,
+)
+CONTIGUOUS = "it is said in terms of a contiguous base"
+view(
+    "as_strided",
+    lambda m: [
+        call(m(4, 5), shape=(2, 3), strides=(6, 1), offset=3),
+        call(m(7), shape=(3, 3), strides=(1, 1), offset=0),
+        call(m(), shape=(2,), strides=(0,), offset=0),
+        call(m(3), shape=(0, 2), strides=(1, 1), offset=0),
+    ],
+    as_strided,
+    contiguous_only=CONTIGUOUS,
+)
+add(
+    "view_adjoint",
+    lambda make: [
+        call(make(2, 3), base_shape=(4, 5), shape=(2, 3), strides=(6, 1), offset=3),
+        call(make(3, 3), base_shape=(7,), shape=(3, 3), strides=(1, 1), accumulate=True),
+        call(make(), base_shape=(3,), shape=(), strides=(), offset=1),
+        call(make(0, 2), base_shape=(3,), shape=(0, 2), strides=(1, 1)),
+    ],
+    view_adjoint,
+    large=lambda make: call(make(517, 100), base_shape=LARGE, shape=(517, 100), strides=(259, 2), offset=3),
+)
+add(
+    "view_scatter",
+    lambda make: [
+        call(make(4, 5), make(2, 3), shape=(2, 3), strides=(6, 1), offset=3),
+        call(make(4, 5), make(3), shape=(2, 3), strides=(-5, 2), offset=15),
+        call(make(), make(), shape=(), strides=(), offset=0),
+        call(make(3), make(0), shape=(0,), strides=(1,), offset=0),
+    ],
+    view_scatter,
+    large=lambda make: call(make(*LARGE), make(517, 100), shape=(517, 100), strides=(259, 2), offset=3),
+    contiguous_only=CONTIGUOUS,
+)
+
+# ---- moves ----
+
+add(
+    "concat",
+    lambda m: [call([m(2, 3), m(1, 3), m(0, 3)]), call([m(2, 3), m(2, 1)], axis=-1), call([m(0)])],
+    lambda arrays, axis=0: np.concatenate(arrays, axis),
+    large=lambda m: call([m(*LARGE), m(*LARGE)], axis=1),
+    no_rank0="there is no axis to join",
+)
+add(
+    "stack",
+    lambda m: [call([m(2, 3), m(2, 3)]), call([m(2, 3), m(2, 3)], axis=-1), call([m(), m()]), call([m(0), m(0)])],
+    lambda arrays, axis=0: np.stack(arrays, axis),
+    large=lambda m: call([m(*LARGE), m(*LARGE)], axis=1),
+)
+add(
+    "tile",
+    lambda m: [
+        call(m(2, 3), repetitions=(2, 2)),
+        call(m(2), repetitions=(3, 1)),
+        call(m(), repetitions=(2,)),
+        call(m(0, 2), repetitions=(2,)),
+    ],
+    lambda x, repetitions: np.tile(x, repetitions),
+    large=lambda m: call(m(*LARGE), repetitions=(2, 1)),
+)
+add(
+    "roll",
+    lambda m: [
+        call(m(3, 4), shift=(1, -2), axis=(0, 1)),
+        call(m(3, 4), shift=(5,)),
+        call(m(), shift=(1,)),
+        call(m(0, 2), shift=(1,), axis=(0,)),
+    ],
+    lambda x, shift, axis=None: np.roll(x, shift[0] if axis is None else shift, axis),
+    large=lambda m: call(m(*LARGE), shift=(3, 5), axis=(0, 1)),
+)
+add(
+    "repeat",
+    lambda m: [
+        call(m(2, 3), repeats=2, axis=1),
+        call(m(2, 3), repeats=3),
+        call(m(), repeats=2),
+        call(m(0, 2), repeats=2, axis=0),
+    ],
+    lambda x, repeats, axis=None: np.repeat(x, repeats, axis),
+    large=lambda m: call(m(*LARGE), repeats=2, axis=0),
+)
+for name, function in (("tril", np.tril), ("triu", np.triu)):
+    add(
+        name,
+        lambda m: [call(m(3, 4)), call(m(2, 3, 3), k=1), call(m(4, 3), k=-1), call(m(0, 3))],
+        lambda x, k=0, f=function: f(x, k),
+        large=lambda m: call(m(*LARGE)),
+        no_rank0="a triangle lies in two axes",
+    )
+
+# ---- indexing ----
+
+
+def index_key(x_rank: int, indices: list[Array], axes: Sequence[int]) -> tuple[Any, ...]:
+    key: list[Any] = [slice(None)] * x_rank
+    for i, axis in zip(indices, axes, strict=True):
+        key[axis] = i
+    return tuple(key)
+
+
+def index_adjoint(g: Array, indices: list[Array], axes: Sequence[int], shape: Sequence[int]) -> Array:
+    out = np.zeros(shape, g.dtype)
+    np.add.at(out, index_key(len(shape), indices, axes), g)
+    return out
+
+
+def index_put(x: Array, values: Array, indices: list[Array], axes: Sequence[int], accumulate: bool = False) -> Array:
+    out = x.copy()
+    if accumulate:
+        np.add.at(out, index_key(x.ndim, indices, axes), values)
+    else:
+        out[index_key(x.ndim, indices, axes)] = values
+    return out
+
+
+def along_key(indices: Array, axis: int) -> tuple[Array, ...]:
+    grid = list(np.indices(indices.shape))
+    grid[axis] = indices
+    return tuple(grid)
+
+
+def scatter(x: Array, indices: Array, values: Array, axis: int = -1) -> Array:
+    out = x.copy()
+    out[along_key(indices, axis)] = values
+    return out
+
+
+def scatter_add(x: Array, indices: Array, values: Array, axis: int = -1) -> Array:
+    out = x.copy()
+    np.add.at(out, along_key(indices, axis), values)
+    return out
+
+
+def take_along_axis_adjoint(g: Array, indices: Array, axis: int, shape: Sequence[int]) -> Array:
+    return scatter_add(np.zeros(shape, g.dtype), indices, g, axis)
+
+
+def each_once(make: Make, rows: int, size: int) -> Array:
+    """Return rows of positions in an axis of `size`, none twice in a row, so that the order of writes does not matter."""  # noqa: E501
+    return np.argsort(make.rng.random((rows, size)), axis=1)[:, : size - 1]
+
+
+add(
+    "take",
+    lambda m: [
+        call(m(5), m.indices(4, size=5)),
+        call(m(3, 5), m.indices(2, 2, size=5), axis=1),
+        call(m(3, 5), m.indices(size=3), axis=0),
+        call(m(3, 5), m.indices(0, size=5), axis=-1),
+    ],
+    lambda x, indices, axis=None: np.take(x, indices, axis),
+    large=lambda m: call(m(*LARGE), m.indices(400, size=517), axis=0),
+)
+add(
+    "index",
+    lambda m: [
+        call(m(4, 3, 5), [m.indices(2, size=4), m.indices(3, 1, size=5)], axes=(0, 2)),
+        call(m(4, 3), [m.indices(2, 2, size=3)], axes=(1,)),
+        call(m(4, 3), [m.indices(size=4)], axes=(0,)),
+        call(m(4, 3), [m.indices(0, size=4)], axes=(0,)),
+    ],
+    lambda x, indices, axes: x[index_key(x.ndim, indices, axes)],
+    large=lambda m: call(m(*LARGE), [m.indices(400, size=517)], axes=(0,)),
+)
+add(
+    "take_along_axis",
+    lambda m: [
+        call(m(3, 5), m.indices(3, 2, size=5)),
+        call(m(3, 5), m.indices(4, 5, size=3), axis=0),
+        call(m(3, 5), m.indices(3, 0, size=5)),
+    ],
+    lambda x, indices, axis=-1: np.take_along_axis(x, indices, axis),
+    large=lambda m: call(m(*LARGE), m.indices(517, 200, size=259)),
+    no_rank0="there is no axis to take along",
+)
+add(
+    "nonzero",
+    lambda m: [call(m(3, 5, low=-1, high=1)), call(m(0, 3)), call(m(7, low=0, high=1))],
+    lambda x: np.argwhere(x),
+    large=lambda m: call(m(*LARGE, low=-1, high=1)),
+    no_rank0="a position needs an axis",
+)
+add(
+    "index_adjoint",
+    lambda m: [
+        call(m(3, 2, 3), [m.indices(2, size=4), m.indices(3, 1, size=5)], axes=(0, 2), shape=(4, 3, 5)),
+        call(m(3), [m.indices(size=4)], axes=(0,), shape=(4, 3)),
+        call(m(), [m.indices(size=4)], axes=(0,), shape=(4,)),
+        call(m(0, 3), [m.indices(0, size=4)], axes=(0,), shape=(4, 3)),
+    ],
+    index_adjoint,
+    large=lambda m: call(m(400, 259), [m.indices(400, size=517)], axes=(0,), shape=LARGE),
+)
+add(
+    "take_along_axis_adjoint",
+    lambda m: [
+        call(m(3, 2), m.indices(3, 2, size=5), axis=-1, shape=(3, 5)),
+        call(m(4, 5), m.indices(4, 5, size=3), axis=0, shape=(3, 5)),
+        call(m(3, 0), m.indices(3, 0, size=5), axis=1, shape=(3, 5)),
+    ],
+    take_along_axis_adjoint,
+    large=lambda m: call(m(517, 200), m.indices(517, 200, size=259), axis=1, shape=LARGE),
+    no_rank0="there is no axis to take along",
+)
+add(
+    "index_put",
+    lambda m: [
+        call(m(4, 3), m(3, 3), [np.array([2, 0, -1])], axes=(0,)),
+        call(m(4, 3), m(3), [np.array([2, 0, 2])], axes=(0,), accumulate=m.dtype != "bool"),
+        call(m(4, 3, 5), m(), [np.array([0, 3]), np.array([4, 1])], axes=(0, 2)),
+        call(m(4, 3), m(0, 3), [m.indices(0, size=4)], axes=(0,)),
+    ],
+    index_put,
+    large=lambda m: call(m(*LARGE), m(400, 259), [each_once(m, 1, 517)[0, :400]], axes=(0,)),
+    no_expanded="of positions that are named twice, the last value wins, and which one that is depends on the operand",
+)
+for name, function in (("scatter", scatter), ("scatter_add", scatter_add)):
+    add(
+        name,
+        lambda m: [
+            call(m(3, 5), each_once(m, 3, 5), m(3, 4)),
+            call(m(3, 5), each_once(m, 5, 3).T, m(5), axis=0),
+            call(m(3, 5), each_once(m, 2, 5), m()),
+            call(m(3, 5), m.indices(3, 0, size=5), m(3, 0)),
+        ],
+        function,
+        large=lambda m: call(m(*LARGE), each_once(m, 517, 259), m(517, 258)),
+    )
+
+# ---- sorting ----
+
+
+def order(x: Array, axis: int = -1, descending: bool = False, nan_last: bool = True) -> Array:
+    """Return positions in sorted order, equal elements as they came."""
+    if not descending or (nan_last and x.dtype.kind == "f"):
+        return np.argsort(-x if descending else x, axis=axis, kind="stable")
+    backwards = np.flip(x, axis)
+    return np.flip(x.shape[axis] - 1 - np.argsort(backwards, axis=axis, kind="stable"), axis)
+
+
+def topk(x: Array, k: int, axis: int = -1, largest: bool = True) -> tuple[Array, Array]:
+    at = np.take(order(x, axis, largest, nan_last=False), np.arange(k), axis=axis)
+    return np.take_along_axis(x, at, axis), at
+
+
+def sorts(make: Make) -> list[Sample]:
+    return [
+        call(make(3, 7)),
+        call(make(3, 7), axis=0, descending=True),
+        call(make(1)),
+        call(make(0, 3)),
+        call(make(200)),
+    ]
+
+
+NO_SORT_AXIS = "there is no axis to sort"
+add(
+    "sort",
+    sorts,
+    lambda x, axis=-1, descending=False: np.take_along_axis(x, order(x, axis, descending), axis),
+    large=lambda m: call(m(*LARGE)),
+    no_rank0=NO_SORT_AXIS,
+)
+add("argsort", sorts, order, large=lambda m: call(m(*LARGE)), no_rank0=NO_SORT_AXIS)
+add(
+    "topk",
+    lambda m: [call(m(3, 7), k=2), call(m(7, 3), k=3, axis=0, largest=False), call(m(3, 7), k=0), call(m(0, 3), k=2)],
+    topk,
+    large=lambda m: call(m(*LARGE), k=5),
+    no_rank0=NO_SORT_AXIS,
+)
+
+# ---- creation, random numbers, updates ----
+
+DEEP = "the bits are compared with an independent generator by the family's own tests"
+NO_OPERAND = "it has no operand of that kind"
+add(
+    "full",
+    lambda m: [call(shape=s, fill_value=m.dtype == "bool" or 3, dtype=m.dtype) for s in ((2, 3), (), (0, 2))],
+    lambda shape, fill_value, dtype: np.full(shape, fill_value),  # noqa: ARG005
+    large=lambda m: call(shape=LARGE, fill_value=m.dtype == "bool" or 3, dtype=m.dtype),
+    no_specials=NO_OPERAND,
+)
+add(
+    "ramp",
+    lambda m: [call(start=1, step=3, count=n, dtype=m.dtype) for n in (17, 0, 1)],
+    lambda start, step, count, dtype: start + step * np.arange(count),  # noqa: ARG005
+    large=lambda m: (
+        call(start=1, step=1, count=100, dtype=m.dtype)
+        if m.dtype in ("int8", "uint8")
+        else call(start=1, step=0, count=100_000, dtype=m.dtype)
+    ),
+    no_specials=NO_OPERAND,
+    no_rank0="it makes one axis",
+)
+add(
+    "eye",
+    lambda m: [
+        call(rows=3, columns=4, dtype=m.dtype),
+        call(rows=3, columns=3, k=-1, dtype=m.dtype),
+        call(rows=0, columns=2, dtype=m.dtype),
+    ],
+    lambda rows, columns, dtype, k=0: np.eye(rows, columns, k, bool if dtype == "bool" else float),
+    large=lambda m: call(rows=517, columns=259, dtype=m.dtype),
+    no_specials=NO_OPERAND,
+    no_rank0="it makes a matrix",
+)
+add(
+    "random_key",
+    lambda m: [call(m.key())],
+    lambda state: (state, state + np.array([0, 1], np.uint64)),
+    no_large="it writes one number",
+    no_empty="a state is two numbers",
+    no_rank0="a state is two numbers",
+)
+for name, attrs in {
+    "random_uniform": {"low": -1.0, "high": 2.0},
+    "random_normal": {"mean": 1.0, "std": 2.0},
+    "random_randint": {"low": 0, "high": 100},
+    "random_bernoulli": {"p": 0.3},
+}.items():
+
+    def attrs_of(make: Make, name: str = name, attrs: dict[str, Any] = attrs) -> dict[str, Any]:
+        return attrs if name == "random_bernoulli" else {**attrs, "dtype": make.dtype}
+
+    add(
+        name,
+        lambda make, of=attrs_of: [call(make.key(), shape=shape, **of(make)) for shape in ((3, 5), (), (0, 2))],
+        no_oracle=DEEP,
+        large=lambda make, of=attrs_of: call(make.key(), shape=LARGE, **of(make)),
+    )
+add(
+    "random_permutation",
+    lambda m: [call(m.key(), n=n) for n in (10, 0, 1)],
+    no_oracle=DEEP,
+    large=lambda m: call(m.key(), n=100_000),
+    no_rank0="it makes one axis",
+)
+add(
+    "dropout",
+    lambda m: [call(m(*shape), m.key(), p=0.3) for shape in ((3, 5), (), (0, 2))],
+    no_oracle=DEEP,
+    large=lambda m: call(m(*LARGE), m.key(), p=0.3),
+)
+add(
+    "dropout_adjoint",
+    lambda m: [call(m(*shape), mask(m, *shape), p=0.25) for shape in ((3, 5), (), (0, 2))],
+    lambda g, mask, p: np.where(mask, g / (1 - p), 0.0),
+    large=lambda m: call(m(*LARGE), mask(m, *LARGE), p=0.25),
+)
+
+
+def sgd_update(
+    operands: list[Array],
+    count: int,
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> tuple[Array, ...]:
+    out = list(operands)
+    for i in range(count):
+        g = out[count + i] + weight_decay * out[i] if weight_decay else out[count + i]
+        if momentum:
+            first = out[3 * count + i] == 0
+            buffer = out[2 * count + i] = np.where(first, g, momentum * out[2 * count + i] + g)
+            out[3 * count + i] = out[3 * count + i] + 1
+            g = g + momentum * buffer if nesterov else buffer
+        out[i] = out[i] - lr * g
+    return tuple(out)
+
+
+add(
+    "sgd_update",
+    lambda m: [
+        call([m(3, 5), m(), m(3, 5), m()], count=2, lr=0.1, weight_decay=0.1),
+        call([m(3, 5), m(3, 5), m(3, 5), np.array(0)], count=1, lr=0.1, momentum=0.9, nesterov=True),
+        call([m(3, 5), m(3, 5), m(3, 5), np.array(2)], count=1, lr=0.1, momentum=0.9),
+        call([m(0, 2), m(0, 2)], count=1, lr=0.1),
+    ],
+    sgd_update,
+    large=lambda m: call([m(*LARGE), m(*LARGE)], count=1, lr=0.1, weight_decay=0.1),
+)
