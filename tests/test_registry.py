@@ -148,7 +148,7 @@ def test_every_op_has_a_row_and_every_row_an_op() -> None:
 def test_facts_are_complete(op: str) -> None:
     facts = FACTS[op]
     assert re.fullmatch(r"[a-z][a-z0-9_]*", op)
-    assert re.match(r"\w.*[.]", facts["doc"]), "the first line of the doc is a sentence"
+    assert re.match(r"[A-Z].*[.]", facts["doc"]), "the first line of the doc is a sentence"
     assert "\n" not in facts["doc"]
     assert len(facts["doc"]) <= 120
     assert facts["differentiable"] != bool(facts["not_differentiable"]), "a gradient rule or a reason, not both"

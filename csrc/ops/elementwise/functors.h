@@ -530,6 +530,15 @@ struct Sigmoid {
   GORGO_FORWARD_1 { return sigmoid(x); }
   GORGO_BACKWARD_1 { return g * (y * (like(y, 1.0) - y)); }
 };
+struct Logit {
+  static constexpr Facts kFacts{.name = "logit",
+                                .doc = "Inverse of the logistic function, log(x / (1 - x)).",
+                                .takes = Takes::Float,
+                                .saves_a = kSavesA,
+                                .onnx_reason = "exported as Log(Div(x, Sub(1, x)))"};
+  GORGO_FORWARD_1 { return log(x) - log1p(-x); }
+  GORGO_BACKWARD_1 { return g / (x * (like(x, 1.0) - x)); }
+};
 struct Relu {
   static constexpr Facts kFacts{.name = "relu",
                                 .doc = "The larger of x and 0; NaN stays NaN.",
@@ -552,7 +561,7 @@ struct Softplus {
 };
 struct Silu {
   static constexpr Facts kFacts{.name = "silu",
-                                .doc = "x times sigmoid(x), also called swish.",
+                                .doc = "Product of x and sigmoid(x), also called swish.",
                                 .takes = Takes::Float,
                                 .saves_a = kSavesA,
                                 .onnx_reason = "exported as Mul(x, Sigmoid(x))"};
@@ -564,7 +573,7 @@ struct Silu {
 };
 struct Gelu {
   static constexpr Facts kFacts{.name = "gelu",
-                                .doc = "x times the normal distribution function of x.",
+                                .doc = "Product of x and the normal distribution function of x.",
                                 .takes = Takes::Float,
                                 .saves_a = kSavesA,
                                 .onnx = "Gelu",

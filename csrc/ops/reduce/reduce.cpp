@@ -193,7 +193,8 @@ void vjp_prod(VjpContext& c) {
   const auto& a = c.attrs_as<SumAttrs>();
   const Tensor& x = c.input(0);
   if (c.create_graph && x->numel != 0 && reduced_count(x->shape, a.axis, c.op.name) > 1) {
-    c.set(0, ops::multiply(spread_for<SumAttrs>(c, c.grad()), product_of_others(x, a.axis)));
+    const Tensor others = product_of_others(x, a.axis);
+    c.set(0, ops::multiply(spread_for<SumAttrs>(c, c.grad()), is_complex(x->dtype) ? ops::conj(others) : others));
     return;
   }
   const Tensor is_zero = ops::equal(x, Scalar::of_int(0));
