@@ -250,6 +250,12 @@ TEST_CASE("elementwise: each instruction set agrees with base, and with itself o
     for (const Set& set : sets) {
       INFO(name, " of ", std::string(dtype_name(dtype)), " on ", std::string(set.name));
       const auto found = set.table.kernels.find(key);
+      // What AVX-512 leaves out it has from AVX2 (kernels/coverage.h).
+      if (found == set.table.kernels.end() && &set != sets.data()) {
+        REQUIRE((&set - 1)->table.kernels.contains(key));
+        REQUIRE(&set - sets.data() == 2);
+        continue;
+      }
       REQUIRE(found != set.table.kernels.end());
       const Kernel& kernel = found->second;
       const std::vector<Tensor> whole = outputs_of(call, shape);
@@ -312,34 +318,56 @@ TEST_CASE("elementwise: a call longer than a task equals its parts") {
   }
 }
 
+namespace {
+
+// Random points of [-2, 2) around which `call` is finite: so an op needs no word here about where it is defined.
+template <class F>
+std::vector<Tensor> points_inside(size_t inputs, int64_t count, const F& call) {
+  constexpr int kCandidates = 600;
+  constexpr double kMargin = 0.05;
+  std::mt19937 random(17);
+  std::uniform_real_distribution<double> uniform(-2.0, 2.0);
+  std::vector<List> candidates(inputs, List(kCandidates));
+  for (List& values : candidates) {
+    for (double& value : values) value = uniform(random);
+  }
+  std::vector<bool> inside(kCandidates, true);
+  for (size_t corner = 0; corner < size_t{1} << inputs; ++corner) {
+    std::vector<Tensor> x;
+    for (size_t k = 0; k < inputs; ++k) {
+      List moved = candidates[k];
+      for (double& value : moved) value += (corner >> k & 1) != 0 ? kMargin : -kMargin;
+      x.push_back(of_values(DType::Float64, moved));
+    }
+    const List y = values_of(call(x));
+    for (size_t i = 0; i < kCandidates; ++i) inside[i] = inside[i] && std::isfinite(y[i]);
+  }
+  std::vector<List> chosen(inputs);
+  for (size_t i = 0; i < kCandidates && std::ssize(chosen[0]) < count; ++i) {
+    if (!inside[i]) continue;
+    for (size_t k = 0; k < inputs; ++k) chosen[k].push_back(candidates[k][i]);
+  }
+  REQUIRE(std::ssize(chosen[0]) == count);
+  std::vector<Tensor> points;
+  for (const List& values : chosen) points.push_back(of_values(DType::Float64, values));
+  return points;
+}
+
+}  // namespace
+
 TEST_CASE("elementwise: fused and composed gradients equal finite differences") {
   start_library();
   const Shape shape{17};
-  const std::map<std::string, std::pair<double, double>> domains = {
-      {"sqrt", {0.2, 3}},       {"rsqrt", {0.2, 3}},    {"log", {0.2, 3}},          {"log1p", {-0.7, 3}},
-      {"log2", {0.2, 3}},       {"log10", {0.2, 3}},    {"asin", {-0.9, 0.9}},      {"acos", {-0.9, 0.9}},
-      {"acosh", {1.2, 3}},      {"atanh", {-0.9, 0.9}}, {"pow", {0.2, 2}},          {"divide", {0.5, 3}},
-      {"reciprocal", {0.5, 3}}, {"tan", {-1.2, 1.2}},   {"remainder", {0.6, 0.95}}, {"floor", {0.1, 0.9}},
-      {"ceil", {0.1, 0.9}},     {"trunc", {0.1, 0.9}},  {"round", {0.1, 0.4}}};
   int tested = 0;
   for (const OpDef& op : Registry::instance().ops()) {
     if (!op.flags.elementwise || op.vjp == nullptr || op.flags.internal || op.attrs != nullptr) continue;
     const std::string name = op.name;
     if (name == "real" || name == "imag" || name == "where") continue;
     INFO(name);
-    auto [low, high] = std::pair{-2.0, 2.0};
-    if (domains.contains(name)) std::tie(low, high) = domains.at(name);
-    std::mt19937 random(17);
-    std::uniform_real_distribution<double> uniform(low, high);
-    std::vector<Tensor> in;
-    for (size_t k = 0; k < op.inputs.size(); ++k) {
-      List values;
-      for (int i = 0; i < 17; ++i) values.push_back(uniform(random) * (name == "remainder" && k == 0 ? 7 : 1));
-      in.push_back(of_values(DType::Float64, values));
-    }
     const auto call = [&](const std::vector<Tensor>& x) {
       return x.size() == 1 ? invoke(op, {x[0]}) : invoke(op, {x[0], x[1]});
     };
+    const std::vector<Tensor> in = points_inside(op.inputs.size(), shape[0], call);
     const Tensor weights = random_tensor(shape, DType::Float64, 3, false);
     for (const Tensor& t : in) t->requires_grad = true;
     std::vector<SmallVector<Tensor, 2>> both;
