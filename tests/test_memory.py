@@ -368,7 +368,8 @@ def test_training_steps_leave_memory_flat(steps: int) -> None:
     after = gg.memory.stats()
     assert after["active_bytes"] == before["active_bytes"]
     assert after["reserved_bytes"] == before["reserved_bytes"]
-    assert resident_bytes() - resident < 4 * MIB  # a byte a step would be as much in the long run
+    if not gg._core._config()["sanitizers"]:  # which keep what was freed for a while
+        assert resident_bytes() - resident < 4 * MIB  # a byte a step would be as much in the long run
 
 
 def test_a_loss_never_differentiated_leaves_nothing(live_records: Callable[[], int]) -> None:

@@ -367,6 +367,29 @@ def run_python(source: str) -> str:
     return done.stdout
 
 
+def test_the_interpreter_ends_while_threads_are_in_kernels() -> None:
+    source = """
+        import threading, time
+        import gorgo as gg
+        gg.set_num_threads(2)
+        @gg.compile
+        def twice(x):
+            return x @ x
+        def work():
+            x = gg.ones((200, 200))
+            with gg.no_grad():
+                while True:
+                    x @ x
+                    twice(x)
+                    gg.memory.stats()
+        for _ in range(4):
+            threading.Thread(target=work, daemon=True).start()
+        time.sleep(0.02)
+        """
+    for _ in range(5):
+        run_python(source)
+
+
 def test_the_interpreter_ends_with_everything_alive() -> None:
     out = run_python(
         """

@@ -43,6 +43,7 @@ struct SavedTensor {
   uint32_t version = 0;
 };
 
+// NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor): final, and ended by dispose() alone
 struct Node final : TapeNode {
   const OpDef* op = nullptr;
   uint64_t number = 0;

@@ -76,7 +76,7 @@ size_t checked_bytes(const char* op, int64_t bytes) {
 py::dict stats() {
   PoolStats now;
   {
-    const py::gil_scoped_release released;
+    const GilReleased released;
     now = cpu_pool().stats();
   }
   py::dict out;
@@ -100,7 +100,7 @@ py::dict stats() {
 py::list snapshot() {
   std::vector<BlockInfo> live;
   {
-    const py::gil_scoped_release released;
+    const GilReleased released;
     live = cpu_pool().snapshot();
   }
   py::list out;
@@ -119,7 +119,7 @@ py::list snapshot() {
 py::list check_guards() {
   std::vector<GuardDamage> found;
   {
-    const py::gil_scoped_release released;
+    const GilReleased released;
     found = cpu_pool().check_guards();
   }
   py::list out;
@@ -137,7 +137,7 @@ py::list check_guards() {
 }  // namespace
 
 void bind_memory(py::module_& m) {
-  using Unlocked = py::call_guard<py::gil_scoped_release>;
+  using Unlocked = py::call_guard<GilReleased>;
   py::module_ memory = m.def_submodule("memory", "The CPU pool. Use gorgo.memory instead.");
   memory.def("stats", &stats);
   memory.def("reset_peak", [] { cpu_pool().reset_peak(); }, Unlocked());

@@ -2,6 +2,7 @@
 
 #include <structmember.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -485,8 +486,8 @@ PyObject* compiled_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) noe
     PyCompiledFunction* self = self_of(made.get());
     self->vectorcall = compiled_call;
     self->function = Py_NewRef(function);
-    self->programs = new std::vector<std::unique_ptr<CompiledProgram>>();
-    self->last_miss = new std::string("it has not been called");
+    self->programs = std::make_unique<std::vector<std::unique_ptr<CompiledProgram>>>().release();
+    self->last_miss = std::make_unique<std::string>("it has not been called").release();
     self->keep_grads = keep_grads != 0;
     return made.detach();
   });

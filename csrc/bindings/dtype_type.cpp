@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <limits>
+#include <vector>
 
 #include "bindings/convert.h"
 #include "bindings/module.h"
@@ -127,17 +128,17 @@ PyObject* result_type(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObje
       fail<TypeError>("result_type: arguments are tensors, dtypes and numbers by position, got ", nargs);
     }
     std::optional<DType> met;
+    std::vector<Scalar> numbers;  // they are weak: they come last, whatever their position
     for (Py_ssize_t i = 0; i < nargs; ++i) {
       Scalar s;
-      if (!is_tensor(args[i]) && scalar_from(args[i], s, "result_type")) continue;
+      if (!is_tensor(args[i]) && scalar_from(args[i], s, "result_type")) {
+        numbers.push_back(s);
+        continue;
+      }
       const DType d = is_tensor(args[i]) ? tensor_of(args[i])->dtype : dtype_from(args[i], "result_type", "argument");
       met = met.has_value() ? promote(*met, d) : d;
     }
-    for (Py_ssize_t i = 0; i < nargs; ++i) {  // numbers are weak: they come last, whatever their position
-      Scalar s;
-      if (is_tensor(args[i]) || !scalar_from(args[i], s, "result_type")) continue;
-      met = met.has_value() ? promote(*met, s) : default_dtype_of(s);
-    }
+    for (const Scalar& s : numbers) met = met.has_value() ? promote(*met, s) : default_dtype_of(s);
     return to_python(*met);
   });
 }

@@ -1,6 +1,9 @@
 #include "bindings/errors.h"
 
+#include <chrono>
 #include <new>
+#include <thread>
+#include <utility>
 
 #include "bindings/module.h"
 
@@ -11,6 +14,10 @@ PyObject* out_of_memory_error = nullptr;
 PyObject* device_error = nullptr;
 
 }  // namespace
+
+void sleep_for_good() noexcept {
+  while (true) std::this_thread::sleep_for(std::chrono::hours(24));
+}
 
 void set_python_error() noexcept {
   try {
@@ -42,6 +49,7 @@ void set_python_error() noexcept {
   } catch (const std::exception& e) {
     PyErr_SetString(PyExc_RuntimeError, e.what());
   } catch (...) {
+    if (interpreter_is_gone()) sleep_for_good();
     PyErr_SetString(PyExc_SystemError, "gorgo: an unknown C++ exception");
   }
 }
@@ -59,7 +67,7 @@ void bind_errors(pybind11::module_& m) {
   device_error = add("DeviceError", "gorgo.DeviceError", "A driver or a device failed.", PyExc_RuntimeError);
   pybind11::register_exception_translator([](std::exception_ptr thrown) {
     try {
-      std::rethrow_exception(thrown);
+      std::rethrow_exception(std::move(thrown));
     } catch (const Error&) {
       set_python_error();
     } catch (const PythonError&) {

@@ -21,6 +21,14 @@ struct PythonError final : std::exception {
 // To be called in a catch block with the GIL held: sets the Python exception for the C++ one being handled.
 void set_python_error() noexcept;
 
+// Has the interpreter begun to end? Objects are no longer to be touched from then on.
+[[nodiscard]] inline bool interpreter_is_gone() noexcept { return Py_IsInitialized() == 0; }
+
+// Once the interpreter has ended, CPython before 3.14 answers a thread that asks for the GIL by unwinding its stack, which
+// would run destructors without the GIL, and ends the process at the first function that lets no exception through. Such a
+// thread sleeps until the process is gone instead, as with later CPython.
+[[noreturn]] void sleep_for_good() noexcept;
+
 // Runs f, which returns a new reference or throws; null with the Python exception set.
 template <class F>
 [[nodiscard]] PyObject* guarded(F&& f) noexcept {

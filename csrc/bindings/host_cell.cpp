@@ -1,5 +1,6 @@
 #include "bindings/host_cell.h"
 
+#include <memory>
 #include <new>
 
 #include "bindings/convert.h"
@@ -19,7 +20,7 @@ PyObject* cell_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) noexcep
     }
     const double value = float_from(PyTuple_GET_ITEM(args, 0), "HostCell", "value");
     PyRef self = PyRef::checked(type->tp_alloc(type, 0));
-    auto* cell = new HostCell;
+    HostCell* cell = std::make_unique<HostCell>().release();
     cell->value.store(value);
     HostValue held(cell);
     cell->refs.fetch_sub(1, std::memory_order_relaxed);  // `held` is the owner now

@@ -84,7 +84,7 @@ Tensor adopt_memory(ForeignMemory m, const char* op, bool may_copy) {
   return make_view(base, m.shape, strides, -first);
 }
 
-Tensor granted(Tensor t, const Wishes& w, const char* op) {
+Tensor granted(const Tensor& t, const Wishes& w, const char* op) {
   if (w.device.type == DeviceType::Null) return make_tensor(t->shape, w.dtype.has ? w.dtype.value : t->dtype, w.device);
   if (w.dtype.has && w.dtype.value != t->dtype) {
     if (w.copy.has && w.copy.value == 0) {
@@ -175,7 +175,7 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) noexcept {
 
     const int rank = t.rank();
     const int64_t size = dtype_size(t.dtype);
-    auto* figures = new Py_ssize_t[static_cast<size_t>(2 * rank + 1)];
+    auto figures = std::make_unique<Py_ssize_t[]>(2 * static_cast<size_t>(rank) + 1);
     for (int i = 0; i < rank; ++i) {
       figures[i] = static_cast<Py_ssize_t>(t.shape[i]);
       figures[rank + i] = static_cast<Py_ssize_t>(t.strides[i] * size);
@@ -187,10 +187,10 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) noexcept {
     view->readonly = read_only ? 1 : 0;
     view->ndim = rank;
     view->format = wants(PyBUF_FORMAT) ? const_cast<char*>(format) : nullptr;
-    view->shape = wants(PyBUF_ND) ? figures : nullptr;
-    view->strides = wants(PyBUF_STRIDES) ? figures + rank : nullptr;
+    view->shape = wants(PyBUF_ND) ? figures.get() : nullptr;
+    view->strides = wants(PyBUF_STRIDES) ? figures.get() + rank : nullptr;
     view->suboffsets = nullptr;
-    view->internal = figures;
+    view->internal = figures.release();
     view->obj = Py_NewRef(self);
     if (!read_only) t.storage->exported_writable = true;
     return 0;

@@ -33,7 +33,7 @@ struct Wishes {
   OptInt copy;  // none: when needed
   Device device;
 };
-[[nodiscard]] Tensor granted(Tensor t, const Wishes& wishes, const char* op);
+[[nodiscard]] Tensor granted(const Tensor& t, const Wishes& wishes, const char* op);
 
 // A tensor of anything that asarray takes.
 [[nodiscard]] Tensor tensor_from_any(PyObject* o, const Wishes& wishes, const char* op);

@@ -16,7 +16,7 @@ namespace {
 pybind11::list public_names(const pybind11::module_& m) {
   pybind11::list names;
   for (const auto& [name, value] : pybind11::dict(m.attr("__dict__"))) {
-    const bool hidden = pybind11::str(name).cast<std::string>().starts_with("_") || PyModule_Check(value.ptr()) != 0;
+    const bool hidden = pybind11::str(name).cast<std::string>().starts_with('_') || PyModule_Check(value.ptr()) != 0;
     if (!hidden) names.append(name);
   }
   names.attr("sort")();

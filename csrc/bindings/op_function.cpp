@@ -54,6 +54,7 @@ class CallAttrs {
 PyTypeObject* result_type_of(PyOp& f) {
   if (f.result_type != nullptr) return f.result_type;
   std::vector<PyStructSequence_Field> fields;
+  fields.reserve(f.op->outputs.size() + 1);
   for (const char* output : f.op->outputs) fields.push_back({output, nullptr});
   fields.push_back({nullptr, nullptr});
   // Before Python 3.11 a type keeps pointing at its name; both live as long as the process.
@@ -490,7 +491,10 @@ PyObject* make(PyTypeObject& type, const OpDef& op, const char* name, bool in_pl
   if (listed) f.required_slots = -1;  // never the fast path
   f.default_attrs = nullptr;
   if (op.attrs != nullptr && any_required(op.attrs)) f.required_slots = -1;
-  if (op.attrs != nullptr && !any_required(op.attrs)) f.default_attrs = (new Attrs(op.attrs))->get();
+  if (op.attrs != nullptr && !any_required(op.attrs)) {
+    static auto& defaults = *new std::deque<Attrs>();  // for as long as the process, like the functions
+    f.default_attrs = defaults.emplace_back(op.attrs).get();
+  }
   return o;
 }
 

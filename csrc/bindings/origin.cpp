@@ -4,6 +4,7 @@
 #include <chrono>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "bindings/errors.h"
@@ -110,8 +111,6 @@ int drain(void*) noexcept {
   return 0;
 }
 
-bool interpreter_is_gone() noexcept { return Py_IsInitialized() == 0; }
-
 // ---- lines ----
 
 const std::string& package_folder() {
@@ -166,6 +165,16 @@ std::string outside(PyCodeObject* code) {
 
 // ---- Ctrl-C and the GIL ----
 
+// Asks for the GIL.
+template <class F>
+auto or_sleep_for_good(F ask) noexcept {
+  try {
+    return ask();
+  } catch (...) {
+    sleep_for_good();
+  }
+}
+
 // Called between kernels, with the GIL (backward) or without it (a long replay).
 void check_signals() {
   using Clock = std::chrono::steady_clock;
@@ -174,18 +183,23 @@ void check_signals() {
   const Clock::time_point now = Clock::now();
   if (now - last < kEvery) return;
   last = now;
-  const PyGILState_STATE state = PyGILState_Ensure();
+  const PyGILState_STATE state = or_sleep_for_good([] { return PyGILState_Ensure(); });
   const int status = PyErr_CheckSignals();
   PyGILState_Release(state);
   if (status != 0) throw PythonError();
 }
 
 void* release_gil() noexcept { return PyGILState_Check() != 0 ? static_cast<void*>(PyEval_SaveThread()) : nullptr; }
-void reacquire_gil(void* state) noexcept { PyEval_RestoreThread(static_cast<PyThreadState*>(state)); }
+void reacquire_gil(void* state) noexcept {
+  or_sleep_for_good([state] { PyEval_RestoreThread(static_cast<PyThreadState*>(state)); });
+}
 
 void release_code(void* code) noexcept { release_reference(static_cast<PyObject*>(code)); }
 
 }  // namespace
+
+GilReleased::GilReleased() noexcept : state_(PyEval_SaveThread()) {}
+GilReleased::~GilReleased() { reacquire_gil(state_); }
 
 std::string describe_origin(const Origin& origin) {
   auto* code = static_cast<PyCodeObject*>(origin.code);

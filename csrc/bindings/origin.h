@@ -20,6 +20,20 @@ namespace gorgo {
 void release_reference(PyObject* o) noexcept;
 void release_buffer(Py_buffer* buffer) noexcept;  // allocated with new
 
+// Lets other threads run Python during a scope whose work is C++ alone; for a thread that holds the GIL.
+class GilReleased {
+ public:
+  GilReleased() noexcept;
+  GilReleased(const GilReleased&) = delete;
+  GilReleased& operator=(const GilReleased&) = delete;
+  GilReleased(GilReleased&&) = delete;
+  GilReleased& operator=(GilReleased&&) = delete;
+  ~GilReleased();
+
+ private:
+  PyThreadState* state_;
+};
+
 // Fills in the hooks through which the library reaches Python: origins, Ctrl-C, the GIL.
 void install_python_hooks();
 

@@ -63,6 +63,14 @@ void cut_at_point(Decimal& out, const std::string& mantissa) {
   trim_zeros(out.fraction);
 }
 
+// The exponent of "1.5e+20", whose letter e is at `e`.
+int exponent_of(const std::string& text, size_t e) {
+  const char* first = text.data() + e + 1;
+  int exponent = 0;
+  std::from_chars(*first == '+' ? first + 1 : first, text.data() + text.size(), exponent);
+  return exponent;
+}
+
 Decimal scientific(double value, DType d) {
   std::string text = shortest(value, d);
   size_t e = text.find('e');
@@ -74,14 +82,14 @@ Decimal scientific(double value, DType d) {
   }
   Decimal out;
   cut_at_point(out, text.substr(0, e));
-  out.exponent = std::atoi(text.c_str() + e + 1);
+  out.exponent = exponent_of(text, e);
   return out;
 }
 
 Decimal positional(double value, DType d) {
   const std::string text = shortest(value, d);
   const size_t e = text.find('e');
-  const int exponent = std::atoi(text.c_str() + e + 1);
+  const int exponent = exponent_of(text, e);
   Decimal out;
   cut_at_point(out, text.substr(0, e));
   const bool negative = out.whole.front() == '-';

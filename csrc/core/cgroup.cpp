@@ -11,6 +11,8 @@
 #include <unistd.h>
 #endif
 
+#include "core/check.h"
+
 namespace gorgo {
 namespace {
 
@@ -79,7 +81,7 @@ void visit_groups(const std::string& root, const std::string& controller,
     if (mount.root.size() > 1 && path.rfind(mount.root, 0) == 0) path = path.substr(mount.root.size());
     while (!path.empty() && path.back() == '/') path.pop_back();
     while (true) {
-      visit(root + mount.point + path, v2);
+      visit(cat(root, mount.point, path), v2);
       if (path.empty()) break;
       const size_t slash = path.rfind('/');
       path.resize(slash == std::string::npos ? 0 : slash);

@@ -30,7 +30,7 @@ const char* read(const char* name) {
   const bool listed = std::any_of(std::begin(kTable), std::end(kTable),
                                   [&](const Row& row) { return std::strcmp(row.name, name) == 0; });
   if (!listed) fail<StateError>("env: name must be in the table of core/env.cpp, got ", name);
-  const char* value = std::getenv(name);
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing here writes the environment
   return value == nullptr || *value == '\0' ? nullptr : value;
 }
 

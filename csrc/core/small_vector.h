@@ -61,9 +61,10 @@ class SmallVector {
     if (size_ == capacity_) reserve(capacity_ * 2);
     T* at = nullptr;
     if constexpr (sizeof...(As) == 0 && std::is_class_v<T>) {
-      at = new (data_ + size_) T;  // not T(), which would clear the whole object before its initializers run
+      at = new (static_cast<void*>(data_ + size_))
+          T;  // not T(), which would clear the whole object before its initializers run
     } else {
-      at = new (data_ + size_) T(std::forward<As>(args)...);
+      at = new (static_cast<void*>(data_ + size_)) T(std::forward<As>(args)...);
     }
     ++size_;
     return *at;
@@ -91,7 +92,7 @@ class SmallVector {
  private:
   T* inline_data() noexcept { return reinterpret_cast<T*>(inline_); }
   void free_heap() noexcept {
-    if (data_ != inline_data()) ::operator delete(data_, std::align_val_t{alignof(T)});
+    if (data_ != inline_data()) ::operator delete(static_cast<void*>(data_), std::align_val_t{alignof(T)});
     data_ = inline_data();
     capacity_ = N;
   }

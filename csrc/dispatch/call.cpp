@@ -70,6 +70,7 @@ struct Frame {
   SmallVector<KOperand, 8> operands;
   SmallVector<Element, 4> elements;
   KernelArgs args;
+  Fault fault;
 
   Frame(const OpDef& op, std::span<const Arg> in, DType compute_dtype, std::span<const Tensor> outs,
         const void* attrs) {
@@ -97,7 +98,13 @@ struct Frame {
     args.in_count = count;
     args.out_count = static_cast<int32_t>(outs.size());
     args.attrs = attrs;
+    args.fault = &fault;
   }
+  Frame(const Frame&) = delete;
+  Frame& operator=(const Frame&) = delete;
+  Frame(Frame&&) = delete;
+  Frame& operator=(Frame&&) = delete;
+  ~Frame() = default;
 };
 
 [[gnu::cold, gnu::noinline]] void refuse_dtype(const OpDef& op, Device device, DType dtype) {
@@ -111,11 +118,9 @@ bool is_long(const OpDef& op, const KernelArgs& args) {
   return most >= kUnlockElements;
 }
 
-void launch(const OpDef& op, const Kernel& kernel, KernelArgs& args) {
-  Fault fault;
-  args.fault = &fault;
+void launch(const OpDef& op, const Kernel& kernel, Frame& frame) {
   void* state = nullptr;
-  if (host_lock.release != nullptr && is_long(op, args)) state = host_lock.release();
+  if (host_lock.release != nullptr && is_long(op, frame.args)) state = host_lock.release();
   struct Relock {
     void* state;
     ~Relock() {
@@ -124,9 +129,9 @@ void launch(const OpDef& op, const Kernel& kernel, KernelArgs& args) {
   };
   {
     const Relock relock{state};
-    run_kernel(kernel, args, state != nullptr);
+    run_kernel(kernel, frame.args, state != nullptr);
   }
-  if (fault.code() != 0) op.raise_fault(fault, args);
+  if (frame.fault.code() != 0) op.raise_fault(frame.fault, frame.args);
 }
 
 void execute(const OpDef& op, std::span<const Arg> in, DType compute_dtype, std::span<const Tensor> outs,
@@ -139,7 +144,7 @@ void execute(const OpDef& op, std::span<const Arg> in, DType compute_dtype, std:
   if (kernel == nullptr) [[unlikely]]
     refuse_dtype(op, device, compute_dtype);
   Frame frame(op, in, compute_dtype, outs, attrs);
-  launch(op, *kernel, frame.args);
+  launch(op, *kernel, frame);
 }
 
 // Converts the operands that infer wants in compute_dtype. Most calls need none.
@@ -148,7 +153,7 @@ struct CastArgs {
   SmallVector<Tensor, 2> owned;
   std::span<const Arg> view;
 
-  CastArgs(const InferContext& context) : view(context.in) {
+  explicit CastArgs(const InferContext& context) : view(context.in) {
     bool any = false;
     for (size_t i = 0; i < view.size(); ++i) any = any || must_cast(context, i);
     if (!any) return;
@@ -247,7 +252,7 @@ void infer_counts(const OpDef& op, InferContext& context, Device device, int64_t
   frame.args.in = frame.operands.data();
   frame.args.out = frame.operands.data() + frame.args.in_count;
   frame.args.out_count = 1;
-  launch(op, *kernel, frame.args);
+  launch(op, *kernel, frame);
   context.counts = counts;
 }
 

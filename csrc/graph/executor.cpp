@@ -390,8 +390,10 @@ class Planner {
     step_.kernel = *kernel;
     // Task counts and scratch depend on shapes alone, so they are asked for once, with operands that point nowhere.
     std::vector<KOperand> operands;
+    operands.reserve(static_cast<size_t>(in_count) + static_cast<size_t>(out_count));
+    const OperandTemplate* planned = plan_.operands.data() + step_.first_operand;
     for (int i = 0; i < in_count + out_count; ++i) {
-      operands.push_back(plan_.operands[static_cast<size_t>(step_.first_operand + i)].operand);
+      operands.push_back(planned[i].operand);
       plan_.is_long = plan_.is_long || operands.back().numel >= kLongElements;
     }
     KernelArgs args;
@@ -622,6 +624,7 @@ std::vector<Tensor> interpret(const Graph& graph, std::span<const Tensor> inputs
     gorgo::assign(values[static_cast<size_t>(a.target)], Arg(values[static_cast<size_t>(a.value)]));
   }
   std::vector<Tensor> results;
+  results.reserve(graph.outputs.size());
   for (const int32_t id : graph.outputs) results.push_back(values[static_cast<size_t>(id)]);
   return results;
 }

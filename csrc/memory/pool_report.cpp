@@ -156,7 +156,7 @@ std::string BlockPool::leak_report(size_t most, std::string (*describe_tag)(uint
     out += cat("  ", live[i].requested, " bytes at ", live[i].data);
     if (live[i].tag != 0)
       out += describe_tag != nullptr ? " from " + describe_tag(live[i].tag) : cat(" tag ", live[i].tag);
-    out += "\n";
+    out += '\n';
   }
   if (live.size() > most) out += cat("  and ", live.size() - most, " more\n");
   return out;

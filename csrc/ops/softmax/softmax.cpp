@@ -26,7 +26,7 @@ DType float_dtype(const InferContext& c) {
 // A tensor of rank 0 is one line of one element, with axis 0 or -1.
 void check_axis(const InferContext& c, int64_t axis) {
   const Shape& shape = c.shape(0);
-  const int rank = shape.size() == 0 ? 1 : shape.size();
+  const int rank = shape.empty() ? 1 : shape.size();
   if (axis < -rank || axis >= rank) {
     fail<ValueError>(c.name(), ": axis must be in [", -rank, ", ", rank, "), got ", axis, " (x has shape ", shape, ")");
   }
@@ -53,7 +53,7 @@ void infer_logsumexp(InferContext& c) {
   c.compute_dtype = float_dtype(c);
   c.cast_mask = 1;
   Shape out = c.shape(0);
-  if (out.size() > 0) {
+  if (!out.empty()) {
     const int axis = normalize_axis(a.axis, out.size(), c.name());
     if (a.keepdims) {
       out[axis] = 1;
@@ -65,7 +65,7 @@ void infer_logsumexp(InferContext& c) {
 }
 
 OptInts axis_of(const VjpContext& c, int64_t axis) {
-  return c.input_shape(0).size() == 0 ? OptInts() : OptInts(Dims{axis});
+  return c.input_shape(0).empty() ? OptInts() : OptInts(Dims{axis});
 }
 
 void vjp_softmax(VjpContext& c) { c.set(0, softmax_backward(c.grad(), c.output(), c.attrs_as<SoftmaxAttrs>().axis)); }
