@@ -26,13 +26,6 @@ struct Graveyard {
 };
 thread_local Graveyard graveyard;
 
-void destroy_node(Node* node) {
-  if (node->origin.code != nullptr && origin_hooks.release != nullptr) origin_hooks.release(node->origin.code);
-  node->~Node();
-  FreeList<Node>::give(node);
-  live_count.fetch_sub(1, std::memory_order_relaxed);
-}
-
 Edge edge_of(TensorImpl& t) {
   Edge edge;
   if (!t.requires_grad) return edge;
@@ -147,6 +140,13 @@ Node* Node::create() {
   return new (FreeList<Node>::take()) Node;
 }
 
+void Node::destroy(Node* node) noexcept {
+  if (node->origin.code != nullptr && origin_hooks.release != nullptr) origin_hooks.release(node->origin.code);
+  node->~Node();
+  FreeList<Node>::give(node);
+  live_count.fetch_sub(1, std::memory_order_relaxed);
+}
+
 void Node::dispose() noexcept {
   Graveyard& yard = graveyard;
   if (yard.draining) {
@@ -154,11 +154,11 @@ void Node::dispose() noexcept {
     return;
   }
   yard.draining = true;
-  destroy_node(this);
+  destroy(this);
   while (!yard.waiting.empty()) {
     Node* next = yard.waiting.back();
     yard.waiting.resize(yard.waiting.size() - 1);
-    destroy_node(next);
+    destroy(next);
   }
   yard.draining = false;
 }

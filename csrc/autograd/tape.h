@@ -43,7 +43,6 @@ struct SavedTensor {
   uint32_t version = 0;
 };
 
-// NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor): final, and ended by dispose() alone
 struct Node final : TapeNode {
   const OpDef* op = nullptr;
   uint64_t number = 0;
@@ -61,6 +60,8 @@ struct Node final : TapeNode {
   static Node* create();
 
  private:
+  ~Node() = default;
+  static void destroy(Node* node) noexcept;
   void dispose() noexcept override;
 };
 

@@ -2,7 +2,7 @@
 //
 // Invariants (DESIGN "kernels are dumb"): a kernel never allocates, waits, throws, logs or reads the environment. Its task
 // counts depend on shapes alone. Only the funnel and the executor call parallel_for. Bad data goes to `fault`.
-// Inputs come with their own shape and strides: broadcasting against the output is the kernel's affair (kernels/strided.h).
+// Inputs come with their own shape and strides: broadcasting against the output is the kernel's affair (kernels/move.h).
 // Outputs are contiguous unless the op is called in place, when output i may be strided or share memory exactly with an input.
 #pragma once
 
