@@ -165,11 +165,10 @@ std::string outside(PyCodeObject* code) {
 
 // ---- Ctrl-C and the GIL ----
 
-// Asks for the GIL.
-template <class F>
-auto or_sleep_for_good(F ask) noexcept {
+void* release_gil() noexcept { return PyGILState_Check() != 0 ? static_cast<void*>(PyEval_SaveThread()) : nullptr; }
+void reacquire_gil(void* state) noexcept {
   try {
-    return ask();
+    PyEval_RestoreThread(static_cast<PyThreadState*>(state));
   } catch (...) {
     sleep_for_good();
   }
@@ -183,15 +182,14 @@ void check_signals() {
   const Clock::time_point now = Clock::now();
   if (now - last < kEvery) return;
   last = now;
-  const PyGILState_STATE state = or_sleep_for_good([] { return PyGILState_Ensure(); });
+  // A thread without a state is not the main one, which alone runs handlers; or the interpreter has ended.
+  PyThreadState* state = PyGILState_GetThisThreadState();
+  if (state == nullptr) return;
+  const bool holds_gil = PyGILState_Check() != 0;
+  if (!holds_gil) reacquire_gil(state);
   const int status = PyErr_CheckSignals();
-  PyGILState_Release(state);
+  if (!holds_gil) PyEval_SaveThread();
   if (status != 0) throw PythonError();
-}
-
-void* release_gil() noexcept { return PyGILState_Check() != 0 ? static_cast<void*>(PyEval_SaveThread()) : nullptr; }
-void reacquire_gil(void* state) noexcept {
-  or_sleep_for_good([state] { PyEval_RestoreThread(static_cast<PyThreadState*>(state)); });
 }
 
 void release_code(void* code) noexcept { release_reference(static_cast<PyObject*>(code)); }

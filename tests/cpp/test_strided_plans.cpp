@@ -249,7 +249,8 @@ TEST_CASE("lines begin where their axis begins, for any layout and axis") {
     Offsets got;
     for (int64_t line = 0; line < plan.outer * plan.inner; ++line) got.push_back(plan.begin_of(operand, line));
     REQUIRE(got == want);
-    REQUIRE(plan.units == (plan.by_columns ? plan.outer * ((plan.inner + kLanes - 1) / kLanes) : plan.outer * plan.inner));
+    REQUIRE(plan.units ==
+            (plan.by_columns ? plan.outer * ((plan.inner + kLanes - 1) / kLanes) : plan.outer * plan.inner));
     REQUIRE(plan.tasks() * plan.units_per_task >= plan.units);
     // Lines go side by side only where their elements do.
     for (int64_t line = 0; plan.by_columns && line + 1 < plan.inner; ++line) {
