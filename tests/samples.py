@@ -1371,3 +1371,130 @@ add(
     sgd_update,
     large=lambda m: call([m(*LARGE), m(*LARGE)], count=1, lr=0.1, weight_decay=0.1),
 )
+
+
+def adam_update(
+    operands: list[Array],
+    count: int,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    amsgrad: bool = False,
+    maximize: bool = False,
+) -> tuple[Array, ...]:
+    out = list(operands)
+    for i in range(count):
+        p, g, m, v = (out[k * count + i] for k in range(4))
+        step = out[-count + i] + 1
+        g = -g if maximize else g
+        if decoupled:
+            p = p * (1 - lr * weight_decay)
+        else:
+            g = g + weight_decay * p
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+        largest = np.maximum(out[4 * count + i], v) if amsgrad else v
+        p = p - lr / (1 - beta1**step) * m / (np.sqrt(largest / (1 - beta2**step)) + 1e-8)
+        out[i], out[2 * count + i], out[3 * count + i], out[-count + i] = p, m, v, step
+        if amsgrad:
+            out[4 * count + i] = largest
+    return tuple(out)
+
+
+def rmsprop_update(
+    operands: list[Array],
+    count: int,
+    lr: float,
+    alpha: float = 0.99,
+    momentum: float = 0.0,
+    centered: bool = False,
+    weight_decay: float = 0.0,
+) -> tuple[Array, ...]:
+    out = list(operands)
+    for i in range(count):
+        g = out[count + i] + weight_decay * out[i]
+        square = out[2 * count + i] = alpha * out[2 * count + i] + (1 - alpha) * g**2
+        if centered:
+            mean = out[3 * count + i] = alpha * out[3 * count + i] + (1 - alpha) * g
+            square = square - mean**2
+        move = g / (np.sqrt(square) + 1e-8)
+        if momentum:
+            move = out[-count + i] = momentum * out[-count + i] + move
+        out[i] = out[i] - lr * move
+    return tuple(out)
+
+
+def adagrad_update(
+    operands: list[Array], count: int, lr: float, lr_decay: float = 0.0, weight_decay: float = 0.0
+) -> tuple[Array, ...]:
+    out = list(operands)
+    for i in range(count):
+        g = out[count + i] + weight_decay * out[i]
+        total = out[2 * count + i] = out[2 * count + i] + g**2
+        out[i] = out[i] - lr / (1 + out[3 * count + i] * lr_decay) * g / (np.sqrt(total) + 1e-10)
+        out[3 * count + i] = out[3 * count + i] + 1
+    return tuple(out)
+
+
+UPDATE_SPECIALS = "what the oracle squares in float64 overflows in float32; the optimizers' own tests look at these"
+
+
+# Second moments stay away from zero, where the root magnifies what half types round.
+def moments(m: Make, *shape: int) -> Array:
+    return m(*shape, low=0.5, high=2.0)
+
+
+add(
+    "adam_update",
+    lambda m: [
+        call(
+            [m(3, 5), m(), m(3, 5), m(), m(3, 5), m(), moments(m, 3, 5), moments(m), np.array(0), np.array(7)],
+            count=2,
+            lr=0.1,
+            weight_decay=0.1,
+        ),
+        call(
+            [*(m(3, 5) for _ in range(3)), moments(m, 3, 5), moments(m, 3, 5), np.array(2)],
+            count=1,
+            lr=0.1,
+            amsgrad=True,
+        ),
+        call(
+            [*(m(4) for _ in range(3)), moments(m, 4), np.array(2)],
+            count=1,
+            lr=0.1,
+            beta1=0.25,
+            weight_decay=0.5,
+            decoupled=True,
+            maximize=True,
+        ),
+        call([m(0, 2) for _ in range(4)] + [np.array(0)], count=1, lr=0.1),
+    ],
+    adam_update,
+    no_specials=UPDATE_SPECIALS,
+    large=lambda m: call([*(m(*LARGE) for _ in range(3)), moments(m, *LARGE), np.array(3)], count=1, lr=0.1),
+)
+add(
+    "rmsprop_update",
+    lambda m: [
+        call([m(3, 5), m(), m(3, 5), m(), moments(m, 3, 5), moments(m)], count=2, lr=0.1, weight_decay=0.1),
+        call([m(3, 5), m(3, 5), moments(m, 3, 5), m(3, 5)], count=1, lr=0.1, momentum=0.5),
+        call([m(3, 5), m(3, 5), m(3, 5, low=4.0, high=6.0), m(3, 5)], count=1, lr=0.1, centered=True, alpha=0.75),
+        call([m(0, 2) for _ in range(3)], count=1, lr=0.1),
+    ],
+    rmsprop_update,
+    no_specials=UPDATE_SPECIALS,
+    large=lambda m: call([m(*LARGE), m(*LARGE), moments(m, *LARGE), m(*LARGE)], count=1, lr=0.1, momentum=0.5),
+)
+add(
+    "adagrad_update",
+    lambda m: [
+        call([m(3, 5), m(), m(3, 5), m(), moments(m, 3, 5), moments(m), np.array(0), np.array(4)], count=2, lr=0.1),
+        call([m(3, 5), m(3, 5), moments(m, 3, 5), np.array(4)], count=1, lr=0.1, lr_decay=0.5, weight_decay=0.1),
+        call([m(0, 2) for _ in range(3)] + [np.array(0)], count=1, lr=0.1),
+    ],
+    adagrad_update,
+    no_specials=UPDATE_SPECIALS,
+    large=lambda m: call([m(*LARGE), m(*LARGE), moments(m, *LARGE), np.array(1)], count=1, lr=0.1),
+)

@@ -116,12 +116,14 @@ void add(KernelSink& sink) {
 
 }  // namespace
 
+void fill_update_adaptive(KernelSink& sink);
 void fill_update(KernelSink& sink);
 void fill_update(KernelSink& sink) {
   add<float>(sink);
   add<double>(sink);
   add<Float16>(sink);
   add<BFloat16>(sink);
+  fill_update_adaptive(sink);
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

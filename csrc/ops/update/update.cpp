@@ -1,8 +1,12 @@
 // The optimizers' updates: one op over all parameters of a group, so that a step is one call and one pass over memory.
 //
-// Operands lie in one list: count parameters, count gradients and, with momentum, count buffers and count step counters.
-// Invariant: all of it is one dtype; parameters, buffers and counters are written, gradients are not.
-// Read next: kernels_cpu.cpp.
+// Operands lie in one list: count parameters, count gradients, then count tensors for each array of state that the rule
+// keeps, then count step counters where it has them.
+// Invariant: all of it but the counters is one dtype; everything but the gradients is written.
+// Read next: kernels_cpu.cpp (SGD), kernels_cpu_adaptive.cpp.
+#include <string>
+#include <utility>
+
 #include "opdef/registry.h"
 #include "ops/update/attrs.h"
 
@@ -54,6 +58,62 @@ void sgd_infer(InferContext& context) {
   }
 }
 
+// Parameters, gradients, `arrays` of state and, with `steps`, step counters: `what` names those of state.
+void check_lists(InferContext& context, int64_t given_count, int arrays, bool steps, const char* const* what) {
+  const auto given = static_cast<int64_t>(context.in.size());
+  const int lists = 2 + arrays + (steps ? 1 : 0);
+  if (given_count < 1 || given != lists * given_count) {
+    std::string names = "parameters, gradients";
+    for (int k = 0; k < arrays; ++k) names += std::string(", ") + what[k] + 's';
+    if (steps) names += ", step counters";
+    fail<ValueError>(context.name(), ": operands must be ", names, " (", lists, " times count ", given_count, "), got ",
+                     given);
+  }
+  const auto count = static_cast<int>(given_count);
+  context.compute_dtype = context.dtype(0);
+  for (int i = 0; i < count; ++i) {
+    if (context.dtype(i) != context.compute_dtype) {
+      fail<TypeError>(context.name(), ": parameters must have one dtype, got ", context.compute_dtype, " and ",
+                      context.dtype(i));
+    }
+    check_like(context, count + i, i, "gradient");
+    for (int k = 0; k < arrays; ++k) check_like(context, (2 + k) * count + i, i, what[k]);
+    if (!steps) continue;
+    const TensorImpl& counter = context.tensor((2 + arrays) * count + i);
+    if (counter.dtype != DType::Int64 || counter.numel != 1) {
+      fail<ValueError>(context.name(), ": step counter ", i, " must be one int64, got ", counter.dtype, ' ',
+                       counter.shape);
+    }
+  }
+}
+
+template <class A>
+bool all_but_gradients(const void* attrs, int operand, int) {
+  const int64_t count = static_cast<const A*>(attrs)->count;
+  return operand < count || operand >= 2 * count;
+}
+
+void adam_infer(InferContext& context) {
+  const auto& attrs = context.attrs_as<AdamAttrs>();
+  static constexpr const char* kWhat[] = {"first moment", "second moment", "largest second moment"};
+  check_lists(context, attrs.count, state_arrays(attrs), true, kWhat);
+}
+
+void adagrad_infer(InferContext& context) {
+  static constexpr const char* kWhat[] = {"sum"};
+  check_lists(context, context.attrs_as<AdagradAttrs>().count, 1, true, kWhat);
+}
+
+void rmsprop_infer(InferContext& context) {
+  const auto& attrs = context.attrs_as<RmspropAttrs>();
+  static constexpr const char* kPlain[] = {"square average", "buffer"};
+  static constexpr const char* kCentered[] = {"square average", "gradient average", "buffer"};
+  const int arrays = state_arrays(attrs);
+  const auto given = static_cast<int64_t>(context.in.size());
+  const bool buffered = given == (3 + arrays) * attrs.count || attrs.momentum.get() != 0.0;
+  check_lists(context, attrs.count, arrays + (buffered ? 1 : 0), false, attrs.centered ? kCentered : kPlain);
+}
+
 Cost sgd_cost(const KernelArgs& args) {
   Cost cost;
   for (int i = 0; i < args.in_count; ++i) {
@@ -99,6 +159,96 @@ void register_update(Registry& registry) {
   sgd.cost = &sgd_cost;
   sgd.mutates = &sgd_mutates;
   registry.add(std::move(sgd));
+
+  const auto add = [&](const char* name, const char* doc, const char* details, const AttrSchema& schema,
+                       void (*infer)(InferContext&), bool (*mutates)(const void*, int, int)) {
+    OpDef op;
+    op.name = name;
+    op.doc = doc;
+    op.details = details;
+    op.inputs = {Slot{"operands", SlotKind::List, true}};
+    op.outputs = {};
+    op.attrs = &schema;
+    op.infer = infer;
+    op.not_differentiable = "it writes its parameters in place";
+    op.onnx.reason = "ONNX has training operators in a domain of their own";
+    op.cost = &sgd_cost;
+    op.mutates = mutates;
+    registry.add(std::move(op));
+  };
+  add("adam_update", "Update parameters in place by Adam or AdamW.", R"(Args:
+    *operands: count parameters, gradients, first moments, second moments, with amsgrad largest second moments, and
+        count int64 step counters.
+    count: number of parameters.
+    lr: learning rate; a number or a HostCell, as all numbers that follow.
+    beta1: how much of the first moment stays.
+    beta2: how much of the second moment stays.
+    eps: added to the root of the second moment.
+    weight_decay: L2 penalty, or with decoupled how much of the parameter goes for each unit of lr.
+    decoupled: whether weight decay shrinks the parameter itself, as in AdamW.
+    amsgrad: whether the largest second moment so far is divided by.
+    maximize: whether to climb.
+
+Raises:
+    ValueError: when shapes, dtypes or counts do not fit.
+
+Source: Kingma, Ba, "Adam", ICLR 2015, algorithm 1; Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019;
+Reddi, Kale, Kumar, "On the convergence of Adam and beyond", ICLR 2018.
+
+Example:
+    >>> import gorgo as gg
+    >>> p, g, m, v = gg.ones((2,)), gg.ones((2,)), gg.zeros((2,)), gg.zeros((2,))
+    >>> gg.adam_update(p, g, m, v, gg.zeros((), dtype=gg.int64), count=1, lr=0.25, eps=0.0)
+    >>> [round(x, 5) for x in p.tolist()]
+    [0.75, 0.75]
+)",
+      schema_of<AdamAttrs>(), &adam_infer, &all_but_gradients<AdamAttrs>);
+  add("rmsprop_update", "Update parameters in place by RMSprop.", R"(Args:
+    *operands: count parameters, gradients, square averages, with centered gradient averages, and with momentum buffers.
+    count: number of parameters.
+    lr: learning rate; a number or a HostCell, as all numbers that follow.
+    alpha: how much of the averages stays.
+    eps: added to the root of the square average.
+    weight_decay: L2 penalty.
+    momentum: factor of the buffer.
+    centered: whether the square of the average gradient is taken off.
+    maximize: whether to climb.
+
+Raises:
+    ValueError: when shapes, dtypes or counts do not fit.
+
+Source: Hinton, "Neural networks for machine learning", lecture 6e; centered after Graves, arXiv 1308.0850.
+
+Example:
+    >>> import gorgo as gg
+    >>> p, g, s = gg.ones((2,)), gg.ones((2,)), gg.zeros((2,))
+    >>> gg.rmsprop_update(p, g, s, count=1, lr=0.25, alpha=0.75, eps=0.0)
+    >>> p.tolist()
+    [0.5, 0.5]
+)",
+      schema_of<RmspropAttrs>(), &rmsprop_infer, &all_but_gradients<RmspropAttrs>);
+  add("adagrad_update", "Update parameters in place by Adagrad.", R"(Args:
+    *operands: count parameters, gradients, sums of squared gradients, and count int64 step counters.
+    count: number of parameters.
+    lr: learning rate; a number or a HostCell, as all numbers that follow.
+    lr_decay: how fast the rate falls: lr / (1 + steps before this one * lr_decay).
+    weight_decay: L2 penalty.
+    eps: added to the root of the sum.
+    maximize: whether to climb.
+
+Raises:
+    ValueError: when shapes, dtypes or counts do not fit.
+
+Source: Duchi, Hazan, Singer, "Adaptive subgradient methods", JMLR 12 (2011).
+
+Example:
+    >>> import gorgo as gg
+    >>> p, g, s = gg.ones((2,)), gg.ones((2,)), gg.zeros((2,))
+    >>> gg.adagrad_update(p, g, s, gg.zeros((), dtype=gg.int64), count=1, lr=0.25, eps=0.0)
+    >>> p.tolist()
+    [0.75, 0.75]
+)",
+      schema_of<AdagradAttrs>(), &adagrad_infer, &all_but_gradients<AdagradAttrs>);
 }
 
 }  // namespace gorgo

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from gorgo.optim.adaptive import Adagrad, Adam, AdamW, RMSprop
 from gorgo.optim.optimizer import Optimizer, ParamGroup
 from gorgo.optim.sgd import SGD
 
-__all__ = ["SGD", "Optimizer", "ParamGroup"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "ParamGroup", "RMSprop"]

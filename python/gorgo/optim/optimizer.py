@@ -10,6 +10,14 @@ import gorgo as gg
 __all__ = ["Optimizer", "ParamGroup"]
 
 
+def numbers_of(name: str, values: Any) -> tuple[float, float]:
+    """Return a hyper-parameter that is two numbers as floats."""
+    pair = tuple(values) if isinstance(values, tuple | list) else ()
+    if len(pair) != 2 or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in pair):
+        raise TypeError(f"ParamGroup: {name} must be two numbers, got {values!r}")
+    return float(pair[0]), float(pair[1])
+
+
 class ParamGroup(dict[str, Any]):
     """Parameters with their hyper-parameters.
 
@@ -19,10 +27,21 @@ class ParamGroup(dict[str, Any]):
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(values)
-        self.cells = {k: gg.graph.HostCell(v) for k, v in values.items() if isinstance(v, float)}
+        self.cells: dict[str, Any] = {}
+        self._pairs: dict[str, list[Any]] = {}  # betas are the cells beta1 and beta2
+        for name, value in values.items():
+            if isinstance(value, float):
+                self.cells[name] = gg.graph.HostCell(value)
+            elif isinstance(value, tuple):
+                self._pairs[name] = [gg.graph.HostCell(v) for v in numbers_of(name, value)]
+                self.cells |= {f"{name[:-1]}{i + 1}": cell for i, cell in enumerate(self._pairs[name])}
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if name in self.cells:
+        if name in self._pairs:
+            value = numbers_of(name, value)
+            for cell, v in zip(self._pairs[name], value, strict=True):
+                cell.value = v
+        elif name in self.cells:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"ParamGroup: {name} must be a number, got {type(value).__name__}")
             value = float(value)
@@ -80,7 +99,11 @@ class Optimizer:
                 raise ValueError(f"{name}: params must be in one group once, got one again at position {i}")
             known.add(id(p))
         values = {
-            k: float(v) if isinstance(self.defaults[k], float) else v
+            k: float(v)
+            if isinstance(self.defaults[k], float)
+            else numbers_of(k, v)
+            if isinstance(self.defaults[k], tuple)
+            else v
             for k, v in {**self.defaults, **group}.items()
             if k != "params"
         }
@@ -154,12 +177,15 @@ class Optimizer:
         params = [p for g in self.param_groups for p in g["params"]]
         for group, given in zip(self.param_groups, groups, strict=True):
             group.update({k: v for k, v in given.items() if k != "params"})
+            for p in group["params"]:  # an option that was switched on may want more state
+                self.state[id(p)] = {**self.make_state(p, group), **self.state[id(p)]}
         with gg.no_grad():
             for number, entry in state["state"].items():
                 own = self.state[id(params[int(number)])]
                 for key, value in entry.items():
                     if key in own and value is not None:
-                        own[key].copy_(value if isinstance(value, gg.Tensor) else gg.asarray(value))
+                        given = value if isinstance(value, gg.Tensor) else gg.asarray(value)
+                        own[key].copy_(given.astype(own[key].dtype))  # PyTorch counts steps in floats
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
