@@ -1,7 +1,11 @@
 """One test for each message of the tensor type, its functions and its conversions: type, op, expectation, figures."""
 
+import ctypes
 import operator
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -33,6 +37,23 @@ def set_attribute(t, name, value):
 
 def add_in_place(t, value):
     t += value
+
+
+PYBUF_WRITABLE = 1  # of the C API
+
+
+class BadIndex:
+    def __index__(self):
+        raise TypeError("not an index after all")
+
+
+def traced():
+    return gg.graph.trace(lambda x: x + 1, ones(3))
+
+
+def overlapping(compiled):
+    x = ones(4)
+    return compiled(x[:3], x[1:])
 
 
 leaf = {"requires_grad": True}
@@ -356,6 +377,112 @@ CASES = [
     (TypeError, "uint64", lambda: gg.promote_types("uint64", "int8")),
     (AttributeError, "module 'gorgo' has no attribute 'nonsense'", lambda: gg.nonsense),
     (TypeError, "HostCell: value must be a real number, got str 'a'", lambda: gg._core.HostCell("a")),
+    (TypeError, "HostCell: arguments are (value,), got 0", lambda: gg._core.HostCell()),
+    # found by going through every message that no test had provoked
+    (TypeError, "grad mode: a decorator takes one function, got 0 arguments", lambda: gg.no_grad()()),
+    (TypeError, "Graph.run: inputs must be 1 tensors, got 0", lambda: traced().run()),
+    (ValueError, "Graph.run: input 0 must be float32 (3,), got float32 (4,)", lambda: traced().run(ones(4))),
+    (TypeError, "compile: function must be callable, got int 3", lambda: gg.compile(3)),
+    (TypeError, "concat: axis must be an integer, got BadIndex", lambda: gg.concat([ones(1)], axis=BadIndex())),
+    (TypeError, "full: fill_value must be a number, got str 'a'", lambda: gg.full((2,), "a")),
+    (TypeError, "dtype: arguments are (name,), got 2", lambda: gg.dtype("a", "b")),
+    (TypeError, "result_type: arguments are tensors, dtypes and numbers by position, got 0", lambda: gg.result_type()),
+    (
+        TypeError,
+        "asarray: buffer must hold native numbers, got format 'c' of 1 bytes",
+        lambda: gg.asarray(memoryview(b"abcd").cast("c")),
+    ),
+    (TypeError, "add_: target must be a tensor, got int 3", lambda: gg.Tensor.add_(3, ones(1))),
+    (TypeError, "int: tensor must be real, got dtype complex64", lambda: int(gg.asarray(1j))),
+    (TypeError, "imag: tensor must be complex, got dtype float32", lambda: ones(1).imag),
+    (
+        TypeError,
+        "full: scalar must be real for a tensor of dtype float32, got (0+1j)",
+        lambda: gg.full((2,), 1j, dtype="float32"),
+    ),
+    (
+        TypeError,
+        "setitem: scalar must be a bool for a tensor of dtype bool, got 2",
+        lambda: set_item(ones(2, dtype="bool"), 0, 2),
+    ),
+    (ValueError, "add: operands must be on one device, got cpu and null", lambda: ones(2) + ones(2, device="null")),
+    (
+        ValueError,
+        "add: operands must be on one device, got null and cpu",
+        lambda: add_in_place(ones(2, device="null"), ones(2)),
+    ),
+    (
+        RuntimeError,
+        "nonzero: values must exist, got a tensor on the null device",
+        lambda: gg.nonzero(ones(2, device="null")),
+    ),
+    (
+        NotImplementedError,
+        "capture: arguments must not overlap in memory, got 'argument 0' and 'argument 1'",
+        lambda: overlapping(gg.compile(lambda p, q: p + q)),
+    ),
+    (
+        NotImplementedError,
+        "capture: tensor that is written through a view must be contiguous, got strides (1, 4) for shape (4, 4)",
+        lambda: gg.compile(lambda p: p[0].add_(1))(ones(4, 4).T),
+    ),
+    (
+        ValueError,
+        "conv2d: groups must divide the 3 output channels, got 2",
+        lambda: gg.conv2d(ones(1, 4, 3, 3), ones(3, 2, 3, 3), groups=2),
+    ),
+    (
+        OverflowError,
+        "conv2d: dilation times kernel size must fit the image, got 1099511627776 times 3",
+        lambda: gg.conv2d(ones(1, 1, 3, 3), ones(1, 1, 3, 3), dilation=2**40),
+    ),
+    (
+        OverflowError,
+        "max_pool2d: dilation times kernel size must fit the image, got 1099511627776 times 3",
+        lambda: gg.max_pool2d(ones(1, 1, 3, 3), 3, dilation=2**40),
+    ),
+    (
+        TypeError,
+        "max_pool2d: operands must have a real floating dtype, got complex64",
+        lambda: gg.max_pool2d(ones(1, 1, 3, 3, dtype="complex64"), 3),
+    ),
+    (
+        TypeError,
+        "arange: dtype must be an integer or a floating-point type, got bool",
+        lambda: gg.arange(3, dtype="bool"),
+    ),
+    (TypeError, "add: x2 must be a tensor or a number, got None", lambda: gg.add(ones(1), None)),
+    (
+        ValueError,
+        "scatter: indices must have rank 2 and no length above that of x but on axis 0, got shape (4,)",
+        lambda: gg.scatter(ones(3, 3), gg.zeros((4,), dtype="int64"), ones(4), axis=0),
+    ),
+    (
+        OverflowError,
+        "concat: axis 0 must have fewer than 2**63 elements",
+        lambda: gg.concat([gg.broadcast_to(ones(), (2**62,))] * 3),
+    ),
+    (
+        OverflowError,
+        "tile: result must have fewer than 2**63 elements, got a length of 1099511627776 times 1099511627776",
+        lambda: gg.tile(gg.broadcast_to(ones(), (2**40,)), (2**40,)),
+    ),
+    (ValueError, "roll: shift must be one integer when axis is None, got (1, 2)", lambda: gg.roll(ones(3), (1, 2))),
+    (
+        TypeError,
+        "sgd_update: parameters must have one dtype, got float32 and float64",
+        lambda: gg.sgd_update(ones(2), ones(2, dtype="float64"), ones(2), ones(2), count=2, lr=0.1),
+    ),
+    (
+        ValueError,
+        "sgd_update: step counter 0 must be one int64, got float32 (1,)",
+        lambda: gg.sgd_update(ones(2), ones(2), ones(2), ones(1), count=1, lr=0.1, momentum=0.9),
+    ),
+    (
+        ValueError,
+        "pickle: bytes must fill shape (3,) of dtype float32, got 2",
+        lambda: ones(3).__reduce__()[0](b"ab", "float32", (3,), 0, 0),
+    ),
 ]
 
 
@@ -398,3 +525,38 @@ def test_errors_leave_no_state_behind():
     y = x * 2
     y.backward(gg.ones((2,)))
     assert x.grad.tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("GORGO_ISA", "sse9", "GORGO_ISA: must be one of base"),
+        (
+            "GORGO_MEMORY_DEBUG",
+            "perhaps",
+            "GORGO_MEMORY_DEBUG: must be 1, true, on, yes or 0, false, off, no, got 'perhaps'",
+        ),
+        ("OMP_NUM_THREADS", "many", "OMP_NUM_THREADS: must be a whole number or a list of them, got 'many'"),
+        ("GORGO_NUM_THREADS", "x", "GORGO_NUM_THREADS: must be a whole number, got 'x'"),
+    ],
+)
+def test_environment_variables_are_checked_on_first_use(variable, value, message):
+    done = subprocess.run(
+        [sys.executable, "-c", "import gorgo as gg; gg.show_config(); (gg.ones((2,)) + 1).tolist()"],
+        env={**os.environ, variable: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"Error: {message}" in done.stderr  # an ImportError where the import needs it
+
+
+def test_a_read_only_buffer_stays_read_only():
+    a = np.zeros(2, np.float32)
+    a.flags.writeable = False
+    t = gg.asarray(a)
+    with pytest.raises(
+        BufferError, match="buffer: tensor must be writable for this use, got one over read-only memory"
+    ):
+        ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(t), ctypes.create_string_buffer(256), PYBUF_WRITABLE)

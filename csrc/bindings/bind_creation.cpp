@@ -148,15 +148,19 @@ PyObject* create_arange(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyOb
     const auto whole = [](const Scalar& s) { return s.kind == Scalar::Kind::Int; };
     const bool integers = whole(start) && whole(stop) && whole(step);
     const Options o = options_of(given, 3, integers ? DType::Int64 : DType::Float32);
+    if (o.dtype == DType::Bool || is_complex(o.dtype)) {
+      fail<TypeError>("arange: dtype must be an integer or a floating-point type, got ", o.dtype);
+    }
     RampAttrs attrs{start, step, 0, {}, o.dtype};
     if (integers) {
       int64_t distance = 0;
       if (__builtin_sub_overflow(stop.i, start.i, &distance)) {
         fail<OverflowError>("arange: stop - start must fit int64, got ", start, " and ", stop);
       }
-      const int64_t size = step.i > 0 ? step.i : -step.i;
-      const int64_t reach = step.i > 0 ? distance : -distance;
-      attrs.count = reach > 0 ? (reach - 1) / size + 1 : 0;
+      // As unsigned numbers, whose negation exists for the lowest integer too.
+      const auto magnitude = [](int64_t v) { return v < 0 ? 0 - static_cast<uint64_t>(v) : static_cast<uint64_t>(v); };
+      const bool forward = (distance > 0) == (step.i > 0) && distance != 0;
+      attrs.count = forward ? static_cast<int64_t>((magnitude(distance) - 1) / magnitude(step.i) + 1) : 0;
     } else {
       const double count = std::ceil((stop.to_double() - start.to_double()) / step.to_double());
       if (!(count < 0x1p62)) fail<ValueError>("arange: count must be finite, got ", count);

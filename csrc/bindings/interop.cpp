@@ -176,10 +176,9 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) noexcept {
     const int rank = t.rank();
     const int64_t size = dtype_size(t.dtype);
     auto figures = std::make_unique<Py_ssize_t[]>(2 * static_cast<size_t>(rank) + 1);
-    for (int i = 0; i < rank; ++i) {
-      figures[i] = static_cast<Py_ssize_t>(t.shape[i]);
-      figures[rank + i] = static_cast<Py_ssize_t>(t.strides[i] * size);
-    }
+    std::copy_n(t.shape.begin(), rank, figures.get());
+    std::transform(t.strides.begin(), t.strides.end(), figures.get() + rank,
+                   [size](int64_t stride) { return static_cast<Py_ssize_t>(stride * size); });
     static double nothing = 0.0;  // an address for tensors without elements
     view->buf = t.numel != 0 ? t.data() : &nothing;
     view->len = static_cast<Py_ssize_t>(t.numel * size);

@@ -248,7 +248,8 @@ TEST_CASE("elementwise: each instruction set agrees with base, and with itself o
     const std::vector<Tensor> expected = outputs_of(call, shape);
     run_tasks(base_kernel, in, expected, &call.attrs);
     for (const Set& set : sets) {
-      INFO(name, " of ", std::string(dtype_name(dtype)), " on ", std::string(set.name));
+      const std::string place = cat(name, " of ", dtype_name(dtype), " on ", set.name);
+      INFO(place);
       const auto found = set.table.kernels.find(key);
       // What AVX-512 leaves out it has from AVX2 (kernels/coverage.h).
       if (found == set.table.kernels.end() && &set != sets.data()) {
