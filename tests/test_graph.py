@@ -364,3 +364,32 @@ def test_a_long_replay_runs_without_the_gil_and_survives() -> None:
     x = gg.zeros((512, 1024))
     for _ in range(3):
         assert float(compiled(x).sum()) == 0.0
+
+
+@pytest.mark.parametrize("dtype", [gg.float64, gg.float16, gg.bfloat16])
+def test_the_gradient_of_one_that_backward_starts_from_has_the_losses_dtype(dtype) -> None:
+    w = gg.ones((3,), dtype=dtype).requires_grad_()
+
+    def step(x: gg.Tensor) -> gg.Tensor:
+        w.grad = None
+        (w * x).sum().backward()
+        return w.grad * 1.0
+
+    compiled = gg.compile(step)
+    x = gg.full((3,), 5.0, dtype=dtype)
+    assert [compiled(x).tolist() for _ in range(3)] == [[5.0] * 3] * 3
+    (graph,) = compiled.graphs()
+    assert [t.tolist() for t in graph.run(x)] == [[5.0] * 3]
+
+
+@pytest.mark.parametrize("dtype", [gg.float64, gg.float16, gg.int8])
+def test_a_number_written_into_a_tensor_of_one_element_takes_its_dtype(dtype) -> None:
+    cell = gg.zeros((), dtype=dtype)
+
+    @gg.compile
+    def add(x: gg.Tensor) -> gg.Tensor:
+        cell.fill_(3)
+        return x + cell
+
+    x = gg.ones((2,), dtype=dtype)
+    assert [add(x).tolist() for _ in range(3)] == [[4, 4]] * 3

@@ -127,3 +127,101 @@ def test_repr_shows_the_tree() -> None:
 def test_messages(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("through", ["tensors", "arrays", "file"])
+def test_pytorchs_weights_give_pytorchs_outputs(through: str, dtype: type, tmp_path: object) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Ours(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            kind = {"dtype": np.dtype(dtype).name}
+            self.features = nn.Sequential(
+                nn.Conv2d(3, 6, 3, padding=1, **kind), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, groups=2, **kind)
+            )
+            self.head = nn.Linear(8 * 3 * 3, 5, **kind)
+
+        def forward(self, x: gg.Tensor) -> gg.Tensor:
+            return self.head(nn.functional.relu(self.features(x)).reshape((x.shape[0], -1)))
+
+    class Theirs(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = torch.nn.Sequential(
+                torch.nn.Conv2d(3, 6, 3, padding=1),
+                torch.nn.ReLU(),
+                torch.nn.MaxPool2d(2),
+                torch.nn.Conv2d(6, 8, 3, groups=2),
+            )
+            self.head = torch.nn.Linear(8 * 3 * 3, 5)
+
+        def forward(self, x: object) -> object:
+            return self.head(torch.nn.functional.relu(self.features(x)).flatten(1))
+
+    torch.manual_seed(0)
+    peer = Theirs().double()
+    if dtype is np.float32:
+        peer = peer.float()
+    state = peer.state_dict()
+    if through == "arrays":
+        state = {name: t.numpy() for name, t in state.items()}
+    elif through == "file":
+        save_file = pytest.importorskip("safetensors.torch").save_file
+        save_file(state, tmp_path / "peer.safetensors")
+        state = gg.load(tmp_path / "peer.safetensors", mmap=True)
+    net = Ours()
+    assert net.load_state_dict(state) == ([], [])
+    x = np.random.default_rng(0).standard_normal((4, 3, 10, 10)).astype(dtype)
+    tolerance = 1e-12 if dtype is np.float64 else 1e-5
+    expected = peer(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(net(gg.asarray(x)).detach().numpy(), expected, rtol=tolerance, atol=tolerance)
+    # The weights are copies: training one net leaves the other as it is.
+    with gg.no_grad():
+        net.head.weight.zero_()
+    assert peer.head.weight.abs().sum().item() > 0
+
+
+def test_load_state_dict_tells_all_that_does_not_fit() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    before = net[0].weight.tolist()
+    state = {"0.weight": gg.ones((3, 2)), "0.bias": gg.ones((4,)), "1.weight": gg.ones((3, 1)), "extra": gg.ones(())}
+    with pytest.raises(KeyError, match=r"the 4 of Sequential, got 1 missing \['1.bias'\] and 1 unexpected \['extra'\]"):
+        net.load_state_dict(state)
+    with pytest.raises(
+        ValueError, match=r"0.bias must have shape \(3,\), got \(4,\); 1.weight must have .* got \(3, 1\)"
+    ):
+        net.load_state_dict(state, strict=False)
+    assert net[0].weight.tolist() == before
+    with pytest.raises(TypeError, match=r"0\.weight must be a tensor or array, got list"):
+        net.load_state_dict({"0.weight": [[1.0, 2.0]] * 3}, strict=False)
+    with pytest.raises(TypeError, match="state must be tensors by name, got list"):
+        net.load_state_dict([gg.ones((1,))])
+    result = net.load_state_dict({"1.bias": gg.ones((1,)), "extra": gg.ones(())}, strict=False)
+    assert result.missing_keys == ["0.weight", "0.bias", "1.weight"]
+    assert result.unexpected_keys == ["extra"]
+    assert net[1].bias.tolist() == [1.0]
+
+
+def test_loading_into_frozen_and_narrow_parameters() -> None:
+    torch = pytest.importorskip("torch")
+    net = nn.Linear(2, 2, dtype=gg.bfloat16).requires_grad_(False)
+    net.load_state_dict({"weight": torch.full((2, 2), 1.5, requires_grad=True), "bias": np.ones(2)})
+    assert net.weight.dtype == gg.bfloat16
+    assert net.weight.tolist() == [[1.5, 1.5]] * 2
+    assert not any(p.requires_grad for p in net.parameters())
+
+
+def test_frozen_parameters_stay_while_others_learn() -> None:
+    gg.random.seed(0)
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    net[0].requires_grad_(False)
+    opt = gg.optim.SGD(net.parameters(), lr=0.1)
+    before = [p.tolist() for p in net.parameters()]
+    net(gg.ones((4, 2))).sum().backward()
+    opt.step()
+    after = [p.tolist() for p in net.parameters()]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False, False]
+    net[0].requires_grad_()
+    assert all(p.requires_grad for p in net.parameters())

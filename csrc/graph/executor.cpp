@@ -614,6 +614,13 @@ std::vector<Tensor> interpret(const Graph& graph, std::span<const Tensor> inputs
         args.emplace_back(values[static_cast<size_t>(operand.value)]);
       }
     }
+    if (node.op == core_ops().copy && node.inputs[0].is_scalar) {  // it takes dtype and shape of what it is written to
+      const auto id = static_cast<size_t>(node.outputs[0]);
+      const GradMode off(false);
+      values[id] = make_tensor(Shape(graph.values[id].shape), graph.values[id].dtype, kCpu);
+      gorgo::assign(values[id], args[0]);
+      continue;
+    }
     const Outputs outs = invoke_all(*node.op, {args.data(), static_cast<size_t>(args.size())}, node.attrs.get());
     size_t next = 0;
     for (const Tensor& out : outs) values[static_cast<size_t>(node.outputs[next++])] = out;

@@ -2,6 +2,8 @@
 
 #include <memory>
 
+#include "opdef/core_ops.h"
+
 namespace gorgo {
 namespace {
 
@@ -43,6 +45,12 @@ InferContext& Stand::infer(const IrNode& node) {
   context_ = std::make_unique<InferContext>(
       InferContext{*node.op, {args_.data(), static_cast<size_t>(args_.size())}, node.attrs.get()});
   node.op->infer(*context_);
+  // A number written into a tensor takes the tensor's dtype and shape, as it did when it was recorded.
+  if (node.op == core_ops().copy && node.inputs[0].is_scalar) {
+    const IrValue& written = graph_.values[static_cast<size_t>(node.outputs[0])];
+    context_->out[0].shape = Shape(written.shape);
+    context_->out[0].dtype = context_->compute_dtype = written.dtype;
+  }
   return *context_;
 }
 

@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gorgo import autograd as autograd
+    from gorgo import data as data
     from gorgo import graph as graph
+    from gorgo import io as io
     from gorgo import memory as memory
     from gorgo import nn as nn
     from gorgo import optim as optim
     from gorgo import random as random
     from gorgo import testing as testing
     from gorgo.graph import compile as compile
+    from gorgo.io import load as load
+    from gorgo.io import save as save
 
 pi = 3.141592653589793
 e = 2.718281828459045
@@ -44,7 +48,7 @@ _LAZY_MODULES = (
     "random",
     "testing",
 )
-_LAZY_NAMES = {"compile": "graph"}
+_LAZY_NAMES = {"compile": "graph", "load": "io", "save": "io"}
 
 
 def show_config() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gorgo.nn import functional, init
+from gorgo.nn import functional, init, utils
 from gorgo.nn.layers import Conv2d, CrossEntropyLoss, Dropout, Flatten, Linear, MaxPool2d, ReLU, Sequential
 from gorgo.nn.module import Module, Parameter
 
@@ -19,4 +19,5 @@ __all__ = [
     "Sequential",
     "functional",
     "init",
+    "utils",
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import gorgo as gg
 
-__all__ = ["Module", "Parameter"]
+__all__ = ["LoadResult", "Module", "Parameter"]
 
 
 class _ParameterType(type):
@@ -43,6 +43,20 @@ class Parameter(metaclass=_ParameterType):
             parameter.requires_grad_()
         parameter.is_parameter = True
         return parameter
+
+
+class LoadResult(NamedTuple):
+    """What load_state_dict could not match.
+
+    Example:
+        >>> import gorgo as gg
+        >>> net = gg.nn.Linear(2, 1)
+        >>> net.load_state_dict(net.state_dict()).missing_keys
+        []
+    """
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
 class Module:
@@ -239,35 +253,53 @@ class Module:
         """Return parameters and buffers by dotted name, detached and sharing memory."""
         return {name: tensor.detach() for name, tensor in self._state()}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
-        """Copy values into parameters and buffers by name.
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadResult:
+        """Copy values into parameters and buffers by name; either all are copied or none.
 
         Args:
-            state: tensors or arrays by dotted name; another library's tensors are taken through DLPack or NumPy.
+            state: tensors or arrays by dotted name; another library's tensors are taken through DLPack or NumPy. Values
+                take the dtype of what they are copied into.
             strict: whether names must match exactly.
 
+        Returns:
+            The names that were missing and those that were unexpected, both empty when strict.
+
         Raises:
-            KeyError: when names are missing or unknown and strict is set.
-            ValueError: when a shape differs.
+            KeyError: when names are missing or unexpected and strict is set.
+            TypeError: when a value is no tensor or array.
+            ValueError: when shapes differ.
+
+        Example:
+            >>> import gorgo as gg
+            >>> net = gg.nn.Linear(2, 1)
+            >>> net.load_state_dict({"weight": gg.ones((1, 2)), "scale": gg.ones(())}, strict=False)
+            LoadResult(missing_keys=['bias'], unexpected_keys=['scale'])
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state_dict: state must be tensors by name, got {type(state).__name__}")
         own = dict(self._state())
         missing = [name for name in own if name not in state]
-        unknown = [name for name in state if name not in own]
-        if strict and (missing or unknown):
-            raise KeyError(f"load_state_dict: names must match, got missing {missing} and unknown {unknown}")
-        values = {}
+        unexpected = [name for name in state if name not in own]
+        if strict and (missing or unexpected):
+            raise KeyError(
+                f"load_state_dict: names must match the {len(own)} of {type(self).__name__}, got {len(missing)} missing"
+                f" {_shortened(missing)} and {len(unexpected)} unexpected {_shortened(unexpected)}"
+            )
+        values: dict[str, gg.Tensor] = {}
+        misfits = []
         for name, tensor in own.items():
             if name not in state:
                 continue
-            value = state[name] if isinstance(state[name], gg.Tensor) else gg.asarray(_detached(state[name]))
+            value = _tensor_of(state[name], name)
             if tuple(value.shape) != tuple(tensor.shape):
-                raise ValueError(
-                    f"load_state_dict: {name} must have shape {tuple(tensor.shape)}, got {tuple(value.shape)}"
-                )
+                misfits.append(f"{name} must have shape {tuple(tensor.shape)}, got {tuple(value.shape)}")
             values[name] = value
+        if misfits:
+            raise ValueError(f"load_state_dict: {'; '.join(misfits)}")
         with gg.no_grad():
             for name, value in values.items():
-                own[name].copy_(value.detach())
+                own[name].copy_(value.astype(own[name].dtype) if value.dtype != own[name].dtype else value)
+        return LoadResult(missing, unexpected)
 
     def extra_repr(self) -> str:
         """Return what stands between the parentheses of repr."""
@@ -280,5 +312,16 @@ class Module:
         return "\n".join([f"{type(self).__name__}({self.extra_repr()}", *children, ")"])
 
 
-def _detached(value: Any) -> Any:
-    return value.detach() if hasattr(value, "detach") else value
+def _tensor_of(value: Any, name: str) -> gg.Tensor:
+    """Return a tensor over a tensor's or array's elements, another library's included."""
+    if isinstance(value, gg.Tensor):
+        return value.detach()
+    if hasattr(value, "detach"):
+        value = value.detach()
+    if not hasattr(value, "__array_interface__") and not hasattr(value, "__dlpack__"):
+        raise TypeError(f"load_state_dict: {name} must be a tensor or array, got {type(value).__name__}")
+    return gg.asarray(value)
+
+
+def _shortened(names: list[str], most: int = 8) -> list[str]:
+    return names if len(names) <= most else [*names[:most], "..."]
