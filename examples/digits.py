@@ -9,7 +9,6 @@ the test accuracy stays below 98 %.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import statistics
 import sys
@@ -94,31 +93,29 @@ def train(
 
     x_train, y_train, x_test, y_test = data
     gg.random.seed(options.seed)
-    order = np.random.default_rng(options.seed)
+    loader = gg.data.DataLoader(
+        gg.data.TensorDataset(x_train, y_train), options.batch_size, shuffle=True, seed=options.seed, drop_last=True
+    )
     model = convolutional_network()
     optimizer = gg.optim.SGD(model.parameters(), lr=options.lr, momentum=MOMENTUM)
+    # Half a cosine, from the full rate to none.
+    schedule = gg.optim.CosineAnnealingLR(optimizer, T_max=options.epochs)
     step = training_step(model, optimizer)
     if options.compile:
         step = gg.compile(step)
 
     losses: list[float] = []
     accuracies: list[float] = []
-    steps_per_epoch = len(x_train) // options.batch_size
     # disable=None: a bar on a terminal, nothing in a file.
-    with tqdm(total=options.epochs * steps_per_epoch, unit="step", disable=None) as bar:
+    with tqdm(total=options.epochs * len(loader), unit="step", disable=None) as bar:
         for epoch in range(options.epochs):
-            # Half a cosine, from the full rate to none.
-            for group in optimizer.param_groups:
-                group["lr"] = options.lr * 0.5 * (1 + math.cos(math.pi * epoch / options.epochs))
-            shuffled = order.permutation(len(x_train))
-            for i in range(steps_per_epoch):
-                chosen = shuffled[i * options.batch_size : (i + 1) * options.batch_size]
-                loss = step(gg.asarray(x_train[chosen]), gg.asarray(y_train[chosen]))
-                losses.append(loss.item())
+            for images, labels in loader:
+                losses.append(step(images, labels).item())
                 bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
                 bar.update()
+            schedule.step()
             accuracies.append(accuracy(model, x_test, y_test))
-            mean = statistics.fmean(losses[-steps_per_epoch:])
+            mean = statistics.fmean(losses[-len(loader) :])
             bar.write(f"epoch {epoch + 1:2d}   loss {mean:.4f}   test accuracy {accuracies[-1]:.4f}")
     return model, losses, accuracies
 
@@ -198,22 +195,6 @@ def compare_times(options: argparse.Namespace, x: np.ndarray, y: np.ndarray) -> 
     return "\n".join(lines)
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the weights as safetensors."""
-    from safetensors.numpy import save_file
-
-    save_file({name: value.detach().numpy() for name, value in model.state_dict().items()}, path)
-
-
-def load_weights(path: Path) -> nn.Module:
-    """Return a new network with the weights that `save_weights` wrote."""
-    from safetensors.numpy import load_file
-
-    model = convolutional_network()
-    model.load_state_dict({name: gg.asarray(value) for name, value in load_file(path).items()})
-    return model
-
-
 def plot(losses: list[float], accuracies: list[float], path: Path) -> None:
     """Draw the loss of each step and the test accuracy of each epoch."""
     import matplotlib as mpl
@@ -279,12 +260,14 @@ def main() -> int:
     print(compare_times(options, x_train, y_train))
 
     weights, curves = options.out / "digits.safetensors", options.out / "digits.png"
-    save_weights(model, weights)
+    gg.save(model.state_dict(), weights)
     plot(losses, accuracies, curves)
     print(f"weights: {weights}\ncurves: {curves}")
 
     # What is reported is the accuracy of the saved weights, read back.
-    reached = accuracy(load_weights(weights), x_test, y_test)
+    again = convolutional_network()
+    again.load_state_dict(gg.load(weights))
+    reached = accuracy(again, x_test, y_test)
     print(f"test accuracy: {reached:.4f}")
     if options.toy:
         return 0

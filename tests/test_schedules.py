@@ -356,3 +356,16 @@ def test_clipping_nothing_and_strangers():
         gg.nn.utils.clip_grad_norm_("ab", 1.0)
     with pytest.raises(TypeError, match="clip_grad_value_: parameters must be tensors, got int at position 1"):
         gg.nn.utils.clip_grad_value_([gg.zeros(()), 1], 1.0)
+
+
+def test_one_cycle_writes_adams_first_beta():
+    a = gg.optim.Adam([gg.zeros((1,)).requires_grad_()], lr=0.1)
+    b = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mine, peer = ours.OneCycleLR(a, 0.5, total_steps=50), theirs.OneCycleLR(b, 0.5, total_steps=50)
+        for _ in range(49):
+            assert rates(a) == rates(b)
+            assert tuple(a.param_groups[0]["betas"]) == tuple(b.param_groups[0]["betas"])
+            mine.step()
+            peer.step()
