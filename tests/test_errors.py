@@ -557,6 +557,6 @@ def test_a_read_only_buffer_stays_read_only():
     a.flags.writeable = False
     t = gg.asarray(a)
     with pytest.raises(
-        BufferError, match="buffer: tensor must be writable for this use, got one over read-only memory"
+        BufferError, match="tensor must be writable for this use, got one over read-only"
     ):
         ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(t), ctypes.create_string_buffer(256), PYBUF_WRITABLE)
