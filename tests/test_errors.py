@@ -556,7 +556,5 @@ def test_a_read_only_buffer_stays_read_only():
     a = np.zeros(2, np.float32)
     a.flags.writeable = False
     t = gg.asarray(a)
-    with pytest.raises(
-        BufferError, match="tensor must be writable for this use, got one over read-only"
-    ):
+    with pytest.raises(BufferError, match="tensor must be writable for this use, got one over read-only"):
         ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(t), ctypes.create_string_buffer(256), PYBUF_WRITABLE)

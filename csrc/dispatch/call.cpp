@@ -12,6 +12,7 @@
 #include "graph/capture.h"
 #include "memory/block_pool.h"
 #include "opdef/core_ops.h"
+#include "opdef/profile.h"
 
 namespace gorgo {
 
@@ -129,6 +130,7 @@ void launch(const OpDef& op, const Kernel& kernel, Frame& frame) {
   };
   {
     const Relock relock{state};
+    const ProfiledKernel profiled(op, frame.args, false);
     run_kernel(kernel, frame.args, state != nullptr);
   }
   if (frame.fault.code() != 0) op.raise_fault(frame.fault, frame.args);

@@ -10,6 +10,7 @@
 #include "memory/block_pool.h"
 #include "memory/plan.h"
 #include "opdef/core_ops.h"
+#include "opdef/profile.h"
 
 namespace gorgo {
 namespace {
@@ -562,6 +563,7 @@ void Program::run(std::span<const Tensor> inputs, std::vector<Tensor>& results) 
     for (size_t s = 0; s < plan.steps.size(); ++s) {
       const Step& step = plan.steps[s];
       const KernelArgs& args = context->args[s];
+      const ProfiledKernel profiled(*step.op, args, true);
       for (int i = 0; i < step.kernel.phase_count; ++i) {
         run_phase(step.kernel.phases[i], args, step.tasks[i], plan.is_long);
       }

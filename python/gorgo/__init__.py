@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gorgo.graph import compile as compile
     from gorgo.io import load as load
     from gorgo.io import save as save
+    from gorgo.profiling import profile as profile
 
 pi = 3.141592653589793
 e = 2.718281828459045
@@ -48,7 +49,7 @@ _LAZY_MODULES = (
     "random",
     "testing",
 )
-_LAZY_NAMES = {"compile": "graph", "load": "io", "save": "io"}
+_LAZY_NAMES = {"compile": "graph", "load": "io", "profile": "profiling", "save": "io"}
 
 
 def show_config() -> None:

@@ -459,6 +459,7 @@ class dtype:
     def numpy(self) -> Any: ...
 
 _op_names: Any
+_profile: Any
 _registry: Any
 bfloat16: _dtype
 bool: _dtype

@@ -50,9 +50,10 @@ std::string message_of(F&& call) {
 TEST_CASE("messages: gradients of a convolution") {
   const Tensor g = filled({2, 4, 3, 3});
   const Tensor weight = filled({4, 3, 3, 3});
-  CHECK(message_of<ValueError>([&] { return conv2d_grad_input(filled({2, 5, 3, 3}), weight, {{5, 5}}); }) ==
-        "conv2d_grad_input: weight must have g's 5 output channels, a multiple of groups 1, got 4 (g has shape (2, 5, 3, "
-        "3))");
+  CHECK(
+      message_of<ValueError>([&] { return conv2d_grad_input(filled({2, 5, 3, 3}), weight, {{5, 5}}); }) ==
+      "conv2d_grad_input: weight must have g's 5 output channels, a multiple of groups 1, got 4 (g has shape (2, 5, 3, "
+      "3))");
   CHECK(message_of<ValueError>([&] { return conv2d_grad_input(g, weight, {{6, 5}}); }) ==
         "conv2d_grad_input: g must have size (4, 3) for input_size (6, 5), got shape (2, 4, 3, 3)");
   const Tensor x = filled({2, 3, 5, 5});
@@ -103,7 +104,8 @@ TEST_CASE("messages: cutting views, and writing through them") {
   CHECK(message_of<ValueError>([&] { return as_strided(x, {{2, 2}, {1}, 0}); }) ==
         "as_strided: strides must have one entry per axis of shape (2, 2), got (1,)");
   CHECK(message_of<ValueError>([&] { return as_strided(x, {{2, 2}, {11, 1}, 0}); }) ==
-        "as_strided: shape, strides and offset must stay within 12 elements, got shape (2, 2), strides (11, 1) and offset "
+        "as_strided: shape, strides and offset must stay within 12 elements, got shape (2, 2), strides (11, 1) and "
+        "offset "
         "0");
 }
 
@@ -155,7 +157,11 @@ TEST_CASE("messages: verify names what is wrong with a graph") {
     Graph g;
     const int32_t x = g.add_value(IrValue::Kind::Input, DType::Float32, {2, 3});
     g.inputs.push_back(x);
-    g.nodes.push_back({.op = softmax_ops.softmax, .attrs = {}, .inputs = {{.value = x, .is_scalar = false, .scalar = {}}}, .outputs = {}, .origin = ""});
+    g.nodes.push_back({.op = softmax_ops.softmax,
+                       .attrs = {},
+                       .inputs = {{.value = x, .is_scalar = false, .scalar = {}}},
+                       .outputs = {},
+                       .origin = ""});
     g.nodes[0].attrs = Attrs(softmax_ops.softmax->attrs);
     g.define(0, g.add_value(IrValue::Kind::Node, DType::Float32, {2, 3}));
     g.outputs.push_back(g.nodes[0].outputs[0]);
@@ -187,7 +193,11 @@ TEST_CASE("messages: what cannot be planned") {
   Graph g;
   const int32_t x = g.add_value(IrValue::Kind::Input, DType::Float32, {3});
   g.inputs.push_back(x);
-  g.nodes.push_back({.op = index_ops.nonzero, .attrs = {}, .inputs = {{.value = x, .is_scalar = false, .scalar = {}}}, .outputs = {}, .origin = ""});
+  g.nodes.push_back({.op = index_ops.nonzero,
+                     .attrs = {},
+                     .inputs = {{.value = x, .is_scalar = false, .scalar = {}}},
+                     .outputs = {},
+                     .origin = ""});
   g.define(0, g.add_value(IrValue::Kind::Node, DType::Int64, {2, 1}));
   CHECK(message_of<NotSupported>([&] { return Program(g); }) ==
         "nonzero: op must have shapes that do not depend on values to be planned");

@@ -1,0 +1,88 @@
+#include "opdef/profile.h"
+
+#include <chrono>
+#include <mutex>
+#include <utility>
+
+#include "core/check.h"
+
+namespace gorgo {
+
+std::atomic<bool> profiling{false};
+
+namespace {
+
+struct Recording {
+  std::mutex mutex;
+  Profile profile;
+  int64_t most = 0;
+  std::atomic<int32_t> threads{0};
+};
+
+// Never destroyed: a thread may end a kernel while the process ends.
+Recording& recording() {
+  static Recording& it = *new Recording;
+  return it;
+}
+
+int64_t now_ns() noexcept {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+int32_t thread_number() noexcept {
+  static thread_local const int32_t number = recording().threads.fetch_add(1);
+  return number;
+}
+
+}  // namespace
+
+void start_profile(int64_t most) {
+  if (most < 0) fail<ValueError>("profile: max_events must be at least 0, got ", most);
+  Recording& r = recording();
+  const std::lock_guard lock(r.mutex);
+  if (profiling.load()) fail<StateError>("profile: no other profile must be under way, got one that has not ended");
+  r.profile = {};
+  r.most = most;
+  r.profile.start_ns = now_ns();
+  profiling.store(true);
+}
+
+Profile stop_profile() {
+  Recording& r = recording();
+  const std::lock_guard lock(r.mutex);
+  if (!profiling.exchange(false)) fail<StateError>("profile: one must be under way to be ended, got none");
+  r.profile.duration_ns = now_ns() - r.profile.start_ns;
+  return std::exchange(r.profile, {});
+}
+
+void ProfiledKernel::begin(const OpDef& op, const KernelArgs& args, bool replayed) noexcept {
+  op_ = &op;
+  args_ = &args;
+  replayed_ = replayed;
+  start_ns_ = now_ns();
+}
+
+void ProfiledKernel::end() noexcept {
+  const int64_t end_ns = now_ns();
+  int64_t bytes = 0;
+  for (int i = 0; i < args_->in_count; ++i) bytes += args_->in[i].numel * dtype_size(args_->in[i].dtype);
+  for (int i = 0; i < args_->out_count; ++i) bytes += args_->out[i].numel * dtype_size(args_->out[i].dtype);
+  const double flops = op_->cost != nullptr ? op_->cost(*args_).flops : 0.0;
+  const int32_t thread = thread_number();
+  Recording& r = recording();
+  const std::lock_guard lock(r.mutex);
+  // A kernel that began before this profile, or ends after it, belongs to none.
+  if (!profiling.load() || start_ns_ < r.profile.start_ns) return;
+  if (static_cast<int64_t>(r.profile.events.size()) >= r.most) {
+    ++r.profile.dropped;
+    return;
+  }
+  try {
+    r.profile.events.push_back({op_, start_ns_, end_ns - start_ns_, bytes, flops, thread, replayed_});
+  } catch (...) {
+    ++r.profile.dropped;
+  }
+}
+
+}  // namespace gorgo
