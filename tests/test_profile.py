@@ -130,7 +130,7 @@ def test_the_table() -> None:
     assert p.table(sort_by="calls", limit=1).splitlines()[2].startswith("1 more ops")
     assert [row.op for row in p.totals("op")] == ["exp", "matmul"]
     assert repr(p).startswith("<profile of 5 kernels in ")
-    with pytest.raises(ValueError, match="profile.totals: sort_by must be one of time, calls, .* got 'size'"):
+    with pytest.raises(ValueError, match=r"profile.totals: sort_by must be one of time, calls, .* got 'size'"):
         p.totals("size")
 
 
