@@ -26,6 +26,7 @@ from gorgo.data import (
     Subset,
     SubsetRandomSampler,
     TensorDataset,
+    WeightedRandomSampler,
     default_collate,
     random_split,
 )
@@ -125,6 +126,27 @@ def test_samplers():
     assert sorted(SubsetRandomSampler([4, 9, 2])) == [2, 4, 9]
     assert [len(b) for b in BatchSampler(range(7), 3, drop_last=True)] == [3, 3]
     assert len(BatchSampler(range(7), 3, drop_last=False)) == 3
+
+
+def test_weights_decide_how_often_items_come():
+    weights = np.array([0.0, 1.0, 2.0, 0.0, 5.0, 0.0])
+    stream = gg.random.Generator(0)
+    counts = np.bincount(list(WeightedRandomSampler(weights, 20_000, generator=stream)), minlength=6)
+    expected = 20_000 * weights / weights.sum()
+    assert (np.abs(counts - expected) <= 5 * np.sqrt(expected)).all()
+    # Without replacement the first item drawn has those shares too, and all positive ones come once.
+    orders = [list(WeightedRandomSampler(weights, 3, False, stream)) for _ in range(4000)]
+    assert all(sorted(order) == [1, 2, 4] for order in orders)
+    counts = np.bincount([order[0] for order in orders], minlength=6)
+    expected = 4000 * weights / weights.sum()
+    assert (np.abs(counts - expected) <= 5 * np.sqrt(expected)).all()
+    loader = DataLoader(range(6), 4, sampler=WeightedRandomSampler(weights, 10, generator=stream))
+    it = iter(loader)
+    next(it)
+    state, rest = loader.state_dict(), [plain(b) for b in it]
+    other = DataLoader(range(6), 4, sampler=WeightedRandomSampler(weights, 10))
+    other.load_state_dict(state)
+    assert batches_of(other) == rest
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2, 5])
@@ -370,6 +392,11 @@ def test_a_collate_function_takes_the_place_of_gathering():
         (lambda: random_split([1, 2], [3, -1]), ValueError, r"lengths must be 0 or more, got \[3, -1\]"),
         (lambda: RandomSampler([1], num_samples=2), ValueError, "at most 1 without replacement, got 2"),
         (lambda: RandomSampler([1], num_samples=0), ValueError, "num_samples must be 1 or more, got 0"),
+        (lambda: WeightedRandomSampler([[1.0]], 1), ValueError, r"weights must have shape \(n,\), got \(1, 1\)"),
+        (lambda: WeightedRandomSampler([1.0, -1.0], 1), ValueError, "not all 0, got -1.0 to 1.0"),
+        (lambda: WeightedRandomSampler([0.0], 1), ValueError, "not all 0, got 0.0 to 0.0"),
+        (lambda: WeightedRandomSampler([1.0, 0.0], 2, False), ValueError, "at most the 1 positive weights .* got 2"),
+        (lambda: WeightedRandomSampler([1.0], 0), ValueError, "num_samples must be 1 or more, got 0"),
         (lambda: DataLoader(3), TypeError, "DataLoader: dataset must have a length and items by number, got int"),
         (lambda: DataLoader({}), TypeError, "got dict"),
         (lambda: DataLoader([1], 0), ValueError, "batch_size must be 1 or more, got 0"),

@@ -8,6 +8,8 @@ import os
 import pathlib
 import stat
 import struct
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -433,3 +435,34 @@ def test_paths_of_every_kind(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     gg.save({"w": gg.ones((1,))}, "a.safetensors")
     assert gg.load(pathlib.Path("a.safetensors"))["w"].tolist() == [1.0]
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/fd").exists(), reason="counts descriptors where Linux lists them")
+@pytest.mark.parametrize("mmap", [False, True])
+def test_no_descriptor_is_left_open(tmp_path, mmap):
+    gg.save({"w": gg.ones((4,))}, tmp_path / "a.safetensors")
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "b.safetensors").write_bytes(whole[:-1])
+    (tmp_path / "b.npz").write_bytes(b"PK")
+
+    def count():
+        return len(list(pathlib.Path("/proc/self/fd").iterdir()))
+
+    before = count()
+    for _ in range(20):
+        gg.load(tmp_path / "a.safetensors", mmap=mmap)
+        with pytest.raises(FileFormatError):
+            gg.load(tmp_path / "b.safetensors", mmap=mmap)
+        with pytest.raises(FileFormatError):
+            gg.load(tmp_path / "b.npz")
+    assert count() == before
+
+
+def test_parts_are_imported_when_first_used(tmp_path):
+    script = (
+        "import sys, gorgo as gg; early = {'gorgo.io', 'gorgo.data', 'numpy', 'json'} & set(sys.modules);"
+        "gg.save({}, 'a.safetensors'); gg.data.TensorDataset; print(sorted(early), 'gorgo.io' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script]
+    printed = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert printed.stdout == "[] True\n"

@@ -30,6 +30,7 @@ __all__ = [
     "Subset",
     "SubsetRandomSampler",
     "TensorDataset",
+    "WeightedRandomSampler",
     "default_collate",
     "random_split",
 ]
@@ -365,6 +366,70 @@ class SubsetRandomSampler(RandomSampler):
     def draw(self) -> gg.Tensor:
         """Draw an epoch's order, (n,) int64."""
         return gg.take(self.indices, super().draw(), axis=0)
+
+
+class WeightedRandomSampler(RandomSampler):
+    """Items drawn anew for each epoch, each with its own weight.
+
+    Args:
+        weights: numbers of 0 or more, (n,) float; they need not sum to 1.
+        num_samples: how many are drawn.
+        replacement: whether an item may come several times.
+        generator: the stream to draw from; when None, one of its own with a seed from the default generator.
+
+    Raises:
+        ValueError: when weights are no list of finite numbers of 0 or more with a positive one, or num_samples is below
+            1, or beyond the positive weights without replacement.
+
+    Source: without replacement, Efraimidis and Spirakis, "Weighted random sampling with a reservoir", Information
+    Processing Letters 97 (2006).
+
+    Example:
+        >>> import gorgo as gg
+        >>> list(gg.data.WeightedRandomSampler([0.0, 0.0, 3.0], 4))
+        [2, 2, 2, 2]
+    """
+
+    def __init__(
+        self,
+        weights: Any,
+        num_samples: int,
+        replacement: bool = True,
+        generator: gg.random.Generator | None = None,
+    ) -> None:
+        import numpy as np
+
+        self.weights = np.asarray(weights, np.float64)
+        if self.weights.ndim != 1:
+            raise ValueError(f"WeightedRandomSampler: weights must have shape (n,), got {self.weights.shape}")
+        if not np.isfinite(self.weights).all() or (self.weights < 0).any() or not self.weights.sum() > 0:
+            raise ValueError(
+                "WeightedRandomSampler: weights must be finite, 0 or more, and not all 0, got"
+                f" {self.weights.min(initial=np.inf)} to {self.weights.max(initial=-np.inf)}"
+            )
+        positive = int((self.weights > 0).sum())
+        super().__init__(self.weights, True, num_samples, generator)
+        if not replacement and num_samples > positive:
+            raise ValueError(
+                f"WeightedRandomSampler: num_samples must be at most the {positive} positive weights without"
+                f" replacement, got {num_samples}"
+            )
+        self.replacement = replacement
+
+    def draw(self) -> gg.Tensor:
+        """Draw an epoch's order, (n,) int64."""
+        import numpy as np
+
+        if self.replacement:
+            drawn = gg.random.uniform(shape=self.num_samples, dtype=gg.float64, generator=self.generator).numpy()
+            ends = np.cumsum(self.weights)
+            # side="right" never takes an item of weight 0; rounding at the very end could, were it not limited.
+            last = int(np.flatnonzero(self.weights)[-1])
+            return gg.asarray(np.minimum(np.searchsorted(ends, drawn * ends[-1], side="right"), last))
+        drawn = gg.random.uniform(shape=self.size, dtype=gg.float64, generator=self.generator).numpy()
+        with np.errstate(divide="ignore"):  # the time of an item of weight 0 is infinite
+            times = np.where(self.weights > 0, -np.log1p(-drawn) / self.weights, np.inf)
+        return gg.asarray(np.argsort(times, kind="stable")[: self.num_samples])
 
 
 class BatchSampler(Sampler):
