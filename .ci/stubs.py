@@ -156,10 +156,14 @@ def typed(name: str, signature: str, result: str, *, method: bool = False) -> st
     if method and positional:
         # The parameter that a method is called on, whatever the op calls it, is given by position.
         positional[0].arg = "cls" if name == "__new__" else "self"
+    last = positional[len(positional) - len(arguments.defaults) :]
+    optional = {a.arg for a, d in zip(last, arguments.defaults, strict=True) if ast.unparse(d) == "None"}
     for argument in [*positional[1 if method else 0 :], *arguments.kwonlyargs]:
         kind = PARAMETERS.get(argument.arg, "Any")
         if argument.arg in OPERANDS:
             kind = "Any"
+        if kind == "Tensor" and argument.arg in optional:
+            kind = "Tensor | None"
         argument.annotation = ast.Name(kind)
     for starred in (arguments.vararg, arguments.kwarg):
         if starred is not None:

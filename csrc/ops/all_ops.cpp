@@ -15,6 +15,7 @@
   X(reduce)                      \
   X(softmax)                     \
   X(loss)                        \
+  X(norm)                        \
   X(shape)                       \
   X(sort)                        \
   X(update)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import gorgo as gg
 
 __all__ = [
+    "batch_norm",
     "conv2d",
     "cross_entropy",
     "dropout",
+    "embedding",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
     "linear",
     "log_softmax",
     "max_pool2d",
+    "one_hot",
     "relu",
+    "rms_norm",
     "softmax",
 ]
 
@@ -51,3 +61,223 @@ def dropout(x: gg.Tensor, p: float = 0.5, training: bool = True) -> gg.Tensor:
         return x
     dropped: gg.Tensor = gg.random.dropout(x, p)
     return dropped
+
+
+def _lines(x: gg.Tensor, shape: Sequence[int], name: str) -> gg.Tensor:
+    """Return x with the last axes, which must have this shape, merged into one."""
+    sizes = tuple(shape)
+    if not sizes or tuple(x.shape[-len(sizes) :]) != sizes:
+        raise ValueError(f"{name}: x must end in the axes {sizes}, got shape {tuple(x.shape)}")
+    return x if len(sizes) == 1 else x.reshape((*x.shape[: -len(sizes)], math.prod(sizes)))
+
+
+def _line(weight: gg.Tensor | None, shape: Sequence[int], name: str) -> gg.Tensor | None:
+    if weight is not None and tuple(weight.shape) != tuple(shape):
+        raise ValueError(f"{name}: weight and bias must have shape {tuple(shape)}, got {tuple(weight.shape)}")
+    return weight if weight is None or weight.ndim == 1 else weight.reshape((-1,))
+
+
+def layer_norm(
+    x: gg.Tensor,
+    normalized_shape: Sequence[int],
+    weight: gg.Tensor | None = None,
+    bias: gg.Tensor | None = None,
+    eps: float = 1e-5,
+) -> gg.Tensor:
+    """Normalize over the last axes to mean 0 and variance 1, then scale and shift.
+
+    Args:
+        x: tensor (..., *normalized_shape) float.
+        normalized_shape: the sizes of those axes.
+        weight: tensor (*normalized_shape), or None for 1.
+        bias: tensor (*normalized_shape), or None for 0.
+        eps: added to the variance.
+
+    Returns:
+        Tensor like x.
+
+    Raises:
+        ValueError: when shapes or dtypes do not fit.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.functional.layer_norm(gg.ones((2, 3, 4)), (3, 4)).shape
+        (2, 3, 4)
+    """
+    lines = _lines(x, normalized_shape, "layer_norm")
+    w, b = (_line(t, normalized_shape, "layer_norm") for t in (weight, bias))
+    return gg.layer_norm(lines, w, b, eps=eps).reshape(x.shape)
+
+
+def rms_norm(
+    x: gg.Tensor, normalized_shape: Sequence[int], weight: gg.Tensor | None = None, eps: float | None = None
+) -> gg.Tensor:
+    """Divide by the root of the mean square over the last axes, then scale.
+
+    Args:
+        x: tensor (..., *normalized_shape) float.
+        normalized_shape: the sizes of those axes.
+        weight: tensor (*normalized_shape), or None for 1.
+        eps: added to the mean square; None for the dtype's spacing at 1.
+
+    Returns:
+        Tensor like x.
+
+    Raises:
+        ValueError: when shapes or dtypes do not fit.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.functional.rms_norm(gg.asarray([2.0, -2.0]), (2,), eps=0.0).tolist()
+        [1.0, -1.0]
+    """
+    lines = _lines(x, normalized_shape, "rms_norm")
+    added = float(gg.finfo(x.dtype).eps) if eps is None else eps
+    return gg.rms_norm(lines, _line(weight, normalized_shape, "rms_norm"), eps=added).reshape(x.shape)
+
+
+def group_norm(
+    x: gg.Tensor,
+    num_groups: int,
+    weight: gg.Tensor | None = None,
+    bias: gg.Tensor | None = None,
+    eps: float = 1e-5,
+) -> gg.Tensor:
+    """Normalize each group of channels of each case (n, c, ...); see gorgo.group_norm."""
+    normalized: gg.Tensor = gg.group_norm(x, weight, bias, groups=num_groups, eps=eps)
+    return normalized
+
+
+def batch_norm(
+    x: gg.Tensor,
+    running_mean: gg.Tensor | None,
+    running_var: gg.Tensor | None,
+    weight: gg.Tensor | None = None,
+    bias: gg.Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> gg.Tensor:
+    """Normalize each channel of x (n, c, ...), by the batch when training, else by the running statistics.
+
+    Raises:
+        ValueError: when shapes do not fit, or the running statistics are missing and training is not set.
+
+    Example:
+        >>> import gorgo as gg
+        >>> x = gg.asarray([[1.0], [3.0]])
+        >>> gg.nn.functional.batch_norm(x, None, None, training=True, eps=0.0).tolist()
+        [[-1.0], [1.0]]
+    """
+    if training:
+        trained: gg.Tensor = gg.batch_norm_train(x, weight, bias, running_mean, running_var, momentum=momentum, eps=eps)
+        return trained
+    if running_mean is None or running_var is None:
+        raise ValueError("batch_norm: running_mean and running_var must be given without training, got None")
+    plain: gg.Tensor = gg.batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
+    return plain
+
+
+def instance_norm(
+    x: gg.Tensor,
+    running_mean: gg.Tensor | None = None,
+    running_var: gg.Tensor | None = None,
+    weight: gg.Tensor | None = None,
+    bias: gg.Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> gg.Tensor:
+    """Normalize each channel of each case of x (n, c, ...) over its positions.
+
+    Running statistics, when given, follow the means over the cases; without use_input_stats they are what normalizes.
+
+    Raises:
+        ValueError: when shapes do not fit, or a channel has fewer than two positions.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.functional.instance_norm(gg.asarray([[[1.0, 3.0]]]), eps=0.0).tolist()
+        [[[-1.0, 1.0]]]
+    """
+    if not use_input_stats:
+        return batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
+    positions = math.prod(x.shape[2:])
+    if x.ndim < 3 or positions < 2:
+        raise ValueError(
+            f"instance_norm: x must have two positions or more for each channel, got shape {tuple(x.shape)}"
+        )
+    if running_mean is not None and running_var is not None:
+        with gg.no_grad():
+            spots = x.detach().reshape((x.shape[0], x.shape[1], positions))
+            for running, now in (
+                (running_mean, gg.mean(spots, axis=2)),
+                (running_var, gg.var(spots, axis=2, correction=1.0)),
+            ):
+                running.copy_(running * (1.0 - momentum) + gg.mean(now, axis=0) * momentum)
+    return group_norm(x, x.shape[1], weight, bias, eps)
+
+
+def embedding(indices: gg.Tensor, weight: gg.Tensor, padding_idx: int | None = None) -> gg.Tensor:
+    """Look up the rows of a table.
+
+    Args:
+        indices: tensor (...) int, in [-rows, rows).
+        weight: tensor (rows, size).
+        padding_idx: a row that gets no gradient.
+
+    Returns:
+        Tensor (..., size) of weight's dtype.
+
+    Raises:
+        IndexError: when an index is out of range.
+        ValueError: when weight has not two axes, or padding_idx is out of range.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.functional.embedding(gg.asarray([1, 0]), gg.asarray([[1.0, 2.0], [3.0, 4.0]])).tolist()
+        [[3.0, 4.0], [1.0, 2.0]]
+    """
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: weight must have shape (rows, size), got {tuple(weight.shape)}")
+    rows = weight.shape[0]
+    found: gg.Tensor = gg.take(weight, indices, axis=0)
+    if padding_idx is None:
+        return found
+    if not -rows <= padding_idx < rows:
+        raise ValueError(f"embedding: padding_idx must be in [{-rows}, {rows}), got {padding_idx}")
+    row = padding_idx % rows
+    padding = gg.logical_or(indices == row, indices == row - rows)
+    kept: gg.Tensor = gg.where(gg.expand_dims(padding, axis=-1), found.detach(), found)
+    return kept
+
+
+def one_hot(indices: gg.Tensor, num_classes: int = -1) -> gg.Tensor:
+    """Mark each index by a one in a line of zeros.
+
+    Args:
+        indices: tensor (...) int; negative ones count from the end.
+        num_classes: the length of a line; -1 for the largest index plus one.
+
+    Returns:
+        Tensor (..., num_classes) int64.
+
+    Raises:
+        TypeError: when indices are not integers.
+        ValueError: when num_classes is neither positive nor -1, or -1 without an index.
+        IndexError: when an index is out of range.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.functional.one_hot(gg.asarray([2, 0]), 3).tolist()
+        [[0, 0, 1], [1, 0, 0]]
+    """
+    if num_classes == -1:
+        if indices.size == 0:
+            raise ValueError(f"one_hot: num_classes must be given without indices, got shape {tuple(indices.shape)}")
+        num_classes = int(indices.max().item()) + 1
+    if num_classes < 1:
+        raise ValueError(f"one_hot: num_classes must be positive or -1, got {num_classes}")
+    zeros = gg.zeros((*indices.shape, num_classes), dtype=gg.int64, device=indices.device)
+    marked: gg.Tensor = gg.scatter(zeros, gg.expand_dims(indices, axis=-1), 1, axis=-1)
+    return marked
