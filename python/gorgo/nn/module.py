@@ -79,11 +79,13 @@ class Module:
     _parameters: dict[str, gg.Tensor | None]
     _buffers: dict[str, gg.Tensor | None]
     _modules: dict[str, Module | None]
+    _transient: set[str]  # buffers that are no part of the state
 
     def __init__(self) -> None:
         object.__setattr__(self, "_parameters", {})
         object.__setattr__(self, "_buffers", {})
         object.__setattr__(self, "_modules", {})
+        object.__setattr__(self, "_transient", set())
         object.__setattr__(self, "training", True)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -144,11 +146,20 @@ class Module:
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
 
-    def register_buffer(self, name: str, tensor: gg.Tensor | None) -> None:
-        """Add a tensor that belongs to the state but is not trained."""
+    def register_buffer(self, name: str, tensor: gg.Tensor | None, persistent: bool = True) -> None:
+        """Add a tensor that is not trained; it belongs to the state if persistent.
+
+        Raises:
+            TypeError: when it is no tensor.
+            ValueError: when the name is taken by something else, or is empty or dotted.
+        """
+        if not name or "." in name or (name not in self._buffers and hasattr(self, name)):
+            raise ValueError(f"register_buffer: name must be free and without dots, got {name!r}")
         if tensor is not None and not isinstance(tensor, gg.Tensor):
             raise TypeError(f"register_buffer: tensor must be a tensor or None, got {type(tensor).__name__}")
         self._buffers[name] = tensor
+        (self._transient.discard if persistent else self._transient.add)(name)
+        gg.graph.bump_epoch()
 
     def register_parameter(self, name: str, parameter: gg.Tensor | None) -> None:
         """Add a parameter by name; None reserves the name."""
@@ -246,7 +257,7 @@ class Module:
         for prefix, module in self.named_modules():
             for home in (module._parameters, module._buffers):
                 for name, tensor in home.items():
-                    if tensor is not None:
+                    if tensor is not None and name not in module._transient:
                         yield (f"{prefix}.{name}" if prefix else name), tensor
 
     def state_dict(self) -> dict[str, gg.Tensor]:
