@@ -466,3 +466,21 @@ def test_parts_are_imported_when_first_used(tmp_path):
     command = [sys.executable, "-c", script]
     printed = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert printed.stdout == "[] True\n"
+
+
+def test_files_are_read_in_several_threads_at_once(tmp_path):
+    for i in range(40):
+        gg.save(gg.full((50,), float(i)), tmp_path / f"{i}.npy")
+        gg.save({"x": gg.full((50,), float(i))}, tmp_path / f"{i}.safetensors")
+
+    class Files:
+        def __len__(self):
+            return 80
+
+        def __getitem__(self, i):
+            return gg.load(tmp_path / f"{i}.npy") if i < 40 else gg.load(tmp_path / f"{i - 40}.safetensors")["x"]
+
+    loader = gg.data.DataLoader(Files(), 8, num_workers=4)
+    for _ in range(3):
+        seen = [row[0] for batch in loader for row in batch.tolist()]
+        assert seen == [float(i) for i in range(40)] * 2

@@ -568,18 +568,15 @@ def _read_npy(file: IO[bytes], room: Callable[[], int], path: PathLike, what: st
 
 def _parse_npy_header(text: bytes, path: PathLike, what: str) -> tuple[tuple[int, ...], bool, Any]:
     import ast
-    import warnings
 
     import numpy as np
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            facts = ast.literal_eval(text.decode("utf-8").strip())
-            shape, fortran, described = facts["shape"], facts["fortran_order"], facts["descr"]
-            well_formed = len(facts) == 3 and isinstance(fortran, bool) and isinstance(described, str)
-            well_formed = well_formed and isinstance(shape, tuple) and all(_is_count(n) for n in shape)
-            dtype = np.dtype(described) if well_formed and len(shape) <= _MAX_RANK else None
+        facts = ast.literal_eval(text.decode("utf-8").strip())
+        shape, fortran, described = facts["shape"], facts["fortran_order"], facts["descr"]
+        well_formed = len(facts) == 3 and isinstance(fortran, bool) and isinstance(described, str)
+        well_formed = well_formed and isinstance(shape, tuple) and all(_is_count(n) for n in shape)
+        dtype = np.dtype(described) if well_formed and len(shape) <= _MAX_RANK else None
     except Exception as error:  # whatever the parsers of Python and NumPy raise for what is no header
         raise _wrong(
             path, f"must have a header of {what} that NumPy wrote, got {type(error).__name__}: {error}"
