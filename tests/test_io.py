@@ -293,6 +293,9 @@ def facts(descr="<f4", fortran_order=False, shape=(2,)):
         (npy(facts(), magic=b"\x93NUMPY\x07\x00"), "version 1.0 to 3.0 of the format"),
         (b"\x93NUMPY\x01\x00\xff\xffabc", r"header of array of 65535 bytes, got 3 \(truncated\?\)"),
         (npy(b"nonsense("), "header of array that NumPy wrote"),
+        (npy(b"(" * 9000), "header of array that NumPy wrote"),
+        (npy(b"-" * 9000 + b"1"), "header of array that NumPy wrote"),
+        (npy(b"x" * 10_001), "header of array of 10001 bytes, got 10000"),
         (npy({"descr": "<f4"}), "header of array that NumPy wrote, got KeyError"),
         (npy(facts(shape=3)), "descr, fortran_order and shape in the header"),
         (npy(facts(shape=(-1,))), "descr, fortran_order and shape in the header"),
@@ -366,7 +369,7 @@ def test_random_damage_gives_documented_errors_only(tmp_path, name, mmap, rng):
         return
     whole = path.read_bytes()
     told = 0
-    for _ in range(700):
+    for _ in range(250):
         broken = bytearray(whole)
         for _ in range(int(rng.integers(1, 4))):
             at = int(rng.integers(len(broken)))
@@ -381,7 +384,7 @@ def test_random_damage_gives_documented_errors_only(tmp_path, name, mmap, rng):
         except FileFormatError as error:
             assert name in str(error)  # noqa: PT017
             told += 1
-    assert told > 100
+    assert told > 50
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ _DTYPES: dict[str, Any] = {
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 _HEADER_LIMIT_BYTES = 100_000_000  # the limit of the format's own reader
 _ALIGNMENT_BYTES = 64  # where the elements begin, so that a mapped file serves kernels as it lies
+_NPY_HEADER_LIMIT_BYTES = 10_000  # NumPy's own limit: the header is parsed as Python, which long ones can exhaust
 _TREE = "gorgo.tree"
 _DEEPEST = 100  # levels of a tree; what is deeper is taken for a mistake or an attack
 _MAX_RANK = 16
@@ -538,8 +539,11 @@ def _read_npy(file: IO[bytes], room: Callable[[], int], path: PathLike, what: st
         raise _wrong(path, f"must have {what} in version 1.0 to 3.0 of the format, got {magic[6:]!r}")
     length_bytes = 2 if magic[6] == 1 else 4
     length = int.from_bytes(file.read(length_bytes), "little")
-    if length > min(room(), 1 << 20):
-        raise _wrong(path, f"must hold a header of {what} of {length} bytes, got {min(room(), 1 << 20)} (truncated?)")
+    if length > min(room(), _NPY_HEADER_LIMIT_BYTES):
+        raise _wrong(
+            path,
+            f"must hold a header of {what} of {length} bytes, got {min(room(), _NPY_HEADER_LIMIT_BYTES)} (truncated?)",
+        )
     shape, fortran, dtype = _parse_npy_header(file.read(length), path, what)
     if dtype.hasobject or dtype.names is not None or dtype.subdtype is not None or dtype.kind not in "?biufc":
         raise _wrong(path, f"must have {what} of a bool, integer, float or complex dtype, got {dtype}")
