@@ -71,6 +71,52 @@ struct Grid {
   }
 };
 
+// Sums in double of vectors of C, by halves for float: vectors wider than a register are slow.
+template <class C, int kLanes>
+struct Sums {
+  static constexpr int kParts = sizeof(C) == 4 ? 2 : 1;
+  using P = Vec<double, kLanes / kParts>;
+  P part[kParts];
+
+  GORGO_INLINE Sums() {
+    for (P& p : part) p = broadcast<P>(0.0);
+  }
+  GORGO_INLINE void add(Vec<C, kLanes> v) {
+    if constexpr (kParts == 1) {
+      part[0] = part[0] + v;
+    } else {
+      part[0] = part[0] + convert<double>(low_half(v));
+      part[1] = part[1] + convert<double>(high_half(v));
+    }
+  }
+  GORGO_INLINE void add_product(Vec<C, kLanes> a, Vec<C, kLanes> b) {
+    if constexpr (kParts == 1) {
+      part[0] = part[0] + a * b;
+    } else {
+      part[0] = part[0] + convert<double>(low_half(a)) * convert<double>(low_half(b));
+      part[1] = part[1] + convert<double>(high_half(a)) * convert<double>(high_half(b));
+    }
+  }
+  [[nodiscard]] GORGO_INLINE double folded() const {
+    if constexpr (kParts == 1) {
+      return fold_lanes<FoldSum>(part[0]);
+    } else {
+      return fold_lanes<FoldSum>(part[0] + part[1]);
+    }
+  }
+  // Adds the first n lanes to numbers in memory.
+  GORGO_INLINE void add_to(double* sums, int n) const {
+    if (n == kLanes) {
+      for (int k = 0; k < kParts; ++k) {
+        double* at = sums + k * P::kLanes;
+        store_raw(at, load_raw<P>(at) + part[k]);
+      }
+    } else {
+      for (int i = 0; i < n; ++i) sums[i] += part[i / P::kLanes].raw[i % P::kLanes];
+    }
+  }
+};
+
 // kChannels: lanes are channels, else positions.
 template <class S, bool kChannels>
 struct Lanes {
@@ -78,6 +124,7 @@ struct Lanes {
   static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(C));
   using V = Vec<C, kLanes>;
   using W = Vec<double, kLanes>;
+  using Acc = Sums<C, kLanes>;
 
   // n lanes from (row, channel, position) on; `row` is row_begin's offset.
   GORGO_INLINE static V read(const Grid& g, int64_t row, int64_t channel, int64_t position, int n) {
@@ -114,24 +161,14 @@ struct Lanes {
     }
   }
   GORGO_INLINE static V first_lanes(V v, int n) { return n == kLanes ? v : keep_first(v, n, C{0}); }
-  // The whole of a sum over lanes that are positions of one channel.
-  GORGO_INLINE static W folded(W w) {
+  // What was summed, in every lane that stands for its channel.
+  GORGO_INLINE static W whole(const Acc& acc) {
     if constexpr (kChannels) {
+      W w;
+      __builtin_memcpy(&w, &acc.part, sizeof w);
       return w;
     } else {
-      return broadcast<W>(fold_lanes<FoldSum>(w));
-    }
-  }
-  // Adds to the sums of the channels that the lanes stand for.
-  GORGO_INLINE static void add_to(double* sums, W w, int n) {
-    if constexpr (kChannels) {
-      if (n == kLanes) {
-        store_raw(sums, load_raw<W>(sums) + w);
-      } else {
-        for (int k = 0; k < n; ++k) sums[k] += w.raw[k];
-      }
-    } else {
-      *sums += fold_lanes<FoldSum>(w);
+      return broadcast<W>(acc.folded());
     }
   }
 };
@@ -181,7 +218,7 @@ struct RowKernels {
   using L = Lanes<S, kChannels>;
   using C = typename L::C;
   using V = typename L::V;
-  using W = typename L::W;
+  using Acc = typename L::Acc;
   static constexpr int kLanes = L::kLanes;
   static constexpr bool kCentered = kWhich != RowNorm::Rms;
 
@@ -231,14 +268,14 @@ struct RowKernels {
         const int64_t first = group * size;
         const double shift = shift_of(x, row, first);
         const V from = constant<V>(shift);
-        W sum = broadcast<W>(0.0);
-        W squares = sum;
+        Acc sum;
+        Acc squares;
         each(x, first, first + size, [&](int64_t c, int64_t p, int n) GORGO_INLINE_LAMBDA {
-          const W d = convert<double>(L::first_lanes(L::read(x, row, c, p, n) - from, n));
-          if constexpr (kCentered) sum = sum + d;
-          squares = squares + d * d;
+          const V d = L::first_lanes(L::read(x, row, c, p, n) - from, n);
+          if constexpr (kCentered) sum.add(d);
+          squares.add_product(d, d);
         });
-        const RowStats s = stats_of(shift, fold_lanes<FoldSum>(sum), fold_lanes<FoldSum>(squares), count, eps);
+        const RowStats s = stats_of(shift, sum.folded(), squares.folded(), count, eps);
         const V offset = constant<V>(s.offset);
         const V rstd = constant<V>(s.rstd);
         each(x, first, first + size, [&](int64_t c, int64_t p, int n) GORGO_INLINE_LAMBDA {
@@ -277,27 +314,30 @@ struct RowKernels {
         const int64_t first = group * size;
         const double shift = shift_of(x, row, first);
         const V from = constant<V>(shift);
-        W sum = broadcast<W>(0.0);
-        W squares = sum;
-        W grads = sum;
-        W products = sum;
+        Acc sum;
+        Acc squares;
+        Acc grads;
+        Acc products;
         each(x, first, first + size, [&](int64_t c, int64_t p, int n) GORGO_INLINE_LAMBDA {
-          const W d = convert<double>(L::first_lanes(L::read(x, row, c, p, n) - from, n));
-          const W g = convert<double>(L::read(dy, dy_row, c, p, n) * L::per_channel(weight, c, n, 1.0));
+          const V d = L::first_lanes(L::read(x, row, c, p, n) - from, n);
+          const V dy_here = L::read(dy, dy_row, c, p, n);
+          const V g = weight.given ? L::first_lanes(dy_here * L::per_channel(weight, c, n, 1.0), n) : dy_here;
           if constexpr (kCentered) {
-            sum = sum + d;
-            grads = grads + (n == kLanes ? g : keep_first(g, n, 0.0));
+            sum.add(d);
+            grads.add(g);
           }
-          squares = squares + d * d;
-          products = products + (n == kLanes ? g * d : keep_first(g * d, n, 0.0));
+          squares.add_product(d, d);
+          products.add_product(g, d);
         });
-        const RowStats s = stats_of(shift, fold_lanes<FoldSum>(sum), fold_lanes<FoldSum>(squares), count, eps);
-        const double total = fold_lanes<FoldSum>(grads);
-        const double along = fold_lanes<FoldSum>(products) - s.offset * total;
+        const RowStats s = stats_of(shift, sum.folded(), squares.folded(), count, eps);
+        const double total = grads.folded();
+        const double along = products.folded() - s.offset * total;
         const V offset = constant<V>(s.offset);
         const V rstd = constant<V>(s.rstd);
         const V mean_grad = constant<V>(total / count);
         const V mean_along = constant<V>(along * s.rstd / count);
+        Acc along_channel;
+        Acc total_channel;
         each(x, first, first + size, [&](int64_t c, int64_t p, int n) GORGO_INLINE_LAMBDA {
           const V hat = (L::read(x, row, c, p, n) - from - offset) * rstd;
           const V g = L::read(dy, dy_row, c, p, n);
@@ -305,8 +345,18 @@ struct RowKernels {
           V dx = gw - hat * mean_along;
           if constexpr (kCentered) dx = dx - mean_grad;
           L::write(out + c * x.positions + p, dx * rstd, n);
-          L::add_to(by_weight + c, convert<double>(L::first_lanes(g * hat, n)), n);
-          if constexpr (kCentered) L::add_to(by_bias + c, convert<double>(g), n);
+          along_channel.add(L::first_lanes(g * hat, n));
+          if constexpr (kCentered) total_channel.add(g);
+          if constexpr (kChannels) {
+            along_channel.add_to(by_weight + c, n);
+            if constexpr (kCentered) total_channel.add_to(by_bias + c, n);
+          } else {
+            if (p + n < x.positions) return;  // the channel goes on
+            by_weight[c] += along_channel.folded();
+            by_bias[c] += total_channel.folded();
+          }
+          along_channel = Acc();
+          total_channel = Acc();
         });
       }
     }
@@ -365,6 +415,7 @@ struct ChannelKernels {
   using C = typename L::C;
   using V = typename L::V;
   using W = typename L::W;
+  using Acc = typename L::Acc;
   static constexpr int kLanes = L::kLanes;
 
   // Calls f(row, channel, position, n, live) for all vectors of one block: one channel, or a vector of channels.
@@ -418,19 +469,17 @@ struct ChannelKernels {
     const int lanes = live(x, channel);
     const auto count = static_cast<double>(x.rows * x.positions);
     const V from = first_of(x, channel);
-    W sum = broadcast<W>(0.0);
-    W squares = sum;
+    Acc sum;
+    Acc squares;
     each(x, channel, [&](int64_t r, int64_t p, int n) GORGO_INLINE_LAMBDA {
-      const V v = L::read(x, x.row_begin(r), channel, p, n) - from;
-      const W d = convert<double>(kChannels ? v : L::first_lanes(v, n));
-      sum = sum + d;
-      squares = squares + d * d;
+      const V d = L::first_lanes(L::read(x, x.row_begin(r), channel, p, n) - from, n);
+      sum.add(d);
+      squares.add_product(d, d);
     });
-    const Stats s = stats_of(L::folded(sum), L::folded(squares), count, attrs.eps);
+    const Stats s = stats_of(L::whole(sum), L::whole(squares), count, attrs.eps);
     // The counter still holds the batches before this one.
-    const double share = attrs.momentum.has
-                             ? attrs.momentum.value
-                             : 1.0 / static_cast<double>(batches.given ? *batches.as<int64_t>() + 1 : 1);
+    const double share = attrs.momentum.has ? attrs.momentum.value
+                                            : 1.0 / static_cast<double>(batches.given ? *batches.as<int64_t>() + 1 : 1);
     for (int k = 0; k < lanes; ++k) {
       const int64_t c = channel + k;
       if (running_mean.given) {
@@ -476,22 +525,21 @@ struct ChannelKernels {
     const int lanes = live(x, channel);
     const auto count = static_cast<double>(x.rows * x.positions);
     const V from = first_of(x, channel);
-    W sum = broadcast<W>(0.0);
-    W squares = sum;
-    W grads = sum;
-    W products = sum;
+    Acc sum;
+    Acc squares;
+    Acc grads;
+    Acc products;
     each(x, channel, [&](int64_t r, int64_t p, int n) GORGO_INLINE_LAMBDA {
-      const V v = L::read(x, x.row_begin(r), channel, p, n) - from;
-      const W d = convert<double>(kChannels ? v : L::first_lanes(v, n));
-      const W g = convert<double>(L::read(dy, dy.row_begin(r), channel, p, n));
-      sum = sum + d;
-      squares = squares + d * d;
-      grads = grads + g;
-      products = products + g * d;
+      const V d = L::first_lanes(L::read(x, x.row_begin(r), channel, p, n) - from, n);
+      const V g = L::read(dy, dy.row_begin(r), channel, p, n);
+      sum.add(d);
+      squares.add_product(d, d);
+      grads.add(g);
+      products.add_product(g, d);
     });
-    const Stats s = stats_of(L::folded(sum), L::folded(squares), count, args.attrs_as<NormAttrs>().eps);
-    const W total = L::folded(grads);
-    const W along = (L::folded(products) - s.offset * total) * s.rstd;  // sum of g * normalized x
+    const Stats s = stats_of(L::whole(sum), L::whole(squares), count, args.attrs_as<NormAttrs>().eps);
+    const W total = L::whole(grads);
+    const W along = (L::whole(products) - s.offset * total) * s.rstd;  // sum of g * normalized x
     const W part = broadcast<W>(1.0 / count);
     const V offset = convert<C>(s.offset);
     const V mean_grad = convert<C>(total * part);
