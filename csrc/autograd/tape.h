@@ -28,7 +28,7 @@ struct OriginHooks {
 };
 extern OriginHooks origin_hooks;
 
-struct Node;
+struct Node;  // NOLINT(cppcoreguidelines-virtual-class-destructor): final, and ended by its own dispose() alone
 
 // One input of a record: the record that made it, or the leaf whose .grad receives the sum; null when no gradient is wanted.
 struct Edge {

@@ -144,7 +144,8 @@ PyObject* create_arange(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyOb
       start = Scalar::of_int(0);
     }
     const Scalar step = given.given(2) != nullptr ? real_number(given[2], "arange", "step") : Scalar::of_int(1);
-    if (step.to_double() == 0.0) fail<ValueError>("arange: step must not be zero, got ", step);
+    const bool stays = step.kind == Scalar::Kind::Int ? step.i == 0 : step.to_double() == 0.0;
+    if (stays) fail<ValueError>("arange: step must not be zero, got ", step);
     const auto whole = [](const Scalar& s) { return s.kind == Scalar::Kind::Int; };
     const bool integers = whole(start) && whole(stop) && whole(step);
     const Options o = options_of(given, 3, integers ? DType::Int64 : DType::Float32);

@@ -14,8 +14,8 @@ py::tuple stop() {
   const Profile found = stop_profile();
   py::list events;
   for (const KernelEvent& e : found.events) {
-    events.append(py::make_tuple(e.op->name, e.start_ns - found.start_ns, e.duration_ns, e.bytes, e.flops, e.thread,
-                                 e.replayed));
+    events.append(
+        py::make_tuple(e.op->name, e.start_ns - found.start_ns, e.duration_ns, e.bytes, e.flops, e.thread, e.replayed));
   }
   return py::make_tuple(events, found.dropped, found.start_ns, found.duration_ns);
 }
