@@ -124,7 +124,7 @@ PyObject* can_cast(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject*
 
 PyObject* result_type(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
   return guarded([&] {
-    if (kwnames != nullptr || nargs == 0) {
+    if (kwnames != nullptr || nargs < 1) {
       fail<TypeError>("result_type: arguments are tensors, dtypes and numbers by position, got ", nargs);
     }
     std::optional<DType> met;
