@@ -439,3 +439,21 @@ def test_dlpack_deleter_runs_without_the_gil():
         if died() is None:
             break
     assert died() is None
+
+
+def test_numpy_scalars_are_numbers_of_their_dtype():
+    for scalar in (np.float64(1.5), np.float32(1.5), np.int8(-3), np.uint16(7), np.bool_(True), np.complex64(1j)):
+        t = gg.asarray(scalar)
+        assert (t.shape, t.dtype.name, t.item()) == ((), scalar.dtype.name, scalar.item())
+        t[()] = False  # its memory is its own
+        assert not t.item()
+        with pytest.raises(ValueError, match="copy=False"):
+            gg.asarray(scalar, copy=False)
+
+
+@pytest.mark.parametrize(
+    "foreign", [np.datetime64("2020-01-01"), np.timedelta64(3, "s"), np.str_("a"), np.bytes_(b"a")]
+)
+def test_numpy_scalars_of_foreign_dtypes_are_refused(foreign):
+    with pytest.raises(TypeError, match="asarray: "):
+        gg.asarray(foreign)

@@ -453,6 +453,11 @@ Tensor tensor_from_any(PyObject* o, const Wishes& w, const char* op) {
     return granted(ListReader(o, op).read(w.dtype), {{}, {}, w.device}, op);
   }
   const bool may_copy = !w.copy.has || w.copy.value != 0;
+  if (PyObject_CheckBuffer(o) != 0 && !is_numpy_array(o) && has_attribute(o, "__array__")) {  // a NumPy scalar
+    refuse_sharing(w, op, "a NumPy scalar");
+    const PyRef array = PyRef::checked(PyObject_CallMethod(o, "__array__", nullptr));
+    return granted(import_buffer(array.get(), op, may_copy), w, op);
+  }
   if (PyObject_CheckBuffer(o) != 0 && !PyBytes_Check(o)) return granted(import_buffer(o, op, may_copy), w, op);
   if (has_attribute(o, "__dlpack__")) return granted(import_dlpack(o, op, w.copy), w, op);
   if (has_attribute(o, "__array__")) {

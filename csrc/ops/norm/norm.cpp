@@ -37,7 +37,8 @@ void check_x(const InferContext& c, int x, int least_rank, const char* wanted) {
 
 void check_like_x(const InferContext& c) {
   if (c.dtype(0) != c.dtype(1) || c.shape(0) != c.shape(1)) {
-    fail<ValueError>(c.name(), ": g must be like x, ", c.dtype(1), ' ', c.shape(1), ", got ", c.dtype(0), ' ', c.shape(0));
+    fail<ValueError>(c.name(), ": g must be like x, ", c.dtype(1), ' ', c.shape(1), ", got ", c.dtype(0), ' ',
+                     c.shape(0));
   }
 }
 
@@ -72,8 +73,8 @@ void check_batch(const InferContext& c, int x) {
   int64_t values = 1;
   for (int i = 0; i < shape.size(); ++i) values *= i == 1 ? 1 : shape[i];
   if (values < 2) {
-    fail<ValueError>(c.name(), ": x must have two values or more for each channel, got ", values, " (x has shape ", shape,
-                     ")");
+    fail<ValueError>(c.name(), ": x must have two values or more for each channel, got ", values, " (x has shape ",
+                     shape, ")");
   }
 }
 void infer_batch_train(InferContext& c) {
@@ -179,7 +180,8 @@ void vjp_batch_train(VjpContext& c) {
     return;
   }
   const Shape& shape = c.input_shape(0);
-  compose(c, {{shape[0], shape[1], product(shape, 2, shape.size())}, {shape[1], 1}, Dims{0, 2}, Dims{0, 2}, a.eps, true});
+  compose(c,
+          {{shape[0], shape[1], product(shape, 2, shape.size())}, {shape[1], 1}, Dims{0, 2}, Dims{0, 2}, a.eps, true});
 }
 
 // y = (x - mean) * rsqrt(variance + eps) * weight + bias: plain arithmetic on channels.
@@ -255,7 +257,8 @@ const Slot kBias{.name = "bias", .kind = SlotKind::Optional, .shape_doc = "(c,) 
 
 void register_norm(Registry& registry) {
   {
-    OpDef op = make("layer_norm", "Normalize along the last axis to mean 0 and variance 1, then scale and shift.", R"(Args:
+    OpDef op =
+        make("layer_norm", "Normalize along the last axis to mean 0 and variance 1, then scale and shift.", R"(Args:
     x (..., n) float: the lines.
     weight (n,) as x: factors, or None for 1.
     bias (n,) as x: terms, or None for 0.
@@ -339,7 +342,8 @@ Example:
     registry.add(std::move(op));
   }
   {
-    OpDef op = make("batch_norm_train", "Normalize each channel by its statistics in this batch, and follow them.", R"(Args:
+    OpDef op =
+        make("batch_norm_train", "Normalize each channel by its statistics in this batch, and follow them.", R"(Args:
     x (n, c, ...) float: cases with channels.
     weight (c,) as x: factors, or None for 1.
     bias (c,) as x: terms, or None for 0.
