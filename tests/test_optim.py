@@ -134,3 +134,28 @@ def test_the_rate_must_be_a_number() -> None:
     opt = gg.optim.SGD([gg.ones((1,)).requires_grad_()], lr=0.1)
     with pytest.raises(TypeError, match="lr must be a number, got str"):
         opt.param_groups[0]["lr"] = "fast"
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_pytorchs_state_dict_is_taken_over(nesterov: bool) -> None:
+    torch = pytest.importorskip("torch")
+    random = np.random.default_rng(4)
+    start, gradients = random.normal(size=(5,)), random.normal(size=(6, 5))
+    options = {"lr": 0.1, "momentum": 0.9, "nesterov": nesterov}
+    theirs = torch.tensor(start, requires_grad=True)
+    peer = torch.optim.SGD([theirs], **options)
+
+    def step_of_theirs(g: np.ndarray) -> None:
+        theirs.grad = torch.tensor(g)
+        peer.step()
+
+    for g in gradients[:3]:
+        step_of_theirs(g)
+    ours = gg.asarray(theirs.detach().numpy().copy()).requires_grad_()
+    opt = gg.optim.SGD([ours], **options)
+    opt.load_state_dict(peer.state_dict())
+    for g in gradients[3:]:
+        step_of_theirs(g)
+        ours.grad = gg.asarray(g)
+        opt.step()
+    np.testing.assert_allclose(np.asarray(ours.detach()), theirs.detach().numpy(), rtol=1e-12, atol=1e-12)

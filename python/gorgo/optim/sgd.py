@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gorgo as gg
@@ -97,3 +97,15 @@ class SGD(Optimizer):
             nesterov=group["nesterov"],
             maximize=group["maximize"],
         )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what state_dict returned, PyTorch's included: a buffer without a count has seen a step.
+
+        Raises:
+            ValueError: when groups or their sizes differ.
+        """
+        filled = {
+            number: {"steps": 1, **entry} if entry.get("momentum_buffer") is not None else entry
+            for number, entry in state["state"].items()
+        }
+        super().load_state_dict({**state, "state": filled})
