@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from gorgo import optim as optim
     from gorgo import random as random
     from gorgo import testing as testing
+    from gorgo.array_names import broadcast_arrays as broadcast_arrays
+    from gorgo.array_names import broadcast_shapes as broadcast_shapes
+    from gorgo.array_names import isdtype as isdtype
+    from gorgo.array_names import moveaxis as moveaxis
+    from gorgo.array_names import tensordot as tensordot
+    from gorgo.array_names import vecdot as vecdot
     from gorgo.graph import compile as compile
     from gorgo.io import load as load
     from gorgo.io import save as save
@@ -49,7 +55,18 @@ _LAZY_MODULES = (
     "random",
     "testing",
 )
-_LAZY_NAMES = {"compile": "graph", "load": "io", "profile": "profiling", "save": "io"}
+_LAZY_NAMES = {
+    "broadcast_arrays": "array_names",
+    "broadcast_shapes": "array_names",
+    "compile": "graph",
+    "isdtype": "array_names",
+    "load": "io",
+    "moveaxis": "array_names",
+    "profile": "profiling",
+    "save": "io",
+    "tensordot": "array_names",
+    "vecdot": "array_names",
+}
 
 
 def show_config() -> None:

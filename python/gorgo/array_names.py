@@ -1,0 +1,221 @@
+"""Array API names that are compositions of ops: found as ``gorgo.moveaxis`` and so on, imported when first used.
+
+Invariant: nothing here looks at elements, so gradients, capture and views come from the ops composed.
+Read next: gorgo/__init__.py (the table of lazy names).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gorgo
+from gorgo import Tensor, dtype
+
+__all__ = ["broadcast_arrays", "broadcast_shapes", "isdtype", "moveaxis", "tensordot", "vecdot"]
+
+_KINDS: dict[str, tuple[str, ...]] = {
+    "bool": ("bool",),
+    "signed integer": ("int8", "int16", "int32", "int64"),
+    "unsigned integer": ("uint8", "uint16", "uint32", "uint64"),
+    "real floating": ("float16", "bfloat16", "float32", "float64"),
+    "complex floating": ("complex64", "complex128"),
+}
+_KINDS["integral"] = _KINDS["signed integer"] + _KINDS["unsigned integer"]
+_KINDS["numeric"] = _KINDS["integral"] + _KINDS["real floating"] + _KINDS["complex floating"]
+
+
+def isdtype(dtype: dtype, kind: dtype | str | tuple[dtype | str, ...]) -> bool:
+    """Tell whether a dtype is of a kind.
+
+    Args:
+        dtype (dtype): the dtype.
+        kind (dtype, str or tuple of them): a dtype; "bool", "signed integer", "unsigned integer", "integral", "real
+            floating", "complex floating" or "numeric"; or several, of which one must hold.
+
+    Returns:
+        bool: whether it is.
+
+    Raises:
+        ValueError: a kind is unknown.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.isdtype(gg.int8, "integral"), gg.isdtype(gg.int8, (gg.int16, "bool"))
+        (True, False)
+    """
+    found = False
+    for one in kind if isinstance(kind, tuple) else (kind,):
+        if isinstance(one, str):
+            if one not in _KINDS:
+                raise ValueError(f"isdtype: kind must be one of {', '.join(map(repr, _KINDS))}, got {one!r}")
+            found |= any(dtype == getattr(gorgo, name) for name in _KINDS[one])
+        else:
+            found |= dtype == one
+    return found
+
+
+def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """Find the shape that several shapes broadcast to.
+
+    Args:
+        *shapes (tuple of int): the shapes.
+
+    Returns:
+        tuple of int: their common shape; () of none.
+
+    Raises:
+        ValueError: they do not fit.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.broadcast_shapes((5, 1), (3,))
+        (5, 3)
+    """
+    rank = max((len(shape) for shape in shapes), default=0)
+    out = [1] * rank
+    for shape in shapes:
+        for axis, length in enumerate(shape, rank - len(shape)):
+            if length == 1 or length == out[axis]:
+                continue
+            if out[axis] != 1:
+                raise ValueError(
+                    f"broadcast_shapes: shapes must be equal or 1 along each axis, got {', '.join(map(str, shapes))}"
+                    f" ({out[axis]} and {length} along axis {axis - rank})"
+                )
+            out[axis] = length
+    return tuple(out)
+
+
+def broadcast_arrays(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Repeat tensors to the shape they all broadcast to, as views that cannot be written.
+
+    Args:
+        *tensors (Tensor): the tensors (...), of any dtype.
+
+    Returns:
+        tuple of (...) any: one view for each.
+
+    Raises:
+        ValueError: the shapes do not fit.
+
+    Example:
+        >>> import gorgo as gg
+        >>> [t.shape for t in gg.broadcast_arrays(gg.ones((2, 1)), gg.ones((3,)))]
+        [(2, 3), (2, 3)]
+    """
+    shape = broadcast_shapes(*(t.shape for t in tensors))
+    return tuple(gorgo.broadcast_to(t, shape) for t in tensors)
+
+
+def _axes(name: str, what: str, axes: int | Sequence[int], rank: int) -> list[int]:
+    out = []
+    for axis in (axes,) if isinstance(axes, int) else axes:
+        if not -rank <= axis < rank:
+            raise ValueError(f"{name}: {what} must be in [{-rank}, {rank}), got {axis}")
+        out.append(axis % rank)
+    if len(set(out)) != len(out):
+        raise ValueError(f"{name}: {what} must not repeat, got {axes}")
+    return out
+
+
+def moveaxis(x: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """Move axes to other places, as a view; the rest keep their order.
+
+    Args:
+        x (Tensor): the tensor (...), of any dtype.
+        source (int or tuple of int): the axes to move.
+        destination (int or tuple of int): where each goes.
+
+    Returns:
+        (...) any: a view.
+
+    Raises:
+        ValueError: an axis is out of range or repeats, or there are not as many of one as of the other.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.moveaxis(gg.ones((2, 3, 4)), 0, -1).shape
+        (3, 4, 2)
+    """
+    rank = len(x.shape)
+    sources = _axes("moveaxis", "source", source, rank)
+    places = _axes("moveaxis", "destination", destination, rank)
+    if len(sources) != len(places):
+        raise ValueError(f"moveaxis: as many source as destination axes expected, got {len(sources)} and {len(places)}")
+    order = [axis for axis in range(rank) if axis not in sources]
+    for place, axis in sorted(zip(places, sources, strict=True)):
+        order.insert(place, axis)
+    return gorgo.permute_dims(x, tuple(order))
+
+
+def tensordot(x1: Tensor, x2: Tensor, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Tensor:
+    """Sum products over several axes of two tensors.
+
+    Args:
+        x1 (Tensor): one (...), numeric.
+        x2 (Tensor): the other (...), numeric.
+        axes (int or pair of tuples of int): the axes that go, of x1 and of x2; a number n means the last n of x1 and
+            the first n of x2.
+
+    Returns:
+        (...) any: the axes of x1 that stay, then those of x2.
+
+    Raises:
+        ValueError: an axis is out of range or repeats, or lengths differ.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.tensordot(gg.ones((2, 3, 4)), gg.ones((4, 3, 5)), axes=((1, 2), (1, 0))).shape
+        (2, 5)
+    """
+    rank1, rank2 = len(x1.shape), len(x2.shape)
+    if isinstance(axes, int):
+        if not 0 <= axes <= min(rank1, rank2):
+            raise ValueError(f"tensordot: axes must be in [0, {min(rank1, rank2)}], got {axes}")
+        gone1, gone2 = list(range(rank1 - axes, rank1)), list(range(axes))
+    else:
+        gone1, gone2 = _axes("tensordot", "axes[0]", axes[0], rank1), _axes("tensordot", "axes[1]", axes[1], rank2)
+    lengths1, lengths2 = [x1.shape[i] for i in gone1], [x2.shape[i] for i in gone2]
+    if lengths1 != lengths2:
+        raise ValueError(f"tensordot: axes must be of equal lengths, got {lengths1} and {lengths2}")
+    kept1 = [i for i in range(rank1) if i not in gone1]
+    kept2 = [i for i in range(rank2) if i not in gone2]
+    shape1, shape2 = [x1.shape[i] for i in kept1], [x2.shape[i] for i in kept2]
+    rows = inner = columns = 1
+    for length in shape1:
+        rows *= length
+    for length in lengths1:
+        inner *= length
+    for length in shape2:
+        columns *= length
+    left = gorgo.reshape(gorgo.permute_dims(x1, (*kept1, *gone1)), (rows, inner))
+    right = gorgo.reshape(gorgo.permute_dims(x2, (*gone2, *kept2)), (inner, columns))
+    return gorgo.reshape(gorgo.matmul(left, right), (*shape1, *shape2))
+
+
+def vecdot(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
+    """Sum products over one axis; the first factor is conjugated.
+
+    Args:
+        x1 (Tensor): one (..., n, ...), numeric.
+        x2 (Tensor): the other (..., n, ...), numeric; the remaining axes broadcast.
+        axis (int): the axis of length n in both, counted from the end: in [-rank, -1].
+
+    Returns:
+        (...) any: the sums, in the promoted dtype.
+
+    Raises:
+        ValueError: the axis is out of range, or the lengths differ.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.vecdot(gg.asarray([1.0, 2.0]), gg.asarray([3.0, 4.0])).item()
+        11.0
+    """
+    rank = min(len(x1.shape), len(x2.shape))
+    if not -rank <= axis <= -1:
+        raise ValueError(f"vecdot: axis must be in [{-rank}, -1], got {axis}")
+    if x1.shape[axis] != x2.shape[axis]:
+        raise ValueError(f"vecdot: axis {axis} must be of equal length, got {x1.shape[axis]} and {x2.shape[axis]}")
+    left = gorgo.conj(x1) if isdtype(x1.dtype, "complex floating") else x1
+    return gorgo.sum(left * x2, axis=axis, dtype=gorgo.result_type(x1, x2))
