@@ -139,7 +139,7 @@ PyObject* result_type(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObje
       met = met.has_value() ? promote(*met, d) : d;
     }
     for (const Scalar& s : numbers) met = met.has_value() ? promote(*met, s) : default_dtype_of(s);
-    return to_python(*met);
+    return to_python(met.value());  // NOLINT(clang-analyzer-core.CallAndMessage): one argument at least set it
   });
 }
 

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
     from gorgo import optim as optim
     from gorgo import random as random
     from gorgo import testing as testing
+    from gorgo.array_names import __array_api_version__ as __array_api_version__
+    from gorgo.array_names import __array_namespace_info__ as __array_namespace_info__
     from gorgo.array_names import broadcast_arrays as broadcast_arrays
     from gorgo.array_names import broadcast_shapes as broadcast_shapes
+    from gorgo.array_names import diff as diff
     from gorgo.array_names import isdtype as isdtype
+    from gorgo.array_names import meshgrid as meshgrid
     from gorgo.array_names import moveaxis as moveaxis
     from gorgo.array_names import tensordot as tensordot
     from gorgo.array_names import vecdot as vecdot
@@ -56,11 +60,15 @@ _LAZY_MODULES = (
     "testing",
 )
 _LAZY_NAMES = {
+    "__array_api_version__": "array_names",
+    "__array_namespace_info__": "array_names",
     "broadcast_arrays": "array_names",
     "broadcast_shapes": "array_names",
     "compile": "graph",
+    "diff": "array_names",
     "isdtype": "array_names",
     "load": "io",
+    "meshgrid": "array_names",
     "moveaxis": "array_names",
     "profile": "profiling",
     "save": "io",

@@ -7,11 +7,24 @@ Read next: gorgo/__init__.py (the table of lazy names).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import gorgo
 from gorgo import Tensor, dtype
 
-__all__ = ["broadcast_arrays", "broadcast_shapes", "isdtype", "moveaxis", "tensordot", "vecdot"]
+__all__ = [
+    "NamespaceInfo",
+    "broadcast_arrays",
+    "broadcast_shapes",
+    "diff",
+    "isdtype",
+    "meshgrid",
+    "moveaxis",
+    "tensordot",
+    "vecdot",
+]
+
+__array_api_version__ = "2024.12"
 
 _KINDS: dict[str, tuple[str, ...]] = {
     "bool": ("bool",),
@@ -219,3 +232,147 @@ def vecdot(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
         raise ValueError(f"vecdot: axis {axis} must be of equal length, got {x1.shape[axis]} and {x2.shape[axis]}")
     left = gorgo.conj(x1) if isdtype(x1.dtype, "complex floating") else x1
     return gorgo.sum(left * x2, axis=axis, dtype=gorgo.result_type(x1, x2))
+
+
+def meshgrid(*arrays: Tensor, indexing: str = "xy") -> list[Tensor]:
+    """Make coordinate matrices of coordinate vectors.
+
+    Args:
+        *arrays (Tensor): vectors (n_i,) or numbers (), all of one dtype.
+        indexing (str): "xy", where the first two axes of the results belong to the second and first vector, as in a
+            picture; "ij", where axis i belongs to vector i.
+
+    Returns:
+        list of (n_0, n_1, ...) any, the first two lengths exchanged for "xy": one read-only view for each vector.
+
+    Raises:
+        ValueError: indexing is neither, or a tensor has more than one axis.
+        TypeError: the dtypes differ.
+
+    Example:
+        >>> import gorgo as gg
+        >>> x, y = gg.meshgrid(gg.asarray([1, 2, 3]), gg.asarray([4, 5]))
+        >>> x.tolist(), y.tolist()
+        ([[1, 2, 3], [1, 2, 3]], [[4, 4, 4], [5, 5, 5]])
+    """
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}")
+    for t in arrays:
+        if len(t.shape) > 1:
+            raise ValueError(f"meshgrid: arrays must have at most one axis, got shape {t.shape}")
+        if t.dtype != arrays[0].dtype:
+            raise TypeError(f"meshgrid: arrays must have one dtype, got {arrays[0].dtype.name} and {t.dtype.name}")
+    places = list(range(len(arrays)))
+    if indexing == "xy" and len(arrays) > 1:
+        places[:2] = [1, 0]
+    grids = []
+    for place, t in zip(places, arrays, strict=True):
+        shape = [1] * len(arrays)
+        shape[place] = t.size
+        grids.append(gorgo.reshape(t, tuple(shape)))
+    return list(broadcast_arrays(*grids))
+
+
+def diff(
+    x: Tensor, /, *, axis: int = -1, n: int = 1, prepend: Tensor | None = None, append: Tensor | None = None
+) -> Tensor:
+    """Subtract from each element the one before it, n times.
+
+    Args:
+        x (Tensor): the tensor (..., m, ...), numeric.
+        axis (int): along which.
+        n (int): how many times; 0 gives x itself.
+        prepend (Tensor): what to put before x along the axis (..., k, ...).
+        append (Tensor): what to put after it.
+
+    Returns:
+        (..., m - n, ...) any: the differences, n shorter along the axis, and empty where nothing is left.
+
+    Raises:
+        ValueError: the axis is out of range, n is negative, or shapes do not fit.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.diff(gg.asarray([1, 4, 9, 16]), n=2).tolist()
+        [2, 2]
+    """
+    rank = len(x.shape)
+    [axis] = _axes("diff", "axis", axis, rank)
+    if n < 0:
+        raise ValueError(f"diff: n must be 0 or more, got {n}")
+    parts = [t for t in (prepend, x, append) if t is not None]
+    out = x if len(parts) == 1 or n == 0 else gorgo.concat(parts, axis=axis)
+    for _ in range(n):
+        before = (slice(None),) * axis
+        out = out[(*before, slice(1, None))] - out[(*before, slice(0, -1))]
+    return out
+
+
+class NamespaceInfo:
+    """What the array API standard lets a program ask of a library; ``gorgo.__array_namespace_info__()`` gives it.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.__array_namespace_info__().default_dtypes()["real floating"].name
+        'float32'
+    """
+
+    def capabilities(self) -> dict[str, Any]:
+        """Return what is supported: boolean masks, shapes that depend on values, and the highest rank."""
+        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 32}
+
+    def default_device(self) -> str:
+        """Return the device of tensors made without one."""
+        return str(gorgo.empty(()).device)
+
+    def default_dtypes(self, *, device: Any = None) -> dict[str, dtype]:
+        """Return the dtypes of tensors made without one.
+
+        Args:
+            device: one of `devices`; the defaults are the same on all.
+        """
+        self._check(device, "default_dtypes")
+        return {
+            "real floating": gorgo.empty(()).dtype,
+            "complex floating": gorgo.complex64,
+            "integral": gorgo.int64,
+            "indexing": gorgo.int64,
+        }
+
+    def devices(self) -> list[str]:
+        """Return the devices that this process can use."""
+        from gorgo import _core
+
+        return list(_core._config()["devices"])
+
+    def dtypes(
+        self, *, device: Any = None, kind: dtype | str | tuple[dtype | str, ...] | None = None
+    ) -> dict[str, dtype]:
+        """Return the dtypes by name.
+
+        Args:
+            device: one of `devices`; the dtypes are the same on all.
+            kind: as for `isdtype`; all when None.
+
+        Raises:
+            ValueError: the kind or the device is unknown.
+        """
+        self._check(device, "dtypes")
+        names = ("bool", *_KINDS["numeric"])
+        found = {name: getattr(gorgo, name) for name in names}
+        return {name: d for name, d in found.items() if kind is None or isdtype(d, kind)}
+
+    def _check(self, device: Any, what: str) -> None:
+        if device is not None and str(device) not in self.devices():
+            raise ValueError(f"{what}: device must be one of {', '.join(self.devices())}, got {str(device)!r}")
+
+
+def __array_namespace_info__() -> NamespaceInfo:
+    """Return the inspection functions of the array API standard.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.__array_namespace_info__().devices()[0]
+        'cpu'
+    """
+    return NamespaceInfo()

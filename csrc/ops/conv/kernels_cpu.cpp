@@ -172,13 +172,13 @@ struct Frame {
     const int64_t tasks = copy_tasks();
     const int64_t end = planes() * (task + 1) / tasks;
     for (int64_t plane = planes() * task / tasks; plane < end; ++plane) {
-      int64_t index = plane;
-      if (index < first.planes()) {
-        first.plane(index);
-      } else if ((index -= first.planes()) < second.planes()) {
-        second.plane(index);
+      const int64_t after_first = plane - first.planes();
+      if (after_first < 0) {
+        first.plane(plane);
+      } else if (after_first < second.planes()) {
+        second.plane(after_first);
       } else {
-        bias.plane(index - second.planes());
+        bias.plane(after_first - second.planes());
       }
     }
   }

@@ -92,7 +92,7 @@ bool is_two_by_two(const Windows& s) {
 
 template <class T>
 GORGO_GEMM_INLINE bool beats(T value, T best) {
-  return value > best || value != value;
+  return value > best || value != value;  // NOLINT(misc-redundant-expression): NaN wins
 }
 template <class T>
 GORGO_GEMM_INLINE T winner(T best, T value) {
