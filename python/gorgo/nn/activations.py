@@ -1,8 +1,8 @@
 """Activations: functions and layers made of the elementwise ops, with PyTorch's names, defaults and subgradients.
 
-Every function is a composition, so it takes part in gradients of any order, in captured steps, and runs wherever its ops
-do. An operand that a branch does not use is set to zero before the branch's curve is taken: an infinity there would
-otherwise come back as a NaN in the gradient. A NaN in x stays a NaN. Axes are called axis.
+Every function is a composition, so it takes part in gradients of any order, in captured steps, and runs wherever its
+ops do. An operand that a branch does not use is set to zero before the branch's curve is taken: an infinity there would
+otherwise come back as a NaN in the gradient. A NaN in x stays a NaN.
 """
 
 from __future__ import annotations
@@ -548,7 +548,7 @@ def glu(x: gg.Tensor, axis: int = -1) -> gg.Tensor:
         raise IndexError(f"glu: axis must be in [{-x.ndim}, {x.ndim}), got {axis}")
     if x.shape[axis] % 2 != 0:
         raise ValueError(f"glu: axis {axis} must have an even size, got {x.shape[axis]} (x has shape {tuple(x.shape)})")
-    first, second = gg.split(x, 2, axis)
+    first, second = gg.split(x, x.shape[axis] // 2, axis)
     return first * gg.sigmoid(second)
 
 
