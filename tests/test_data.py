@@ -327,7 +327,8 @@ def test_no_more_than_prefetch_is_made_ahead():
 def test_ctrl_c_ends_the_process_while_workers_wait(tmp_path):
     script = tmp_path / "waits.py"
     script.write_text(
-        "import sys, time\nimport gorgo as gg\n"
+        "import signal, sys, time\nimport gorgo as gg\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this may have had it ignored\n"
         "class Slow:\n    def __len__(self): return 50\n"
         "    def __getitem__(self, i):\n        time.sleep(0.5)\n        return i\n"
         "it = iter(gg.data.DataLoader(Slow(), 4, num_workers=2))\n"
