@@ -46,6 +46,8 @@ PARAMETERS = {
 RESULTS = {
     "can_cast": "_bool",
     "_config": "dict[str, Any]",
+    "cummax": "tuple[Tensor, Tensor]",
+    "cummin": "tuple[Tensor, Tensor]",
     "_live_records": "int",
     "_rebuild_tensor": "Tensor",
     "bump_epoch": "None",

@@ -730,6 +730,88 @@ add(
     rough_layouts=ROUGH,
 )
 
+# ---- scans ----
+
+
+def cumulative(function: Callable[..., Array], start: int) -> Callable[..., Array]:
+    def oracle(x: Array, axis: int | None = None, include_initial: bool = False) -> Array:
+        axis = 0 if axis is None else axis
+        x = x.astype(np.int64 if x.dtype == bool else x.dtype)
+        first = np.full([1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)], start, x.dtype)
+        out = function(x, axis=axis)
+        return np.concatenate([first.astype(out.dtype), out], axis) if include_initial else out
+
+    return oracle
+
+
+def extreme(greatest: bool) -> Callable[..., tuple[Array, Array]]:
+    def oracle(x: Array, axis: int = -1) -> tuple[Array, Array]:
+        lines = np.moveaxis(x, axis, -1)
+        values, at = lines.copy(), np.zeros(lines.shape, np.int64)
+        for line in np.ndindex(lines.shape[:-1]):
+            best = 0
+            for i, v in enumerate(lines[line]):
+                top = lines[line][best]
+                if v != v or (top == top and (v >= top if greatest else v <= top)):
+                    best = i
+                values[(*line, i)], at[(*line, i)] = lines[line][best], best
+        return np.moveaxis(values, -1, axis), np.moveaxis(at, -1, axis)
+
+    return oracle
+
+
+def logcumsumexp(x: Array, axis: int = -1) -> Array:
+    return np.logaddexp.accumulate(x.astype(np.float64), axis)
+
+
+def linear_scan(a: Array, b: Array, axis: int = -1) -> Array:
+    a, b = np.moveaxis(a, axis, -1), np.moveaxis(b, axis, -1)
+    y = b.copy()
+    for i in range(1, y.shape[-1]):
+        y[..., i] = a[..., i] * y[..., i - 1] + b[..., i]
+    return np.moveaxis(y, -1, axis)
+
+
+NO_SCAN_AXIS = "there is no axis to go along"
+for name, oracle in (("cumulative_sum", cumulative(np.cumsum, 0)), ("cumulative_prod", cumulative(np.cumprod, 1))):
+    add(
+        name,
+        lambda m: [
+            call(m(7)),
+            call(m(3, 5, 2), axis=1),
+            call(m(4, 3), axis=-1, include_initial=True),
+            call(m(4, 3), axis=0, include_initial=True),
+            call(m(0)),
+            call(m(2, 0, 3), axis=1, include_initial=True),
+        ],
+        oracle,
+        large=lambda m: call(m(*LARGE), axis=0),
+        dtypes=[d for d in ALL if d != "bool"],
+        no_rank0=NO_SCAN_AXIS,
+    )
+for name, greatest in (("cummax", True), ("cummin", False)):
+    add(
+        name,
+        lambda m: [call(m(3, 7)), call(m(3, 7), axis=0), call(m(2, 4, 3), axis=-2), call(m(0, 2)), call(m(2, 0))],
+        extreme(greatest),
+        large=lambda m: call(m(*LARGE)),
+        no_rank0=NO_SCAN_AXIS,
+    )
+add(
+    "logcumsumexp",
+    lambda m: [call(m(3, 7)), call(m(3, 7), axis=0), call(m(2, 4, 3), axis=-2), call(m(0, 2)), call(m(2, 0))],
+    logcumsumexp,
+    large=lambda m: call(m(*LARGE)),
+    no_rank0=NO_SCAN_AXIS,
+)
+add(
+    "linear_scan",
+    lambda m: [call(m(3, 7), m(3, 7)), call(m(5, 3), m(5, 3), axis=0), call(m(0, 2), m(0, 2)), call(m(2, 0), m(2, 0))],
+    linear_scan,
+    large=lambda m: call(m(*LARGE, low=-0.9, high=0.9), m(*LARGE)),
+    no_rank0=NO_SCAN_AXIS,
+)
+
 # ---- softmax and losses ----
 
 
@@ -1077,6 +1159,57 @@ for name, function in (("tril", np.tril), ("triu", np.triu)):
         large=lambda m: call(m(*LARGE)),
         no_rank0="a triangle lies in two axes",
     )
+
+
+NUMPY_PAD_MODES = {"replicate": "edge", "circular": "wrap"}
+
+
+def pad_pairs(width: Any, rank: int) -> list[tuple[int, int]]:
+    """Return a pair for each axis; `width` is one number, a pair, or the pairs of all axes in a row."""
+    flat = [width, width] if isinstance(width, int) else list(width)
+    flat = flat * 2 if len(flat) == 1 else flat
+    return [tuple(flat)] * rank if len(flat) == 2 else [(flat[2 * i], flat[2 * i + 1]) for i in range(rank)]
+
+
+def pad(x: Array, pad_width: Any, mode: str = "constant", value: Any = 0) -> Array:
+    mode = NUMPY_PAD_MODES.get(mode, mode)
+    more = {"constant_values": value} if mode == "constant" else {}
+    return np.pad(x, pad_pairs(pad_width, x.ndim), mode, **more) if x.ndim else x.copy()
+
+
+def pad_adjoint(g: Array, pad_width: Any, mode: str, shape: Sequence[int]) -> Array:
+    out = np.zeros(shape, g.dtype)
+    np.add.at(out.reshape(-1), pad(np.arange(out.size).reshape(shape), pad_width, mode).reshape(-1), g.reshape(-1))
+    return out
+
+
+PAD_MODES = ("reflect", "symmetric", "edge", "replicate", "wrap", "circular")
+add(
+    "pad",
+    lambda m: [
+        call(m(3, 5), pad_width=1),
+        call(m(3, 5), pad_width=(1, 2), value=True if m.dtype == "bool" else 3),
+        call(m(2, 3, 4), pad_width=(0, 1, 2, 0, 3, 1)),
+        *[call(m(2, 3, 4), pad_width=(3, 2, 1, 0, 0, 2), mode=mode) for mode in PAD_MODES],
+        *[call(m(3, 4), pad_width=9, mode=mode) for mode in PAD_MODES],
+        *[call(m(1, 2), pad_width=(3, 1), mode=mode) for mode in PAD_MODES],
+        call(m(), pad_width=2),
+        call(m(0, 2), pad_width=(1, 1, 0, 3)),
+    ],
+    pad,
+    large=lambda m: call(m(*LARGE), pad_width=(3, 5), mode="reflect"),
+)
+add(
+    "pad_adjoint",
+    lambda m: [
+        *[call(m(7, 4, 6), pad_width=(3, 2, 1, 0, 0, 2), mode=mode, shape=(2, 3, 4)) for mode in PAD_MODES],
+        *[call(m(21, 22), pad_width=9, mode=mode, shape=(3, 4)) for mode in PAD_MODES],
+        call(m(0, 2), pad_width=0, mode="wrap", shape=(0, 2)),
+        call(m(), pad_width=2, mode="edge", shape=()),
+    ],
+    pad_adjoint,
+    large=lambda m: call(m(525, 267), pad_width=(3, 5), mode="reflect", shape=LARGE),
+)
 
 # ---- indexing ----
 

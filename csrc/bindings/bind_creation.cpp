@@ -3,6 +3,7 @@
 //
 // Read next: ops/creation/creation.h, ops/shape/shape.h.
 #include <cmath>
+#include <string>
 
 #include "bindings/convert.h"
 #include "bindings/interop.h"
@@ -277,6 +278,42 @@ PyObject* split_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, 
   return guarded(
       [&] { return split_call(tensor_of(self), Arguments("split", "sections, axis", args, nargs, kwnames), 0); });
 }
+
+// Integers, where a list or tuple of pairs counts as the integers in them, one pair after the other.
+Dims pairs_from(PyObject* o, const char* op, const char* argument) {
+  const bool listed = PyTuple_Check(o) || PyList_Check(o);
+  const Py_ssize_t n = listed ? PySequence_Fast_GET_SIZE(o) : 0;
+  const auto is_pair = [](PyObject* item) {
+    return (PyTuple_Check(item) || PyList_Check(item)) && PySequence_Fast_GET_SIZE(item) == 2;
+  };
+  if (n == 0 || PyIndex_Check(PySequence_Fast_GET_ITEM(o, 0)) != 0) return dims_from(o, op, argument);
+  Dims dims;
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    PyObject* item = PySequence_Fast_GET_ITEM(o, i);
+    if (!is_pair(item)) fail<TypeError>(op, ": ", argument, " must hold pairs (before, after), got ", describe(item));
+    for (Py_ssize_t k = 0; k < 2; ++k) dims.push_back(int_from(PySequence_Fast_GET_ITEM(item, k), op, argument));
+  }
+  return dims;
+}
+PyObject* pad_call(const Tensor& x, const Arguments& given, int first) {
+  PadAttrs attrs;
+  attrs.pad_width = pairs_from(given.required(first), "pad", "pad_width");
+  for (const int i : {1, 2}) {
+    if (given.given(first + i) != nullptr)
+      set_field(PadAttrs::fields()[static_cast<size_t>(i)], &attrs, given[first + i], "pad");
+  }
+  return wrap(pad(x, attrs));
+}
+PyObject* pad_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("pad", "x, /, pad_width, mode, value", args, nargs, kwnames);
+    return pad_call(tensor_from(given.required(0), "pad", "x"), given, 1);
+  });
+}
+PyObject* pad_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded(
+      [&] { return pad_call(tensor_of(self), Arguments("pad", "pad_width, mode, value", args, nargs, kwnames), 0); });
+}
 // The op yields a row for each position; people expect a tensor for each axis.
 PyObject* nonzero_of(const Tensor& x) { return tuple_of(unstack(nonzero(x), 1)); }
 PyObject* nonzero_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
@@ -372,6 +409,8 @@ PyMethodDef tensor_shape_methods[] = {
      "view($self, /, *shape)\n--\n\nReturn a view of another shape; never copies."},
     {"nonzero", nonzero_method, METH_NOARGS,
      "nonzero($self)\n--\n\nReturn the positions of nonzero elements: one (n,) int64 tensor per axis."},
+    {"pad", fast(pad_method), kFastCall,
+     "pad($self, pad_width, mode='constant', value=0)\n--\n\nReturn the tensor with elements laid around it."},
     {"split", fast(split_method), kFastCall,
      "split($self, sections, axis=0)\n--\n\nReturn views of one size, or of the given sizes, along an axis."},
     {"transpose", fast(transpose_method), kFastCall,
@@ -382,6 +421,8 @@ PyMethodDef tensor_shape_methods[] = {
 };
 
 void bind_creation(pybind11::module_& m) {
+  static const std::string pad_doc =
+      cat("pad(x, /, pad_width, mode='constant', value=0)\n--\n\n", shape_ops.pad->doc, "\n\n", shape_ops.pad->details);
   static PyMethodDef functions[] = {
       {"empty", fast(create<Content::Empty>), kFastCall,
        "empty(shape, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn a tensor with undefined elements."},
@@ -429,6 +470,7 @@ void bind_creation(pybind11::module_& m) {
        "Raises:\n    ValueError: the axis is out of range, or the sizes do not sum to the axis's.\n\n"
        "Example:\n    >>> import gorgo as gg\n"
        "    >>> [part.tolist() for part in gg.split(gg.asarray([1, 2, 3]), 2)]\n    [[1, 2], [3]]\n"},
+      {"pad", fast(pad_function), kFastCall, pad_doc.c_str()},
       {"nonzero", fast(nonzero_function), kFastCall,
        "nonzero(x, /)\n--\n\nReturn the positions of nonzero elements in row-major order: one (n,) int64 tensor per "
        "axis.\n\n"

@@ -504,9 +504,17 @@ struct Alias {
   const char* op;
 };
 constexpr Alias kAliases[] = {
-    {"cat", "concat"},          {"permute", "permute_dims"}, {"unsqueeze", "expand_dims"},
-    {"expand", "broadcast_to"}, {"absolute", "abs"},         {"mul", "multiply"},
-    {"sub", "subtract"},        {"div", "divide"},           {"neg", "negative"},
+    {"cat", "concat"},
+    {"permute", "permute_dims"},
+    {"unsqueeze", "expand_dims"},
+    {"expand", "broadcast_to"},
+    {"absolute", "abs"},
+    {"mul", "multiply"},
+    {"sub", "subtract"},
+    {"div", "divide"},
+    {"neg", "negative"},
+    {"cumsum", "cumulative_sum"},
+    {"cumprod", "cumulative_prod"},
 };
 
 }  // namespace

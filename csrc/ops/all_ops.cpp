@@ -13,6 +13,7 @@
   X(pool)                        \
   X(random)                      \
   X(reduce)                      \
+  X(scan)                        \
   X(softmax)                     \
   X(loss)                        \
   X(norm)                        \

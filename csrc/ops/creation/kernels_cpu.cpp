@@ -1,6 +1,7 @@
 // Kernels of the creation family. Each element depends on its own position alone, so tasks are plain ranges.
 #include <cstring>
 
+#include "kernels/from_scalar.h"
 #include "kernels/move.h"
 #include "ops/creation/attrs.h"
 
@@ -9,30 +10,6 @@ namespace gorgo::GORGO_ISA_NS {
 namespace {
 
 int64_t tasks(const KernelArgs& args) noexcept { return move_tasks(args.out[0].numel); }
-
-template <class T>
-GORGO_INLINE T from_double(double v) noexcept {
-  if constexpr (std::is_same_v<T, Float16> || std::is_same_v<T, BFloat16>) {
-    return T(static_cast<float>(v));
-  } else {
-    return static_cast<T>(v);
-  }
-}
-
-template <class T>
-GORGO_INLINE T from_scalar(const Scalar& s) noexcept {
-  if constexpr (std::is_same_v<T, bool>) {
-    return s.i != 0;
-  } else if constexpr (std::is_same_v<T, std::complex<float>>) {
-    return {static_cast<float>(s.to_double()), static_cast<float>(s.imag)};
-  } else if constexpr (std::is_same_v<T, std::complex<double>>) {
-    return {s.to_double(), s.imag};
-  } else if constexpr (std::is_integral_v<T>) {
-    return static_cast<T>(s.u);  // infer has checked that it is an integer that fits
-  } else {
-    return from_double<T>(s.to_double());
-  }
-}
 
 template <class T>
 void fill(const KernelArgs& args, int64_t task) noexcept {

@@ -102,6 +102,47 @@ struct RepeatAttrs {
   }
 };
 
+inline constexpr const char* kPadModes[] = {"constant",  "reflect", "symmetric", "edge",
+                                            "replicate", "wrap",    "circular",  nullptr};
+// The modes by meaning: some have two names.
+enum class PadMode : uint8_t { Constant, Reflect, Symmetric, Edge, Wrap };
+[[nodiscard]] GORGO_INLINE PadMode pad_mode(Choice word) noexcept {
+  constexpr PadMode kMeanings[] = {PadMode::Constant, PadMode::Reflect, PadMode::Symmetric, PadMode::Edge,
+                                   PadMode::Edge,     PadMode::Wrap,    PadMode::Wrap};
+  return kMeanings[word.index];
+}
+
+// `pad_width` is one number for all sides, a pair (before, after) for all axes, or the pairs of all axes one after the other.
+struct PadAttrs {
+  Dims pad_width;
+  Choice mode;
+  Scalar value;
+  static constexpr auto fields() {
+    return std::array{GORGO_FIELD(PadAttrs, pad_width).must().repeated(1),
+                      GORGO_FIELD(PadAttrs, mode).of_words(kPadModes), GORGO_FIELD(PadAttrs, value)};
+  }
+};
+
+// `shape` is that of the tensor that was padded.
+struct PadAdjointAttrs {
+  Dims pad_width;
+  Choice mode;
+  Dims shape;
+  static constexpr auto fields() {
+    return std::array{GORGO_FIELD(PadAdjointAttrs, pad_width).must().repeated(1),
+                      GORGO_FIELD(PadAdjointAttrs, mode).must().of_words(kPadModes),
+                      GORGO_FIELD(PadAdjointAttrs, shape).must()};
+  }
+};
+
+// How many elements are laid before (or after) an axis.
+[[nodiscard]] GORGO_INLINE int64_t pad_before(const Dims& width, int axis) noexcept {
+  return width.data()[width.size() <= 2 ? 0 : 2 * axis];
+}
+[[nodiscard]] GORGO_INLINE int64_t pad_after(const Dims& width, int axis) noexcept {
+  return width.data()[width.size() <= 2 ? width.size() - 1 : 2 * axis + 1];
+}
+
 struct TriangleAttrs {
   int64_t k = 0;
   static constexpr auto fields() { return std::array{GORGO_FIELD(TriangleAttrs, k)}; }

@@ -289,7 +289,10 @@ struct Triu {
 
 }  // namespace
 
+void fill_padding(KernelSink& sink);
+
 void fill_shape(KernelSink& sink) {
+  fill_padding(sink);
   add_by_size<ViewScatter>(sink, "view_scatter");
   add_by_size<Concat>(sink, "concat");
   add_by_size<Stack>(sink, "stack");

@@ -54,5 +54,7 @@ inline const OpDef* add_move_op(Registry& registry, OpDef op) {
 
 // The ops of moves.cpp.
 void register_moves(Registry& registry);
+// The ops of padding.cpp.
+void register_padding(Registry& registry);
 
 }  // namespace gorgo

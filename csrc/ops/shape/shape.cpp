@@ -678,6 +678,7 @@ void register_shape(Registry& registry) {
   register_views(registry);
   register_adjoints(registry);
   register_moves(registry);
+  register_padding(registry);
 }
 
 Tensor slice(const Tensor& x, int64_t axis, int64_t start, int64_t length, int64_t step) {

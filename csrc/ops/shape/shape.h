@@ -37,6 +37,8 @@ struct ShapeOps {
   const OpDef* repeat = nullptr;
   const OpDef* tril = nullptr;
   const OpDef* triu = nullptr;
+  const OpDef* pad = nullptr;
+  const OpDef* pad_adjoint = nullptr;
 };
 extern ShapeOps shape_ops;
 
@@ -115,6 +117,12 @@ enum class CopyRule : uint8_t { IfNeeded, Always, Never };
 [[nodiscard]] inline Tensor triu(const Tensor& x, int64_t k = 0) {
   const TriangleAttrs attrs{k};
   return invoke(*shape_ops.triu, {x}, &attrs);
+}
+
+[[nodiscard]] inline Tensor pad(const Tensor& x, const PadAttrs& attrs) { return invoke(*shape_ops.pad, {x}, &attrs); }
+// Zeros of `shape` with g's elements added where pad read those.
+[[nodiscard]] inline Tensor pad_adjoint(const Tensor& g, const PadAdjointAttrs& attrs) {
+  return invoke(*shape_ops.pad_adjoint, {g}, &attrs);
 }
 
 }  // namespace gorgo

@@ -56,6 +56,7 @@ __all__ = [
     "max_pool2d",
     "mish",
     "one_hot",
+    "pad",
     "prelu",
     "relu",
     "relu6",
@@ -329,3 +330,63 @@ def one_hot(indices: gg.Tensor, num_classes: int = -1) -> gg.Tensor:
     zeros = gg.zeros((*indices.shape, num_classes), dtype=gg.int64, device=indices.device)
     marked: gg.Tensor = gg.scatter(zeros, gg.expand_dims(indices, axis=-1), 1, axis=-1)
     return marked
+
+
+_PAD_MODES = ("constant", "reflect", "replicate", "circular")
+
+
+def pad(x: gg.Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> gg.Tensor:
+    """Lay elements around the last axes, or cut some off.
+
+    Args:
+        x: tensor (...) of any dtype.
+        pad: how many to lay before and after the last axis, then before and after the one in front of it, and so on; a
+            negative number cuts elements off instead.
+        mode: "constant" lays a value, "reflect" mirrors at the outermost elements, "replicate" repeats those,
+            "circular" begins again at the other end.
+        value: what "constant" lays; None for 0.
+
+    Returns:
+        Tensor (...) of x's dtype; all axes that pad does not reach stay as they are.
+
+    Raises:
+        ValueError: when pad has an odd length or more pairs than x has axes, cuts off more than there is, mode is
+            unknown, value is given with another mode than "constant", or an axis is reflected by its own length or
+            more, or wrapped by more than that.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.functional.pad(gg.asarray([[1, 2, 3]]), (1, 0)).tolist()
+        [[0, 1, 2, 3]]
+        >>> gg.nn.functional.pad(gg.asarray([1, 2, 3]), (-1, 2), mode="replicate").tolist()
+        [2, 3, 3, 3]
+    """
+    shape = tuple(x.shape)
+    if len(pad) % 2 or len(pad) > 2 * len(shape):
+        raise ValueError(f"pad: pad must hold at most {len(shape)} pairs, got {tuple(pad)} (x has shape {shape})")
+    if mode not in _PAD_MODES:
+        raise ValueError(f"pad: mode must be one of {', '.join(map(repr, _PAD_MODES))}, got {mode!r}")
+    if mode != "constant" and value is not None:
+        raise ValueError(f"pad: value must be None unless mode is 'constant', got {value} (mode is {mode!r})")
+    widths = [(0, 0)] * len(shape)
+    kept: list[slice] = [slice(None)] * len(shape)
+    for i in range(len(pad) // 2):
+        axis = len(shape) - 1 - i
+        before, after = int(pad[2 * i]), int(pad[2 * i + 1])
+        first, last = max(-before, 0), shape[axis] - max(-after, 0)
+        if last < first:
+            raise ValueError(
+                f"pad: pad must not cut off more than axis {axis} has, got {(before, after)} (x has shape {shape})"
+            )
+        kept[axis] = slice(first, last)
+        widths[axis] = (max(before, 0), max(after, 0))
+        longest = last - first - 1 if mode == "reflect" else last - first
+        if mode in ("reflect", "circular") and max(widths[axis]) > longest:
+            raise ValueError(
+                f"pad: pad must be at most {longest} along axis {axis} for mode {mode!r}, got {(before, after)}"
+                f" (x has shape {shape})"
+            )
+    if any(n < 0 for n in pad):
+        x = x[tuple(kept)]
+    padded: gg.Tensor = gg.pad(x, widths, mode=mode, value=0 if value is None else value)
+    return padded

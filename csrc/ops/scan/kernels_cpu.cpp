@@ -1,0 +1,504 @@
+// CPU kernels of the scan family.
+//
+// Lines along the axis are walked one by one when the axis is the fast one; otherwise strips of columns are walked together,
+// row by row, and the compiler turns the columns into lanes. Both add in the same order, which depends on the length of a line
+// alone. Long sums are cut into chunks: with few lines, tasks take chunks.
+// Compiled once per ISA. Read next: scan.cpp (what each op means).
+#include "kernels/complex.h"
+#include "kernels/move.h"
+#include "ops/scan/attrs.h"
+
+namespace gorgo::GORGO_ISA_NS {
+#ifdef GORGO_WITH_MOVES
+namespace {
+
+// ---- what is computed in ----
+
+template <class T, bool kInteger = std::is_integral_v<T>>
+struct SumTypeOf {
+  using Type = double;
+};
+template <class T>
+struct SumTypeOf<T, true> {  // unsigned, where overflow wraps, and wide enough not to be promoted to int
+  using Type = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
+};
+template <class P>
+struct SumTypeOf<std::complex<P>, false> {
+  using Type = Complex<double>;
+};
+template <class T>
+using SumType = typename SumTypeOf<T>::Type;
+
+template <class T>
+GORGO_INLINE SumType<T> widen(T v) noexcept {
+  if constexpr (std::is_same_v<T, Float16> || std::is_same_v<T, BFloat16>) {
+    return static_cast<double>(static_cast<float>(v));
+  } else if constexpr (std::is_same_v<SumType<T>, Complex<double>>) {
+    return {static_cast<double>(v.real()), static_cast<double>(v.imag())};
+  } else {
+    return static_cast<SumType<T>>(v);
+  }
+}
+template <class T>
+GORGO_INLINE T narrow(SumType<T> v) noexcept {
+  if constexpr (std::is_same_v<T, Float16> || std::is_same_v<T, BFloat16>) {
+    return T(static_cast<float>(v));
+  } else if constexpr (std::is_same_v<SumType<T>, Complex<double>>) {
+    using P = typename T::value_type;
+    return {static_cast<P>(v.re), static_cast<P>(v.im)};
+  } else {
+    return static_cast<T>(v);
+  }
+}
+// A number that has been rounded: GCC 12 fuses the products of complex numbers with their sums when it makes vectors of
+// them, contraction or not, and then columns would differ from rows.
+GORGO_INLINE double rounded(double v) noexcept {
+#if defined(__x86_64__)
+  __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(v));
+#endif
+  return v;
+}
+template <class C>
+GORGO_INLINE C product(C a, C b) noexcept {
+  if constexpr (IsComplex<C>::value) {
+    return {rounded(a.re * b.re) - rounded(a.im * b.im), rounded(a.re * b.im) + rounded(a.im * b.re)};
+  } else {
+    return a * b;
+  }
+}
+template <class C>
+GORGO_INLINE C whole(double v) noexcept {
+  if constexpr (IsComplex<C>::value) {
+    return {v, 0.0};
+  } else {
+    return static_cast<C>(v);
+  }
+}
+
+// ---- how lines are shared out ----
+
+constexpr int64_t kStrip = 128;  // columns that are walked together
+constexpr int64_t kTaskElements = 16384;
+
+struct ScanPlan {
+  int axis = 0;
+  int64_t length = 1;
+  int64_t inner = 1;  // lines that lie side by side
+  int64_t outer = 1;
+  bool by_columns = false;
+  int64_t strips = 1;
+  int64_t units = 0;  // lines, or strips of them
+  int64_t units_per_task = 1;
+
+  [[gnu::noinline]] ScanPlan(const KernelArgs& args, int64_t given_axis, int inputs) noexcept {
+    const KOperand& x = args.in[0];
+    axis = static_cast<int>(given_axis < 0 ? given_axis + x.rank : given_axis);
+    for (int i = 0; i < x.rank; ++i) (i < axis ? outer : i == axis ? length : inner) *= x.shape[i];
+    by_columns = inner > 1;
+    for (int k = 0; k < inputs; ++k) by_columns = by_columns && is_dense_inside(args.in[k]);
+    strips = (inner + kStrip - 1) / kStrip;
+    units = by_columns ? outer * strips : outer * inner;
+    const int64_t elements = (by_columns ? (inner < kStrip ? inner : kStrip) : 1) * (length > 0 ? length : 1);
+    units_per_task = elements >= kTaskElements ? 1 : kTaskElements / (elements > 0 ? elements : 1);
+  }
+  [[nodiscard]] GORGO_INLINE int64_t tasks() const noexcept { return (units + units_per_task - 1) / units_per_task; }
+  [[nodiscard]] GORGO_INLINE int64_t last_unit(int64_t task) const noexcept {
+    const int64_t end = (task + 1) * units_per_task;
+    return end < units ? end : units;
+  }
+  // The first line of a unit, and how many lines it has.
+  [[nodiscard]] GORGO_INLINE int64_t line_of(int64_t unit) const noexcept {
+    return by_columns ? unit / strips * inner + unit % strips * kStrip : unit;
+  }
+  [[nodiscard]] GORGO_INLINE int64_t width_of(int64_t unit) const noexcept {
+    if (!by_columns) return 1;
+    const int64_t left = inner - unit % strips * kStrip;
+    return left < kStrip ? left : kStrip;
+  }
+  // Where line `line` begins in an operand; lines are numbered by the other axes in row-major order.
+  [[nodiscard]] GORGO_INLINE int64_t begin_of(const KOperand& x, int64_t line) const noexcept {
+    int64_t at = 0;
+    for (int i = x.rank - 1; i >= 0; --i) {
+      if (i == axis) continue;
+      at += line % x.shape[i] * x.strides[i];
+      line /= x.shape[i];
+    }
+    return at;
+  }
+  // The same in a contiguous output whose axis has `out_length` elements.
+  [[nodiscard]] GORGO_INLINE int64_t out_begin(int64_t line, int64_t out_length) const noexcept {
+    return line / inner * inner * out_length + line % inner;
+  }
+
+ private:
+  [[nodiscard]] GORGO_INLINE bool is_dense_inside(const KOperand& x) const noexcept {
+    int64_t run = 1;
+    for (int i = x.rank - 1; i > axis; --i) {
+      if (x.shape[i] != 1 && x.strides[i] != run) return false;
+      run *= x.shape[i];
+    }
+    return true;
+  }
+};
+
+// ---- cumulative_sum ----
+// A line is cut into chunks; in a chunk, groups of four are added by themselves and then to what came before them in the chunk:
+//     result = chunks before + (groups before + sum within the group)
+// so that an element waits for one addition per group, and errors grow with the chunk and not with the line.
+template <class T>
+struct CumulativeSum {
+  using C = SumType<T>;
+  static constexpr int64_t kChunk = 4096;
+
+  struct Plan {
+    ScanPlan lines;
+    int64_t initial;
+    int64_t chunks;
+    bool by_chunks;  // tasks are (unit, chunk)
+
+    explicit Plan(const KernelArgs& args) noexcept
+        : lines(args, axis_of(args.attrs_as<CumulativeAttrs>()), 1),
+          initial(args.attrs_as<CumulativeAttrs>().include_initial ? 1 : 0),
+          chunks((lines.length + kChunk - 1) / kChunk),
+          by_chunks(chunks > 1 && lines.units < 16 && args.in[0].numel >= 8 * kTaskElements) {}
+    [[nodiscard]] GORGO_INLINE int64_t out_length() const noexcept { return lines.length + initial; }
+  };
+  static int64_t axis_of(const CumulativeAttrs& a) noexcept { return a.axis.has ? a.axis.value : 0; }
+
+  struct Sums {
+    C before[kStrip];  // chunks
+    C groups[kStrip];
+    C group[kStrip];
+  };
+
+  // Walks elements [begin, end) of the unit's lines from the start of a chunk on; stores results unless `to` is null.
+  template <bool kStores>
+  GORGO_INLINE static void walk(const T* from, int64_t step, T* to, int64_t out_step, int64_t width, int64_t begin,
+                                int64_t end, Sums& sums) noexcept {
+    if (width == 1) {
+      C before = sums.before[0];
+      C groups = whole<C>(0);
+      C group = whole<C>(0);
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t place = (i - begin) % 4;
+        const C v = widen(from[i * step]);
+        group = place == 0 ? v : group + v;
+        if constexpr (kStores) to[i * out_step] = narrow<T>(before + (groups + group));
+        if (place == 3) {
+          groups = groups + group;
+          group = whole<C>(0);
+        }
+      }
+      sums.groups[0] = groups + group;
+      return;
+    }
+    for (int64_t j = 0; j < width; ++j) sums.groups[j] = whole<C>(0);
+    for (int64_t j = 0; j < width; ++j) sums.group[j] = whole<C>(0);
+    for (int64_t i = begin; i < end; ++i) {
+      const T* row = from + i * step;
+      [[maybe_unused]] T* out = kStores ? to + i * out_step : nullptr;
+      const int64_t place = (i - begin) % 4;
+      if (place == 0) {
+        for (int64_t j = 0; j < width; ++j) sums.group[j] = widen(row[j]);
+      } else {
+        for (int64_t j = 0; j < width; ++j) sums.group[j] = sums.group[j] + widen(row[j]);
+      }
+      if constexpr (kStores) {
+        for (int64_t j = 0; j < width; ++j) {
+          out[j] = narrow<T>(sums.before[j] + (sums.groups[j] + sums.group[j]));
+        }
+      }
+      if (place == 3) {
+        for (int64_t j = 0; j < width; ++j) sums.groups[j] = sums.groups[j] + sums.group[j];
+        for (int64_t j = 0; j < width; ++j) sums.group[j] = whole<C>(0);
+      }
+    }
+    for (int64_t j = 0; j < width; ++j) sums.groups[j] = sums.groups[j] + sums.group[j];
+  }
+
+  // Where a unit's lines lie.
+  struct Place {
+    const T* from;
+    int64_t step;
+    T* to;  // the result of the first element
+    int64_t width;
+
+    GORGO_INLINE Place(const KernelArgs& args, const Plan& plan, int64_t unit) noexcept {
+      const KOperand& x = args.in[0];
+      const int64_t line = plan.lines.line_of(unit);
+      from = x.as<const T>() + plan.lines.begin_of(x, line);
+      step = x.strides[plan.lines.axis];
+      to = args.out[0].as<T>() + plan.lines.out_begin(line, plan.out_length()) + plan.initial * plan.lines.inner;
+      width = plan.lines.width_of(unit);
+    }
+  };
+
+  // The sums of the chunks, where tasks take chunks.
+  static void total(const KernelArgs& args, int64_t task) noexcept {
+    const Plan plan(args);
+    const int64_t chunk = task % plan.chunks;
+    const Place place(args, plan, task / plan.chunks);
+    Sums sums;
+    walk<false>(place.from, place.step, nullptr, 0, place.width, chunk * kChunk, chunk_end(plan, chunk), sums);
+    C* const totals = static_cast<C*>(args.scratch) + task * kStrip;
+    for (int64_t j = 0; j < place.width; ++j) totals[j] = sums.groups[j];
+  }
+  static int64_t total_tasks(const KernelArgs& args) noexcept {
+    const Plan plan(args);
+    return plan.by_chunks ? plan.lines.units * plan.chunks : 0;
+  }
+  static size_t scratch(const KernelArgs& args) noexcept {
+    return static_cast<size_t>(total_tasks(args) * kStrip) * sizeof(C);
+  }
+
+  static void run(const KernelArgs& args, int64_t task) noexcept {
+    const Plan plan(args);
+    Sums sums;
+    if (plan.by_chunks) {
+      const int64_t chunk = task % plan.chunks;
+      const Place place(args, plan, task / plan.chunks);
+      const C* totals = static_cast<const C*>(args.scratch) + (task - chunk) * kStrip;
+      for (int64_t j = 0; j < place.width; ++j) {
+        sums.before[j] = whole<C>(0);
+        for (int64_t k = 0; k < chunk; ++k) sums.before[j] = sums.before[j] + totals[k * kStrip + j];
+      }
+      if (chunk == 0) put_initial(plan, place);
+      walk<true>(place.from, place.step, place.to, plan.lines.inner, place.width, chunk * kChunk,
+                 chunk_end(plan, chunk), sums);
+      return;
+    }
+    for (int64_t unit = task * plan.lines.units_per_task; unit < plan.lines.last_unit(task); ++unit) {
+      const Place place(args, plan, unit);
+      put_initial(plan, place);
+      for (int64_t j = 0; j < place.width; ++j) sums.before[j] = whole<C>(0);
+      for (int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
+        walk<true>(place.from, place.step, place.to, plan.lines.inner, place.width, chunk * kChunk,
+                   chunk_end(plan, chunk), sums);
+        for (int64_t j = 0; j < place.width; ++j) sums.before[j] = sums.before[j] + sums.groups[j];
+      }
+    }
+  }
+  static int64_t tasks(const KernelArgs& args) noexcept {
+    const Plan plan(args);
+    return plan.by_chunks ? plan.lines.units * plan.chunks : plan.lines.tasks();
+  }
+  static int64_t chunk_end(const Plan& plan, int64_t chunk) noexcept {
+    const int64_t end = (chunk + 1) * kChunk;
+    return end < plan.lines.length ? end : plan.lines.length;
+  }
+  static void put_initial(const Plan& plan, const Place& place) noexcept {
+    if (plan.initial == 0) return;
+    for (int64_t j = 0; j < place.width; ++j) place.to[j - plan.lines.inner] = narrow<T>(whole<C>(0));
+  }
+  static Kernel kernel() noexcept { return Kernel::of({total, total_tasks}, {run, tasks}, scratch); }
+};
+
+// ---- cumulative_prod, linear_scan: one number is carried along ----
+
+// Product has no chunks: the product of a chunk may overflow where what came before would have kept it small.
+template <class T>
+struct Product {
+  using Storage = T;
+  using Attrs = CumulativeAttrs;
+  static constexpr int kInputs = 1;
+  static int64_t axis_of(const CumulativeAttrs& a) noexcept { return a.axis.has ? a.axis.value : 0; }
+  static int64_t initial(const CumulativeAttrs& a) noexcept { return a.include_initial ? 1 : 0; }
+  GORGO_INLINE static SumType<T> first(const SumType<T>* v) noexcept { return v[0]; }
+  GORGO_INLINE static SumType<T> next(SumType<T> carried, const SumType<T>* v) noexcept {
+    return product(carried, v[0]);
+  }
+};
+
+template <class T>
+struct Linear {
+  using Storage = T;
+  using Attrs = ScanAttrs;
+  static constexpr int kInputs = 2;
+  static int64_t axis_of(const ScanAttrs& a) noexcept { return a.axis; }
+  static int64_t initial(const ScanAttrs&) noexcept { return 0; }
+  GORGO_INLINE static SumType<T> first(const SumType<T>* v) noexcept { return v[1]; }
+  GORGO_INLINE static SumType<T> next(SumType<T> carried, const SumType<T>* v) noexcept {
+    return product(v[0], carried) + v[1];
+  }
+};
+
+template <class Policy>
+struct Carry {
+  using T = typename Policy::Storage;
+  using C = SumType<T>;
+  static constexpr int kInputs = Policy::kInputs;
+
+  static ScanPlan plan_of(const KernelArgs& args) noexcept {
+    return {args, Policy::axis_of(args.attrs_as<typename Policy::Attrs>()), kInputs};
+  }
+  static void run(const KernelArgs& args, int64_t task) noexcept {
+    const ScanPlan plan = plan_of(args);
+    const int64_t initial = Policy::initial(args.attrs_as<typename Policy::Attrs>());
+    for (int64_t unit = task * plan.units_per_task; unit < plan.last_unit(task); ++unit) {
+      const int64_t line = plan.line_of(unit);
+      const int64_t width = plan.width_of(unit);
+      const T* from[kInputs];
+      int64_t step[kInputs];
+      for (int k = 0; k < kInputs; ++k) {
+        from[k] = args.in[k].as<const T>() + plan.begin_of(args.in[k], line);
+        step[k] = args.in[k].strides[plan.axis];
+      }
+      T* to = args.out[0].as<T>() + plan.out_begin(line, plan.length + initial);
+      if (initial != 0) {
+        for (int64_t j = 0; j < width; ++j) to[j] = narrow<T>(whole<C>(1));
+        to += plan.inner;
+      }
+      if (plan.length == 0) continue;
+      if (width == 1) {
+        C carried = Policy::first(values(from, step, 0, 0).v);
+        to[0] = narrow<T>(carried);
+        for (int64_t i = 1; i < plan.length; ++i) {
+          carried = Policy::next(carried, values(from, step, i, 0).v);
+          to[i * plan.inner] = narrow<T>(carried);
+        }
+        continue;
+      }
+      C carried[kStrip];
+      for (int64_t j = 0; j < width; ++j) {
+        carried[j] = Policy::first(values(from, step, 0, j).v);
+        to[j] = narrow<T>(carried[j]);
+      }
+      for (int64_t i = 1; i < plan.length; ++i) {
+        T* out = to + i * plan.inner;
+        for (int64_t j = 0; j < width; ++j) {
+          carried[j] = Policy::next(carried[j], values(from, step, i, j).v);
+          out[j] = narrow<T>(carried[j]);
+        }
+      }
+    }
+  }
+  struct Values {
+    C v[kInputs];
+  };
+  GORGO_INLINE static Values values(const T* const* from, const int64_t* step, int64_t i, int64_t j) noexcept {
+    Values out;
+    for (int k = 0; k < kInputs; ++k) out.v[k] = widen(from[k][i * step[k] + j]);
+    return out;
+  }
+  static int64_t tasks(const KernelArgs& args) noexcept { return plan_of(args).tasks(); }
+  static Kernel kernel() noexcept { return Kernel::of({run, tasks}); }
+};
+
+// ---- cummax, cummin ----
+
+template <class T, bool kGreatest>
+struct Extreme {
+  using C = ComputeType<T>;
+  static ScanPlan plan_of(const KernelArgs& args) noexcept { return {args, args.attrs_as<ScanAttrs>().axis, 1}; }
+  static void run(const KernelArgs& args, int64_t task) noexcept {
+    const ScanPlan plan = plan_of(args);
+    const KOperand& x = args.in[0];
+    const int64_t step = x.strides[plan.axis];
+    for (int64_t unit = task * plan.units_per_task; unit < plan.last_unit(task); ++unit) {
+      const int64_t line = plan.line_of(unit);
+      const int64_t width = plan.width_of(unit);
+      const T* from = x.as<const T>() + plan.begin_of(x, line);
+      T* values = args.out[0].as<T>() + plan.out_begin(line, plan.length);
+      auto* indices = args.out[1].as<int64_t>() + plan.out_begin(line, plan.length);
+      T best[kStrip];
+      int64_t where[kStrip] = {};
+      for (int64_t i = 0; i < plan.length; ++i) {
+        for (int64_t j = 0; j < width; ++j) {
+          const T v = from[i * step + j];
+          if (i == 0 || replaces(static_cast<C>(v), static_cast<C>(best[j]))) {
+            best[j] = v;
+            where[j] = i;
+          }
+          values[i * plan.inner + j] = best[j];
+          indices[i * plan.inner + j] = where[j];
+        }
+      }
+    }
+  }
+  GORGO_INLINE static bool replaces(C v, C best) noexcept {
+    if constexpr (is_floating(kDTypeOf<T>)) {
+      if (v != v) return true;
+      if (best != best) return false;
+    }
+    return kGreatest ? v >= best : v <= best;
+  }
+  static int64_t tasks(const KernelArgs& args) noexcept { return args.out[0].numel == 0 ? 0 : plan_of(args).tasks(); }
+  static Kernel kernel() noexcept { return Kernel::of({run, tasks}); }
+};
+
+// ---- logcumsumexp: the greatest so far, and the sum of exp(x - greatest) ----
+
+template <class T>
+struct LogSums {
+  static constexpr int kLanes = 4;
+  using V = Vec<double, kLanes>;
+
+  static ScanPlan plan_of(const KernelArgs& args) noexcept { return {args, args.attrs_as<ScanAttrs>().axis, 1}; }
+  GORGO_INLINE static V step_on(V v, V& top, V& sum) noexcept {
+    const V zero = broadcast<V>(0.0);
+    const V higher = maximum(top, v);
+    // Equal infinities have no difference; NaN has passed into `higher`.
+    const V old_share = select(top == higher, broadcast<V>(1.0), exp(top - higher));
+    const V new_share = select(v == higher, broadcast<V>(1.0), exp(v - higher));
+    sum = sum * old_share + new_share;
+    top = higher;
+    // Where all was minus infinity so far the result is, too, whatever was counted.
+    const auto nothing = higher == broadcast<V>(-__builtin_inf());
+    sum = select(nothing, zero, sum);
+    return higher + select(nothing, zero, log(sum));
+  }
+  static void run(const KernelArgs& args, int64_t task) noexcept {
+    const ScanPlan plan = plan_of(args);
+    const KOperand& x = args.in[0];
+    const int64_t step = x.strides[plan.axis];
+    for (int64_t unit = task * plan.units_per_task; unit < plan.last_unit(task); ++unit) {
+      const int64_t line = plan.line_of(unit);
+      const int64_t width = plan.width_of(unit);
+      const T* from = x.as<const T>() + plan.begin_of(x, line);
+      T* to = args.out[0].as<T>() + plan.out_begin(line, plan.length);
+      for (int64_t begin = 0; begin < width; begin += kLanes) {
+        const int64_t lanes = width - begin < kLanes ? width - begin : kLanes;
+        V top = broadcast<V>(-__builtin_inf());
+        V sum = broadcast<V>(0.0);
+        for (int64_t i = 0; i < plan.length; ++i) {
+          V v = broadcast<V>(0.0);
+          for (int64_t j = 0; j < lanes; ++j) v.raw[j] = widen(from[i * step + begin + j]);
+          const V result = step_on(v, top, sum);
+          for (int64_t j = 0; j < lanes; ++j) to[i * plan.inner + begin + j] = narrow<T>(result.raw[j]);
+        }
+      }
+    }
+  }
+  static int64_t tasks(const KernelArgs& args) noexcept { return args.out[0].numel == 0 ? 0 : plan_of(args).tasks(); }
+  static Kernel kernel() noexcept { return Kernel::of({run, tasks}); }
+};
+
+template <class T>
+void fill_typed(KernelSink& sink) {
+  constexpr DType d = kDTypeOf<T>;
+  if constexpr (d != DType::Bool) {
+    sink.add("cumulative_sum", d, CumulativeSum<T>::kernel());
+    sink.add("cumulative_prod", d, Carry<Product<T>>::kernel());
+  }
+  if constexpr (!is_complex(d)) {
+    sink.add("cummax", d, Extreme<T, true>::kernel());
+    sink.add("cummin", d, Extreme<T, false>::kernel());
+  }
+  if constexpr (is_floating(d)) sink.add("logcumsumexp", d, LogSums<T>::kernel());
+  if constexpr (is_inexact(d)) sink.add("linear_scan", d, Carry<Linear<T>>::kernel());
+}
+
+}  // namespace
+
+void fill_scan(KernelSink& sink) {
+#define GORGO_X(name, type, text) fill_typed<type>(sink);
+  GORGO_FOR_EACH_DTYPE(GORGO_X)
+#undef GORGO_X
+}
+#else  // inherited
+void fill_scan(KernelSink&) {}
+#endif
+
+}  // namespace gorgo::GORGO_ISA_NS
