@@ -19,6 +19,14 @@ std::string text_of(const Graph& graph, void (Graph::*write)(std::ostream&) cons
   return std::move(out).str();
 }
 
+std::string attributes_of(const IrNode& node) {
+  std::ostringstream out;
+  if (node.attrs.schema() != nullptr && node.attrs.schema()->count > 0) {
+    attrs_print(out, *node.attrs.schema(), node.attrs.get());
+  }
+  return std::move(out).str();
+}
+
 std::vector<Tensor> inputs_for(const Graph& graph, const py::args& args) {
   if (args.size() != graph.inputs.size()) {
     fail<TypeError>("Graph.run: inputs must be ", graph.inputs.size(), " tensors, got ", args.size());
@@ -43,6 +51,45 @@ py::tuple describe_value(const Graph& graph, int32_t id) {
                         py::reinterpret_steal<py::object>(to_python(v.shape)), graph.bytes_of(id));
 }
 
+// The drawing is Python: it is needed seldom, and reads like a page.
+py::object drawing() { return py::module_::import("gorgo.drawing"); }
+
+py::object drawn(const py::object& graph, const std::string& layout) {
+  return drawing().attr("svg")(graph, py::arg("layout") = layout);
+}
+
+constexpr const char* kSvgDoc = R"(Draw the graph as SVG; notebooks do it by themselves.
+
+Args:
+    layout: 'dot' for Graphviz's program, 'own' for the one built in, 'auto' for the first where it is installed.
+
+Returns:
+    str: one svg element.
+
+Raises:
+    RuntimeError: when layout is 'dot' and the program is missing or fails.
+    ValueError: when layout is none of these.
+
+Example:
+    >>> import gorgo as gg
+    >>> graph = gg.graph.trace(lambda x: (x * x).sum(), gg.ones((3,)))
+    >>> graph.svg(layout="own").startswith("<svg ")
+    True
+)";
+
+constexpr const char* kSaveDoc = R"(Write the graph to a file; its ending says how.
+
+Args:
+    path: a name that ends in .svg (drawn), .dot or .gv (Graphviz's language) or .txt (what print shows).
+
+Raises:
+    ValueError: when the ending is none of these.
+
+Example:
+    >>> import gorgo as gg
+    >>> gg.graph.trace(lambda x: x + x, gg.ones((3,))).save("graph.svg")
+)";
+
 py::list describe_values(const Graph& graph, const std::vector<int32_t>& ids) {
   py::list out;
   for (const int32_t id : ids) out.append(describe_value(graph, id));
@@ -63,6 +110,11 @@ void bind_graph(py::module_& m) {
       .def("__len__", [](const Graph& g) { return g.nodes.size(); })
       .def(
           "dot", [](const Graph& g) { return text_of(g, &Graph::dot); }, "Return the graph in Graphviz's language.")
+      .def("svg", &drawn, py::kw_only(), py::arg("layout") = "auto", kSvgDoc)
+      .def("_repr_svg_", [](const py::object& g) { return drawing().attr("notebook_svg")(g); })
+      .def(
+          "save", [](const py::object& g, const py::object& path) { drawing().attr("save")(g, path); }, py::arg("path"),
+          kSaveDoc)
       .def(
           "verify", [](const Graph& g) { verify(g); },
           "Check the graph's invariants; RuntimeError tells what is wrong.")
@@ -113,7 +165,33 @@ void bind_graph(py::module_& m) {
             }
             return out;
           },
-          "Nodes in order as (op, inputs, outputs, where recorded).");
+          "Nodes in order as (op, inputs, outputs, where recorded).")
+      .def_property_readonly(
+          "assignments",
+          [](const Graph& g) {
+            py::list out;
+            for (const IrAssignment& a : g.assignments) out.append(py::make_tuple(a.target, a.value));
+            return out;
+          },
+          "What a run writes into captured tensors and inputs at its end, as (target's id, value's id).")
+      .def_property_readonly(
+          "_attributes",
+          [](const Graph& g) {
+            py::list out;
+            for (const IrNode& node : g.nodes) out.append(attributes_of(node));
+            return out;
+          },
+          "The attributes of each node as text, for the drawing.")
+      .def_property_readonly(
+          "_names",
+          [](const Graph& g) {
+            py::dict out;
+            for (size_t i = 0; i < g.values.size(); ++i) {
+              if (!g.values[i].name.empty()) out[py::int_(i)] = g.values[i].name;
+            }
+            return out;
+          },
+          "What the program calls its values, where it does, for the drawing.");
   m.def(
       "trace",
       [](const py::object& function, const py::tuple& args, const py::object& kwargs) {

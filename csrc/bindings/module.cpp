@@ -39,6 +39,7 @@ PYBIND11_MODULE(_core, m) {
   gorgo::bind_autograd(m);
   gorgo::bind_config(m);
   gorgo::bind_memory(m);
+  gorgo::bind_printing(m);
   gorgo::bind_profile(m);
   m.attr("__all__") = public_names(m);
   gorgo::bind_host_cell(m);

@@ -14,6 +14,7 @@ void bind_creation(pybind11::module_& m);
 void bind_autograd(pybind11::module_& m);
 void bind_config(pybind11::module_& m);
 void bind_memory(pybind11::module_& m);
+void bind_printing(pybind11::module_& m);
 void bind_profile(pybind11::module_& m);
 void bind_graph(pybind11::module_& m);
 

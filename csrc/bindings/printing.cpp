@@ -1,26 +1,43 @@
 // repr, str and tolist of tensors. The layout is NumPy's: columns aligned, lines of 75 characters, the middle of more than
-// 1000 elements left out. It is written out here because a repr must not import NumPy.
+// 1000 elements left out, unless the print options say otherwise. It is written out here because a repr must not import
+// NumPy.
 //
-// In order: one number as text, a column format for all shown numbers, the recursion over axes, the Python functions.
+// In order: the options, one number as text, a column format for all shown numbers, the recursion over axes, the Python
+// functions.
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "autograd/tape.h"
 #include "bindings/convert.h"
+#include "bindings/module.h"
 #include "bindings/tensor_type.h"
 #include "device/backend.h"
 
 namespace gorgo {
 namespace {
 
-constexpr int kLineWidth = 75;
-constexpr int64_t kThreshold = 1000;
-constexpr int64_t kEdge = 3;
-constexpr int kPrecision = 8;
+// What a thread has chosen; python/gorgo/printing.py checks the values and tells their meaning.
+struct PrintOptions {
+  int precision = 8;
+  int64_t threshold = 1000;
+  int64_t edge_items = 3;
+  int line_width = 75;
+  std::optional<bool> scientific;  // none: by the numbers' range
+};
+thread_local PrintOptions options;
+
+// printing.py allows as many; with the 309 digits of the largest double they fit kPositionalChars.
+constexpr int kMostPrecision = 100;
+constexpr size_t kScientificChars = kMostPrecision + 16;
+constexpr size_t kPositionalChars = kMostPrecision + 320;
 
 // ---- one number ----
 
@@ -33,7 +50,8 @@ std::string shortest(double value, DType d) {
   } else if (d == DType::Float32 || d == DType::Complex64) {
     end = std::to_chars(text, text + sizeof text, static_cast<float>(value), std::chars_format::scientific);
   } else {
-    for (int digits = 0; digits < kPrecision; ++digits) {
+    constexpr int kAlwaysEnough = 8;
+    for (int digits = 0; digits < kAlwaysEnough; ++digits) {
       end = std::to_chars(text, text + sizeof text, value, std::chars_format::scientific, digits);
       double back = 0.0;
       std::from_chars(text, end.ptr, back);
@@ -74,14 +92,16 @@ int exponent_of(const std::string& text, size_t e) {
 Decimal scientific(double value, DType d) {
   std::string text = shortest(value, d);
   size_t e = text.find('e');
-  if (e > kPrecision + 3) {
-    char rounded[64];
-    const auto end = std::to_chars(rounded, rounded + sizeof rounded, value, std::chars_format::scientific, kPrecision);
-    text = {rounded, end.ptr};
-    e = text.find('e');
-  }
   Decimal out;
   cut_at_point(out, text.substr(0, e));
+  if (static_cast<int>(out.fraction.size()) > options.precision) {
+    char rounded[kScientificChars];
+    const auto end =
+        std::to_chars(rounded, rounded + sizeof rounded, value, std::chars_format::scientific, options.precision);
+    text = {rounded, end.ptr};
+    e = text.find('e');
+    cut_at_point(out, text.substr(0, e));
+  }
   out.exponent = exponent_of(text, e);
   return out;
 }
@@ -94,9 +114,10 @@ Decimal positional(double value, DType d) {
   cut_at_point(out, text.substr(0, e));
   const bool negative = out.whole.front() == '-';
   std::string digits = out.whole.substr(negative ? 1 : 0) + out.fraction;
-  if (static_cast<int>(digits.size()) - 1 - exponent > kPrecision) {
-    char rounded[512];
-    const auto end = std::to_chars(rounded, rounded + sizeof rounded, value, std::chars_format::fixed, kPrecision);
+  if (static_cast<int>(digits.size()) - 1 - exponent > options.precision) {
+    char rounded[kPositionalChars];
+    const auto end =
+        std::to_chars(rounded, rounded + sizeof rounded, value, std::chars_format::fixed, options.precision);
     cut_at_point(out, {rounded, end.ptr});
     return out;
   }
@@ -128,7 +149,8 @@ class FloatColumn {
     }
     // Beyond the digits that the dtype holds, a plain number would end in noise.
     const double cutoff = dtype_bits(real_dtype(dtype)) == 64 ? 1e8 : dtype_bits(real_dtype(dtype)) == 32 ? 1e6 : 1e3;
-    exponential_ = largest >= cutoff || (largest > 0.0 && (smallest < 1e-4 || largest / smallest > 1000.0));
+    const bool far_apart = largest >= cutoff || (largest > 0.0 && (smallest < 1e-4 || largest / smallest > 1000.0));
+    exponential_ = options.scientific.value_or(far_apart);
     for (const double v : values) {
       if (!std::isfinite(v)) continue;
       const Decimal n = exponential_ ? scientific(v, dtype) : positional(v, dtype);
@@ -164,7 +186,7 @@ class FloatColumn {
   }
   // As many digits as the others have: those of the value itself, not zeros behind its shortest form.
   [[nodiscard]] std::string exact_fraction(double v) const {
-    char text[64];
+    char text[kScientificChars];
     const auto end =
         std::to_chars(text, text + sizeof text, v, std::chars_format::scientific, static_cast<int>(fraction_));
     const std::string exact(text, end.ptr);
@@ -221,7 +243,7 @@ std::vector<std::string> column(const std::vector<Scalar>& values, DType dtype, 
 class Layout {
  public:
   Layout(const TensorImpl& t, std::string separator, int line_width)
-      : t_(t), separator_(std::move(separator)), line_width_(line_width), summarized_(t.numel > kThreshold) {
+      : t_(t), separator_(std::move(separator)), line_width_(line_width), summarized_(t.numel > options.threshold) {
     std::vector<Scalar> shown;
     gather(0, 0, shown);
     words_ = column(shown, t.dtype, t.rank() == 0);
@@ -233,11 +255,12 @@ class Layout {
   // Indices of one axis that are shown; -1 stands for the gap.
   [[nodiscard]] std::vector<int64_t> shown(int axis) const {
     const int64_t n = t_.shape[axis];
+    const int64_t edge = options.edge_items;
     std::vector<int64_t> out;
     for (int64_t i = 0; i < n; ++i) {
-      if (summarized_ && n > 2 * kEdge && i == kEdge) {
+      if (summarized_ && n > 2 * edge && i == edge) {
         out.push_back(-1);
-        i = n - kEdge;
+        i = n - edge;
       }
       out.push_back(i);
     }
@@ -324,7 +347,7 @@ PyObject* tensor_repr(PyObject* self) noexcept {
   return guarded([&] {
     const TensorImpl& t = *tensor_of(self);
     const std::string prefix = "tensor(";
-    std::string text = prefix + body(t, ", ", prefix, kLineWidth - 1);
+    std::string text = prefix + body(t, ", ", prefix, options.line_width - 1);
     std::vector<std::string> extras;
     const bool imaginary = t.device().type == DeviceType::Null;
     if ((t.numel == 0 && t.shape != Shape{0}) || imaginary) extras.push_back(cat("shape=", t.shape));
@@ -340,7 +363,7 @@ PyObject* tensor_repr(PyObject* self) noexcept {
     for (const std::string& extra : extras) {
       const size_t newline = text.rfind('\n');
       const size_t used = newline == std::string::npos ? text.size() : text.size() - newline - 1;
-      const bool wraps = used + extra.size() + 3 > kLineWidth;
+      const bool wraps = static_cast<int>(used + extra.size()) + 3 > options.line_width;
       text += wraps ? ",\n" + std::string(prefix.size(), ' ') + extra : ", " + extra;
     }
     return to_python(text + ")");
@@ -348,7 +371,24 @@ PyObject* tensor_repr(PyObject* self) noexcept {
 }
 
 PyObject* tensor_str(PyObject* self) noexcept {
-  return guarded([&] { return to_python(body(*tensor_of(self), " ", "", kLineWidth)); });
+  return guarded([&] { return to_python(body(*tensor_of(self), " ", "", options.line_width)); });
+}
+
+void bind_printing(pybind11::module_& m) {
+  namespace py = pybind11;
+  m.def(
+      "_print_options",
+      [] {
+        return py::make_tuple(options.precision, options.threshold, options.edge_items, options.line_width,
+                              options.scientific);
+      },
+      "Return this thread's precision, threshold, edgeitems, linewidth and sci_mode.");
+  m.def(
+      "_set_print_options",
+      [](int precision, int64_t threshold, int64_t edge_items, int line_width, std::optional<bool> scientific) {
+        options = {precision, threshold, edge_items, line_width, scientific};
+      },
+      "Replace this thread's print options; gorgo.set_printoptions checks them.");
 }
 
 PyObject* tensor_to_list(const Tensor& t) {

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from gorgo.graph import compile as compile
     from gorgo.io import load as load
     from gorgo.io import save as save
+    from gorgo.printing import get_printoptions as get_printoptions
+    from gorgo.printing import printoptions as printoptions
+    from gorgo.printing import set_printoptions as set_printoptions
     from gorgo.profiling import profile as profile
 
 pi = 3.141592653589793
@@ -66,12 +69,15 @@ _LAZY_NAMES = {
     "broadcast_shapes": "array_names",
     "compile": "graph",
     "diff": "array_names",
+    "get_printoptions": "printing",
     "isdtype": "array_names",
     "load": "io",
     "meshgrid": "array_names",
     "moveaxis": "array_names",
+    "printoptions": "printing",
     "profile": "profiling",
     "save": "io",
+    "set_printoptions": "printing",
     "tensordot": "array_names",
     "vecdot": "array_names",
 }
