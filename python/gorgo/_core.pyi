@@ -211,6 +211,15 @@ class Tensor:
     def conj(self) -> Tensor: ...
     def conj_(self) -> Tensor: ...
     def contiguous(self, /) -> Tensor: ...
+    def conv1d(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = (1,),
+        padding: Any = (0,),
+        dilation: Any = (1,),
+        groups: Any = 1,
+    ) -> Tensor: ...
     def conv2d(
         self,
         weight: Tensor,
@@ -219,6 +228,45 @@ class Tensor:
         padding: Any = (0, 0),
         dilation: Any = (1, 1),
         groups: Any = 1,
+    ) -> Tensor: ...
+    def conv3d(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = (1, 1, 1),
+        padding: Any = (0, 0, 0),
+        dilation: Any = (1, 1, 1),
+        groups: Any = 1,
+    ) -> Tensor: ...
+    def conv_transpose1d(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = (1,),
+        padding: Any = (0,),
+        output_padding: Any = (0,),
+        groups: Any = 1,
+        dilation: Any = (1,),
+    ) -> Tensor: ...
+    def conv_transpose2d(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = (1, 1),
+        padding: Any = (0, 0),
+        output_padding: Any = (0, 0),
+        groups: Any = 1,
+        dilation: Any = (1, 1),
+    ) -> Tensor: ...
+    def conv_transpose3d(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = (1, 1, 1),
+        padding: Any = (0, 0, 0),
+        output_padding: Any = (0, 0, 0),
+        groups: Any = 1,
+        dilation: Any = (1, 1, 1),
     ) -> Tensor: ...
     def copy(self, /) -> Tensor: ...
     def copy_(self, source: Any, /) -> Tensor: ...
@@ -609,6 +657,15 @@ def cat(arrays: Sequence[Tensor], axis: Any = 0) -> Tensor: ...
 def ceil(x: Any) -> Tensor: ...
 def concat(arrays: Sequence[Tensor], axis: Any = 0) -> Tensor: ...
 def conj(x: Any) -> Tensor: ...
+def conv1d(
+    x: Any,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = (1,),
+    padding: Any = (0,),
+    dilation: Any = (1,),
+    groups: Any = 1,
+) -> Tensor: ...
 def conv2d(
     x: Any,
     weight: Tensor,
@@ -617,6 +674,45 @@ def conv2d(
     padding: Any = (0, 0),
     dilation: Any = (1, 1),
     groups: Any = 1,
+) -> Tensor: ...
+def conv3d(
+    x: Any,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = (1, 1, 1),
+    padding: Any = (0, 0, 0),
+    dilation: Any = (1, 1, 1),
+    groups: Any = 1,
+) -> Tensor: ...
+def conv_transpose1d(
+    x: Any,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = (1,),
+    padding: Any = (0,),
+    output_padding: Any = (0,),
+    groups: Any = 1,
+    dilation: Any = (1,),
+) -> Tensor: ...
+def conv_transpose2d(
+    x: Any,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = (1, 1),
+    padding: Any = (0, 0),
+    output_padding: Any = (0, 0),
+    groups: Any = 1,
+    dilation: Any = (1, 1),
+) -> Tensor: ...
+def conv_transpose3d(
+    x: Any,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = (1, 1, 1),
+    padding: Any = (0, 0, 0),
+    output_padding: Any = (0, 0, 0),
+    groups: Any = 1,
+    dilation: Any = (1, 1, 1),
 ) -> Tensor: ...
 def copy(x: Any) -> Tensor: ...
 def cos(x: Any) -> Tensor: ...

@@ -1,7 +1,8 @@
-// The conv family: the two-dimensional convolution and its two gradients. Typed calls through the funnel.
+// The conv family: convolutions over one to three axes, the transposed ones, and the gradients by the kernels. Typed calls through the
+// funnel.
 //
 // Invariant: all three are linear in each operand, and each one's gradients are the other two, so they can be differentiated any number of
-// times.
+// times. The attributes' number of strides says over how many axes.
 // Read next: conv.cpp (shapes, gradients), kernels_cpu.cpp (how they run).
 #pragma once
 
@@ -13,24 +14,28 @@ namespace gorgo {
 
 void register_conv(Registry& registry);
 
+constexpr int kMaxConvAxes = 3;
+
+// By number of axes less one.
 struct ConvOps {
-  const OpDef* conv2d = nullptr;
-  const OpDef* conv2d_grad_input = nullptr;
-  const OpDef* conv2d_grad_weight = nullptr;
+  const OpDef* conv[kMaxConvAxes] = {};
+  const OpDef* conv_transpose[kMaxConvAxes] = {};
+  const OpDef* conv_grad_weight[kMaxConvAxes] = {};
 };
 extern ConvOps conv_ops;
 
-// x (n, c, h, w), weight (o, c / groups, kh, kw), bias (o) or null.
-[[nodiscard]] inline Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvAttrs& attrs) {
-  return invoke(*conv_ops.conv2d, {x, weight, bias}, &attrs);
+// x (n, c, *size), weight (o, c / groups, *kernel), bias (o) or null.
+[[nodiscard]] inline Tensor conv(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvAttrs& attrs) {
+  return invoke(*conv_ops.conv[attrs.stride.size() - 1], {x, weight, bias}, &attrs);
 }
-// g (n, o, oh, ow) back to (n, c, *input_size).
-[[nodiscard]] inline Tensor conv2d_grad_input(const Tensor& g, const Tensor& weight, const ConvGradInputAttrs& attrs) {
-  return invoke(*conv_ops.conv2d_grad_input, {g, weight}, &attrs);
+// x (n, o, *windows) back to (n, c, *size): the gradient of conv by its images, plus a bias (c) or null.
+[[nodiscard]] inline Tensor conv_transpose(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                           const ConvAttrs& attrs) {
+  return invoke(*conv_ops.conv_transpose[attrs.stride.size() - 1], {x, weight, bias}, &attrs);
 }
-// x and g to (o, c / groups, *kernel_size).
-[[nodiscard]] inline Tensor conv2d_grad_weight(const Tensor& x, const Tensor& g, const ConvGradWeightAttrs& attrs) {
-  return invoke(*conv_ops.conv2d_grad_weight, {x, g}, &attrs);
+// x (n, c, *size) and g (n, o, *windows) to (o, c / groups, *kernel_size).
+[[nodiscard]] inline Tensor conv_grad_weight(const Tensor& x, const Tensor& g, const ConvAttrs& attrs) {
+  return invoke(*conv_ops.conv_grad_weight[attrs.stride.size() - 1], {x, g}, &attrs);
 }
 
 }  // namespace gorgo

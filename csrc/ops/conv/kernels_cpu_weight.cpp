@@ -1,0 +1,344 @@
+// The gradients of the convolutions by their weights on the CPU.
+//
+// Each weight's gradient is a dot product along all pixels: rows of windows, laid out for a part of the pixels at a time, against rows of the
+// output's gradient. Groups of one input and few output channels need no rows of windows: a vector of the gradient meets each tap's elements
+// in the copy of a tile. Tasks have sums of their own, which are added in order.
+// Invariant: tasks and the order of every sum depend on shapes alone.
+// Read next: windows.h.
+#include "ops/conv/direct.h"
+
+namespace gorgo::GORGO_ISA_NS {
+namespace {
+
+constexpr int64_t kMaxWindowColumns = 640;      // pixels side by side: rows of both factors fit L1
+constexpr int64_t kWindowElements = 48 * 1024;  // and a block of rows of windows fits L2
+constexpr int64_t kMaxPartials = 16;
+
+// Tiles of dot products: as many rows of each factor as registers hold.
+template <class T>
+constexpr int kDotO = Lanes<T>::kRows == 14 ? 4 : 3;
+template <class T>
+constexpr int kDotK = Lanes<T>::kRows == 14 ? 6 : 4;
+
+// sums[i * sums_stride + j] += dot(a row i, b row j) over `length`, a multiple of the vector.
+template <class T, int kI, int kJ>
+void dot_tile(const T* a, const T* b, int64_t row_stride, int64_t length, T* sums, int64_t sums_stride) {
+  using L = Lanes<T>;
+  typename L::Vec acc[kI][kJ];
+#pragma GCC unroll 8
+  for (int i = 0; i < kI; ++i) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kJ; ++j) acc[i][j] = L::zero();
+  }
+  for (int64_t at = 0; at < length; at += L::kWidth) {
+    typename L::Vec av[kI];
+#pragma GCC unroll 8
+    for (int i = 0; i < kI; ++i) av[i] = L::load(a + i * row_stride + at);
+#pragma GCC unroll 8
+    for (int j = 0; j < kJ; ++j) {
+      const auto bv = L::load(b + j * row_stride + at);
+#pragma GCC unroll 8
+      for (int i = 0; i < kI; ++i) acc[i][j] = L::fma(av[i], bv, acc[i][j]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kI; ++i) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kJ; ++j) sums[i * sums_stride + j] = sums[i * sums_stride + j] + L::sum(acc[i][j]);
+  }
+}
+
+template <class T>
+using DotFunction = void (*)(const T*, const T*, int64_t, int64_t, T*, int64_t);
+
+template <class T, int kI, int kMaxJ>
+constexpr DotFunction<T> dot_function(int j) {
+  if constexpr (kMaxJ == 1) {
+    return dot_tile<T, kI, 1>;
+  } else {
+    return j == kMaxJ ? dot_tile<T, kI, kMaxJ> : dot_function<T, kI, kMaxJ - 1>(j);
+  }
+}
+template <class T, int kMaxI>
+constexpr DotFunction<T> dot_function_of(int i, int j) {
+  if constexpr (kMaxI == 1) {
+    return dot_function<T, 1, kDotK<T>>(j);
+  } else {
+    return i == kMaxI ? dot_function<T, kMaxI, kDotK<T>>(j) : dot_function_of<T, kMaxI - 1>(i, j);
+  }
+}
+
+// How pixels are gathered into rows of windows: several small images side by side, or a part of a large one.
+struct Units {
+  int64_t images;     // per unit
+  int64_t blocks;     // parts of an image
+  int64_t block;      // pixels of a part
+  int64_t columns;    // of one image in a unit, padded to whole vectors
+  int64_t stride;     // elements of a row of windows
+  int64_t rows;       // of windows laid at a time
+  int64_t per_group;  // units of a group
+  int64_t partials;   // tasks of a group, each with its own sums
+};
+
+template <class T>
+Units units_of(const Sizes& s) {
+  constexpr int64_t kWidth = Lanes<T>::kWidth;
+  Units u;
+  constexpr int64_t columns = kMaxWindowColumns / kWidth * kWidth;
+  const int64_t padded = round_up(s.pixels, kWidth);
+  u.blocks = ceil_div(s.pixels, columns);
+  u.block = round_up(ceil_div(s.pixels, most(1, u.blocks)), kWidth);
+  u.columns = least(padded, u.block);
+  u.images = u.blocks > 1 ? 1 : most(1, least(s.n, columns / most(1, padded)));
+  u.stride = u.images * u.columns;
+  u.rows = least(round_up(s.k, kDotK<T>), most(1, kWindowElements / most(1, u.stride) / kDotK<T>) * kDotK<T>);
+  u.per_group = ceil_div(s.n, u.images) * u.blocks;
+  const int64_t work = s.n * s.group_o * s.k * s.pixels;
+  u.partials = most(1, least(least(kMaxPartials, u.per_group), work / (2 * kTaskWork)));
+  return u;
+}
+
+template <class T>
+struct WeightRoom {
+  T* windows;  // for each task
+  T* gradient;
+  int64_t windows_elements, gradient_elements;
+};
+
+template <class T>
+WeightRoom<T> weight_room(Scratch& scratch, const Sizes& s, const Units& u) {
+  constexpr int64_t kSlack = 2 * Lanes<T>::kWidth;
+  WeightRoom<T> r;
+  r.windows_elements = round_up(u.rows * u.stride + kSlack, 16);
+  r.gradient_elements = round_up(s.group_o * u.stride + kSlack, 16);
+  r.windows = scratch.take<T>(u.partials * s.groups * r.windows_elements);
+  r.gradient = scratch.take<T>(u.partials * s.groups * r.gradient_elements);
+  return r;
+}
+
+template <class T>
+void run_grad_weight(const Sizes& s, const Units& u, T* partials, const WeightRoom<T>& room, const Images<T>& x,
+                     const Images<T>& gradient, int64_t task) {
+  using L = Lanes<T>;
+  Piece pieces[kMaxWindowColumns + kMaxWindowColumns / L::kWidth];
+  T* const windows = room.windows + task * room.windows_elements;
+  T* const rows = room.gradient + task * room.gradient_elements;
+  const int64_t group = task / u.partials;
+  const int64_t part = task % u.partials;
+  T* const sums = partials + (part * s.o + group * s.group_o) * s.k;
+  for (int64_t i = 0; i < s.group_o * s.k; ++i) sums[i] = T{0};
+  const int64_t unit_end = u.per_group * (part + 1) / u.partials;
+  for (int64_t unit = u.per_group * part / u.partials; unit < unit_end; ++unit) {
+    const int64_t first = unit / u.blocks * u.images;
+    const int64_t images = least(u.images, s.n - first);
+    const int64_t pixel = unit % u.blocks * u.block;
+    const int64_t pixels = least(u.block, s.pixels - pixel);
+    const int64_t length = round_up(pixels, L::kWidth);
+    int count = 0;
+    for (int64_t i = 0; i < images; ++i) {
+      const int64_t at = i * length;
+      count = split_row<L::kWidth>(pieces, count, s, i * x.n_stride, pixel, pixel + pixels, at);
+      if (pixels != length) pieces[count++] = {0, kOutside, 0, 0, static_cast<int32_t>(at + pixels), 0};
+    }
+    const int64_t stride = images * length;
+    for (int64_t o = 0; o < s.group_o; ++o) {
+      for (int64_t i = 0; i < images; ++i) {
+        const T* from =
+            gradient.data + (first + i) * gradient.n_stride + (group * s.group_o + o) * gradient.c_stride + pixel;
+        T* to = rows + o * stride + i * length;
+        for (int64_t j = 0; j < length; j += L::kWidth) {
+          L::store(to + j, L::load_edge(from + j, L::edge(static_cast<int>(least(L::kWidth, pixels - j)))));
+        }
+      }
+    }
+    const T* const from = x.data + first * x.n_stride + group * s.group_c * x.c_stride;
+    for (int64_t k_begin = 0; k_begin < s.k; k_begin += u.rows) {
+      const int64_t k_end = least(s.k, k_begin + u.rows);
+      lay_windows<T>(windows, stride, from, x.c_stride, s, k_begin, k_end, pieces, count);
+      for (int64_t k = k_begin; k < k_end; k += kDotK<T>) {
+        const auto across = static_cast<int>(least(kDotK<T>, k_end - k));
+        for (int64_t o = 0; o < s.group_o; o += kDotO<T>) {
+          const auto down = static_cast<int>(least(kDotO<T>, s.group_o - o));
+          dot_function_of<T, kDotO<T>>(down, across)(rows + o * stride, windows + (k - k_begin) * stride, stride,
+                                                     stride, sums + o * s.k + k, s.k);
+        }
+      }
+    }
+  }
+}
+
+// ---- groups of one input channel ----
+
+template <class T>
+bool sums_directly(const Sizes& s) {
+  return s.group_o >= 1 && s.group_o * s.taps <= kMaxDirectTaps && runs_directly<T>(s);
+}
+
+struct DirectPlan {
+  Tile tile;
+  int64_t units;     // tiles of a group
+  int64_t partials;  // tasks of a block, each with its own sums
+  int64_t blocks;    // of groups
+};
+
+template <class T>
+DirectPlan direct_plan(const Sizes& s) {
+  DirectPlan p;
+  p.tile = tile_of<T>(s);
+  p.units = s.n * s.od * p.tile.down * p.tile.across;
+  const int64_t work = s.n * s.group_o * s.taps * s.pixels;
+  p.partials = most(1, least(least(kMaxPartials, p.units), work / (2 * kTaskWork)));
+  p.blocks = most(1, least(least(kMaxTasks, s.groups), s.groups * work / kTaskWork));
+  return p;
+}
+
+constexpr int kTapsAtOnce = 12;  // sums in registers, beside a vector of the gradient
+
+// lanes[k] += each vector of g times what tap k meets, for kTaps taps and a tile of rows by cols.
+template <class T, int kTaps>
+void dot_taps(const T* copy, int64_t row_step, const int32_t* at, const T* g, int64_t g_stride, int64_t rows,
+              int64_t cols, T* lanes) {
+  using L = Lanes<T>;
+  typename L::Vec acc[kTaps];
+#pragma GCC unroll 16
+  for (int k = 0; k < kTaps; ++k) acc[k] = L::load(lanes + k * L::kWidth);
+  const int64_t whole = cols / L::kWidth * L::kWidth;
+  const auto edge = L::edge(static_cast<int>(cols - whole));
+  for (int64_t row = 0; row < rows; ++row, copy += row_step, g += g_stride) {
+    for (int64_t col = 0; col < whole; col += L::kWidth) {
+      const auto value = L::load(g + col);
+#pragma GCC unroll 16
+      for (int k = 0; k < kTaps; ++k) acc[k] = L::fma(value, L::load(copy + at[k] + col), acc[k]);
+    }
+    if (whole < cols) {
+      const auto value = L::load_edge(g + whole, edge);
+#pragma GCC unroll 16
+      for (int k = 0; k < kTaps; ++k) acc[k] = L::fma(value, L::load_edge(copy + at[k] + whole, edge), acc[k]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int k = 0; k < kTaps; ++k) L::store(lanes + k * L::kWidth, acc[k]);
+}
+
+template <class T>
+using TapsFunction = void (*)(const T*, int64_t, const int32_t*, const T*, int64_t, int64_t, int64_t, T*);
+
+template <class T, int kMost>
+constexpr TapsFunction<T> taps_function(int64_t count) {
+  if constexpr (kMost == 1) {
+    return dot_taps<T, 1>;
+  } else {
+    return count == kMost ? dot_taps<T, kMost> : taps_function<T, kMost - 1>(count);
+  }
+}
+
+template <class T>
+void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const Images<T>& x, const Images<T>& gradient,
+                       int64_t task) {
+  using L = Lanes<T>;
+  alignas(64) T copy[kTileElements + 2 * L::kWidth];
+  alignas(64) T lanes[kMaxDirectTaps * L::kWidth];
+  int32_t at[kMaxDirectTaps];
+  const Tile& t = p.tile;
+  forward_taps(s, t, at);
+  const int64_t chunks = ceil_div(s.taps, kTapsAtOnce);
+  const int64_t block = task / p.partials;
+  const int64_t part = task % p.partials;
+  const int64_t unit_begin = p.units * part / p.partials;
+  const int64_t unit_end = p.units * (part + 1) / p.partials;
+  const int64_t group_end = s.groups * (block + 1) / p.blocks;
+  for (int64_t group = s.groups * block / p.blocks; group < group_end; ++group) {
+    for (int64_t i = 0; i < s.group_o * s.taps * L::kWidth; ++i) lanes[i] = T{0};
+    for (int64_t unit = unit_begin; unit < unit_end; ++unit) {
+      const int64_t col = unit % t.across * t.cols;
+      const int64_t row = unit / t.across % t.down * t.rows;
+      const int64_t slice = unit / t.across / t.down % s.od;
+      const int64_t image = unit / t.across / t.down / s.od;
+      const int64_t rows = least(t.rows, s.oh - row);
+      const int64_t cols = least(t.cols, s.ow - col);
+      copy_tile<T>(s, t, x.data + image * x.n_stride + group * x.c_stride, slice, row, col, copy);
+      for (int64_t o = 0; o < s.group_o; ++o) {
+        const T* const g = gradient.data + image * gradient.n_stride + (group * s.group_o + o) * gradient.c_stride +
+                           (slice * s.oh + row) * s.ow + col;
+        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+          const int64_t k = s.taps * chunk / chunks;
+          const int64_t count = s.taps * (chunk + 1) / chunks - k;
+          taps_function<T, kTapsAtOnce>(count)(copy, s.stride_h * t.line(), at + k, g, s.ow, rows, cols,
+                                               lanes + (o * s.taps + k) * L::kWidth);
+        }
+      }
+    }
+    T* const sums = partials + (part * s.o + group * s.group_o) * s.taps;
+    for (int64_t k = 0; k < s.group_o * s.taps; ++k) sums[k] = L::sum(L::load(lanes + k * L::kWidth));
+  }
+}
+
+template <class S>
+struct GradWeight {
+  using T = typename Stored<S>::Compute;
+  struct Setup {
+    Sizes s;
+    Units u;
+    Frame<S> f;
+    bool direct;
+    DirectPlan plan{};
+    int64_t partials;
+    T* sums;  // a set of weights for each task of a group
+    WeightRoom<T> room{};
+    explicit Setup(const KernelArgs& args)
+        : s(sizes_of(args.in[0], args.out[0], args.in[1], args.attrs_as<ConvAttrs>())),
+          u(units_of<T>(s)),
+          f(args, Dense::channels, Dense::channels),
+          direct(sums_directly<T>(s)) {
+      if (direct) plan = direct_plan<T>(s);
+      partials = direct ? plan.partials : u.partials;
+      sums = f.scratch.template take<T>(partials * s.o * s.k);
+      if (!direct) room = weight_room<T>(f.scratch, s, u);
+    }
+  };
+  static size_t scratch(const KernelArgs& args) noexcept { return Setup(args).f.scratch.bytes(); }
+  static int64_t prepare_tasks(const KernelArgs& args) noexcept { return Setup(args).f.copy_tasks(); }
+  static void prepare(const KernelArgs& args, int64_t task) noexcept { Setup(args).f.copy(task); }
+  static int64_t tasks(const KernelArgs& args) noexcept {
+    const Setup setup(args);
+    return setup.partials * (setup.direct ? setup.plan.blocks : setup.s.groups);
+  }
+  static void run(const KernelArgs& args, int64_t task) noexcept {
+    const Setup setup(args);
+    const Images<T> x = setup.f.first.images();
+    const Images<T> g = setup.f.second.images();
+    if (setup.direct) {
+      run_direct_weight<T>(setup.s, setup.plan, setup.sums, x, g, task);
+    } else {
+      run_grad_weight<T>(setup.s, setup.u, setup.sums, setup.room, x, g, task);
+    }
+  }
+  static int64_t finish_tasks(const KernelArgs& args) noexcept { return ceil_div(args.out[0].numel, kCopyElements); }
+  static void finish(const KernelArgs& args, int64_t task) noexcept {
+    const Setup setup(args);
+    const int64_t numel = args.out[0].numel;
+    S* to = args.out[0].as<S>();
+    const int64_t end = least(numel, (task + 1) * kCopyElements);
+    for (int64_t i = task * kCopyElements; i < end; ++i) {
+      T sum = setup.sums[i];
+      for (int64_t part = 1; part < setup.partials; ++part) sum = sum + setup.sums[part * numel + i];
+      to[i] = Stored<S>::round(sum);
+    }
+  }
+};
+
+template <class S>
+void add(KernelSink& sink) {
+  add_for_all_axes<GradWeight<S>>(sink, kDTypeOf<S>, "conv1d_grad_weight", "conv2d_grad_weight", "conv3d_grad_weight");
+}
+
+}  // namespace
+
+void fill_conv_weight(KernelSink& sink) {
+  add<float>(sink);
+  add<double>(sink);
+  add<Float16>(sink);
+  add<BFloat16>(sink);
+}
+
+}  // namespace gorgo::GORGO_ISA_NS

@@ -1,0 +1,345 @@
+// What the kernels of the convolutions share: sizes, copies to dense memory, and rows of the matrix of windows.
+//
+// Everybody has three axes here: (depth, height, width), of which a convolution over fewer has the last. Where the depth is one throughout
+// (`Sizes::deep` is false) no work is spent on it. For kernel files (compiled per ISA).
+// Invariant: windows may reach anywhere beyond the image, on either side; what lies there is zero.
+// Read next: kernels_cpu.cpp.
+#pragma once
+
+#include <cstdint>
+
+#include "core/kernel_args.h"
+#include "kernels/gemm/micro.h"
+#include "kernels/gemm/stored.h"
+#include "ops/conv/attrs.h"
+
+namespace gorgo::GORGO_ISA_NS {
+namespace {
+
+constexpr int64_t kTaskWork = 512 * 1024;  // multiply-adds worth a task
+constexpr int64_t kMaxTasks = 64;
+constexpr int64_t kCopyElements = 32 * 1024;  // elements that one task copies or converts
+
+GORGO_GEMM_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+GORGO_GEMM_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+GORGO_GEMM_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+GORGO_GEMM_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+// Sizes of a convolution, of whichever of the three operands are inputs.
+struct Sizes {
+  int64_t n, c, d, h, w;
+  int64_t o, kd, kh, kw, od, oh, ow;
+  int64_t stride_d, stride_h, stride_w, pad_d, pad_h, pad_w, step_d, step_h, step_w;  // pads before the image
+  int64_t groups;
+  int64_t group_c, group_o;  // channels of one group
+  int64_t taps;              // elements of a window in one channel
+  int64_t k;                 // elements of a window in all channels of a group
+  int64_t image;             // elements of a channel
+  int64_t pixels;            // windows of one image
+  bool deep;                 // there is more than one slice, of whatever
+  bool inside;               // no window begins before the image or ends behind it
+
+  bool has_unit_strides() const { return stride_d == 1 && stride_h == 1 && stride_w == 1; }
+  void derive() {
+    const auto fits = [](int64_t pad, int64_t out, int64_t stride, int64_t kernel, int64_t step, int64_t size) {
+      return pad == 0 && (out - 1) * stride + (kernel - 1) * step < size;
+    };
+    group_c = c / groups;
+    group_o = o / groups;
+    taps = kd * kh * kw;
+    k = group_c * taps;
+    image = d * h * w;
+    pixels = od * oh * ow;
+    deep = d != 1 || kd != 1 || od != 1;
+    inside = fits(pad_d, od, stride_d, kd, step_d, d) && fits(pad_h, oh, stride_h, kh, step_h, h) &&
+             fits(pad_w, ow, stride_w, kw, step_w, w);
+  }
+};
+
+// Entry of an axis counted from the last one; a convolution over fewer axes has `otherwise` there.
+GORGO_GEMM_INLINE int64_t from_last(const int64_t* entries, int axes, int back, int64_t otherwise) {
+  return back < axes ? entries[axes - 1 - back] : otherwise;
+}
+
+Sizes sizes_of(const KOperand& x, const KOperand& weight, const KOperand& out, const ConvAttrs& a) {
+  const int axes = x.rank - 2;
+  const auto size = [&](const KOperand& t, int back) { return from_last(t.shape + 2, axes, back, 1); };
+  const auto entry = [&](const Dims& entries, int back, int64_t otherwise) {
+    return from_last(entries.data(), axes, back, otherwise);
+  };
+  Sizes s;
+  s.n = x.shape[0], s.c = x.shape[1], s.d = size(x, 2), s.h = size(x, 1), s.w = size(x, 0);
+  s.o = weight.shape[0], s.kd = size(weight, 2), s.kh = size(weight, 1), s.kw = size(weight, 0);
+  s.od = size(out, 2), s.oh = size(out, 1), s.ow = size(out, 0);
+  s.stride_d = entry(a.stride, 2, 1), s.stride_h = entry(a.stride, 1, 1), s.stride_w = entry(a.stride, 0, 1);
+  s.pad_d = entry(a.padding, 2, 0), s.pad_h = entry(a.padding, 1, 0), s.pad_w = entry(a.padding, 0, 0);
+  s.step_d = entry(a.dilation, 2, 1), s.step_h = entry(a.dilation, 1, 1), s.step_w = entry(a.dilation, 0, 1);
+  s.groups = a.groups;
+  s.derive();
+  return s;
+}
+
+// Images whose channels are dense.
+template <class T>
+struct Images {
+  const T* data;
+  int64_t n_stride, c_stride;
+};
+
+bool has_dense_channels(const KOperand& x) {
+  int64_t size = 1;
+  for (int i = x.rank - 1; i > 1; --i) {
+    if (x.shape[i] != 1 && x.strides[i] != size) return false;
+    size *= x.shape[i];
+  }
+  return true;
+}
+
+// ---- scratch: where copies and partial sums lie ----
+
+class Scratch {
+ public:
+  explicit Scratch(void* base) : base_(static_cast<unsigned char*>(base)) {}
+  template <class T>
+  T* take(int64_t elements) {
+    T* at = reinterpret_cast<T*>(base_ + bytes_);  // base_ is null while only the size is asked for
+    bytes_ += (static_cast<size_t>(elements) * sizeof(T) + 63) / 64 * 64;
+    return at;
+  }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  unsigned char* base_;
+  size_t bytes_ = 0;
+};
+
+// An operand to be copied (and converted) to a dense one before the work begins.
+template <class S>
+struct Copy {
+  using T = typename Stored<S>::Compute;
+  const KOperand* from = nullptr;
+  T* to = nullptr;  // null: the operand is read in place
+
+  // Images go by channels, a bias all at once.
+  bool is_image() const { return from->rank > 1; }
+  int64_t channels() const { return to == nullptr ? 0 : is_image() ? from->shape[0] * from->shape[1] : 1; }
+  void channel(int64_t index) const {
+    const int axes = is_image() ? from->rank - 2 : 1;
+    const int64_t* const shape = from->shape + from->rank - axes;
+    const int64_t* const strides = from->strides + from->rank - axes;
+    const int64_t d = from_last(shape, axes, 2, 1);
+    const int64_t h = from_last(shape, axes, 1, 1);
+    const int64_t w = shape[axes - 1];
+    const int64_t slice = from_last(strides, axes, 2, 0);
+    const int64_t row = from_last(strides, axes, 1, 0);
+    const int64_t step = strides[axes - 1];
+    const S* x = from->as<S>();
+    if (is_image()) x += index / from->shape[1] * from->strides[0] + index % from->shape[1] * from->strides[1];
+    T* y = to + index * d * h * w;
+    for (int64_t l = 0; l < d; ++l) {
+      const S* line = x + l * slice;
+      for (int64_t i = 0; i < h; ++i, line += row, y += w) {
+        for (int64_t j = 0; j < w; ++j) y[j] = Stored<S>::value(line[j * step]);
+      }
+    }
+  }
+  const T* data() const { return to != nullptr ? to : reinterpret_cast<const T*>(from->data); }
+  Images<T> images() const {
+    if (to == nullptr) return {data(), from->strides[0], from->strides[1]};
+    int64_t size = 1;
+    for (int i = 2; i < from->rank; ++i) size *= from->shape[i];
+    return {to, from->shape[1] * size, size};
+  }
+};
+
+enum class Dense { channels, whole };
+
+template <class S>
+Copy<S> copy_if_needed(Scratch& scratch, const KOperand& x, Dense dense) {
+  Copy<S> copy{&x, nullptr};
+  if (!x.given || x.numel == 0) return copy;
+  const bool ready = !Stored<S>::kConverts && (x.contiguous || (dense == Dense::channels && has_dense_channels(x)));
+  if (!ready) copy.to = scratch.take<typename Stored<S>::Compute>(x.numel);
+  return copy;
+}
+
+// What a kernel works on: operands brought to T, the output in T, and room for its own use.
+template <class S>
+struct Frame {
+  using T = typename Stored<S>::Compute;
+  Scratch scratch;
+  Copy<S> first, second, bias;
+  T* out;
+  bool converts_out = Stored<S>::kConverts;
+
+  Frame(const KernelArgs& args, Dense first_dense, Dense second_dense) : scratch(args.scratch) {
+    first = copy_if_needed<S>(scratch, args.in[0], first_dense);
+    second = copy_if_needed<S>(scratch, args.in[1], second_dense);
+    if (args.in_count > 2) bias = copy_if_needed<S>(scratch, args.in[2], Dense::whole);
+    out = converts_out ? scratch.take<T>(args.out[0].numel) : reinterpret_cast<T*>(args.out[0].data);
+  }
+  int64_t channels() const {
+    return first.channels() + second.channels() + (bias.from != nullptr ? bias.channels() : 0);
+  }
+  int64_t copied_elements() const {
+    int64_t total = 0;
+    for (const Copy<S>* c : {&first, &second, &bias}) total += c->to != nullptr ? c->from->numel : 0;
+    return total;
+  }
+  int64_t copy_tasks() const {
+    return channels() == 0 ? 0 : most(1, least(channels(), copied_elements() / kCopyElements));
+  }
+  void copy(int64_t task) const {
+    const int64_t tasks = copy_tasks();
+    const int64_t end = channels() * (task + 1) / tasks;
+    for (int64_t channel = channels() * task / tasks; channel < end; ++channel) {
+      const int64_t after_first = channel - first.channels();
+      if (after_first < 0) {
+        first.channel(channel);
+      } else if (after_first < second.channels()) {
+        second.channel(after_first);
+      } else {
+        bias.channel(after_first - second.channels());
+      }
+    }
+  }
+};
+
+// Rounds the float results of 16-bit types to where they belong.
+template <class S>
+void round_out(const KOperand& out, const typename Stored<S>::Compute* from, int64_t task) {
+  const int64_t end = least(out.numel, (task + 1) * kCopyElements);
+  S* to = out.as<S>();
+  for (int64_t i = task * kCopyElements; i < end; ++i) to[i] = Stored<S>::round(from[i]);
+}
+template <class S>
+int64_t round_tasks(const KOperand& out) {
+  return Stored<S>::kConverts ? ceil_div(out.numel, kCopyElements) : 0;
+}
+
+// ---- windows ----
+
+// At most a vector of windows side by side in one row of one image.
+struct Piece {
+  int64_t image;  // offset of the image
+  int64_t row;    // of the output; kOutside for zeros
+  int64_t col;
+  int32_t count;
+  int32_t at;     // column of the panel
+  int64_t slice;  // of the output; set where there is more than one
+};
+constexpr int64_t kOutside = int64_t{-1} << 50;
+
+template <int kWidth>
+int split_row(Piece* to, int count, const Sizes& s, int64_t image, int64_t pixel, int64_t end, int64_t at) {
+  int64_t row = pixel / s.ow;
+  int64_t col = pixel % s.ow;
+  int64_t slice = 0;
+  if (s.deep) {
+    slice = row / s.oh;
+    row %= s.oh;
+  }
+  while (pixel < end) {
+    const int64_t length = least(least(kWidth, s.ow - col), end - pixel);
+    to[count++] = {image, row, col, static_cast<int32_t>(length), static_cast<int32_t>(at), slice};
+    pixel += length;
+    at += length;
+    col += length;
+    if (col == s.ow) {
+      col = 0;
+      if (++row == s.oh && s.deep) row = 0, ++slice;
+    }
+  }
+  return count;
+}
+
+// Rows [k_begin, k_end) of the matrix of windows, for the pixels in `pieces`, `to_stride` apart. Whole vectors are stored, so a row's end runs
+// into the next row's begin, which is written after it; behind the last row lie two vectors to spare.
+template <bool kDeep, class T>
+void lay_windows_of(T* to, int64_t to_stride, const T* x, int64_t c_stride, const Sizes& s, int64_t k_begin,
+                    int64_t k_end, const Piece* pieces, int count) {
+  using L = Lanes<T>;
+  int64_t c = k_begin / s.taps;
+  int64_t l = kDeep ? k_begin % s.taps / (s.kh * s.kw) : 0;
+  int64_t i = k_begin % (s.kh * s.kw) / s.kw;
+  int64_t j = k_begin % s.kw;
+  const bool inside = s.inside && pieces[count - 1].row != kOutside;
+  for (int64_t k = k_begin; k < k_end; ++k, to += to_stride) {
+    const T* plane = x + c * c_stride;
+    const int64_t dz = l * s.step_d - s.pad_d;
+    const int64_t dy = i * s.step_h - s.pad_h;
+    const int64_t dx = j * s.step_w - s.pad_w;
+    if (inside && s.stride_w == 1) {
+      const T* from = plane + (kDeep ? dz * s.h + dy : dy) * s.w + dx;
+      for (const Piece* p = pieces; p < pieces + count; ++p) {
+        const int64_t row = p->row * s.stride_h + (kDeep ? p->slice * s.stride_d * s.h : 0);
+        L::store(to + p->at, L::load_edge(from + p->image + row * s.w + p->col, L::edge(p->count)));
+      }
+    } else {
+      for (const Piece* p = pieces; p < pieces + count; ++p) {
+        T* dst = to + p->at;
+        const int64_t y = p->row == kOutside ? -1 : p->row * s.stride_h + dy;
+        const int64_t z = kDeep ? p->slice * s.stride_d + dz : 0;
+        if (y < 0 || y >= s.h || (kDeep && (z < 0 || z >= s.d))) {
+          L::store(dst, L::zero());
+          continue;
+        }
+        const int64_t left = p->col * s.stride_w + dx;
+        const T* line = plane + p->image + (kDeep ? z * s.h + y : y) * s.w;
+        if (s.stride_w == 1) {
+          if (left >= 0 && left + p->count <= s.w) {
+            L::store(dst, L::load_edge(line + left, L::edge(p->count)));
+            continue;
+          }
+          const int64_t first = most(0, -left);
+          const int64_t last = least(p->count, s.w - left);
+          L::store(dst, L::zero());
+          if (first < last) {
+            L::store(dst + first, L::load_edge(line + left + first, L::edge(static_cast<int>(last - first))));
+          }
+        } else {
+          T lanes[L::kWidth] = {};
+          for (int32_t q = 0; q < p->count; ++q) {
+            const int64_t at = left + q * s.stride_w;
+            if (at >= 0 && at < s.w) lanes[q] = line[at];
+          }
+          L::store(dst, L::load(lanes));
+        }
+      }
+    }
+    if (++j < s.kw) continue;
+    j = 0;
+    if (++i < s.kh) continue;
+    i = 0;
+    if (!kDeep || ++l == s.kd) l = 0, ++c;
+  }
+}
+
+template <class T>
+void lay_windows(T* to, int64_t to_stride, const T* x, int64_t c_stride, const Sizes& s, int64_t k_begin, int64_t k_end,
+                 const Piece* pieces, int count) {
+  (s.deep ? lay_windows_of<true, T> : lay_windows_of<false, T>)(to, to_stride, x, c_stride, s, k_begin, k_end, pieces,
+                                                                count);
+}
+
+// ---- a kernel of three phases: copies, work, rounding or adding up ----
+
+template <class Family>
+Kernel kernel_of() {
+  Kernel kernel;
+  kernel.phases[0] = {Family::prepare, Family::prepare_tasks};
+  kernel.phases[1] = {Family::run, Family::tasks};
+  kernel.phases[2] = {Family::finish, Family::finish_tasks};
+  kernel.phase_count = 3;
+  kernel.scratch_bytes = Family::scratch;
+  return kernel;
+}
+
+// The kernel of an op for each number of axes.
+template <class Family>
+void add_for_all_axes(KernelSink& sink, DType dtype, const char* one, const char* two, const char* three) {
+  for (const char* op : {one, two, three}) sink.add(op, dtype, kernel_of<Family>());
+}
+
+}  // namespace
+}  // namespace gorgo::GORGO_ISA_NS
