@@ -31,8 +31,16 @@ from gorgo.nn.activations import (
     Tanhshrink,
     Threshold,
 )
+from gorgo.nn.conv_layers import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
 from gorgo.nn.embedding import Embedding
-from gorgo.nn.layers import Conv2d, CrossEntropyLoss, Dropout, Flatten, Linear, MaxPool2d, ReLU, Sequential
+from gorgo.nn.layers import CrossEntropyLoss, Dropout, Flatten, Linear, MaxPool2d, ReLU, Sequential
 from gorgo.nn.module import Module, Parameter
 from gorgo.nn.norm import (
     BatchNorm1d,
@@ -55,7 +63,12 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Conv1d",
     "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",

@@ -31,11 +31,17 @@ from gorgo.nn.activations import (
     tanhshrink,
     threshold,
 )
+from gorgo.nn.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 
 __all__ = [
     "batch_norm",
     "celu",
+    "conv1d",
     "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cross_entropy",
     "dropout",
     "elu",
@@ -74,7 +80,6 @@ __all__ = [
     "threshold",
 ]
 
-conv2d = gg.conv2d
 cross_entropy = gg.cross_entropy
 linear = gg.linear
 log_softmax = gg.log_softmax

@@ -10,7 +10,7 @@ import gorgo as gg
 from gorgo.nn import functional, init
 from gorgo.nn.module import Module, Parameter
 
-__all__ = ["Conv2d", "CrossEntropyLoss", "Dropout", "Flatten", "Linear", "MaxPool2d", "ReLU", "Sequential"]
+__all__ = ["CrossEntropyLoss", "Dropout", "Flatten", "Linear", "MaxPool2d", "ReLU", "Sequential"]
 
 Size = int | tuple[int, int]
 
@@ -70,75 +70,6 @@ class Linear(Module):
     def extra_repr(self) -> str:
         """Return the sizes."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-
-
-class Conv2d(Module):
-    """Two-dimensional convolution of images (n, channels, height, width).
-
-    Args:
-        in_channels: channels of x.
-        out_channels: channels of the result.
-        kernel_size: height and width of the kernel.
-        stride: step of the kernel.
-        padding: zeros around the image.
-        dilation: distance of kernel elements.
-        groups: independent groups of channels.
-        bias: whether there is one.
-        device: where the parameters live.
-        dtype: their dtype, float32 by default.
-
-    Example:
-        >>> import gorgo as gg
-        >>> gg.nn.Conv2d(1, 4, 3, padding=1)(gg.ones((2, 1, 8, 8))).shape
-        (2, 4, 8, 8)
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Size,
-        stride: Size = 1,
-        padding: Size = 0,
-        dilation: Size = 1,
-        groups: int = 1,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        if groups < 1 or in_channels % groups != 0 or out_channels % groups != 0:
-            raise ValueError(
-                f"Conv2d: groups must divide both channel counts, got groups {groups},"
-                f" channels {in_channels} and {out_channels}"
-            )
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.kernel_size = _pair(kernel_size, "kernel_size", "Conv2d")
-        self.stride = _pair(stride, "stride", "Conv2d")
-        self.padding = _pair(padding, "padding", "Conv2d")
-        self.dilation = _pair(dilation, "dilation", "Conv2d")
-        self.groups = groups
-        shape = (out_channels, in_channels // groups, *self.kernel_size)
-        self.weight, bias_value = _weights(shape, bias, out_channels, dtype, device)
-        self.register_parameter("bias", bias_value)
-
-    def forward(self, x: gg.Tensor) -> gg.Tensor:
-        """Return the convolution of x (n, in, h, w)."""
-        return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-
-    def extra_repr(self) -> str:
-        """Return the sizes that differ from the defaults."""
-        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
-        if self.padding != (0, 0):
-            parts.append(f"padding={self.padding}")
-        if self.dilation != (1, 1):
-            parts.append(f"dilation={self.dilation}")
-        if self.groups != 1:
-            parts.append(f"groups={self.groups}")
-        if self.bias is None:
-            parts.append("bias=False")
-        return ", ".join(parts)
 
 
 class MaxPool2d(Module):
