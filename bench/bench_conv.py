@@ -1,12 +1,14 @@
-"""3x3 convolution with padding 1, float32: an image's first layer, a small network's, and two of a larger one.
+"""Convolutions in float32: 3x3 with padding 1, depthwise, 1x1, over one and three axes, and both gradients.
 
-Everybody gets the layout it prefers: torch is measured in both. The oracle multiplies shifted float64 images by the
-weights, one tap at a time. Read first: harness.py.
+Everybody gets the layout it prefers: torch is measured in both. The oracle goes over float64 operands, one tap of the
+kernel at a time. The gradient by the images is what a transposed convolution computes. Read first: harness.py.
 """
 
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,65 +19,221 @@ from bench.libraries import LIBRARIES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-def convolve_float64(x: np.ndarray, w: np.ndarray, padding: int) -> np.ndarray:
-    """Return the cross-correlation of x (n, c, h, w) with w (o, c, kh, kw) in float64."""
-    x = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    w = w.astype(np.float64)
-    height, width = x.shape[2] - w.shape[2] + 1, x.shape[3] - w.shape[3] + 1
-    out = np.zeros((x.shape[0], w.shape[0], height, width))
-    for i in range(w.shape[2]):
-        for j in range(w.shape[3]):
-            patch = x[:, :, i : i + height, j : j + width]
-            out += np.tensordot(patch, w[:, :, i, j], axes=([1], [1])).transpose(0, 3, 1, 2)
-    return out
+FORWARD, BY_IMAGE, BY_WEIGHT = "forward", "by image", "by weight"
 
 
-def conv_case(batch: int, channels: int, side: int, filters: int) -> Case:
-    """Build one shape (N, Cin, HW, Cout)."""
+@dataclass(frozen=True)
+class Conv:
+    """A convolution of batch images of `size` elements, and what of it is measured: itself or one of its gradients."""
+
+    batch: int
+    channels: int
+    size: tuple[int, ...]
+    filters: int
+    kernel: tuple[int, ...] = (3, 3)
+    stride: int = 1
+    padding: int = 1
+    groups: int = 1
+    what: str = FORWARD
+
+    @property
+    def axes(self) -> int:
+        return len(self.size)
+
+    @property
+    def out(self) -> tuple[int, ...]:
+        return tuple((n + 2 * self.padding - k) // self.stride + 1 for n, k in zip(self.size, self.kernel, strict=True))
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.size)
+
+    @property
+    def w_shape(self) -> tuple[int, ...]:
+        return (self.filters, self.channels // self.groups, *self.kernel)
+
+    @property
+    def g_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.filters, *self.out)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the shapes of the two operands of what is measured."""
+        by = {FORWARD: (self.x_shape, self.w_shape), BY_IMAGE: (self.g_shape, self.w_shape)}
+        return by.get(self.what, (self.x_shape, self.g_shape))
+
+    @property
+    def flop(self) -> float:
+        return 2.0 * self.batch * prod(self.out) * prod(self.w_shape)
+
+    def oracle(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Return the result in float64."""
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        groups = self.groups
+
+        def split(t: np.ndarray, axis: int) -> np.ndarray:
+            return t.reshape(*t.shape[:axis], groups, -1, *t.shape[axis + 1 :])
+
+        around = [(0, 0), (0, 0), *[(self.padding, self.padding)] * self.axes]
+        if self.what == BY_IMAGE:
+            x = np.zeros((self.batch, groups, self.channels // groups, *[n + 2 * self.padding for n in self.size]))
+        else:
+            x = split(np.pad(a, around), 1)
+        w = np.zeros(self.w_shape) if self.what == BY_WEIGHT else b
+        w = split(w, 0)
+        g = np.zeros(self.g_shape) if self.what == FORWARD else a if self.what == BY_IMAGE else b
+        g = split(g, 1).copy()
+        flat = (self.batch, groups, -1, prod(self.out))
+        for tap in np.ndindex(*self.kernel):
+            met = (
+                ...,
+                *(slice(t, t + self.stride * (n - 1) + 1, self.stride) for t, n in zip(tap, self.out, strict=True)),
+            )
+            part, at = x[met], (..., *tap)
+            if self.what == FORWARD:
+                g += np.matmul(w[at], part.reshape(flat)).reshape(g.shape)
+            elif self.what == BY_IMAGE:
+                part += np.matmul(w[at].swapaxes(1, 2), g.reshape(flat)).reshape(part.shape)
+            else:
+                w[at] = np.matmul(g.reshape(flat), part.reshape(flat).swapaxes(2, 3)).sum(axis=0)
+        if self.what == FORWARD:
+            return g.reshape(self.g_shape)
+        if self.what == BY_WEIGHT:
+            return w.reshape(self.w_shape)
+        kept = (..., *(slice(self.padding, self.padding + n) for n in self.size))
+        return x.reshape(self.batch, self.channels, *x.shape[3:])[kept]
+
+    def call(self, library: str, loaded: Any) -> Callable[[Any, Any], Any]:
+        """Return what computes the result from the two operands."""
+        axes, stride, padding, groups = self.axes, self.stride, self.padding, self.groups
+        left_over = [
+            n - ((m - 1) * stride - 2 * padding + k) for n, m, k in zip(self.size, self.out, self.kernel, strict=True)
+        ]
+        if library == "jax":
+            lax = importlib.import_module("jax.lax")
+
+            def conv(x: Any, w: Any) -> Any:
+                return lax.conv_general_dilated(
+                    x, w, (stride,) * axes, [(padding, padding)] * axes, feature_group_count=groups
+                )
+
+            zeros = loaded.numpy.zeros
+            if self.what == FORWARD:
+                return loaded.jit(conv)
+            if self.what == BY_IMAGE:
+                x = zeros(self.x_shape, "float32")
+                return loaded.jit(lambda g, w: loaded.vjp(lambda x: conv(x, w), x)[1](g)[0])
+            w = zeros(self.w_shape, "float32")
+            return loaded.jit(lambda x, g: loaded.vjp(lambda w: conv(x, w), w)[1](g)[0])
+        if library.startswith("torch"):
+            functional = loaded.nn.functional
+            if self.what == BY_WEIGHT:
+                backward, nothing = loaded.ops.aten.convolution_backward, [0] * axes
+                w = loaded.zeros(self.w_shape)
+                return lambda x, g: backward(
+                    g,
+                    x,
+                    w,
+                    None,
+                    [stride] * axes,
+                    [padding] * axes,
+                    [1] * axes,
+                    False,
+                    nothing,
+                    groups,
+                    [False, True, False],
+                )[1]
+        else:
+            functional = loaded
+            if self.what == BY_WEIGHT:
+                by_weight = loaded._core._registry[f"conv{axes}d_grad_weight"]
+                return lambda x, g: by_weight(
+                    x, g, kernel_size=self.kernel, stride=stride, padding=padding, groups=groups
+                )
+        if self.what == FORWARD:
+            forward = getattr(functional, f"conv{axes}d")
+            return lambda x, w: forward(x, w, stride=stride, padding=padding, groups=groups)
+        transpose = getattr(functional, f"conv_transpose{axes}d")
+        return lambda g, w: transpose(g, w, stride=stride, padding=padding, output_padding=left_over, groups=groups)
+
+
+def conv_case(name: str, conv: Conv) -> Case:
+    """Build one row."""
 
     def maker(library_name: str) -> Callable[[Any], Prepared]:
         def make(loaded: Any) -> Prepared:
             library = LIBRARIES[library_name]
 
             def operands(rng: np.random.Generator) -> tuple[Any, ...]:
-                x = rng.standard_normal((batch, channels, side, side)).astype(np.float32)
-                return x, rng.standard_normal((filters, channels, 3, 3)).astype(np.float32)
+                return tuple(rng.standard_normal(shape).astype(np.float32) for shape in conv.shapes)
 
-            raw = ring_of(operands, bytes_each=4 * batch * side * side * max(channels, filters))
-            ring = [(library.asarray(loaded, x), library.asarray(loaded, w)) for x, w in raw]
-            scope: dict[str, Any] = {}
-            statement = "conv2d(x, w, padding=1)"
-            if library_name.startswith("torch"):
-                scope["conv2d"] = loaded.nn.functional.conv2d
-                if library_name == "torch NHWC":
-                    layout = {"memory_format": loaded.channels_last}
-                    ring = [(x.contiguous(**layout), w.contiguous(**layout)) for x, w in ring]
-            elif library_name == "jax":
-                lax = importlib.import_module("jax.lax")
-                scope["conv2d"] = loaded.jit(lambda x, w: lax.conv(x, w, (1, 1), "SAME"))
-                statement = "conv2d(x, w)"
-            else:
-                scope["conv2d"] = loaded.conv2d
+            raw = ring_of(operands, bytes_each=4 * max(prod(conv.x_shape), prod(conv.g_shape)))
+            ring = [tuple(library.asarray(loaded, array) for array in arrays) for arrays in raw]
+            if library_name == "torch NHWC":
+                ring = [tuple(t.contiguous(memory_format=loaded.channels_last) for t in tensors) for tensors in ring]
+            scope = {"conv": conv.call(library_name, loaded)}
 
             def verify(result: Any) -> float:
-                return relative_error(library.to_numpy(result), convolve_float64(raw[-1][0], raw[-1][1], 1))
+                return relative_error(library.to_numpy(result), conv.oracle(*raw[-1]))
 
-            return Prepared(statement, ("x", "w"), ring, scope, verify)
+            return Prepared("conv(a, b)", ("a", "b"), ring, scope, verify)
 
         return make
 
+    terms = {FORWARD: prod(conv.w_shape[1:]), BY_IMAGE: conv.filters // conv.groups * prod(conv.kernel)}
+    terms_of_sum = terms.get(conv.what, conv.batch * prod(conv.out))
+    libraries = ("torch", "torch NHWC", "jax", "gorgo") if conv.axes == 2 else ("torch", "jax", "gorgo")
     return Case(
-        f"conv 3x3, {batch}x{channels}x{side}x{side} to {filters}",
-        {library: maker(library) for library in ("torch", "torch NHWC", "jax", "gorgo")},
-        tolerance=1e-6 * max(1.0, (9 * channels / 64) ** 0.5),
-        flop=2.0 * batch * side * side * filters * channels * 9,
+        name,
+        {library: maker(library) for library in libraries},
+        tolerance=1e-6 * max(1.0, (terms_of_sum / 64) ** 0.5),
+        flop=conv.flop,
     )
 
 
-SHAPES = (
-    [(2, 1, 8, 4), (2, 3, 10, 5)]
-    if toy()
-    else [(1, 3, 32, 16), (32, 1, 28, 16), (32, 16, 28, 32), (8, 64, 56, 64), (1, 64, 56, 64)]
-)
-CASES = [conv_case(*shape) for shape in SHAPES]
+def described(conv: Conv) -> str:
+    """Return a row's name: the shapes, and what is not 3x3 with padding 1."""
+    across = "x".join(map(str, conv.kernel))
+    kind = f"conv {across}" if conv.groups == 1 else f"depthwise {across}"
+    step = f" by {conv.stride}" if conv.stride != 1 else ""
+    what = "" if conv.what == FORWARD else f" {conv.what},"
+    images = "x".join(map(str, conv.x_shape))
+    return f"{kind}{step},{what} {images} to {conv.filters}"
+
+
+if toy():
+    SHAPES = [
+        Conv(2, 1, (8, 8), 4),
+        Conv(2, 4, (7, 7), 4, groups=4),
+        Conv(2, 4, (7, 7), 6, stride=2, what=BY_IMAGE),
+        Conv(2, 4, (7, 7), 6, what=BY_WEIGHT),
+        Conv(2, 3, (9,), 4, (5,), padding=2),
+        Conv(1, 2, (4, 5, 6), 3, (3, 3, 3)),
+    ]
+else:
+    SHAPES = [
+        Conv(1, 3, (32, 32), 16),
+        Conv(32, 1, (28, 28), 16),
+        Conv(32, 16, (28, 28), 32),
+        Conv(8, 64, (56, 56), 64),
+        Conv(1, 64, (56, 56), 64),
+        Conv(8, 37, (28, 28), 53),
+        Conv(8, 96, (28, 28), 96, groups=96),
+        Conv(1, 192, (14, 14), 192, groups=192),
+        Conv(8, 96, (28, 28), 96, stride=2, groups=96),
+        Conv(8, 96, (28, 28), 64, (1, 1), padding=0),
+        Conv(1, 192, (14, 14), 64, (1, 1), padding=0),
+        Conv(16, 32, (256,), 64, (5,), padding=2),
+        Conv(2, 16, (8, 16, 16), 32, (3, 3, 3)),
+        Conv(32, 16, (28, 28), 32, what=BY_IMAGE),
+        Conv(32, 16, (28, 28), 32, what=BY_WEIGHT),
+        Conv(8, 37, (28, 28), 53, what=BY_IMAGE),
+        Conv(8, 37, (28, 28), 53, what=BY_WEIGHT),
+        Conv(8, 32, (32, 32), 64, (4, 4), stride=2, what=BY_IMAGE),
+        Conv(8, 32, (32, 32), 64, stride=2, what=BY_WEIGHT),
+        Conv(8, 96, (28, 28), 96, groups=96, what=BY_IMAGE),
+        Conv(8, 96, (28, 28), 96, groups=96, what=BY_WEIGHT),
+        Conv(8, 96, (28, 28), 96, stride=2, groups=96, what=BY_IMAGE),
+        Conv(8, 96, (28, 28), 64, (1, 1), padding=0, what=BY_WEIGHT),
+    ]
+CASES = [conv_case(described(shape), shape) for shape in SHAPES]
