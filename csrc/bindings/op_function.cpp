@@ -6,6 +6,7 @@
 #include <cstring>
 #include <deque>
 #include <string>
+#include <utility>
 
 #include "bindings/convert.h"
 #include "bindings/dtype_type.h"
@@ -285,12 +286,37 @@ PyObject* call(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* k
 
 // ---- facts ----
 
+// A call that runs, for the many elementwise ops whose facts give none of their own.
+std::string example_text(const PyOp& f) {
+  const OpDef& op = *f.op;
+  static constexpr std::pair<DType, const char*> kKinds[] = {
+      {DType::Float32, "gg.ones((2,))"},
+      {DType::Int64, "gg.ones((2,), dtype=gg.int64)"},
+      {DType::Bool, "gg.ones((2,), dtype=gg.bool)"},
+  };
+  const auto& kernels = op.kernels[static_cast<int>(DeviceType::Cpu)];
+  const auto* kind = std::find_if(std::begin(kKinds), std::end(kKinds),
+                                  [&](const auto& k) { return kernels[static_cast<int>(k.first)] != nullptr; });
+  if (kind == std::end(kKinds)) return "";
+  const bool method = f.in_place;
+  std::string text =
+      cat("\n\nExample:\n    >>> import gorgo as gg\n    >>> ", method ? kind->second : "gg", '.', f.name, '(');
+  const char* separator = "";
+  for (size_t i = method ? 1 : 0; i < op.inputs.size(); ++i) {
+    text += cat(separator, kind->second);
+    separator = ", ";
+  }
+  return text + ").shape\n    (2,)";
+}
+
 std::string doc_text(const PyOp& f) {
   const OpDef& op = *f.op;
   std::string text = op.doc != nullptr ? op.doc : "";
   if (f.in_place) text += "\n\nThe result is written into the first operand, which is returned.";
   if (op.details != nullptr && op.details[0] != '\0') {
     text += cat("\n\n", op.details);
+    if (op.flags.elementwise && (!f.in_place || op.flags.inplace_ok) && text.find("\nExample") == std::string::npos)
+      text += example_text(f);
     return text;
   }
   text += "\n\nArgs:";

@@ -192,7 +192,8 @@ def _time(ns: float) -> str:
     return f"{ns:.3g} ns"
 
 
-def _bytes(count: float) -> str:
+def bytes_text(count: float) -> str:
+    """Return a count of bytes in the unit that suits it."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -207,7 +208,7 @@ def _cells(row: OpTotals) -> tuple[str, ...]:
         _time(row.total_ns),
         _time(row.mean_ns),
         f"{row.share:.1%}",
-        _bytes(row.bytes),
+        bytes_text(row.bytes),
         f"{row.bytes / seconds_e9:.3g}",
         f"{row.flops / seconds_e9:.3g}" if row.flops else "",
     )

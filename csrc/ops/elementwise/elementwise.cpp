@@ -515,7 +515,8 @@ void register_special(Registry& registry) {
       "number; all "
       "are broadcast.\n\nReturns:\n    (...) a new tensor of the common shape.\n\nRaises:\n    TypeError: the "
       "condition is not "
-      "bool.";
+      "bool.\n\nExample:\n    >>> import gorgo as gg\n    >>> gg.where(gg.asarray([True, False]), gg.ones((2,)), "
+      "-1.0)\n    tensor([ 1., -1.])";
   where.saves_inputs = 1;
   where.onnx = {"Where", 16, nullptr};
   elementwise_ops.where = &registry.add(std::move(where));
@@ -525,7 +526,9 @@ void register_special(Registry& registry) {
   astype.details =
       "Args:\n    x: (...) a tensor.\n    dtype: the dtype of the result. A float beyond an integer's range takes the "
       "nearest "
-      "end of int32, int64 or uint64 and then wraps; NaN becomes 0.\n\nReturns:\n    (...) a new tensor.";
+      "end of int32, int64 or uint64 and then wraps; NaN becomes 0.\n\nReturns:\n    (...) a new tensor.\n\nExample:\n "
+      "   >>> import gorgo as gg\n    >>> "
+      "gg.astype(gg.asarray([1.7, -1.7]), gg.int64)\n    tensor([ 1, -1])";
   astype.attrs = &schema_of<CastAttrs>();
   astype.onnx = {"Cast", 13, nullptr};
   astype.flags.linear = true;

@@ -53,6 +53,7 @@ from gorgo.nn.norm import (
     LayerNorm,
     RMSNorm,
 )
+from gorgo.nn.overview import Summary, summary
 
 __all__ = [
     "CELU",
@@ -103,10 +104,12 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "Summary",
     "Tanh",
     "Tanhshrink",
     "Threshold",
     "functional",
     "init",
+    "summary",
     "utils",
 ]
