@@ -9,6 +9,7 @@ Where the matrix would ask for something that an op cannot have, the row says wh
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -107,6 +108,7 @@ class Row:
     no_specials: str = ""  # why NaN and infinities are left out
     contiguous_only: str = ""
     no_expanded: str = ""
+    no_second: str = ""  # why its gradient has none of its own
     rough_layouts: str = ""  # why another layout may round differently
     function: Callable[..., Any] | None = None  # what is called; default: the op as the registry has it
 
@@ -983,6 +985,315 @@ add(
     rough_layouts=ROUGH,
 )
 ROWS["cross_entropy_backward"].tolerance = lambda dtype: max(1e-9, 8.0 * SPACINGS[dtype] * EPS[dtype])  # type: ignore[method-assign]
+
+
+def reduced(losses: Array, reduction: str) -> Array:
+    return {"mean": np.mean, "sum": np.sum, "none": np.asarray}[reduction](losses)
+
+
+def by_input(loss: Callable[..., Array], x: Array, *others: Array, **attrs: Any) -> Array:
+    """Return sum(g * d loss / d x) by differences, one element of x at a time; g is the last operand."""
+    *others_, g = others
+    out, h = np.zeros_like(x), 1e-4
+    for i in range(x.size):
+
+        def at(k: int, i: int = i) -> Array:
+            moved = x.copy()
+            moved.reshape(-1)[i] += k * h
+            return loss(moved, *others_, **attrs)
+
+        out.reshape(-1)[i] = np.sum(g * (8 * (at(1) - at(-1)) - (at(2) - at(-2)))) / (12 * h)
+    return out
+
+
+POINTWISE: dict[str, Callable[..., Array]] = {
+    "mse_loss": lambda d: d**2,
+    "l1_loss": np.abs,
+    "smooth_l1_loss": lambda d, beta=1.0: np.where(np.abs(d) < beta, d**2 / (2 * beta), np.abs(d) - beta / 2),
+    "huber_loss": lambda d, delta=1.0: np.where(np.abs(d) <= delta, d**2 / 2, delta * (np.abs(d) - delta / 2)),
+}
+
+
+def pointwise_loss(op: str) -> Callable[..., Array]:
+    def loss(x: Array, t: Array, reduction: str = "mean", **attrs: Any) -> Array:
+        if op == "binary_cross_entropy_with_logits":
+            return reduced(np.logaddexp(0.0, x) - t * x, reduction)
+        return reduced(POINTWISE[op](x - t, **attrs), reduction)
+
+    return loss
+
+
+for name, extra in (
+    ("mse_loss", {}),
+    ("l1_loss", {}),
+    ("smooth_l1_loss", {"beta": 0.5}),
+    ("huber_loss", {"delta": 0.7}),
+    ("binary_cross_entropy_with_logits", {}),
+):
+    # Inputs above targets by quarters that are no kinks, so that differences may be taken.
+    def pair(make: Make, *shape: int) -> list[Array]:
+        steps = make.rng.integers(-6, 6, shape) / 4 + 0.125
+        t = np.asarray(np.abs(make(*shape, low=0.0, high=1.0)))
+        x = (np.asarray(widen(t)) + steps).astype(np.float64)
+        x = round_to_bfloat16(x) if make.dtype == "bfloat16" else x.astype(make.dtype)
+        return [np.asarray(x), t]
+
+    add(
+        name,
+        lambda make, extra=extra, pair=pair: [
+            call(*pair(make, 5, 7), **extra),
+            call(*pair(make, 3, 40), reduction="sum"),
+            call(*pair(make, 2, 3, 4), reduction="none", **extra),
+            call(*pair(make)),
+            call(*pair(make, 0, 2), reduction="sum"),
+        ],
+        pointwise_loss(name),
+        large=lambda make, extra=extra, pair=pair: call(*pair(make, *LARGE), **extra),
+        scale=8.0,
+        no_specials="what NaN and infinities give in a sum is looked at by the family's own tests",
+    )
+    add(
+        name + "_backward",
+        lambda make, extra=extra, pair=pair: [
+            call(*pair(make, 5, 7), make(), **extra),
+            call(*pair(make, 2, 3), make(2, 3), reduction="none", **extra),
+            call(*pair(make, 2, 3), make(), reduction="sum"),
+            call(*pair(make, 0, 2), make(), reduction="sum"),
+        ],
+        functools.partial(by_input, pointwise_loss(name)),
+        large=lambda make, extra=extra, pair=pair: call(*pair(make, *LARGE), make(), **extra),
+        scale=8.0,
+        no_specials="its operands come from an op that has been there already",
+    ).tolerance = lambda dtype: max(1e-9, 8.0 * SPACINGS[dtype] * EPS[dtype])  # type: ignore[method-assign]
+
+
+def nll_loss(x: Array, target: Array, reduction: str = "mean", ignore_index: int = -100) -> Array:
+    axis = 0 if x.ndim == 1 else 1
+    kept = target != ignore_index
+    picked = np.take_along_axis(x, np.expand_dims(np.where(kept, target, 0), axis), axis=axis).squeeze(axis)
+    losses = np.where(kept, -picked, 0.0)
+    if reduction == "none":
+        return losses
+    return losses.sum() / (kept.sum() if reduction == "mean" else 1.0)
+
+
+add(
+    "nll_loss",
+    lambda make: [
+        call(make(6, 4), labels(make, 6, classes=4)),
+        call(make(6, 4), labels(make, 6, classes=4, ignored=True)),
+        call(make(2, 4, 3), labels(make, 2, 3, classes=4, ignored=True), reduction="sum"),
+        call(make(2, 4, 3), labels(make, 2, 3, classes=4), reduction="none"),
+        call(make(4), labels(make, classes=4)),
+        call(make(0, 4), labels(make, 0, classes=4), reduction="sum"),
+    ],
+    nll_loss,
+    large=lambda make: call(make(40, 100, 700), labels(make, 40, 700, classes=100)),
+    no_specials=LOSS_SPECIALS,
+    scale=8.0,
+)
+add(
+    "nll_loss_backward",
+    lambda make: [
+        call(make(6, 4), labels(make, 6, classes=4, ignored=True), make()),
+        call(make(2, 4, 3), labels(make, 2, 3, classes=4), make(2, 3), reduction="none"),
+        call(make(6, 4), labels(make, 6, classes=4), make(), reduction="sum"),
+        call(make(0, 4), labels(make, 0, classes=4), make(), reduction="sum"),
+    ],
+    functools.partial(by_input, nll_loss),
+    large=lambda make: call(make(40, 100, 700), labels(make, 40, 700, classes=100), make()),
+    no_specials=LOSS_SPECIALS,
+    scale=8.0,
+).tolerance = lambda dtype: max(1e-9, 8.0 * SPACINGS[dtype] * EPS[dtype])  # type: ignore[method-assign]
+
+
+def alignments(x: Array, labels: Sequence[int], blank: int) -> Array:
+    """Return minus the logarithm of the summed weights of all paths that read `labels`, by going through every path."""
+    times, classes = x.shape
+    total = -np.inf
+    for path in np.ndindex(*(classes,) * times):
+        merged = [c for i, c in enumerate(path) if i == 0 or c != path[i - 1]]
+        if [c for c in merged if c != blank] == list(labels):
+            total = np.logaddexp(total, sum(x[t, c] for t, c in enumerate(path)))
+    return np.asarray(-total)
+
+
+def ctc_loss(
+    x: Array,
+    targets: Array,
+    times: Array,
+    counts: Array,
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Array:
+    starts = np.cumsum(counts) - counts
+    losses = np.zeros(x.shape[1])
+    for n in range(x.shape[1]):
+        line = targets[n] if targets.ndim == 2 else targets[starts[n] :]
+        losses[n] = alignments(x[: times[n], n], [int(k) for k in line[: counts[n]]], blank)
+    if zero_infinity:
+        losses[np.isinf(losses)] = 0.0
+    if reduction == "mean":
+        return np.mean(losses / np.maximum(counts, 1))
+    return losses.sum() if reduction == "sum" else losses
+
+
+def ctc_gradient(x: Array, targets: Array, times: Array, counts: Array, g: Array, **attrs: Any) -> Array:
+    return by_input(ctc_loss, x, targets, times, counts, g, **attrs)
+
+
+def ctc_curvature(x: Array, targets: Array, times: Array, counts: Array, g: Array, h: Array, **attrs: Any) -> Array:
+    """By differences of the gradient of our own, whose row stands for itself."""
+
+    def at(k: float) -> Array:
+        moved = [gg.asarray(v) for v in (x + k * h, targets, times, counts, g)]
+        return np.asarray(REGISTRY["ctc_loss_backward"](*moved, **attrs))
+
+    return (8 * (at(1e-3) - at(-1e-3)) - (at(2e-3) - at(-2e-3))) / 12e-3
+
+
+def ctc_case(make: Make, layout: int = 2) -> list[Array]:
+    """Return four cases: a repeated label, one label, none, and fewer times than there are."""
+    padded = np.array([[1, 1], [2, 0], [0, 0], [1, 2]])
+    counts = np.array([2, 1, 0, 2])
+    targets = padded if layout == 2 else np.concatenate([row[:n] for row, n in zip(padded, counts, strict=True)])
+    return [make(4, 4, 3), targets, np.array([4, 4, 4, 3]), counts]
+
+
+def long_ctc_case(make: Make) -> list[Array]:
+    counts = make.rng.integers(0, 20, 20)
+    return [make(60, 20, 9, low=-4.0, high=0.0), labels(make, 20, 20, classes=8) + 1, np.full(20, 60), counts]
+
+
+CTC_RANK0 = "lengths are one for each case"
+for name, oracle, extras in (
+    ("ctc_loss", ctc_loss, 0),
+    ("ctc_loss_backward", ctc_gradient, 1),
+    ("ctc_loss_curvature", ctc_curvature, 2),
+):
+
+    def operands(make: Make, extras: int, n: tuple[int, ...], *case: Array) -> list[Array]:
+        return [*case, *([make(*n)] if extras else []), *([make(*case[0].shape)] if extras > 1 else [])]
+
+    add(
+        name,
+        lambda make, e=extras, operands=operands: [
+            call(*operands(make, e, (), *ctc_case(make))),
+            call(*operands(make, e, (4,), *ctc_case(make, 1)), reduction="none"),
+            call(*operands(make, e, (), *ctc_case(make)), reduction="sum", zero_infinity=True),
+            call(*operands(make, e, (), make(3, 1, 3), np.array([[0, 2]]), np.array([3]), np.array([2])), blank=1),
+            call(
+                *operands(
+                    make, e, (), make(2, 0, 3), np.zeros((0, 2), np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+                ),
+                reduction="sum",
+            ),
+        ],
+        oracle,
+        large=lambda make, e=extras, operands=operands: call(*operands(make, e, (), *long_ctc_case(make))),
+        no_rank0="" if name != "ctc_loss" else CTC_RANK0,
+        no_specials="log-probabilities of nothing are looked at by the family's own tests",
+        no_expanded="every case would be the same, with targets that are none",
+        no_second="third derivatives of ctc_loss are not offered" if name == "ctc_loss_backward" else "",
+    ).tolerance = lambda dtype: max(1e-8, 8.0 * SPACINGS[dtype] * EPS[dtype])  # type: ignore[method-assign]
+
+
+# ---- attention ----
+
+
+def attention(
+    q: Array, k: Array, v: Array, mask: Array | None = None, is_causal: bool = False, scale: float | None = None
+) -> Any:
+    if q.ndim > 2 and k.shape[-3] != q.shape[-3]:
+        k, v = (np.repeat(x, q.shape[-3] // k.shape[-3], axis=-3) for x in (k, v))
+    scores = q @ np.swapaxes(k, -1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
+    if is_causal:
+        scores = np.where(np.tril(np.ones(scores.shape[-2:], bool)), scores, -np.inf)
+    logs = (
+        scipy.special.logsumexp(scores, axis=-1, keepdims=True) if scores.shape[-1] else scores.sum(-1, keepdims=True)
+    )
+    weights = np.where(np.isneginf(logs), 0.0, np.exp(scores - np.where(np.isneginf(logs), 0.0, logs)))
+    return weights @ v, logs[..., 0]
+
+
+def attention_backward(
+    q: Array, k: Array, v: Array, mask: Array | None, out: Array, logs: Array, g: Array, g_logs: Array, **attrs: Any
+) -> Any:
+    """By differences of the op's oracle; `out` and `logs` are what it gives."""
+
+    def at(*moved: Array) -> float:
+        o, s = attention(*moved, mask, **attrs)
+        return float(np.sum(g * o) + np.sum(g_logs * s))
+
+    grads = []
+    for i, x in enumerate((q, k, v)):
+        grad = np.zeros_like(x)
+        for j in range(x.size):
+
+            def along(step: float, i: int = i, j: int = j) -> float:
+                moved = [q.copy(), k.copy(), v.copy()]
+                moved[i].reshape(-1)[j] += step * 1e-4
+                return at(*moved)
+
+            grad.reshape(-1)[j] = (8 * (along(1) - along(-1)) - (along(2) - along(-2))) / 12e-4
+        grads.append(grad)
+    return tuple(grads)
+
+
+def heads(make: Make, *lead: int, l: int, s: int, e: int, ev: int, key_heads: int = 0) -> list[Array]:  # noqa: E741
+    of_keys = (*lead[:-1], key_heads) if key_heads else lead
+    return [make(*lead, l, e), make(*of_keys, s, e), make(*of_keys, s, ev)]
+
+
+def with_results(make: Make, qkv: list[Array], mask: Array | None = None, **attrs: Any) -> Sample:
+    out, logs = attention(*[widen(x) for x in qkv], None if mask is None else widen(mask), **attrs)
+    out = round_to_bfloat16(out) if make.dtype == "bfloat16" else out.astype(make.dtype)
+    logs = logs.astype("float64" if make.dtype == "float64" else "float32")
+    g_logs = make.rng.uniform(-1, 1, logs.shape).astype(logs.dtype)
+    return call(*qkv, mask, np.asarray(out), np.asarray(logs), make(*out.shape), g_logs, **attrs)
+
+
+def attention_backward_of(*args: Any, **attrs: Any) -> Any:
+    """Call the op with its logarithms in float32, where the matrix makes bfloat16 of them."""
+    at = [a.astype("float32") if i in (5, 7) and a.dtype != gg.float64 else a for i, a in enumerate(args)]
+    return REGISTRY["attention_backward"](*at, **attrs)
+
+
+ATTENTION_SPECIALS = "rows with infinities are looked at by the family's own tests"
+add(
+    "attention",
+    lambda make: [
+        call(*heads(make, 2, 3, l=4, s=5, e=6, ev=7)),
+        call(*heads(make, 2, l=5, s=5, e=8, ev=8), is_causal=True),
+        call(*heads(make, 2, 4, l=3, s=6, e=5, ev=4, key_heads=2), mask(make, 4, 1, 6), scale=0.5),
+        call(*heads(make, 2, l=3, s=4, e=2, ev=3), make(3, 4)),
+        call(*heads(make, l=1, s=3, e=4, ev=1)),
+        call(*heads(make, 2, l=0, s=3, e=4, ev=2)),
+    ],
+    attention,
+    large=lambda make: call(*heads(make, 3, l=300, s=290, e=24, ev=40)),
+    no_rank0="queries and keys are matrices",
+    no_specials=ATTENTION_SPECIALS,
+    scale=16.0,
+)
+add(
+    "attention_backward",
+    lambda make: [
+        with_results(make, heads(make, 2, l=4, s=5, e=3, ev=4)),
+        with_results(make, heads(make, 4, l=3, s=3, e=2, ev=3, key_heads=2), is_causal=True),
+        with_results(make, heads(make, 2, l=3, s=4, e=2, ev=3), make(3, 4), scale=0.5),
+        with_results(make, heads(make, 2, l=0, s=3, e=4, ev=2)),
+    ],
+    attention_backward,
+    function=attention_backward_of,
+    large=lambda make: with_results(make, heads(make, 3, l=300, s=290, e=24, ev=40)),
+    no_rank0="queries and keys are matrices",
+    no_specials=ATTENTION_SPECIALS,
+    scale=32.0,
+).tolerance = lambda dtype: max(1e-9, 32.0 * SPACINGS[dtype] * EPS[dtype])  # type: ignore[method-assign]
 
 # ---- views ----
 

@@ -5,6 +5,7 @@
 #include "opdef/registry.h"
 
 #define GORGO_FOR_EACH_FAMILY(X) \
+  X(attention)                   \
   X(conv)                        \
   X(creation)                    \
   X(elementwise)                 \

@@ -1,10 +1,12 @@
-// Softmax cross-entropy and its gradient, fused: the probabilities are never stored by the forward pass.
+// Losses over classes and their gradients: softmax cross-entropy, fused (the probabilities are never stored by the forward
+// pass), and the negative log-likelihood.
 //
 // Compiled once per ISA. Invariant: a target out of range is reported and its line yields nothing; ignored lines yield zero
 // and do not count towards the mean. Sums over lines are made in double, merged in the order of the tasks.
 // Read next: kernels/lines.h.
 #include "kernels/lines.h"
 #include "ops/loss/attrs.h"
+#include "ops/loss/targets.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"
@@ -12,61 +14,10 @@
 namespace gorgo::GORGO_ISA_NS {
 namespace {
 
-// Where row-major position `at` lies.
-GORGO_INLINE int64_t offset_of(const KOperand& x, int64_t at) noexcept {
-  if (x.contiguous) return at;
-  int64_t offset = 0;
-  for (int i = x.rank - 1; i >= 0; --i) {
-    offset += at % x.shape[i] * x.strides[i];
-    at /= x.shape[i];
-  }
-  return offset;
-}
-
-[[gnu::noinline]] int64_t target_at(const KOperand& x, int64_t at) noexcept {
-  const int64_t i = offset_of(x, at);
-  switch (x.dtype) {
-    case DType::Int64:
-      return x.as<int64_t>()[i];
-    case DType::Int32:
-      return x.as<int32_t>()[i];
-    case DType::Int16:
-      return x.as<int16_t>()[i];
-    case DType::Int8:
-      return x.as<int8_t>()[i];
-    case DType::UInt8:
-      return x.as<uint8_t>()[i];
-    case DType::UInt16:
-      return x.as<uint16_t>()[i];
-    case DType::UInt32:
-      return x.as<uint32_t>()[i];
-    default:
-      break;
-  }
-  const uint64_t v = x.as<uint64_t>()[i];
-  return v > static_cast<uint64_t>(INT64_MAX) ? INT64_MAX : static_cast<int64_t>(v);
-}
-
-// The class that a line's target names, or that the line is left out.
-constexpr int64_t kIgnored = -1;
-GORGO_INLINE int64_t class_of(const KernelArgs& args, int64_t classes, int64_t line) noexcept {
-  const int64_t t = target_at(args.in[1], line);
-  if (t == args.attrs_as<CrossEntropyAttrs>().ignore_index) return kIgnored;
-  if (t >= 0 && t < classes) return t;
-  args.fault->report(line, 1, t, classes);
-  return kIgnored;
-}
-
 template <class S>
 GORGO_INLINE LinePlan plan_of(const KernelArgs& args) noexcept {
   return {args, args.in[0].rank == 1 ? 0 : 1, 1, RowWalk<S, 1>::kLanes};
 }
-
-struct LossPartial {
-  double sum = 0.0;
-  double count = 0.0;
-  GORGO_INLINE static LossPartial of(LossPartial a, LossPartial b) { return {a.sum + b.sum, a.count + b.count}; }
-};
 
 // Logits and targets.
 template <class S>
@@ -98,7 +49,7 @@ struct Forward {
         below = walk.template fold<FoldSum>([&](const auto& at) GORGO_INLINE_LAMBDA { return at.load() - top; });
       }
       for (int j = 0; j < walk.live; ++j) {
-        const int64_t t = class_of(args, classes, line + j);
+        const int64_t t = class_of(args, attrs.ignore_index, classes, line + j);
         Lane loss{0};
         if (t != kIgnored) {
           const auto x = static_cast<Lane>(walk.o.in[0][t * walk.o.in_stride[0] + j]);
@@ -119,13 +70,7 @@ struct Forward {
     if (reduced) static_cast<LossPartial*>(args.scratch)[task] = total;
   }
   static void merge(const KernelArgs& args, int64_t) noexcept {
-    PairwiseFolder<LossPartial, LossPartial> folder;
-    const int64_t n = tasks(args);
-    for (int64_t i = 0; i < n; ++i) folder.add(static_cast<const LossPartial*>(args.scratch)[i]);
-    const LossPartial total = folder.finish();
-    const bool mean = args.attrs_as<CrossEntropyAttrs>().how() == LossReduction::Mean;
-    const double value = mean ? total.sum / total.count : total.sum;
-    *args.out[0].as<S>() = static_cast<S>(static_cast<ComputeType<S>>(value));
+    merge_partials<S>(args, tasks(args), args.attrs_as<CrossEntropyAttrs>().how());
   }
   static Kernel kernel() noexcept { return Kernel::of({run, tasks}, {merge, merge_tasks}, scratch_bytes); }
 };
@@ -133,33 +78,22 @@ struct Forward {
 // Logits, targets and g: weight * (softmax - smoothed one-hot), where the weight is a line's share of g.
 template <class S>
 struct Backward {
-  static constexpr int64_t kCountGrain = 65536;
-
   static int64_t count_tasks(const KernelArgs& args) noexcept {
     if (args.attrs_as<CrossEntropyAttrs>().how() != LossReduction::Mean || args.in[0].numel == 0) return 0;
-    return (args.in[1].numel + kCountGrain - 1) / kCountGrain;
+    return TargetCount::tasks(args);
   }
   static size_t scratch_bytes(const KernelArgs& args) noexcept {
     return static_cast<size_t>(count_tasks(args)) * sizeof(int64_t);
   }
   static void count(const KernelArgs& args, int64_t task) noexcept {
-    const int64_t ignored = args.attrs_as<CrossEntropyAttrs>().ignore_index;
-    const int64_t begin = task * kCountGrain;
-    const int64_t end = begin + kCountGrain < args.in[1].numel ? begin + kCountGrain : args.in[1].numel;
-    int64_t found = 0;
-    for (int64_t i = begin; i < end; ++i) found += target_at(args.in[1], i) != ignored ? 1 : 0;
-    static_cast<int64_t*>(args.scratch)[task] = found;
+    TargetCount::run(args, args.attrs_as<CrossEntropyAttrs>().ignore_index, task);
   }
   static int64_t tasks(const KernelArgs& args) noexcept { return args.in[0].numel == 0 ? 0 : plan_of<S>(args).tasks(); }
   static void run(const KernelArgs& args, int64_t task) noexcept {
     const auto& attrs = args.attrs_as<CrossEntropyAttrs>();
     const LinePlan plan = plan_of<S>(args);
     const int64_t classes = plan.length;
-    double divisor = 1.0;
-    if (const int64_t counts = count_tasks(args); counts > 0) {
-      divisor = 0.0;
-      for (int64_t i = 0; i < counts; ++i) divisor += static_cast<double>(static_cast<const int64_t*>(args.scratch)[i]);
-    }
+    const double divisor = count_tasks(args) > 0 ? TargetCount::total(args) : 1.0;
     const KOperand& g = args.in[2];
     const bool each_line = attrs.how() == LossReduction::None;
     walk_lines_of<S, 1>(args, plan, task, [&](const auto& walk, int64_t line) GORGO_INLINE_LAMBDA {
@@ -171,7 +105,7 @@ struct Backward {
       V weight = broadcast<V>(Lane{0});
       int64_t wanted[Walk::kLanes];
       for (int j = 0; j < walk.live; ++j) {
-        wanted[j] = class_of(args, classes, line + j);
+        wanted[j] = class_of(args, attrs.ignore_index, classes, line + j);
         if (wanted[j] == kIgnored) continue;
         const auto arrived = static_cast<Lane>(g.as<const S>()[each_line ? offset_of(g, line + j) : 0]);
         weight.raw[j] = static_cast<Lane>(static_cast<double>(arrived) / divisor);
@@ -213,16 +147,111 @@ struct Backward {
   static Kernel kernel() noexcept { return Kernel::of({count, count_tasks}, {run, tasks}, scratch_bytes); }
 };
 
+// Log-probabilities and targets: minus the one at each line's target.
+template <class S>
+struct NllForward {
+  static constexpr int64_t kGrain = 8192;  // lines
+
+  static bool reduces(const KernelArgs& args) noexcept {
+    return args.attrs_as<NllAttrs>().how() != LossReduction::None;
+  }
+  static int64_t tasks(const KernelArgs& args) noexcept { return (args.in[1].numel + kGrain - 1) / kGrain; }
+  static int64_t merge_tasks(const KernelArgs& args) noexcept { return reduces(args) ? 1 : 0; }
+  static size_t scratch_bytes(const KernelArgs& args) noexcept {
+    return reduces(args) ? static_cast<size_t>(tasks(args)) * sizeof(LossPartial) : 0;
+  }
+  static void run(const KernelArgs& args, int64_t task) noexcept {
+    const auto& attrs = args.attrs_as<NllAttrs>();
+    const LinePlan plan = plan_of<S>(args);
+    const S* x = args.in[0].as<const S>();
+    const int64_t step = plan.axis_stride(args.in[0]);
+    const bool reduced = reduces(args);
+    const int64_t lines = args.in[1].numel;
+    const int64_t end = (task + 1) * kGrain < lines ? (task + 1) * kGrain : lines;
+    LossPartial total;
+    for (int64_t line = task * kGrain; line < end; ++line) {
+      const int64_t t = class_of(args, attrs.ignore_index, plan.length, line);
+      const bool counts = t != kIgnored;
+      const auto loss =
+          counts ? -static_cast<ComputeType<S>>(x[plan.begin_of(args.in[0], line) + t * step]) : ComputeType<S>{0};
+      if (reduced) {
+        total.sum += static_cast<double>(loss);
+        total.count += counts ? 1.0 : 0.0;
+      } else {
+        args.out[0].as<S>()[line] = static_cast<S>(loss);
+      }
+    }
+    if (reduced) static_cast<LossPartial*>(args.scratch)[task] = total;
+  }
+  static void merge(const KernelArgs& args, int64_t) noexcept {
+    merge_partials<S>(args, tasks(args), args.attrs_as<NllAttrs>().how());
+  }
+  static Kernel kernel() noexcept { return Kernel::of({run, tasks}, {merge, merge_tasks}, scratch_bytes); }
+};
+
+// Log-probabilities (for their shape), targets and g: minus a line's share of g at its target, zero elsewhere.
+template <class S>
+struct NllBackward {
+  static constexpr int64_t kGrain = 8192;  // lines
+  static constexpr int64_t kZeroGrain = 65536;
+
+  static int64_t count_tasks(const KernelArgs& args) noexcept {
+    return args.attrs_as<NllAttrs>().how() == LossReduction::Mean ? TargetCount::tasks(args) : 0;
+  }
+  static size_t scratch_bytes(const KernelArgs& args) noexcept {
+    return static_cast<size_t>(count_tasks(args)) * sizeof(int64_t);
+  }
+  static void count(const KernelArgs& args, int64_t task) noexcept {
+    TargetCount::run(args, args.attrs_as<NllAttrs>().ignore_index, task);
+  }
+  static int64_t zero_tasks(const KernelArgs& args) noexcept {
+    return (args.out[0].numel + kZeroGrain - 1) / kZeroGrain;
+  }
+  static void zero(const KernelArgs& args, int64_t task) noexcept {
+    const int64_t begin = task * kZeroGrain;
+    const int64_t left = args.out[0].numel - begin;
+    __builtin_memset(static_cast<void*>(args.out[0].as<S>() + begin), 0,
+                     static_cast<size_t>(left < kZeroGrain ? left : kZeroGrain) * sizeof(S));
+  }
+  static int64_t tasks(const KernelArgs& args) noexcept { return (args.in[1].numel + kGrain - 1) / kGrain; }
+  static void run(const KernelArgs& args, int64_t task) noexcept {
+    const auto& attrs = args.attrs_as<NllAttrs>();
+    const LinePlan plan = plan_of<S>(args);
+    const bool each_line = attrs.how() == LossReduction::None;
+    const double divisor = count_tasks(args) > 0 ? TargetCount::total(args) : 1.0;
+    const KOperand& g = args.in[2];
+    S* out = args.out[0].as<S>();
+    const int64_t lines = args.in[1].numel;
+    const int64_t end = (task + 1) * kGrain < lines ? (task + 1) * kGrain : lines;
+    for (int64_t line = task * kGrain; line < end; ++line) {
+      const int64_t t = class_of(args, attrs.ignore_index, plan.length, line);
+      if (t == kIgnored) continue;
+      const auto arrived = static_cast<ComputeType<S>>(g.as<const S>()[each_line ? offset_of(g, line) : 0]);
+      const int64_t at = line / plan.inner * plan.inner * plan.length + line % plan.inner + t * plan.inner;
+      out[at] = static_cast<S>(static_cast<ComputeType<S>>(-static_cast<double>(arrived) / divisor));
+    }
+  }
+  static Kernel kernel() noexcept {
+    return {{{count, count_tasks}, {zero, zero_tasks}, {run, tasks}}, 3, scratch_bytes};
+  }
+};
+
 template <class S>
 void fill(KernelSink& sink) {
+  sink.add("nll_loss", kDTypeOf<S>, NllForward<S>::kernel());
+  sink.add("nll_loss_backward", kDTypeOf<S>, NllBackward<S>::kernel());
   sink.add("cross_entropy", kDTypeOf<S>, Forward<S>::kernel());
   sink.add("cross_entropy_backward", kDTypeOf<S>, Backward<S>::kernel());
 }
 
 }  // namespace
 
+void fill_pointwise_losses(KernelSink& sink);  // kernels_cpu_pointwise.cpp
+void fill_ctc(KernelSink& sink);               // kernels_cpu_ctc.cpp
 void fill_loss(KernelSink& sink);
 void fill_loss(KernelSink& sink) {
+  fill_pointwise_losses(sink);
+  fill_ctc(sink);
   fill<float>(sink);
   fill<double>(sink);
   fill<BFloat16>(sink);

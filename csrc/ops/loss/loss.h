@@ -9,10 +9,16 @@
 namespace gorgo {
 
 void register_loss(Registry& registry);
+void register_pointwise_losses(Registry& registry);  // pointwise.cpp
+void register_ctc(Registry& registry);               // ctc.cpp
 
 struct LossOps {
   const OpDef* cross_entropy = nullptr;
   const OpDef* cross_entropy_backward = nullptr;
+  const OpDef* nll_loss = nullptr;
+  const OpDef* nll_loss_backward = nullptr;
+  const OpDef* ctc_loss_backward = nullptr;
+  const OpDef* ctc_loss_curvature = nullptr;
 };
 extern LossOps loss_ops;
 

@@ -10,7 +10,7 @@ import gorgo as gg
 from gorgo.nn import functional, init
 from gorgo.nn.module import Module, Parameter
 
-__all__ = ["CrossEntropyLoss", "Dropout", "Flatten", "Linear", "MaxPool2d", "ReLU", "Sequential"]
+__all__ = ["Dropout", "Flatten", "Linear", "MaxPool2d", "ReLU", "Sequential"]
 
 Size = int | tuple[int, int]
 
@@ -217,22 +217,3 @@ class Sequential(Module):
 
     def __iter__(self) -> Iterator[Module]:
         return self.children_in_order()
-
-
-class CrossEntropyLoss(Module):
-    """Mean negative log-likelihood of integer targets under softmax(logits).
-
-    Example:
-        >>> import gorgo as gg
-        >>> loss = gg.nn.CrossEntropyLoss()(gg.zeros((2, 4)), gg.asarray([0, 3]))
-        >>> round(loss.item(), 4)
-        1.3863
-    """
-
-    def __init__(self, reduction: str = "mean") -> None:
-        super().__init__()
-        self.reduction = reduction
-
-    def forward(self, logits: gg.Tensor, target: gg.Tensor) -> gg.Tensor:
-        """Return the loss of logits (n, c, ...) and target (n, ...) int."""
-        return functional.cross_entropy(logits, target, reduction=self.reduction)
