@@ -31,6 +31,7 @@ from gorgo.nn.activations import (
     Tanhshrink,
     Threshold,
 )
+from gorgo.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from gorgo.nn.conv_layers import (
     Conv1d,
     Conv2d,
@@ -40,8 +41,9 @@ from gorgo.nn.conv_layers import (
     ConvTranspose3d,
 )
 from gorgo.nn.distances import CosineSimilarity, PairwiseDistance
+from gorgo.nn.dropouts import AlphaDropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from gorgo.nn.embedding import Embedding
-from gorgo.nn.layers import Dropout, Flatten, Linear, MaxPool2d, ReLU, Sequential
+from gorgo.nn.layers import Dropout, Flatten, Linear, MaxPool2d, ReLU
 from gorgo.nn.loss_layers import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -77,19 +79,30 @@ from gorgo.nn.norm import (
     LayerNorm,
     RMSNorm,
 )
+<<<<<<< HEAD
 from gorgo.nn.overview import Summary, summary
+=======
+from gorgo.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from gorgo.nn.small_layers import Bilinear, LocalResponseNorm, Unflatten
+from gorgo.nn.transformer import MultiheadAttention, TransformerEncoder, TransformerEncoderLayer
+>>>>>>> 10ab65c (Attention and recurrent layers with PyTorch's state names; containers, channel dropout, small layers)
 
 __all__ = [
     "CELU",
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
+    "AlphaDropout",
     "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Bilinear",
     "CTCLoss",
     "Conv1d",
     "Conv2d",
@@ -101,8 +114,13 @@ __all__ = [
     "CosineSimilarity",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Embedding",
+    "FeatureAlphaDropout",
     "Flatten",
+    "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
@@ -117,9 +135,11 @@ __all__ = [
     "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
@@ -127,15 +147,21 @@ __all__ = [
     "MaxPool2d",
     "Mish",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNNCell",
     "ReLU",
     "ReLU6",
     "Sequential",
@@ -152,8 +178,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
+    "Unflatten",
     "functional",
     "init",
     "summary",

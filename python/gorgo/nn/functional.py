@@ -31,8 +31,10 @@ from gorgo.nn.activations import (
     tanhshrink,
     threshold,
 )
+from gorgo.nn.attention import scaled_dot_product_attention
 from gorgo.nn.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from gorgo.nn.distances import cosine_similarity, normalize, pairwise_distance
+from gorgo.nn.dropouts import alpha_dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from gorgo.nn.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -58,9 +60,12 @@ from gorgo.nn.margin_losses import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
+from gorgo.nn.small_layers import bilinear, local_response_norm
 
 __all__ = [
+    "alpha_dropout",
     "batch_norm",
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
@@ -75,8 +80,12 @@ __all__ = [
     "cross_entropy",
     "ctc_loss",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "embedding",
+    "feature_alpha_dropout",
     "gaussian_nll_loss",
     "gelu",
     "glu",
@@ -93,6 +102,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "margin_ranking_loss",
@@ -112,6 +122,7 @@ __all__ = [
     "relu",
     "relu6",
     "rms_norm",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",

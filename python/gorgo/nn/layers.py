@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import gorgo as gg
 from gorgo.nn import functional, init
 from gorgo.nn.module import Module, Parameter
 
-__all__ = ["Dropout", "Flatten", "Linear", "MaxPool2d", "ReLU", "Sequential"]
+__all__ = ["Dropout", "Flatten", "Linear", "MaxPool2d", "ReLU"]
 
 Size = int | tuple[int, int]
 
@@ -176,44 +175,3 @@ class Dropout(Module):
     def extra_repr(self) -> str:
         """Return the probability."""
         return f"p={self.p}"
-
-
-class Sequential(Module):
-    """Modules called one after the other.
-
-    Example:
-        >>> import gorgo as gg
-        >>> net = gg.nn.Sequential(gg.nn.Linear(4, 8), gg.nn.ReLU(), gg.nn.Linear(8, 2))
-        >>> len(net), net(gg.ones((1, 4))).shape
-        (3, (1, 2))
-    """
-
-    def __init__(self, *modules: Module) -> None:
-        super().__init__()
-        for i, module in enumerate(modules):
-            if not isinstance(module, Module):
-                raise TypeError(
-                    f"Sequential: modules must be gorgo.nn.Module, got {type(module).__name__} at position {i}"
-                )
-            self.add_module(str(i), module)
-
-    def forward(self, x: Any) -> Any:
-        """Return the last module's result."""
-        for module in self.children_in_order():
-            x = module(x)
-        return x
-
-    def children_in_order(self) -> Iterator[Module]:
-        """Yield the modules, one that stands twice twice."""
-        for module in self._modules.values():
-            if module is not None:
-                yield module
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __getitem__(self, index: int) -> Module:
-        return list(self.children_in_order())[index]
-
-    def __iter__(self) -> Iterator[Module]:
-        return self.children_in_order()
