@@ -79,13 +79,10 @@ from gorgo.nn.norm import (
     LayerNorm,
     RMSNorm,
 )
-<<<<<<< HEAD
 from gorgo.nn.overview import Summary, summary
-=======
 from gorgo.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from gorgo.nn.small_layers import Bilinear, LocalResponseNorm, Unflatten
 from gorgo.nn.transformer import MultiheadAttention, TransformerEncoder, TransformerEncoderLayer
->>>>>>> 10ab65c (Attention and recurrent layers with PyTorch's state names; containers, channel dropout, small layers)
 
 __all__ = [
     "CELU",
