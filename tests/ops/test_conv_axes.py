@@ -39,6 +39,9 @@ FORWARD: list[tuple[Any, ...]] = [
     (1, 2, 3, (1, 5, 6), (1, 3, 3), {"stride": (1, 2, 2)}),
     (1, 1, 2, (9, 2, 17), (3, 2, 3), {"stride": (3, 1, 2), "padding": (0, 1, 1)}),
     (0, 2, 4, (3, 4, 4), (3, 3, 3), {"padding": 1}),
+    (1, 40, 5, (1040,), (11,), {"padding": 5}),
+    (1, 5, 4, (4, 5, 16), (3, 3, 3), {"padding": 1}),
+    (1, 4, 4, (5, 6, 9), (3, 2, 3), {"stride": (2, 1, 2), "padding": 1, "groups": 4}),
 ]
 TRANSPOSED: list[tuple[Any, ...]] = [
     (2, 4, 3, (9,), (3,), {}),
@@ -61,6 +64,12 @@ TRANSPOSED: list[tuple[Any, ...]] = [
     (1, 10, 12, (5, 5, 5), (3, 3, 3), {"padding": 1}),
     (2, 2, 1, (2, 2, 2), (2, 2, 2), {"stride": 2}),
     (1, 1, 1, (1, 1, 1), (1, 1, 1), {}),
+    # Strides and channels enough to go by phases.
+    (2, 5, 9, (7, 8), (3, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
+    (1, 6, 16, (5, 9), (5, 4), {"stride": (3, 2), "padding": (2, 1), "dilation": (2, 3), "groups": 2}),
+    (1, 4, 8, (3, 4, 5), (2, 3, 4), {"stride": (2, 1, 2)}),
+    (2, 3, 24, (19,), (7,), {"stride": 4, "padding": 3, "output_padding": 3}),
+    (1, 4, 4, (4, 5, 6), (3, 3, 3), {"stride": (2, 1, 3), "padding": 1, "groups": 4}),
 ]
 CASES = [("conv", case) for case in FORWARD] + [("conv_transpose", case) for case in TRANSPOSED]
 
@@ -127,11 +136,14 @@ def test_narrow_types(family: str, case: tuple[Any, ...], dtype: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["conv1d", "conv2d", "conv3d"])
+@pytest.mark.parametrize("kernel", [(3, 2, 3), (1, 1, 1)])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("wanted", [(0, 1), (2, 0), (1, 3)])
-def test_paddings_may_differ_on_the_two_sides(name: str, stride: int, wanted: tuple[int, int]) -> None:
+def test_paddings_may_differ_on_the_two_sides(
+    name: str, kernel: tuple[int, ...], stride: int, wanted: tuple[int, int]
+) -> None:
     axes = int(name[4])
-    x, weight = RNG.standard_normal((2, 9, *[5, 6, 4][:axes])), RNG.standard_normal((4, 9, *[3, 2, 3][:axes]))
+    x, weight = RNG.standard_normal((2, 9, *[5, 6, 4][:axes])), RNG.standard_normal((4, 9, *kernel[:axes]))
     pads = [wanted[0]] * axes + [wanted[1]] * axes
     mine = [gg.asarray(a).requires_grad_() for a in (x, weight)]
     their = [torch.from_numpy(a).requires_grad_() for a in (x, weight)]

@@ -19,6 +19,7 @@ struct MicroArgs {
   std::int64_t a_col_stride = 0;
   const T* b = nullptr;  // k rows of adjacent columns
   std::int64_t b_row_stride = 0;
+  const std::int32_t* b_at = nullptr;  // run_micro_at: where row k begins, instead of b_row_stride
   T* c = nullptr;
   std::int64_t c_row_stride = 0;
   std::int64_t k = 0;
@@ -49,7 +50,8 @@ GORGO_GEMM_INLINE BlocksOfK blocks_of_k(std::int64_t k) {
   return {(k + size - 1) / size, size};
 }
 
-template <class T, int kRows, int kVectors, bool kAdjacentRows, bool kEdge>
+// kAt: rows of B lie where b_at says, and whole vectors of them may be read.
+template <class T, int kRows, int kVectors, bool kAdjacentRows, bool kEdge, bool kAt = false>
 static void micro(const MicroArgs<T>& g) {
   using L = Lanes<T>;
   using Vec = typename L::Vec;
@@ -71,12 +73,14 @@ static void micro(const MicroArgs<T>& g) {
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) acc[i][j] = L::zero();
   }
+  const std::int32_t* at = g.b_at;
   for (std::int64_t k = g.k; k > 0; --k) {
+    if constexpr (kAt) b = g.b + *at++;
     Vec bv[kVectors];
 #pragma GCC unroll 8
     for (int j = 0; j < kLast; ++j) bv[j] = L::load(b + j * L::kWidth);
-    bv[kLast] = kEdge ? L::load_edge(b + kLast * L::kWidth, edge) : L::load(b + kLast * L::kWidth);
-    b += b_step;
+    bv[kLast] = kEdge && !kAt ? L::load_edge(b + kLast * L::kWidth, edge) : L::load(b + kLast * L::kWidth);
+    if constexpr (!kAt) b += b_step;
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
       const Vec av = L::broadcast(kAdjacentRows ? a[0][i] : a[i / 3 % kGroups][(i % 3) * s]);
@@ -162,6 +166,33 @@ GORGO_GEMM_INLINE void run_micro(MicroArgs<T>& args, int rows, int columns, bool
   const bool two = columns > kWidth;
   args.edge_lanes = two ? columns - kWidth : columns;
   kMicroTable<T>.at[rows - 1][two][adjacent_rows][args.edge_lanes != kWidth](args);
+}
+
+// The same for rows of B that lie anywhere: rows - 1, vectors - 1, ragged last vector.
+template <class T>
+struct MicroAtTable {
+  MicroFunction<T> at[Lanes<T>::kRows][2][2];
+};
+
+template <class T, int... kRowsMinus1>
+static constexpr MicroAtTable<T> make_micro_at_table(std::integer_sequence<int, kRowsMinus1...>) {
+  constexpr bool kPlainIsEdge = Lanes<T>::kEdgeIsFree;
+  return {{{{micro<T, kRowsMinus1 + 1, 1, false, kPlainIsEdge, true>, micro<T, kRowsMinus1 + 1, 1, false, true, true>},
+            {micro<T, kRowsMinus1 + 1, 2, false, kPlainIsEdge, true>,
+             micro<T, kRowsMinus1 + 1, 2, false, true, true>}}...}};
+}
+
+template <class T>
+static constexpr MicroAtTable<T> kMicroAtTable =
+    make_micro_at_table<T>(std::make_integer_sequence<int, Lanes<T>::kRows>{});
+
+// As run_micro, with `b_at` filled in. What lies behind a row's `columns` is read, up to whole vectors, and not used.
+template <class T>
+GORGO_GEMM_INLINE void run_micro_at(MicroArgs<T>& args, int rows, int columns) {
+  constexpr int kWidth = Lanes<T>::kWidth;
+  const bool two = columns > kWidth;
+  args.edge_lanes = two ? columns - kWidth : columns;
+  kMicroAtTable<T>.at[rows - 1][two][args.edge_lanes != kWidth](args);
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

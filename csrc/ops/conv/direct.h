@@ -1,14 +1,12 @@
 // Convolutions whose groups have one input and few output channels ("depthwise"): a product of matrices would be one row high, so the sums over a
 // window are made directly, for several vectors of outputs at a time.
 //
-// A tile of outputs needs a part of one channel, which is copied with zeros around it to a few KiB on the stack; then every tap is one load at a
-// constant distance. Where windows are `stride` elements apart, a row of the copy is cut into as many runs, run p holding the elements p, p +
-// stride, ...: windows side by side then lie side by side. For kernel files (compiled per ISA).
+// The part of a channel that a tile of outputs stands over is copied to a few KiB on the stack. For kernel files (compiled per ISA).
 // Invariant: sums go over taps in rising order, as one chain of fma from zero, as those of the micro-kernel do: the result is the same bits.
-// Read next: windows.h.
+// Read next: tiles.h.
 #pragma once
 
-#include "ops/conv/windows.h"
+#include "ops/conv/tiles.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -18,97 +16,29 @@ constexpr int64_t kMaxDirectTaps = 128;
 constexpr int64_t kMaxPhases = 16;
 constexpr int64_t kMaxDirectOutputs = 2;  // for each input channel; with more the product of matrices wins
 
-// What a tile of a channel looks like. `rows` by `cols` outputs, in one slice, stand over `lines` rows of the copy.
-struct Tile {
-  int64_t rows, cols;
-  int64_t runs;   // of a row of the copy
-  int64_t run;    // elements of a run
-  int64_t lines;  // rows of the copy in one slice
-  int64_t down, across;
-  bool fits;
-
-  int64_t line() const { return runs * run; }
-  int64_t slice() const { return lines * line(); }
-};
-
-// `reach_w` and `reach_h`: how far a tile's windows reach beyond its first one's begin, in elements of a run and in rows.
+// Narrower where rows of the copy would be too long for a few rows of outputs.
 template <class T>
-Tile tile_of(int64_t height, int64_t width, int64_t slices, int64_t stride_h, int64_t reach_h, int64_t runs,
-             int64_t reach_w) {
+Tile direct_tile(int64_t height, int64_t width, int64_t slices, int64_t stride_h, int64_t reach_h, int64_t runs,
+                 int64_t reach_w) {
   constexpr int64_t kWidth = Lanes<T>::kWidth;
-  Tile t;
-  t.runs = runs;
-  t.cols = least(round_up(most(1, width), kWidth), 64 * kWidth);
-  const auto room = [&] { return kTileElements / (slices * t.runs * (t.cols + reach_w + 1)); };  // for rows of the copy
-  while (t.cols > kWidth && room() < reach_h + 1 + least(4, height) * stride_h) t.cols = round_up(t.cols / 2, kWidth);
-  t.run = t.cols + reach_w + 1;
-  t.fits = room() >= reach_h + 1;
-  t.rows = most(1, least(height, (room() - reach_h - 1) / stride_h + 1));
-  t.lines = (t.rows - 1) * stride_h + reach_h + 1;
-  t.down = ceil_div(height, t.rows);
-  t.across = ceil_div(width, t.cols);
-  return t;
+  int64_t cols = least(round_up(most(1, width), kWidth), 64 * kWidth);
+  while (true) {
+    const Tile t = tile_with(kTileElements, slices, cols, height, width, stride_h, reach_h, runs, reach_w);
+    if ((t.fits && t.rows >= least(4, height)) || cols == kWidth) return t;
+    cols = round_up(cols / 2, kWidth);
+  }
 }
 
 // The tile that belongs to a convolution.
 template <class T>
-Tile tile_of(const Sizes& s) {
-  return tile_of<T>(s.oh, s.ow, s.kd, s.stride_h, (s.kh - 1) * s.step_h, s.stride_w,
-                    (s.kw - 1) * s.step_w / s.stride_w);
+Tile direct_tile(const Sizes& s) {
+  return direct_tile<T>(s.oh, s.ow, s.kd, s.stride_h, reach_of_height(s), s.stride_w, reach_of_width(s));
 }
 
 template <class T>
 bool runs_directly(const Sizes& s) {
   return s.group_c == 1 && s.group_o <= kMaxDirectOutputs && s.taps <= kMaxDirectTaps && s.taps > 1 &&
-         tile_of<T>(s).fits;
-}
-
-// Copies lines [y, y + t.lines) of one slice of h by w elements, from column x on; what lies outside is zero.
-template <class T>
-void copy_slice(const Tile& t, const T* from, int64_t h, int64_t w, int64_t y, int64_t x, T* to) {
-  using L = Lanes<T>;
-  for (int64_t i = 0; i < t.lines; ++i, ++y) {
-    const bool outside = from == nullptr || y < 0 || y >= h;
-    for (int64_t p = 0; p < t.runs; ++p, to += t.run) {
-      // Elements q of this run lie at x + p + q * runs: those in [first, last) are in the image.
-      const int64_t begin = x + p;
-      const int64_t first = outside ? t.run : least(t.run, begin >= 0 ? 0 : ceil_div(-begin, t.runs));
-      const int64_t last = outside ? t.run : most(first, least(t.run, w > begin ? ceil_div(w - begin, t.runs) : 0));
-      for (int64_t q = 0; q < first; ++q) to[q] = T{0};
-      const T* const line = outside ? to : from + y * w + begin;
-      int64_t q = first;
-      if (t.runs == 1) {
-        for (; q + L::kWidth <= last; q += L::kWidth) L::store(to + q, L::load(line + q));
-        for (; q < last; ++q) to[q] = line[q];
-      } else {
-        for (; q < last; ++q) to[q] = line[q * t.runs];
-      }
-      for (; q < t.run; ++q) to[q] = T{0};
-    }
-  }
-}
-
-// Where the taps of a window find their elements in the copy, from that of the window's begin.
-inline __attribute__((always_inline)) void forward_taps(const Sizes& s, const Tile& t, int32_t* at) {
-  for (int64_t l = 0; l < s.kd; ++l) {
-    for (int64_t i = 0; i < s.kh; ++i) {
-      for (int64_t j = 0; j < s.kw; ++j) {
-        const int64_t col = j * s.step_w;
-        *at++ =
-            static_cast<int32_t>(l * t.slice() + i * s.step_h * t.line() + col % s.stride_w * t.run + col / s.stride_w);
-      }
-    }
-  }
-}
-
-// The copy of what the tile at output (slice, row, col) stands over.
-template <class T>
-void copy_tile(const Sizes& s, const Tile& t, const T* channel, int64_t slice, int64_t row, int64_t col, T* to) {
-  for (int64_t l = 0; l < s.kd; ++l, to += t.slice()) {
-    const int64_t z = slice * s.stride_d - s.pad_d + l * s.step_d;
-    copy_slice<T>(t, z < 0 || z >= s.d ? nullptr : channel + z * s.h * s.w, s.h, s.w, row * s.stride_h - s.pad_h,
-                  col * s.stride_w - s.pad_w, to);
-  }
+         direct_tile<T>(s).fits;
 }
 
 // What is summed: the copy, how far apart the windows of one column are in it, and the taps with their weights.
@@ -227,7 +157,7 @@ int64_t direct_units(const Sizes& s, const Tile& t) {
 
 template <class T>
 int64_t direct_tasks(const Sizes& s) {
-  const int64_t units = direct_units<T>(s, tile_of<T>(s));
+  const int64_t units = direct_units<T>(s, direct_tile<T>(s));
   return units == 0 || s.o == 0 ? 0
                                 : most(1, least(least(kMaxTasks, units), s.n * s.o * s.pixels * s.taps / kTaskWork));
 }
@@ -236,8 +166,8 @@ template <class T>
 void run_direct(const Sizes& s, const Images<T>& x, const T* weight, const T* bias, T* out, int64_t task) {
   alignas(64) T copy[kTileElements + 2 * Lanes<T>::kWidth];
   int32_t at[kMaxDirectTaps];
-  const Tile t = tile_of<T>(s);
-  forward_taps(s, t, at);
+  const Tile t = direct_tile<T>(s);
+  taps_at(s, t, 0, s.taps, at);
   const int64_t tasks = direct_tasks<T>(s);
   const int64_t units = direct_units<T>(s, t);
   const int64_t end = units * (task + 1) / tasks;
@@ -274,7 +204,8 @@ struct Phases {
         reach_w((s.stride_w - 1 + s.pad_w) / s.stride_w - first_w) {}
   template <class T>
   Tile tile(const Sizes& s) const {
-    return tile_of<T>(ceil_div(s.h, s.stride_h), ceil_div(s.w, s.stride_w), s.group_o * s.kd, 1, reach_h, 1, reach_w);
+    return direct_tile<T>(ceil_div(s.h, s.stride_h), ceil_div(s.w, s.stride_w), s.group_o * s.kd, 1, reach_h, 1,
+                          reach_w);
   }
 };
 

@@ -2,14 +2,17 @@
 //
 // A convolution is, for each image, the product of the weights (o, c kd kh kw) and the matrix of windows (c kd kh kw, od oh ow). That matrix
 // never exists: what exists is one panel of it at a time, in L1 or L2.
-//  - groups of one input and few output channels: sums over windows, made directly.
-//  - forward: panels of windows are laid out as packed B; weights are read in place as A.
-//  - transposed, which is the gradient by the images: with stride 1 and little padding beyond the image, a forward convolution with the flipped
-//    weights; otherwise weights transposed (A, in place) times the operand (B, in place), each tile added to where its windows came from.
+//  - groups of one input and few output channels: sums over windows, made directly (direct.h).
+//  - forward: bands or panels of windows are B, weights are A (bands.h).
+//  - transposed, which is the gradient by the images: convolutions of x with a part of the flipped weights each, one for each phase of the strides
+//    (phases.h); where channels are few, weights transposed (A, in place) times the operand (B, in place), each tile added to where its windows
+//    came from.
 // 16-bit types are converted to float in scratch and back. Images whose channels are not dense are copied there too.
 // Invariant: tasks and the order of every sum depend on shapes alone.
-// Read next: windows.h, kernels_cpu_weight.cpp.
+// Read next: windows.h, tiles.h, bands.h, direct.h, kernels_cpu_weight.cpp.
+#include "ops/conv/bands.h"
 #include "ops/conv/direct.h"
+#include "ops/conv/phases.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -17,71 +20,6 @@ namespace {
 constexpr int64_t kWindowElements = 48 * 1024;  // rows of windows' gradients that fit L2
 
 // ---- forward ----
-
-int64_t panels_of(const Sizes& s, int64_t columns) { return s.n * s.groups * ceil_div(s.pixels, columns); }
-
-template <class T>
-int64_t forward_tasks(const Sizes& s) {
-  const int64_t panels = panels_of(s, kPanelColumns<T>);
-  const int64_t work = s.n * s.o * s.pixels * s.k;
-  return panels == 0 || s.o == 0 ? 0 : most(1, least(least(kMaxTasks, panels), work / kTaskWork));
-}
-
-template <class T>
-void run_forward(const Sizes& s, const Images<T>& x, const T* weight, const T* bias, T* out, int64_t task) {
-  using L = Lanes<T>;
-  constexpr int64_t kColumns = kPanelColumns<T>;
-  alignas(64) T windows[kMaxBlockK * kColumns + 2 * L::kWidth];
-  Piece pieces[kColumns];
-  const int64_t tasks = forward_tasks<T>(s);
-  const int64_t panels_per_plane = ceil_div(s.pixels, kColumns);
-  const int64_t panels = panels_of(s, kColumns);
-  const BlocksOfK blocks = blocks_of_k(s.k);
-  const int64_t strips = ceil_div(s.group_o, L::kRows);
-  const int64_t base = s.group_o / strips;
-  const int64_t extra = s.group_o % strips;
-  // A kernel of one element has the image itself for windows.
-  const bool in_place = s.taps == 1 && s.has_unit_strides() && s.inside;
-  MicroArgs<T> g;
-  g.c_row_stride = s.pixels;
-  g.a_row_stride = s.k;
-  g.a_col_stride = 1;
-  const int64_t panel_end = panels * (task + 1) / tasks;
-  for (int64_t panel = panels * task / tasks; panel < panel_end; ++panel) {
-    const int64_t pixel = panel % panels_per_plane * kColumns;
-    const int64_t plane = panel / panels_per_plane;
-    const int64_t group = plane % s.groups;
-    const int64_t image = plane / s.groups;
-    const auto columns = static_cast<int>(least(kColumns, s.pixels - pixel));
-    const T* from = x.data + image * x.n_stride + group * s.group_c * x.c_stride;
-    T* to = out + (image * s.o + group * s.group_o) * s.pixels + pixel;
-    int count = 0;
-    if (!in_place) count = split_row<L::kWidth>(pieces, 0, s, 0, pixel, pixel + columns, 0);
-    for (int64_t kb = 0; kb < blocks.count; ++kb) {
-      const int64_t k0 = kb * blocks.size;
-      const int64_t k1 = least(s.k, k0 + blocks.size);
-      if (in_place) {
-        g.b = from + k0 * x.c_stride + pixel;
-        g.b_row_stride = x.c_stride;
-      } else {
-        lay_windows<T>(windows, kColumns, from, x.c_stride, s, k0, k1, pieces, count);
-        g.b = windows;
-        g.b_row_stride = kColumns;
-      }
-      g.k = k1 - k0;
-      g.add = kb > 0;
-      int64_t row = 0;
-      for (int64_t strip = 0; strip < strips; ++strip) {
-        const auto rows = static_cast<int>(base + (strip < extra ? 1 : 0));
-        g.a = weight + (group * s.group_o + row) * s.k + k0;
-        g.c = to + row * s.pixels;
-        g.row_bias = bias != nullptr && kb + 1 == blocks.count ? bias + group * s.group_o + row : nullptr;
-        run_micro(g, rows, columns, s.k == 1);
-        row += rows;
-      }
-    }
-  }
-}
 
 template <class S>
 struct Forward {
@@ -113,23 +51,7 @@ struct Forward {
 
 // ---- transposed: the gradient by the images ----
 
-// Here x is what the convolution's output would be, and out what its images would be: sizes are those of that convolution.
-
-// The convolution of x that yields out, when strides are 1.
-Sizes transposed(const Sizes& s) {
-  Sizes t = s;
-  t.c = s.o, t.d = s.od, t.h = s.oh, t.w = s.ow;
-  t.o = s.c, t.od = s.d, t.oh = s.h, t.ow = s.w;
-  t.pad_d = (s.kd - 1) * s.step_d - s.pad_d;
-  t.pad_h = (s.kh - 1) * s.step_h - s.pad_h;
-  t.pad_w = (s.kw - 1) * s.step_w - s.pad_w;
-  t.derive();
-  return t;
-}
-
-// A forward convolution computes as many windows as the image has elements where the other way computes `pixels`, and lays out all its
-// elements for each of them, which few channels do not repay; but it need not add tiles to memory.
-bool runs_as_forward(const Sizes& s) { return s.has_unit_strides() && s.group_c >= 8 && 4 * s.image <= 5 * s.pixels; }
+// Here x is what the convolution's output would be, and out what its images would be: sizes are those of that convolution (phases.h).
 
 // Otherwise the rows of windows' gradients are made for a few channels at a time: with stride 1 and images of moderate size all pixels of
 // them, from which each pixel of the image gathers; else by tiles, which are added to memory one after the other.
@@ -328,79 +250,67 @@ struct Transpose {
   static Sizes sizes(const KernelArgs& args) {
     return sizes_of(args.out[0], args.in[1], args.in[0], args.attrs_as<ConvAttrs>());
   }
-  // `room` is for the flipped weights or for rows to gather from.
-  static Frame<S> frame(const KernelArgs& args, const Sizes& s, T*& room) {
-    Frame<S> f(args, Dense::channels, Dense::whole);
-    if (transposes_directly<T>(s)) {
-      room = nullptr;
-    } else if (runs_as_forward(s)) {
-      room = f.scratch.template take<T>(args.in[1].numel);
-    } else {
-      const Scatter c = scatter_of<T>(s);
-      room = f.scratch.template take<T>(c.plane_tasks * c.channel_blocks * c.room);
-    }
-    return f;
-  }
-  static size_t scratch(const KernelArgs& args) noexcept {
-    T* room = nullptr;
-    return frame(args, sizes(args), room).scratch.bytes();
-  }
-  static int64_t prepare_tasks(const KernelArgs& args) noexcept {
-    T* room = nullptr;
-    const Sizes s = sizes(args);
-    return frame(args, s, room).copy_tasks() + (runs_as_forward(s) ? 1 : 0);
-  }
-  static void prepare(const KernelArgs& args, int64_t task) noexcept {
-    T* room = nullptr;
-    const Sizes s = sizes(args);
-    const Frame<S> f = frame(args, s, room);
-    if (task < f.copy_tasks()) return f.copy(task);
-    // The flipped weights: input and output channels change places in each group, and taps run backwards.
-    const KOperand& weight = args.in[1];
-    const int axes = weight.rank - 2;
-    const int64_t slice = from_last(weight.strides + 2, axes, 2, 0);
-    const int64_t row = from_last(weight.strides + 2, axes, 1, 0);
-    const int64_t column = weight.strides[weight.rank - 1];
-    const S* from = weight.as<S>();
-    for (int64_t group = 0; group < s.groups; ++group) {
-      for (int64_t c = 0; c < s.group_c; ++c) {
-        for (int64_t o = 0; o < s.group_o; ++o) {
-          const S* at = from + (group * s.group_o + o) * weight.strides[0] + c * weight.strides[1];
-          for (int64_t l = s.kd - 1; l >= 0; --l) {
-            for (int64_t i = s.kh - 1; i >= 0; --i) {
-              for (int64_t j = s.kw - 1; j >= 0; --j) {
-                *room++ = Stored<S>::value(at[l * slice + i * row + j * column]);
-              }
-            }
-          }
-        }
+  enum class Way { direct, phases, scatter };
+  struct Setup {
+    Sizes s;
+    Way way;
+    Frame<S> f;
+    T* room = nullptr;    // for the weights of phases, or for rows to gather from
+    T* phased = nullptr;  // for phases that are to be put together
+    explicit Setup(const KernelArgs& args)
+        : s(sizes(args)),
+          way(transposes_directly<T>(s) ? Way::direct
+              : transposes_by_phases(s) ? Way::phases
+                                        : Way::scatter),
+          f(args, Dense::channels, Dense::whole) {
+      if (way == Way::phases) {
+        room = f.scratch.template take<T>(args.in[1].numel);
+        if (phased_apart()) phased = f.converts_out ? f.out : f.scratch.template take<T>(args.out[0].numel);
+      } else if (way == Way::scatter) {
+        const Scatter c = scatter_of<T>(s);
+        room = f.scratch.template take<T>(c.plane_tasks * c.channel_blocks * c.room);
       }
     }
+    bool phased_apart() const { return way == Way::phases && !s.has_unit_strides(); }
+  };
+  static size_t scratch(const KernelArgs& args) noexcept { return Setup(args).f.scratch.bytes(); }
+  static int64_t prepare_tasks(const KernelArgs& args) noexcept {
+    const Setup setup(args);
+    return setup.f.copy_tasks() + (setup.way == Way::phases ? 1 : 0);
+  }
+  static void prepare(const KernelArgs& args, int64_t task) noexcept {
+    const Setup setup(args);
+    if (task < setup.f.copy_tasks()) return setup.f.copy(task);
+    each_phase(setup.s, [&](const Phase& phase) { lay_weights<S>(setup.s, phase, args.in[1], setup.room); });
   }
   static int64_t tasks(const KernelArgs& args) noexcept {
-    const Sizes s = sizes(args);
-    if (transposes_directly<T>(s)) return direct_transposed_tasks<T>(s);
-    if (runs_as_forward(s)) return forward_tasks<T>(transposed(s));
+    const Setup setup(args);
+    const Sizes& s = setup.s;
+    if (setup.way == Way::direct) return direct_transposed_tasks<T>(s);
+    if (setup.way == Way::phases) return phase_tasks<T>(s);
     const Scatter c = scatter_of<T>(s);
     return c.plane_tasks * c.channel_blocks;
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
-    T* room = nullptr;
-    const Sizes s = sizes(args);
-    const Frame<S> f = frame(args, s, room);
-    const T* bias = args.in_count > 2 && args.in[2].given ? f.bias.data() : nullptr;
-    if (transposes_directly<T>(s)) {
-      run_direct_transposed<T>(s, f.first.images(), f.second.data(), bias, f.out, task);
-    } else if (runs_as_forward(s)) {
-      run_forward<T>(transposed(s), f.first.images(), room, bias, f.out, task);
+    const Setup setup(args);
+    const Images<T> x = setup.f.first.images();
+    const T* bias = args.in_count > 2 && args.in[2].given ? setup.f.bias.data() : nullptr;
+    T* const out = setup.f.out;
+    if (setup.way == Way::direct) {
+      run_direct_transposed<T>(setup.s, x, setup.f.second.data(), bias, out, task);
+    } else if (setup.way == Way::phases) {
+      run_phases<T>(setup.s, x, setup.room, bias, setup.phased_apart() ? setup.phased : out, task);
     } else {
-      run_scatter<T>(s, f.first.images(), f.second.data(), bias, f.out, room, task);
+      run_scatter<T>(setup.s, x, setup.f.second.data(), bias, out, setup.room, task);
     }
   }
-  static int64_t finish_tasks(const KernelArgs& args) noexcept { return round_tasks<S>(args.out[0]); }
+  static int64_t finish_tasks(const KernelArgs& args) noexcept {
+    return Setup(args).phased_apart() ? join_tasks(args.out[0]) : round_tasks<S>(args.out[0]);
+  }
   static void finish(const KernelArgs& args, int64_t task) noexcept {
-    T* room = nullptr;
-    round_out<S>(args.out[0], frame(args, sizes(args), room).out, task);
+    const Setup setup(args);
+    if (setup.phased_apart()) return join_phases<S>(setup.s, setup.phased, args.out[0], task);
+    round_out<S>(args.out[0], setup.f.out, task);
   }
 };
 

@@ -184,7 +184,7 @@ struct DirectPlan {
 template <class T>
 DirectPlan direct_plan(const Sizes& s) {
   DirectPlan p;
-  p.tile = tile_of<T>(s);
+  p.tile = direct_tile<T>(s);
   p.units = s.n * s.od * p.tile.down * p.tile.across;
   const int64_t work = s.n * s.group_o * s.taps * s.pixels;
   p.partials = most(1, least(least(kMaxPartials, p.units), work / (2 * kTaskWork)));
@@ -240,7 +240,7 @@ void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const I
   alignas(64) T lanes[kMaxDirectTaps * L::kWidth];
   int32_t at[kMaxDirectTaps];
   const Tile& t = p.tile;
-  forward_taps(s, t, at);
+  taps_at(s, t, 0, s.taps, at);
   const int64_t chunks = ceil_div(s.taps, kTapsAtOnce);
   const int64_t block = task / p.partials;
   const int64_t part = task % p.partials;

@@ -1,0 +1,191 @@
+// The convolution as a product of matrices, forward.
+//
+// Where a row of outputs fills its vectors well, B is never laid out: the part of the image under a band of rows is copied once, with zeros around
+// it, and rows of B are read from there wherever a tap finds them. Otherwise panels of windows, which may go from one row of outputs to the next, are
+// laid out as packed B. Weights are read in place as A. For kernel files (compiled per ISA).
+// Invariant: both ways give the same bits.
+// Read next: kernels/gemm/micro.h.
+#pragma once
+
+#include "ops/conv/tiles.h"
+
+namespace gorgo::GORGO_ISA_NS {
+namespace {
+
+constexpr int64_t kBandBytes = 96 * 1024;  // near the core, and bearable on the stack
+
+// Rows of A in strips as even as possible: visit(row, rows).
+template <class T, class Visit>
+GORGO_GEMM_INLINE void each_strip(const Sizes& s, Visit&& visit) {
+  const int64_t strips = ceil_div(s.group_o, Lanes<T>::kRows);
+  const int64_t base = s.group_o / strips;
+  const int64_t extra = s.group_o % strips;
+  int64_t row = 0;
+  for (int64_t strip = 0; strip < strips; ++strip) {
+    const int64_t rows = base + (strip < extra ? 1 : 0);
+    visit(row, static_cast<int>(rows));
+    row += rows;
+  }
+}
+
+// ---- bands ----
+
+// Channels that a block of k may touch.
+int64_t channels_of_block(const Sizes& s) {
+  const int64_t size = blocks_of_k(s.k).size;
+  return least(s.group_c, size % s.taps == 0 ? size / s.taps : (size - 1) / s.taps + 2);
+}
+
+template <class T>
+Tile band_of(const Sizes& s) {
+  constexpr int64_t kWidth = Lanes<T>::kWidth;
+  const int64_t cols = least(round_up(s.ow, kWidth), 512);
+  const auto band = [&](int64_t rows) {
+    return tile_with(kBandBytes / static_cast<int64_t>(sizeof(T)), s.kd * channels_of_block(s), cols, rows, s.ow,
+                     s.stride_h, reach_of_height(s), s.stride_w, reach_of_width(s));
+  };
+  Tile t = band(s.oh);
+  // Enough bands for the tasks, but rows above and below a band are copied twice: two rows at least.
+  const int64_t tasks = most(1, least(kMaxTasks, s.n * s.o * s.pixels * s.k / kTaskWork));
+  const int64_t planes = s.n * s.groups * s.od * t.across;
+  const int64_t rows = least(t.rows, most(2, s.oh * planes / tasks));
+  t = band(ceil_div(s.oh, ceil_div(s.oh, rows)));
+  t.down = ceil_div(s.oh, t.rows);
+  return t;
+}
+
+template <class T>
+bool runs_in_bands(const Sizes& s) {
+  constexpr int64_t kWidth = Lanes<T>::kWidth;
+  return s.taps > 1 && s.group_c > 0 && s.ow > kWidth && 20 * round_up(s.ow, kWidth) <= 23 * s.ow && band_of<T>(s).fits;
+}
+
+template <class T>
+int64_t band_units(const Sizes& s, const Tile& t) {
+  return s.n * s.groups * s.od * t.down * t.across;
+}
+
+template <class T>
+void run_bands(const Sizes& s, const Images<T>& x, const T* weight, const T* bias, T* out, int64_t task,
+               int64_t tasks) {
+  constexpr int64_t kColumns = kPanelColumns<T>;
+  alignas(64) T copy[kBandBytes / sizeof(T) + kColumns];
+  int32_t at[kMaxBlockK];
+  const Tile t = band_of<T>(s);
+  const BlocksOfK blocks = blocks_of_k(s.k);
+  const int64_t units = band_units<T>(s, t);
+  MicroArgs<T> g;
+  g.c_row_stride = s.pixels;
+  g.a_row_stride = s.k;
+  g.a_col_stride = 1;
+  g.b_at = at;
+  const int64_t end = units * (task + 1) / tasks;
+  for (int64_t unit = units * task / tasks; unit < end; ++unit) {
+    const int64_t first_col = unit % t.across * t.cols;
+    const int64_t first_row = unit / t.across % t.down * t.rows;
+    const int64_t slice = unit / t.across / t.down % s.od;
+    const int64_t plane = unit / t.across / t.down / s.od;
+    const int64_t image = plane / s.groups;
+    const int64_t group = plane % s.groups;
+    const int64_t rows = least(t.rows, s.oh - first_row);
+    const int64_t cols = least(t.cols, s.ow - first_col);
+    const T* from = x.data + image * x.n_stride + group * s.group_c * x.c_stride;
+    T* to = out + (image * s.o + group * s.group_o) * s.pixels + (slice * s.oh + first_row) * s.ow + first_col;
+    for (int64_t kb = 0; kb < blocks.count; ++kb) {
+      const int64_t k0 = kb * blocks.size;
+      const int64_t k1 = least(s.k, k0 + blocks.size);
+      const int64_t channel = k0 / s.taps;
+      for (int64_t c = channel; c <= (k1 - 1) / s.taps; ++c) {
+        copy_tile<T>(s, t, from + c * x.c_stride, slice, first_row, first_col, copy + (c - channel) * s.kd * t.slice());
+      }
+      taps_at(s, t, k0 - channel * s.taps, k1 - channel * s.taps, at);
+      g.k = k1 - k0;
+      g.add = kb > 0;
+      const bool last = kb + 1 == blocks.count;
+      for (int64_t row = 0; row < rows; ++row) {
+        for (int64_t col = 0; col < cols; col += kColumns) {
+          const auto columns = static_cast<int>(least(kColumns, cols - col));
+          g.b = copy + row * s.stride_h * t.line() + col;
+          each_strip<T>(s, [&](int64_t o, int height) __attribute__((always_inline)) {
+            g.a = weight + (group * s.group_o + o) * s.k + k0;
+            g.c = to + o * s.pixels + row * s.ow + col;
+            g.row_bias = bias != nullptr && last ? bias + group * s.group_o + o : nullptr;
+            run_micro_at(g, height, columns);
+          });
+        }
+      }
+    }
+  }
+}
+
+// ---- panels ----
+
+int64_t panels_of(const Sizes& s, int64_t columns) { return s.n * s.groups * ceil_div(s.pixels, columns); }
+
+template <class T>
+void run_panels(const Sizes& s, const Images<T>& x, const T* weight, const T* bias, T* out, int64_t task,
+                int64_t tasks) {
+  using L = Lanes<T>;
+  constexpr int64_t kColumns = kPanelColumns<T>;
+  alignas(64) T windows[kMaxBlockK * kColumns + 2 * L::kWidth];
+  Piece pieces[kColumns];
+  const int64_t panels_per_plane = ceil_div(s.pixels, kColumns);
+  const int64_t panels = panels_of(s, kColumns);
+  const BlocksOfK blocks = blocks_of_k(s.k);
+  // A kernel of one element has the image itself for windows, if all of it.
+  const bool in_place = s.taps == 1 && s.has_unit_strides() && s.inside && s.od == s.d && s.oh == s.h && s.ow == s.w;
+  MicroArgs<T> g;
+  g.c_row_stride = s.pixels;
+  g.a_row_stride = s.k;
+  g.a_col_stride = 1;
+  const int64_t panel_end = panels * (task + 1) / tasks;
+  for (int64_t panel = panels * task / tasks; panel < panel_end; ++panel) {
+    const int64_t pixel = panel % panels_per_plane * kColumns;
+    const int64_t plane = panel / panels_per_plane;
+    const int64_t group = plane % s.groups;
+    const int64_t image = plane / s.groups;
+    const auto columns = static_cast<int>(least(kColumns, s.pixels - pixel));
+    const T* from = x.data + image * x.n_stride + group * s.group_c * x.c_stride;
+    T* to = out + (image * s.o + group * s.group_o) * s.pixels + pixel;
+    int count = 0;
+    if (!in_place) count = split_row<L::kWidth>(pieces, 0, s, 0, pixel, pixel + columns, 0);
+    for (int64_t kb = 0; kb < blocks.count; ++kb) {
+      const int64_t k0 = kb * blocks.size;
+      const int64_t k1 = least(s.k, k0 + blocks.size);
+      if (in_place) {
+        g.b = from + k0 * x.c_stride + pixel;
+        g.b_row_stride = x.c_stride;
+      } else {
+        lay_windows<T>(windows, kColumns, from, x.c_stride, s, k0, k1, pieces, count);
+        g.b = windows;
+        g.b_row_stride = kColumns;
+      }
+      g.k = k1 - k0;
+      g.add = kb > 0;
+      each_strip<T>(s, [&](int64_t o, int height) __attribute__((always_inline)) {
+        g.a = weight + (group * s.group_o + o) * s.k + k0;
+        g.c = to + o * s.pixels;
+        g.row_bias = bias != nullptr && kb + 1 == blocks.count ? bias + group * s.group_o + o : nullptr;
+        run_micro(g, height, columns, s.k == 1);
+      });
+    }
+  }
+}
+
+// ---- either ----
+
+template <class T>
+int64_t forward_tasks(const Sizes& s) {
+  const int64_t units = runs_in_bands<T>(s) ? band_units<T>(s, band_of<T>(s)) : panels_of(s, kPanelColumns<T>);
+  const int64_t work = s.n * s.o * s.pixels * s.k;
+  return units == 0 || s.o == 0 ? 0 : most(1, least(least(kMaxTasks, units), work / kTaskWork));
+}
+
+template <class T>
+void run_forward(const Sizes& s, const Images<T>& x, const T* weight, const T* bias, T* out, int64_t task) {
+  const auto run = runs_in_bands<T>(s) ? run_bands<T> : run_panels<T>;
+  run(s, x, weight, bias, out, task, forward_tasks<T>(s));
+}
+
+}  // namespace
+}  // namespace gorgo::GORGO_ISA_NS

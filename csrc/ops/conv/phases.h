@@ -1,0 +1,161 @@
+// The transposed convolution as convolutions.
+//
+// Elements of the result that are `stride` apart along each axis meet the same taps: such a phase is a convolution of x, with stride 1, by those taps in
+// reverse. With unit strides there is one phase, which is the result; otherwise phases are made one behind the other and put together in the end. For
+// kernel files (compiled per ISA).
+// Invariant: sizes are those of the convolution whose gradient this is: x has its windows, the result its images.
+// Read next: bands.h.
+#pragma once
+
+#include "ops/conv/bands.h"
+
+namespace gorgo::GORGO_ISA_NS {
+namespace {
+
+constexpr int64_t kMaxJoinedPhases = 16;
+
+// A phase along one axis: its elements `at`, at + stride, ... meet the taps last, last - every, ... of the kernel, in the order of x.
+struct AxisPhase {
+  int64_t at, size;
+  int64_t taps, last, every;
+  int64_t pad, step;  // of the convolution of x
+};
+
+AxisPhase axis_phase(int64_t at, int64_t size, int64_t kernel, int64_t stride, int64_t pad, int64_t step) {
+  AxisPhase a{at, ceil_div(size - at, stride), 0, 0, 1, 0, 1};
+  for (int64_t i = 0; i < kernel; ++i) {
+    if ((at + pad - i * step) % stride != 0) continue;
+    if (a.taps++ > 0) a.every = i - a.last;
+    a.last = i;
+  }
+  a.pad = -((at + pad - a.last * step) / stride);
+  if (a.taps > 1) a.step = a.every * step / stride;
+  return a;
+}
+
+struct Phase {
+  AxisPhase d, h, w;
+  Sizes s;          // the convolution of x
+  int64_t weights;  // elements of the weights, and of the results, of the phases before
+  int64_t results;
+};
+
+template <class Visit>
+void each_phase(const Sizes& s, Visit&& visit) {
+  Phase p;
+  p.weights = 0;
+  p.results = 0;
+  for (int64_t l = 0; l < least(s.stride_d, s.d); ++l) {
+    p.d = axis_phase(l, s.d, s.kd, s.stride_d, s.pad_d, s.step_d);
+    for (int64_t i = 0; i < least(s.stride_h, s.h); ++i) {
+      p.h = axis_phase(i, s.h, s.kh, s.stride_h, s.pad_h, s.step_h);
+      for (int64_t j = 0; j < least(s.stride_w, s.w); ++j) {
+        p.w = axis_phase(j, s.w, s.kw, s.stride_w, s.pad_w, s.step_w);
+        Sizes& t = p.s;
+        t = s;
+        t.c = s.o, t.d = s.od, t.h = s.oh, t.w = s.ow;
+        t.o = s.c, t.od = p.d.size, t.oh = p.h.size, t.ow = p.w.size;
+        t.kd = p.d.taps, t.kh = p.h.taps, t.kw = p.w.taps;
+        t.stride_d = t.stride_h = t.stride_w = 1;
+        t.pad_d = p.d.pad, t.pad_h = p.h.pad, t.pad_w = p.w.pad;
+        t.step_d = p.d.step, t.step_h = p.h.step, t.step_w = p.w.step;
+        t.derive();
+        visit(p);
+        p.weights += s.c * s.group_o * t.taps;
+        p.results += s.n * s.c * t.pixels;
+      }
+    }
+  }
+}
+
+bool are_coprime(int64_t a, int64_t b) {
+  while (b != 0) {
+    const int64_t left = a % b;
+    a = b;
+    b = left;
+  }
+  return a == 1;
+}
+
+// A convolution of x computes all elements of the image where the other way computes `pixels` windows, and lays out what they stand over, which few
+// channels do not repay; but it need not add tiles to memory. Every phase must have a tap.
+bool transposes_by_phases(const Sizes& s) {
+  const auto has_all = [](int64_t kernel, int64_t stride, int64_t step) {
+    return stride == 1 || (stride <= kMaxJoinedPhases && kernel >= stride && are_coprime(stride, step));
+  };
+  if (s.group_c < 8 || !has_all(s.kd, s.stride_d, s.step_d) || !has_all(s.kh, s.stride_h, s.step_h) ||
+      !has_all(s.kw, s.stride_w, s.step_w)) {
+    return false;
+  }
+  const int64_t phases = s.stride_d * s.stride_h * s.stride_w;
+  return phases <= kMaxJoinedPhases && 4 * s.image <= 5 * s.pixels * phases;
+}
+
+// The weights of a phase, (c, group_o, taps) with the taps in the order of x: input and output channels change places in each group.
+template <class S>
+void lay_weights(const Sizes& s, const Phase& p, const KOperand& weight, typename Stored<S>::Compute* room) {
+  const int axes = weight.rank - 2;
+  const int64_t slice = from_last(weight.strides + 2, axes, 2, 0);
+  const int64_t row = from_last(weight.strides + 2, axes, 1, 0);
+  const int64_t column = weight.strides[weight.rank - 1];
+  const S* from = weight.as<S>();
+  auto* to = room + p.weights;
+  for (int64_t group = 0; group < s.groups; ++group) {
+    for (int64_t c = 0; c < s.group_c; ++c) {
+      for (int64_t o = 0; o < s.group_o; ++o) {
+        const S* at = from + (group * s.group_o + o) * weight.strides[0] + c * weight.strides[1];
+        for (int64_t l = 0; l < p.d.taps; ++l) {
+          for (int64_t i = 0; i < p.h.taps; ++i) {
+            for (int64_t j = 0; j < p.w.taps; ++j) {
+              *to++ = Stored<S>::value(at[(p.d.last - l * p.d.every) * slice + (p.h.last - i * p.h.every) * row +
+                                          (p.w.last - j * p.w.every) * column]);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+template <class T>
+int64_t phase_tasks(const Sizes& s) {
+  int64_t tasks = 0;
+  each_phase(s, [&](const Phase& p) { tasks += forward_tasks<T>(p.s); });
+  return tasks;
+}
+
+template <class T>
+void run_phases(const Sizes& s, const Images<T>& x, const T* weights, const T* bias, T* results, int64_t task) {
+  each_phase(s, [&](const Phase& p) {
+    const int64_t tasks = forward_tasks<T>(p.s);
+    if (task >= 0 && task < tasks) run_forward<T>(p.s, x, weights + p.weights, bias, results + p.results, task);
+    task -= tasks;
+  });
+}
+
+int64_t join_tasks(const KOperand& out) {
+  return out.numel == 0 ? 0 : most(1, least(out.shape[0] * out.shape[1], out.numel / kCopyElements));
+}
+
+// Puts phases together, and rounds them.
+template <class S>
+void join_phases(const Sizes& s, const typename Stored<S>::Compute* results, const KOperand& out, int64_t task) {
+  const int64_t tasks = join_tasks(out);
+  const int64_t channels = s.n * s.c;
+  const int64_t end = channels * (task + 1) / tasks;
+  for (int64_t channel = channels * task / tasks; channel < end; ++channel) {
+    S* const to = out.as<S>() + channel * s.image;
+    each_phase(s, [&](const Phase& p) {
+      const auto* from = results + p.results + channel * p.s.pixels;
+      for (int64_t l = 0; l < p.d.size; ++l) {
+        for (int64_t i = 0; i < p.h.size; ++i, from += p.w.size) {
+          S* line = to + ((p.d.at + l * s.stride_d) * s.h + p.h.at + i * s.stride_h) * s.w + p.w.at;
+          for (int64_t j = 0; j < p.w.size; ++j) line[j * s.stride_w] = Stored<S>::round(from[j]);
+        }
+      }
+    });
+  }
+}
+
+}  // namespace
+}  // namespace gorgo::GORGO_ISA_NS
