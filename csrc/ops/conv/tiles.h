@@ -3,7 +3,8 @@
 // A copy has zeros around the image, so that every tap is one load at a constant distance. Where windows are `stride` elements apart, a row of the
 // copy is cut into as many runs, run p holding the elements p, p + stride, ...: windows side by side then lie side by side. For kernel files
 // (compiled per ISA).
-// Invariant: whole vectors of windows may be read from a copy, whatever the tile's columns.
+// Invariant: whole vectors of windows may be read from a copy, whatever the tile's columns; behind its end a vector may be written. Copies of
+// slices that lie one behind the other are made in that order.
 // Read next: bands.h, direct.h.
 #pragma once
 
@@ -46,27 +47,66 @@ Tile tile_with(int64_t elements, int64_t slices, int64_t cols, int64_t height, i
   return t;
 }
 
+// Elements q of a run that lie in the image: [first, last). The run's first one would be at column `begin`, the others `step` apart.
+struct Inside {
+  int64_t first, last;
+  Inside(int64_t begin, int64_t step, int64_t w, int64_t run)
+      : first(least(run, begin >= 0 ? 0 : ceil_div(-begin, step))),
+        last(most(first, least(run, w > begin ? ceil_div(w - begin, step) : 0))) {}
+};
+
+// Zeros, elements of the line from `from` on, zeros. Whole vectors are stored: what lies behind the run is written later, or nobody's.
+template <class T>
+void copy_run(const T* from, const Inside& in, int64_t run, T* to) {
+  using L = Lanes<T>;
+  for (int64_t q = 0; q < in.first; q += L::kWidth) L::store(to + q, L::zero());
+  int64_t q = in.first;
+  for (; q < in.last; q += L::kWidth) {
+    const auto count = static_cast<int>(least(L::kWidth, in.last - q));
+    L::store(to + q, count == L::kWidth ? L::load(from + q) : L::load_edge(from + q, L::edge(count)));
+  }
+  for (; q < run; q += L::kWidth) L::store(to + q, L::zero());
+}
+
+// Two runs at once, of the even and of the odd elements.
+template <class T>
+void copy_two_runs(const T* __restrict from, const Inside& even, const Inside& odd, int64_t run, T* __restrict to) {
+  const int64_t first = most(even.first, odd.first);
+  const int64_t last = most(first, least(even.last, odd.last));
+  T* __restrict to_odd = to + run;
+  const auto one = [&](int64_t q) __attribute__((always_inline)) {
+    to[q] = q >= even.first && q < even.last ? from[2 * q] : T{0};
+    to_odd[q] = q >= odd.first && q < odd.last ? from[2 * q + 1] : T{0};
+  };
+  for (int64_t q = 0; q < first; ++q) one(q);
+  for (int64_t q = first; q < last; ++q) {
+    to[q] = from[2 * q];
+    to_odd[q] = from[2 * q + 1];
+  }
+  for (int64_t q = last; q < run; ++q) one(q);
+}
+
 // Copies lines [y, y + t.lines) of one slice of h by w elements, from column x on; what lies outside is zero.
 template <class T>
 void copy_slice(const Tile& t, const T* from, int64_t h, int64_t w, int64_t y, int64_t x, T* to) {
-  using L = Lanes<T>;
-  for (int64_t i = 0; i < t.lines; ++i, ++y) {
-    const bool outside = from == nullptr || y < 0 || y >= h;
-    for (int64_t p = 0; p < t.runs; ++p, to += t.run) {
-      // Elements q of this run lie at x + p + q * runs: those in [first, last) are in the image.
-      const int64_t begin = x + p;
-      const int64_t first = outside ? t.run : least(t.run, begin >= 0 ? 0 : ceil_div(-begin, t.runs));
-      const int64_t last = outside ? t.run : most(first, least(t.run, w > begin ? ceil_div(w - begin, t.runs) : 0));
-      for (int64_t q = 0; q < first; ++q) to[q] = T{0};
-      const T* const line = outside ? to : from + y * w + begin;
-      int64_t q = first;
-      if (t.runs == 1) {
-        for (; q + L::kWidth <= last; q += L::kWidth) L::store(to + q, L::load(line + q));
-        for (; q < last; ++q) to[q] = line[q];
-      } else {
-        for (; q < last; ++q) to[q] = line[q * t.runs];
+  const Inside first(x, t.runs, w, t.run);
+  const Inside second(x + 1, t.runs, w, t.run);
+  for (int64_t i = 0; i < t.lines; ++i, ++y, to += t.line()) {
+    if (from == nullptr || y < 0 || y >= h) {
+      copy_run<T>(to, Inside(0, 1, 0, 0), t.line(), to);
+      continue;
+    }
+    const T* const line = from + y * w + x;
+    if (t.runs == 1) {
+      copy_run<T>(line, first, t.run, to);
+    } else if (t.runs == 2) {
+      copy_two_runs<T>(line, first, second, t.run, to);
+    } else {
+      for (int64_t p = 0; p < t.runs; ++p) {
+        const Inside in(x + p, t.runs, w, t.run);
+        T* const run = to + p * t.run;
+        for (int64_t q = 0; q < t.run; ++q) run[q] = q >= in.first && q < in.last ? line[p + q * t.runs] : T{0};
       }
-      for (; q < t.run; ++q) to[q] = T{0};
     }
   }
 }
