@@ -44,12 +44,18 @@ PARAMETERS = {
 }
 # Functions whose result is not one tensor.
 RESULTS = {
+    "adaptive_max_pool1d": "Any",  # a pair with return_indices
+    "adaptive_max_pool2d": "Any",  # a pair with return_indices
+    "adaptive_max_pool3d": "Any",  # a pair with return_indices
     "can_cast": "_bool",
     "_config": "dict[str, Any]",
     "cummax": "tuple[Tensor, Tensor]",
     "cummin": "tuple[Tensor, Tensor]",
     "_live_records": "int",
     "_print_options": "tuple[int, int, int, int, _bool | None]",
+    "max_pool1d": "Any",  # a pair with return_indices
+    "max_pool2d": "Any",  # a pair with return_indices
+    "max_pool3d": "Any",  # a pair with return_indices
     "_rebuild_tensor": "Tensor",
     "_set_print_options": "None",
     "bump_epoch": "None",

@@ -91,7 +91,9 @@ PyObject* call_funnel(PyOp& f, std::span<const Arg> args, const void* attrs, PyO
     return Py_NewRef(first);
   }
   if (op.outputs.size() == 1) return wrap(funnel.call1(op, args, attrs));
-  return wrap_all(f, funnel.call(op, args, attrs));
+  Outputs outs = funnel.call(op, args, attrs);
+  if (outs.size() == 1) return wrap(std::move(outs[0]));  // the attributes left the others out
+  return wrap_all(f, std::move(outs));
 }
 
 // ---- arguments ----

@@ -15,6 +15,7 @@
   X(random)                      \
   X(reduce)                      \
   X(scan)                        \
+  X(resample)                    \
   X(softmax)                     \
   X(loss)                        \
   X(norm)                        \

@@ -1,9 +1,10 @@
-"""max_pool2d and avg_pool2d against PyTorch in float64, to the second order; ties, NaN, layouts, threads, messages."""
+"""Pools of one to three axes against PyTorch in float64, to the second order; ties, NaN, layouts, threads, messages."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ import gorgo as gg
 torch = pytest.importorskip("torch")
 
 RNG = np.random.default_rng(13)
+F = torch.nn.functional
 
-# (h, w), kernel, stride, padding, dilation, ceil_mode
-CASES = [
+# size, kernel, stride, padding, dilation, ceil_mode
+CASES: list[tuple[Any, ...]] = [
     ((24, 24), 2, None, 0, 1, False),
     ((9, 11), 2, None, 0, 1, False),
     ((9, 11), 2, None, 0, 1, True),
@@ -25,64 +27,192 @@ CASES = [
     ((10, 10), 3, 1, 1, 2, False),
     ((5, 300), 2, 1, 0, 1, False),
     ((4, 4), 4, 4, 2, 1, True),
+    ((24,), 2, None, 0, 1, False),
+    ((11,), 3, 2, 1, 1, True),
+    ((11,), 3, 1, 1, 3, False),
+    ((600,), 4, 1, 2, 1, False),
+    ((6, 6, 6), 2, None, 0, 1, False),
+    ((5, 6, 7), 3, 2, 1, 1, True),
+    ((5, 6, 7), (2, 3, 1), (1, 2, 3), (1, 1, 0), 1, False),
+    ((7, 6, 8), 2, 1, 1, 2, False),
+]
+ADAPTIVE: list[tuple[Any, ...]] = [
+    ((12,), 4),
+    ((11,), 4),
+    ((3,), 7),
+    ((100,), 1),
+    ((12, 8), (3, 4)),
+    ((11, 13), (4, 5)),
+    ((2, 3), (5, 3)),
+    ((7, 40), 1),
+    ((6, 4, 8), 2),
+    ((7, 5, 9), (3, 4, 2)),
+    ((4, 5, 33), 1),
 ]
 
 
+def pool(library: Any, name: str, size: tuple[int, ...]) -> Any:
+    return getattr(library, f"{name}{len(size)}d")
+
+
+def agree(mine: gg.Tensor, theirs: torch.Tensor) -> None:
+    np.testing.assert_allclose(np.asarray(mine.detach()), theirs.detach().numpy(), rtol=1e-13, atol=1e-13)
+
+
 def check(
-    ours: Callable[..., gg.Tensor], theirs: Callable[..., torch.Tensor], x: np.ndarray, options: dict[str, object]
+    ours: Callable[..., gg.Tensor], theirs: Callable[..., torch.Tensor], x: np.ndarray, options: dict[str, Any]
 ) -> None:
     mine, their = gg.asarray(x).requires_grad_(), torch.from_numpy(x).requires_grad_()
     out, expected = ours(mine, **options), theirs(their, **options)
-    np.testing.assert_allclose(np.asarray(out.detach()), expected.detach().numpy(), rtol=1e-13, atol=1e-13)
+    agree(out, expected)
     seed = RNG.standard_normal(expected.shape)
     my_seed, their_seed = gg.asarray(seed).requires_grad_(), torch.from_numpy(seed).requires_grad_()
     (first,) = gg.grad(out, [mine], my_seed, create_graph=True)
     (first_expected,) = torch.autograd.grad(expected, [their], their_seed, create_graph=True)
-    np.testing.assert_allclose(np.asarray(first.detach()), first_expected.detach().numpy(), rtol=1e-13, atol=1e-13)
+    agree(first, first_expected)
     probe = RNG.standard_normal(x.shape)
     (second,) = gg.grad((first * gg.asarray(probe)).sum(), [my_seed], create_graph=True)
     (second_expected,) = torch.autograd.grad((first_expected * torch.from_numpy(probe)).sum(), [their_seed])
-    np.testing.assert_allclose(np.asarray(second.detach()), second_expected.numpy(), rtol=1e-13, atol=1e-13)
+    agree(second, second_expected)
+
+
+def options_of(case: tuple[Any, ...], *, dilated: bool) -> dict[str, Any]:
+    _, kernel, stride, padding, dilation, ceil_mode = case
+    options = {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
+    return options | ({"dilation": dilation} if dilated else {})
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_max_pool2d_and_two_orders_of_gradients_agree_with_torch(case: tuple) -> None:
-    size, kernel, stride, padding, dilation, ceil_mode = case
-    options = {
-        "kernel_size": kernel,
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "ceil_mode": ceil_mode,
-    }
-    check(gg.max_pool2d, torch.nn.functional.max_pool2d, RNG.standard_normal((2, 3, *size)), options)
+def test_max_pools_and_two_orders_of_gradients_agree_with_torch(case: tuple[Any, ...]) -> None:
+    size = case[0]
+    check(
+        pool(gg, "max_pool", size),
+        pool(F, "max_pool", size),
+        RNG.standard_normal((2, 3, *size)),
+        options_of(case, dilated=True),
+    )
 
 
-@pytest.mark.parametrize("count_include_pad", [True, False])
-@pytest.mark.parametrize("case", [case for case in CASES if case[4] == 1])
-def test_avg_pool2d_and_two_orders_of_gradients_agree_with_torch(case: tuple, count_include_pad: bool) -> None:
-    size, kernel, stride, padding, _, ceil_mode = case
-    options = {
-        "kernel_size": kernel,
-        "stride": stride,
-        "padding": padding,
-        "ceil_mode": ceil_mode,
-        "count_include_pad": count_include_pad,
-    }
-    check(gg.avg_pool2d, torch.nn.functional.avg_pool2d, RNG.standard_normal((2, 3, *size)), options)
-
-
-@pytest.mark.parametrize("kernel", [2, 3])
-def test_ties_and_nans_go_as_in_torch(kernel: int) -> None:
-    x = RNG.integers(0, 3, (2, 2, 12, 12)).astype(np.float64)
-    x[0, 0, ::5, ::4] = np.nan
-    x[1, 1, 3:6, 3:6] = -np.inf
+@pytest.mark.parametrize("case", CASES)
+def test_positions_of_maxima_agree_with_torch(case: tuple[Any, ...]) -> None:
+    size, options = case[0], options_of(case, dilated=True)
+    x = RNG.integers(0, 4, (2, 3, *size)).astype(np.float64)  # ties: the first in row order wins
     mine, their = gg.asarray(x).requires_grad_(), torch.from_numpy(x).requires_grad_()
-    out, expected = gg.max_pool2d(mine, kernel), torch.nn.functional.max_pool2d(their, kernel)
-    np.testing.assert_array_equal(np.asarray(out.detach()), expected.detach().numpy())
-    out.sum().backward()
+    values, indices = pool(gg, "max_pool", size)(mine, return_indices=True, **options)
+    expected, places = pool(F, "max_pool", size)(their, return_indices=True, **options)
+    agree(values, expected)
+    assert indices.dtype == gg.int64
+    assert not indices.requires_grad
+    np.testing.assert_array_equal(np.asarray(indices), places.numpy())
+    values.sum().backward()
     expected.sum().backward()
-    np.testing.assert_array_equal(np.asarray(mine.grad), their.grad.numpy())
+    agree(mine.grad, their.grad)
+
+
+@pytest.mark.parametrize("extra", [{}, {"count_include_pad": False}, {"divisor_override": 3}])
+@pytest.mark.parametrize("case", [case for case in CASES if case[4] == 1])
+def test_avg_pools_and_two_orders_of_gradients_agree_with_torch(case: tuple[Any, ...], extra: dict[str, Any]) -> None:
+    size = case[0]
+    if len(size) == 1 and "divisor_override" in extra:  # which PyTorch has not for one axis
+        x = RNG.standard_normal((2, 3, *size))
+        plain = pool(gg, "avg_pool", size)(gg.asarray(x), case[1], divisor_override=1)
+        np.testing.assert_allclose(
+            np.asarray(pool(gg, "avg_pool", size)(gg.asarray(x), case[1], **extra)),
+            np.asarray(plain) / 3,
+            rtol=1e-15,
+        )
+        return
+    check(
+        pool(gg, "avg_pool", size),
+        pool(F, "avg_pool", size),
+        RNG.standard_normal((2, 3, *size)),
+        options_of(case, dilated=False) | extra,
+    )
+
+
+@pytest.mark.parametrize(("size", "output_size"), ADAPTIVE)
+@pytest.mark.parametrize("name", ["adaptive_avg_pool", "adaptive_max_pool"])
+def test_adaptive_pools_and_two_orders_of_gradients_agree_with_torch(
+    name: str, size: tuple[int, ...], output_size: Any
+) -> None:
+    x = RNG.standard_normal((2, 3, *size))
+    check(pool(gg, name, size), pool(F, name, size), x, {"output_size": output_size})
+
+
+@pytest.mark.parametrize(("size", "output_size"), ADAPTIVE)
+def test_positions_of_adaptive_maxima_agree_with_torch(size: tuple[int, ...], output_size: Any) -> None:
+    x = RNG.integers(0, 3, (2, 3, *size)).astype(np.float64)
+    values, indices = pool(gg, "adaptive_max_pool", size)(gg.asarray(x), output_size, return_indices=True)
+    expected, places = pool(F, "adaptive_max_pool", size)(torch.from_numpy(x), output_size, return_indices=True)
+    agree(values, expected)
+    np.testing.assert_array_equal(np.asarray(indices), places.numpy())
+
+
+@pytest.mark.parametrize("size", [(9,), (6, 7), (4, 5, 6)])
+def test_one_image_alone_and_none_at_all(size: tuple[int, ...]) -> None:
+    one, none = RNG.standard_normal((3, *size)), RNG.standard_normal((0, 3, *size))
+    for name, options in (
+        ("max_pool", {"kernel_size": 2}),
+        ("avg_pool", {"kernel_size": 2}),
+        ("adaptive_max_pool", {"output_size": 3}),
+        ("adaptive_avg_pool", {"output_size": 3}),
+    ):
+        check(pool(gg, name, size), pool(F, name, size), one, options)
+        leaf = gg.asarray(none).requires_grad_()
+        out = pool(gg, name, size)(leaf, **options)
+        assert out.shape == (0, *pool(gg, name, size)(gg.asarray(one), **options).shape)
+        out.sum().backward()
+        assert leaf.grad.shape == none.shape
+
+
+@pytest.mark.parametrize("size", [(12,), (12, 12), (6, 8, 8)])
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_ties_and_nans_go_as_in_torch(kernel: int, size: tuple[int, ...]) -> None:
+    x = RNG.integers(0, 3, (2, 2, *size)).astype(np.float64)
+    x[0, 0, ..., ::4] = np.nan
+    x[1, 1, 3:6] = -np.inf
+    for name, options in (
+        ("max_pool", {"kernel_size": kernel}),
+        ("max_pool", {"kernel_size": kernel, "stride": 1, "padding": 1}),
+        ("adaptive_max_pool", {"output_size": 5}),
+    ):
+        mine, their = gg.asarray(x).requires_grad_(), torch.from_numpy(x).requires_grad_()
+        out, expected = pool(gg, name, size)(mine, **options), pool(F, name, size)(their, **options)
+        np.testing.assert_array_equal(np.asarray(out.detach()), expected.detach().numpy())
+        out.sum().backward()
+        expected.sum().backward()
+        np.testing.assert_array_equal(np.asarray(mine.grad), their.grad.numpy())
+        _, places = pool(gg, name, size)(gg.asarray(x), return_indices=True, **options)
+        _, expected_places = pool(F, name, size)(torch.from_numpy(x), return_indices=True, **options)
+        np.testing.assert_array_equal(np.asarray(places), expected_places.numpy())
+
+
+@pytest.mark.parametrize("name", ["avg_pool", "adaptive_avg_pool"])
+def test_averages_with_a_nan_or_an_infinity_go_as_in_torch(name: str) -> None:
+    x = RNG.standard_normal((1, 2, 6, 6))
+    x[0, 0, 1, 1], x[0, 1, 4, 4], x[0, 1, 0, 0] = np.nan, np.inf, -np.inf
+    np.testing.assert_allclose(
+        np.asarray(pool(gg, name, (6, 6))(gg.asarray(x), 3)),
+        pool(F, name, (6, 6))(torch.from_numpy(x), 3).numpy(),
+        rtol=1e-14,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64"])
+@pytest.mark.parametrize("options", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}])
+def test_maxima_of_integers(dtype: str, options: dict[str, int]) -> None:
+    limits = np.iinfo(dtype)
+    for size in ((12,), (9, 8), (5, 6, 7)):
+        x = RNG.integers(limits.min, limits.max, (2, 3, *size), dtype=dtype, endpoint=True)
+        values, places = pool(gg, "max_pool", size)(gg.asarray(x), return_indices=True, **options)
+        wide = torch.from_numpy(x.astype(np.int64))
+        expected, expected_places = pool(F, "max_pool", size)(wide, return_indices=True, **options)
+        assert str(values.dtype) == f"gorgo.{dtype}" or str(values.dtype) == dtype
+        np.testing.assert_array_equal(np.asarray(values), expected.numpy())
+        np.testing.assert_array_equal(np.asarray(places), expected_places.numpy())
+        np.testing.assert_array_equal(
+            np.asarray(pool(gg, "max_pool", size)(gg.asarray(x), **options)), expected.numpy()
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -90,11 +220,12 @@ def test_ties_and_nans_go_as_in_torch(kernel: int) -> None:
 def test_narrow_types(dtype: str, kernel: int) -> None:
     x = gg.asarray(RNG.standard_normal((2, 3, 12, 12)).astype("float32")).astype(dtype).requires_grad_()
     wide = torch.from_numpy(np.asarray(x.detach().astype("float64"))).requires_grad_()
-    for ours, theirs in (
-        (gg.max_pool2d, torch.nn.functional.max_pool2d),
-        (gg.avg_pool2d, torch.nn.functional.avg_pool2d),
+    for ours, theirs, options in (
+        (gg.max_pool2d, F.max_pool2d, {"kernel_size": kernel, "stride": 2}),
+        (gg.avg_pool2d, F.avg_pool2d, {"kernel_size": kernel, "stride": 2}),
+        (gg.adaptive_avg_pool2d, F.adaptive_avg_pool2d, {"output_size": kernel}),
     ):
-        out, expected = ours(x, kernel, 2), theirs(wide, kernel, 2)
+        out, expected = ours(x, **options), theirs(wide, **options)
         roundoff = {"float32": 2.0**-22, "float16": 2.0**-10, "bfloat16": 2.0**-7}[dtype]
         np.testing.assert_allclose(
             np.asarray(out.detach().astype("float64")), expected.detach().numpy(), rtol=roundoff, atol=roundoff
@@ -116,10 +247,15 @@ def test_layouts_and_threads_do_not_show() -> None:
             gg.set_num_threads(threads)
             for source in (gg.asarray(x), turned):
                 leaf = source.detach().requires_grad_()
-                out = gg.max_pool2d(leaf, 2) * 3.0
-                more = gg.avg_pool2d(leaf, 3, 2, 1)
-                (out.sum() + more.sum()).backward()
-                results.append([np.asarray(out.detach()), np.asarray(more.detach()), np.asarray(leaf.grad)])
+                outs = [
+                    gg.max_pool2d(leaf, 2) * 3.0,
+                    gg.avg_pool2d(leaf, 3, 2, 1),
+                    gg.adaptive_avg_pool2d(leaf, (1, 3)),
+                    gg.adaptive_max_pool2d(leaf, 7),
+                    gg.im2col(leaf, 3, 1, 1),
+                ]
+                sum((out.sum() for out in outs), gg.zeros(())).backward()
+                results.append([*(np.asarray(out.detach()) for out in outs), np.asarray(leaf.grad)])
     finally:
         gg.set_num_threads(before)
     for other in results[1:]:
@@ -128,23 +264,99 @@ def test_layouts_and_threads_do_not_show() -> None:
 
 
 @pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        ((7, 6), {"kernel_size": 3}),
+        ((7, 6), {"kernel_size": (2, 3), "dilation": (2, 1), "padding": (1, 2), "stride": (2, 1)}),
+        ((5, 5), {"kernel_size": 2, "padding": 3, "stride": 2}),
+        ((4, 300), {"kernel_size": 1, "stride": 3}),
+    ],
+)
+def test_columns_and_their_sums_agree_with_torch(size: tuple[int, int], options: dict[str, Any]) -> None:
+    x = RNG.standard_normal((2, 3, *size))
+    for images in (x, x[0]):
+        check(gg.im2col, F.unfold, images, options)
+        columns = F.unfold(torch.from_numpy(images), **options).numpy()
+        check(gg.col2im, F.fold, RNG.standard_normal(columns.shape), {"output_size": size, **options})
+
+
+def test_one_pair_by_name_or_place() -> None:
+    found = gg.max_pool2d(gg.asarray([[[1.0, 3.0], [2.0, 0.0]]]), 2, return_indices=True)
+    assert found.out.tolist() == [[[3.0]]]
+    assert found.indices.tolist() == [[[1]]]
+    values, indices = gg.asarray([[[1.0, 3.0], [2.0, 0.0]]]).max_pool2d(2, return_indices=True)
+    assert (values.tolist(), indices.tolist()) == ([[[3.0]]], [[[1]]])
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (
-            lambda: gg.max_pool2d(gg.zeros((3, 8, 8)), 2),
-            "max_pool2d: x must have 4 axes (n, c, h, w), got shape (3, 8, 8)",
+            lambda: gg.max_pool2d(gg.zeros((8, 8)), 2),
+            "max_pool2d: x must have 3 or 4 axes ((n,) c, h, w), got shape (8, 8)",
+        ),
+        (
+            lambda: gg.avg_pool1d(gg.zeros((1, 3, 8, 8)), 2),
+            "avg_pool1d: x must have 2 or 3 axes ((n,) c, l), got shape (1, 3, 8, 8)",
         ),
         (
             lambda: gg.max_pool2d(gg.zeros((1, 3, 8, 8)), 9),
             "max_pool2d: padded height must be at least the window's 9, got 8 (8 with padding 0)",
         ),
         (
+            lambda: gg.max_pool3d(gg.zeros((3, 8, 8, 8)), (9, 1, 1)),
+            "max_pool3d: padded depth must be at least the window's 9, got 8 (8 with padding 0)",
+        ),
+        (
             lambda: gg.max_pool2d(gg.zeros((1, 3, 8, 8)), 2, padding=2),
             "max_pool2d: padding must be at most half of the window's height 2, got 2",
         ),
         (lambda: gg.avg_pool2d(gg.zeros((1, 3, 8, 8)), 0), "avg_pool2d: kernel_size must be at least 1, got (0, 0)"),
+        (
+            lambda: gg.avg_pool3d(gg.zeros((1, 8, 8, 8)), (2, 2)),
+            "avg_pool3d: kernel_size must have 3 entries (depth, height, width), got (2, 2)",
+        ),
+        (
+            lambda: gg.avg_pool1d(gg.zeros((1, 8)), 2, divisor_override=0),
+            "avg_pool1d: divisor_override must not be 0, got 0",
+        ),
+        (
+            lambda: gg.adaptive_avg_pool2d(gg.zeros((1, 8, 8)), ()),
+            "adaptive_avg_pool2d: output_size must have 2 entries (height, width), got ()",
+        ),
+        (
+            lambda: gg.adaptive_max_pool2d(gg.zeros((1, 0, 8)), 1),
+            "adaptive_max_pool2d: height must be at least 1, got 0",
+        ),
+        (
+            lambda: gg.im2col(gg.zeros((3, 8)), 2),
+            "im2col: x must have 3 or 4 axes ((n,) c, h, w), got shape (3, 8)",
+        ),
+        (
+            lambda: gg.im2col(gg.zeros((1, 3, 8)), 4),
+            "im2col: padded height must be at least the window's 4, got 3",
+        ),
+        (
+            lambda: gg.col2im(gg.zeros((5, 4)), 3, 2),
+            "col2im: x must have a multiple of the window's 4 elements as rows, got 5 (x has shape (5, 4))",
+        ),
+        (
+            lambda: gg.col2im(gg.zeros((4, 5)), 3, 2),
+            "col2im: x must have 4 columns, 2 by 2 windows, got 5 (x has shape (4, 5))",
+        ),
     ],
 )
 def test_messages(call: Callable[[], gg.Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+def test_unordered_and_unsupported_types_are_refused() -> None:
+    with pytest.raises(
+        TypeError, match=r"max_pool1d: operands must have a real floating or integer \(uint8 or signed\)"
+    ):
+        gg.max_pool1d(gg.zeros((1, 4), dtype=gg.complex64), 2)
+    with pytest.raises(TypeError, match="avg_pool1d: operands must have a real floating dtype, got int32"):
+        gg.avg_pool1d(gg.zeros((1, 4), dtype=gg.int32), 2)
+    with pytest.raises(TypeError, match="im2col: operands must have a real floating dtype, got int64"):
+        gg.im2col(gg.zeros((1, 4, 4), dtype=gg.int64), 2)

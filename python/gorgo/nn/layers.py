@@ -9,16 +9,7 @@ import gorgo as gg
 from gorgo.nn import functional, init
 from gorgo.nn.module import Module, Parameter
 
-__all__ = ["Dropout", "Flatten", "Linear", "MaxPool2d", "ReLU"]
-
-Size = int | tuple[int, int]
-
-
-def _pair(value: Size, name: str, layer: str) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2:
-        raise ValueError(f"{layer}: {name} must be an integer or two of them, got {value!r}")
-    return pair[0], pair[1]
+__all__ = ["Dropout", "Flatten", "Linear", "ReLU"]
 
 
 def _weights(
@@ -69,46 +60,6 @@ class Linear(Module):
     def extra_repr(self) -> str:
         """Return the sizes."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-
-
-class MaxPool2d(Module):
-    """Largest element of each window of an image (n, channels, height, width).
-
-    Args:
-        kernel_size: height and width of the window.
-        stride: step of the window; the window's size by default.
-        padding: rows and columns that never win around the image.
-        dilation: distance of window elements.
-        ceil_mode: whether a last partial window counts.
-
-    Example:
-        >>> import gorgo as gg
-        >>> gg.nn.MaxPool2d(2)(gg.ones((1, 1, 4, 4))).shape
-        (1, 1, 2, 2)
-    """
-
-    def __init__(
-        self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
-        dilation: Size = 1,
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__()
-        self.kernel_size = _pair(kernel_size, "kernel_size", "MaxPool2d")
-        self.stride = self.kernel_size if stride is None else _pair(stride, "stride", "MaxPool2d")
-        self.padding = _pair(padding, "padding", "MaxPool2d")
-        self.dilation = _pair(dilation, "dilation", "MaxPool2d")
-        self.ceil_mode = ceil_mode
-
-    def forward(self, x: gg.Tensor) -> gg.Tensor:
-        """Return the pooled x (n, c, h, w)."""
-        return functional.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-
-    def extra_repr(self) -> str:
-        """Return the window."""
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
 class Flatten(Module):
