@@ -51,6 +51,10 @@ def traced():
     return gg.graph.trace(lambda x: x + 1, ones(3))
 
 
+def mixed_integers():
+    return gg.ones((1,), dtype=gg.int64), gg.ones((1,), dtype=gg.uint64)
+
+
 def overlapping(compiled):
     x = ones(4)
     return compiled(x[:3], x[1:])
@@ -60,6 +64,21 @@ leaf = {"requires_grad": True}
 
 # Each row: exception, message (literal), call.
 CASES = [
+    (
+        ValueError,
+        "unstack: results must be at most 1048576 tensors, got 2147483648 (x has shape (2147483648,))",
+        lambda: gg.unstack(gg.broadcast_to(ones(), (2**31,))),
+    ),
+    (
+        ValueError,
+        "split: results must be at most 1048576 tensors, got 2147483648",
+        lambda: gg._core._registry["split"](gg.broadcast_to(ones(), (2**31,)), 1),
+    ),
+    (
+        ValueError,
+        "split: sizes must sum to the length 2 of the axis",
+        lambda: gg._core._registry["split"](ones(2), sizes=(2**62,) * 4),
+    ),
     # arguments of functions and methods made from the registry
     (TypeError, "exp: arguments are (x), got none for x", lambda: gg.exp()),
     (TypeError, "exp: arguments are (x), got 2 by position", lambda: gg.exp(ones(1), ones(1))),
@@ -211,6 +230,14 @@ CASES = [
     # creation
     (TypeError, "zeros: shape must be an integer or a tuple of integers, got float 2.5", lambda: gg.zeros(2.5)),
     (ValueError, "shape must have no negative size, got (-1,)", lambda: gg.zeros(-1)),
+    (ValueError, "shape must have no negative size, got (0, -1)", lambda: gg.zeros((0, -1))),
+    (TypeError, "add: operands must have a common dtype, got int64 and uint64", lambda: gg.add(*mixed_integers())),
+    (TypeError, "result_type: operands must have a common dtype", lambda: gg.result_type(*mixed_integers())),
+    (
+        RuntimeError,
+        "nonzero: shape must not depend on values in a captured function, got operand 0 of shape (2,)",
+        lambda: gg.compile(gg.nonzero)(ones(2)),
+    ),
     (
         TypeError,
         "zeros: arguments are (shape, *, dtype, device, requires_grad), got the keyword size; here it is called shape",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 
 import gorgo as gg
+from gorgo import data
 
 # Aim: 0.1 s on a machine of its own. The limit is generous, since tests may share processors with anything.
 LATEST_S = 2.0
@@ -97,6 +100,45 @@ def test_in_one_long_kernel(threads: int) -> None:
         still_works()
     finally:
         gg.set_num_threads(before)
+
+
+IN_TASKS: dict[str, Callable[[], Callable[[], object]]] = {
+    "sort of one line": lambda: partial(gg.sort, gg.random.randn(3_000_000)),
+    "sort of columns": lambda: partial(gg.sort, gg.random.randn(2000, 1500), axis=0),
+    "argsort of many lines": lambda: partial(gg.argsort, gg.random.randn(2000, 1500), axis=1),
+    "topk of one line": lambda: partial(gg.topk, gg.random.randn(3_000_000), 10),
+    "conv2d": lambda: partial(gg.conv2d, gg.random.randn(4, 64, 64, 64), gg.random.randn(64, 64, 3, 3), padding=1),
+    "max_pool2d": lambda: partial(gg.max_pool2d, gg.random.randn(4, 64, 64, 64), 7, stride=1, padding=3),
+    "sum of all": lambda: partial(gg.sum, gg.broadcast_to(gg.random.randn(4_000_000), (30, 4_000_000))),
+    "sum of columns": lambda: partial(gg.sum, gg.broadcast_to(gg.random.randn(4_000_000), (30, 4_000_000)), axis=0),
+    "variance": lambda: partial(gg.var, gg.broadcast_to(gg.random.randn(4_000_000), (30, 4_000_000)), axis=1),
+    "logsumexp": lambda: partial(gg.logsumexp, gg.broadcast_to(gg.random.randn(1500), (8000, 1500)), axis=0),
+    "random normals": lambda: partial(gg.random.randn, 10_000_000),
+    "random permutation": lambda: partial(gg.random.permutation, 3_000_000),
+    "pow": lambda: partial(gg.pow, gg.random.rand(4_000_000), 2.3),
+    "copy of a transpose": lambda: gg.broadcast_to(gg.random.randn(1500, 2000).T, (5, 2000, 1500)).copy,
+    "nonzero": lambda: partial(gg.nonzero, gg.ones((6_000_000,))),
+}
+
+
+@pytest.mark.parametrize("work", list(IN_TASKS))
+def test_between_the_tasks_of_any_kernel(work: str) -> None:
+    """Every kernel has so many tasks that none takes long."""
+    call = IN_TASKS[work]()
+    call()
+    gc.collect()
+    active = gg.memory.stats()["active_bytes"]
+    assert interrupted(call, after_s=0.05) < LATEST_S
+    gc.collect()
+    assert gg.memory.stats()["active_bytes"] == active
+    still_works()
+
+
+def test_while_data_is_loaded() -> None:
+    loader = data.DataLoader(data.TensorDataset(gg.ones((200_000, 8))), batch_size=4, num_workers=2)
+    assert interrupted(lambda: sum(1 for _ in loader)) < LATEST_S
+    assert sum(len(x) for (x,) in data.DataLoader(data.TensorDataset(gg.ones((64, 8))), batch_size=4)) == 64
+    still_works()
 
 
 def test_an_in_place_write_that_broke_off_counts_as_a_write() -> None:

@@ -154,6 +154,7 @@ void bind_memory(py::module_& m) {
   memory.def("snapshot", &snapshot);
   memory.def("set_tracing", [](bool on) { cpu_pool().set_tagger(on ? &tag_of_line_here : nullptr); }, py::arg("on"));
   memory.def("debug_mode", [] { return cpu_pool().debug(); });
+  memory.def("fail_allocation", [](int64_t count) { return cpu_pool().fail_allocation(count); }, py::arg("count"));
   memory.def("check_guards", &check_guards);
   memory.def(
       "leak_report",

@@ -7,6 +7,7 @@
 #include "bindings/convert.h"
 #include "bindings/module.h"
 #include "bindings/static_type.h"
+#include "core/promotion.h"
 
 namespace gorgo {
 
@@ -136,6 +137,7 @@ PyObject* result_type(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObje
         continue;
       }
       const DType d = is_tensor(args[i]) ? tensor_of(args[i])->dtype : dtype_from(args[i], "result_type", "argument");
+      if (met.has_value() && !can_promote(*met, d)) fail<TypeError>("result_type: ", NoCommonDType(*met, d).what());
       met = met.has_value() ? promote(*met, d) : d;
     }
     for (const Scalar& s : numbers) met = met.has_value() ? promote(*met, s) : default_dtype_of(s);

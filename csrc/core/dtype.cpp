@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <ostream>
 
+#include "core/promotion.h"
+
 namespace gorgo {
 namespace {
 
@@ -65,10 +67,7 @@ bool can_promote(DType a, DType b) noexcept { return try_promote(a, b).has_value
 
 DType promote(DType a, DType b) {
   const std::optional<DType> result = try_promote(a, b);
-  if (!result) {
-    fail<TypeError>("promotion: dtypes must have a common dtype, got ", dtype_name(a), " and ", dtype_name(b),
-                    " (cast one with astype)");
-  }
+  if (!result) throw NoCommonDType(a, b);
   return *result;
 }
 

@@ -16,21 +16,32 @@ std::ostream& operator<<(std::ostream& out, const Dims& dims) {
 int64_t numel_of(std::span<const int64_t> shape, const char* op) {
   int64_t n = 1;
   bool overflow = false;
+  bool empty = false;
   for (const int64_t d : shape) {
     if (d < 0) fail<ValueError>(op, ": shape must have no negative size, got ", Dims(shape));
-    if (d == 0) return 0;
+    empty = empty || d == 0;
     overflow = overflow || __builtin_mul_overflow(n, d, &n);
   }
+  if (empty) return 0;
   if (overflow) fail<OverflowError>(op, ": shape must have fewer than 2**63 elements, got ", Dims(shape));
   return n;
 }
+
+namespace {
+
+// Of a step and a length. Only the lengths of a tensor without elements can overflow, and nobody takes such a step.
+int64_t product(int64_t step, int64_t length) noexcept {
+  return static_cast<int64_t>(static_cast<uint64_t>(step) * static_cast<uint64_t>(length));
+}
+
+}  // namespace
 
 Strides contiguous_strides(const Shape& shape) {
   Strides strides(shape.size(), 0);
   int64_t step = 1;
   for (int i = shape.size() - 1; i >= 0; --i) {
     strides[i] = step;
-    step *= std::max<int64_t>(shape[i], 1);
+    step = product(step, std::max<int64_t>(shape[i], 1));
   }
   return strides;
 }
@@ -42,7 +53,7 @@ bool is_contiguous(std::span<const int64_t> shape, std::span<const int64_t> stri
     if (shape[i] == 0) return true;
     if (shape[i] == 1) continue;
     in_order = in_order && strides[i] == step;
-    step *= shape[i];
+    step = product(step, shape[i]);
   }
   return in_order;
 }

@@ -8,6 +8,7 @@
 #include "autograd/accumulate.h"
 #include "autograd/interrupt.h"
 #include "autograd/tape.h"
+#include "core/promotion.h"
 #include "device/backend.h"
 #include "graph/capture.h"
 #include "memory/block_pool.h"
@@ -234,7 +235,8 @@ bool direct_write_is_safe(const OpDef& op, std::span<const Arg> args, const Tens
 
 void infer_counts(const OpDef& op, InferContext& context, Device device, int64_t (&counts)[4]) {
   if (Recorder::active() != nullptr) {
-    fail<StateError>(op.name, ": shape must not depend on values in a captured function");
+    fail<StateError>(op.name, ": shape must not depend on values in a captured function, got operand 0 of shape ",
+                     context.shape(0));
   }
   if (device.type == DeviceType::Null)
     fail<StateError>(op.name, ": values must exist, got a tensor on the null device");
@@ -276,6 +278,14 @@ void check_written(const OpDef& op, std::span<const Arg> args, const void* attrs
   }
 }
 
+void infer(const OpDef& op, InferContext& context) {
+  try {
+    op.infer(context);
+  } catch (const NoCommonDType& error) {
+    fail<TypeError>(op.name, ": ", error.what());
+  }
+}
+
 // The body of call and call1: appends the outputs to `outs`, anything with push_back and a span of tensors.
 template <class Outs>
 GORGO_INLINE void run(const OpDef& op, std::span<const Arg> args, const void* attrs, Outs& outs) {
@@ -285,7 +295,7 @@ GORGO_INLINE void run(const OpDef& op, std::span<const Arg> args, const void* at
   InferContext context{op, args, attrs};
   if (op.flags.data_dependent) [[unlikely]]
     infer_counts(op, context, device, counts);
-  op.infer(context);
+  infer(op, context);
 
   if (op.flags.view) {
     Recorder* recorder = Recorder::active();
@@ -365,7 +375,7 @@ void call_into(const OpDef& op, std::span<const Arg> args, const void* attrs, co
     recording = wants_record(itself) || recording;
   }
   InferContext context{op, args, attrs};
-  op.infer(context);
+  infer(op, context);
   OutSpec& spec = context.out[0];
   if (&op == core_ops().copy && args[0].is_scalar()) {  // an assigned number takes the target's dtype and shape
     spec.dtype = context.compute_dtype = target->dtype;

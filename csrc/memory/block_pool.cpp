@@ -122,6 +122,7 @@ void BlockPool::set_limit(std::optional<size_t> bytes) { core_->set_limit(bytes)
 void BlockPool::set_cache_limit(size_t bytes) { core_->set_cache_limit(bytes); }
 std::vector<BlockInfo> BlockPool::snapshot() const { return core_->snapshot(); }
 bool BlockPool::debug() const { return core_->debug(); }
+int64_t BlockPool::fail_allocation(int64_t count) { return core_->fail_allocation(count); }
 std::vector<GuardDamage> BlockPool::check_guards() { return core_->check_guards(); }
 
 BlockPool& cpu_pool() {

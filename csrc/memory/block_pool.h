@@ -129,6 +129,9 @@ class BlockPool {
   void set_tagger(Tagger tagger) noexcept { tagger_.store(tagger, std::memory_order_release); }
 
   bool debug() const;
+  // Debug mode: the allocation after `count` more fails as if there were no room, once; a negative count calls it off.
+  // Returns how many were still to come, or a negative number when none was to fail (any more).
+  int64_t fail_allocation(int64_t count);
   // Damage found so far (debug mode): the guards of all live blocks as they are now, and what earlier releases found.
   std::vector<GuardDamage> check_guards();
   // One line per live block, largest first, at most `most` of them, under a line of totals; empty when nothing is live.

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <utility>
 
 #include "core/cgroup.h"
 #include "core/check.h"
@@ -402,6 +403,10 @@ Block* PoolCore::allocate_slow(uint32_t own_slot, size_t bytes, uint64_t stream)
   const size_t capacity = round_large(wanted);
 
   Lock lock(mutex_);
+  if (until_failure_ >= 0 && until_failure_-- == 0) [[unlikely]] {
+    lock.unlock();
+    throw_out_of_memory(bytes);
+  }
   if (front != nullptr && front->allocations == 0) front->stream = stream;
   StreamHeap& heap = heap_of(stream);
   if (waiting_ != nullptr) collect_passed(lock, false);
@@ -547,6 +552,12 @@ void PoolCore::empty_cache() {
   Segment* chain = trim_to(0);
   lock.unlock();
   release_segments(chain);
+}
+
+int64_t PoolCore::fail_allocation(int64_t count) {
+  if (!debug_) fail<StateError>(name_, ": debug mode must be on for an allocation to fail on purpose, got it off");
+  Lock lock(mutex_);
+  return std::exchange(until_failure_, count);
 }
 
 void PoolCore::set_limit(std::optional<size_t> bytes) {

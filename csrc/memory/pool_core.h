@@ -56,6 +56,7 @@ class PoolCore {
   std::vector<GuardDamage> check_guards();
 
   bool debug() const { return debug_; }
+  int64_t fail_allocation(int64_t count);
   const char* name() const { return name_; }
   void publish(ThreadFront* front) noexcept;
   void detach(ThreadFront* front) noexcept;  // at the end of its thread, with the registry's lock
@@ -125,6 +126,7 @@ class PoolCore {
   std::vector<std::unique_ptr<StreamHeap>> heaps_;
   size_t cache_limit_;
   std::optional<size_t> limit_;
+  int64_t until_failure_ = -1;  // debug mode: allocations before the one that fails; negative for none
   size_t fronts_sized_for_ = 0;
   size_t front_small_bytes_ = 0;  // most that one front keeps, small
   size_t front_large_bytes_ = 0;  // and large

@@ -216,3 +216,13 @@ def test_choice_with_and_without_replacement() -> None:
 def test_messages_name_op_argument_and_value(call: Any, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_long_permutation_is_the_order_of_its_words() -> None:
+    """Sorted in blocks or as a whole: the order of the random words that the key gives."""
+    n = 300_000
+    order = np.asarray(gg.random.permutation(n, generator=gg.random.Generator(4)))
+    assert np.array_equal(np.sort(order), np.arange(n))
+    # The words are those of uniform draws in 53 bits, in the same order but for the bits below.
+    drawn = np.asarray(gg.random.uniform(0.0, 1.0, (n,), dtype=gg.float64, generator=gg.random.Generator(4)))
+    assert np.all(np.diff(drawn[order]) >= 0)

@@ -134,3 +134,28 @@ def test_threads_do_not_change_results() -> None:
 def test_messages_name_op_argument_and_value(call: Any, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         call(gg.zeros((2, 3)))
+
+
+# Lines from 2**18 elements on are sorted in blocks of the line and then of the result.
+@pytest.mark.parametrize("ties", ["few", "many", "all"])
+@pytest.mark.parametrize("shape", [(300_001,), (2, 262_144), (700_000, 3)])
+def test_long_lines_are_sorted_in_blocks(shape: tuple[int, ...], ties: str) -> None:
+    rng = np.random.default_rng(0)
+    highest = {"few": 2**31 - 1, "many": 5, "all": 1}[ties]
+    x = rng.integers(0, highest, shape).astype(np.int32)
+    axis = int(np.argmax(shape))
+    order = np.argsort(x, axis=axis, kind="stable")
+    t = gg.asarray(x)
+    np.testing.assert_array_equal(np.asarray(gg.argsort(t, axis=axis)), order)
+    np.testing.assert_array_equal(np.asarray(gg.sort(t, axis=axis)), np.take_along_axis(x, order, axis))
+    falling = np.argsort(highest - x, axis=axis, kind="stable")
+    np.testing.assert_array_equal(np.asarray(gg.argsort(t, axis=axis, descending=True)), falling)
+    values, indices = gg.topk(t, 200_000, axis=axis)
+    first = np.take(falling, range(200_000), axis)
+    np.testing.assert_array_equal(np.asarray(indices), first)
+    np.testing.assert_array_equal(np.asarray(values), np.take_along_axis(x, first, axis))
+
+
+def test_keys_of_all_ones_are_cut_too() -> None:
+    x = np.where(np.random.default_rng(0).random(400_000) < 0.5, np.uint64(2**64 - 1), np.uint64(3))
+    np.testing.assert_array_equal(np.asarray(gg.argsort(gg.asarray(x))), np.argsort(x, kind="stable"))

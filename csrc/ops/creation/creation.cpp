@@ -17,6 +17,7 @@ void check_fits(const Scalar& s, DType dtype, const char* op) {
 void infer_full(InferContext& c) {
   const auto& a = c.attrs_as<FullAttrs>();
   check_fits(a.fill_value, a.dtype, c.name());
+  static_cast<void>(numel_of(a.shape, c.name()));
   c.compute_dtype = a.dtype;
   c.add_output(a.dtype, a.shape);
 }
@@ -43,8 +44,10 @@ void infer_ramp(InferContext& c) {
 
 void infer_eye(InferContext& c) {
   const auto& a = c.attrs_as<EyeAttrs>();
+  const Shape shape{a.rows, a.columns};
+  static_cast<void>(numel_of(shape, c.name()));
   c.compute_dtype = a.dtype;
-  c.add_output(a.dtype, {a.rows, a.columns});
+  c.add_output(a.dtype, shape);
 }
 
 OpDef internal_op(const char* name, const char* doc) {

@@ -240,15 +240,25 @@ void infer_op(InferContext& c) {
   }
   infer_by(c, Op::kFacts);
 }
-// Backward companions: operand 0 is the gradient of the output.
+// Backward companions: operand 0 is the gradient of the output, in whose dtype and shape the kernels read all others.
 void infer_unary_backward(InferContext& c) {
+  const Shape& shape = c.shape(0);
   c.compute_dtype = c.dtype(0);
-  c.add_output(c.dtype(0), c.shape(0));
+  for (size_t i = 1; i < c.in.size(); ++i) {
+    if (c.in[i].is_scalar()) continue;
+    const TensorImpl& t = c.tensor(static_cast<int>(i));
+    if (t.dtype != c.compute_dtype || (t.shape != shape && broadcast_shapes(t.shape, shape, c.name()) != shape)) {
+      fail<ValueError>(c.name(), ": ", c.op.slot_of(static_cast<int>(i)).name, " must fit the gradient's ",
+                       c.compute_dtype, ' ', shape, ", got ", t.dtype, ' ', t.shape);
+    }
+  }
+  c.add_output(c.compute_dtype, shape);
 }
 void infer_binary_backward(InferContext& c) {
-  c.compute_dtype = c.dtype(0);
-  c.add_output(c.dtype(0), c.shape(0));
-  if (c.attrs_as<BackwardAttrs>().which == 3) c.add_output(c.dtype(0), c.shape(0));
+  const int64_t which = c.attrs_as<BackwardAttrs>().which;
+  if (which < 1 || which > 3) fail<ValueError>(c.name(), ": which must be in [1, 3], got ", which);
+  infer_unary_backward(c);
+  if (which == 3) c.add_output(c.compute_dtype, c.shape(0));
 }
 
 // ---- gradients ----

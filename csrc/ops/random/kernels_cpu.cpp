@@ -221,15 +221,35 @@ void number(const KernelArgs& args, int64_t task) noexcept {
             }
           });
 }
-void order(const KernelArgs& args, int64_t) noexcept {
-  const int64_t n = args.out[0].numel;
+void give_order(const KernelArgs& args, int64_t first, const Ticket* sorted, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; ++i) args.out[0].as<int64_t>()[first + i] = sorted[i].index;
+}
+int64_t ticket_blocks(const KernelArgs& args) noexcept { return SortBlocks(args.out[0].numel).count; }
+void order_block(const KernelArgs& args, int64_t block) noexcept {
+  const SortBlocks blocks(args.out[0].numel);
+  auto* tickets = static_cast<Ticket*>(args.scratch) + blocks.begin(block);
+  const int64_t count = blocks.end(block) - blocks.begin(block);
+  const Ticket* sorted = radix_sort(tickets, tickets + blocks.n, count);
+  if (blocks.count == 1) {
+    give_order(args, 0, sorted, count);
+  } else if (sorted != tickets) {
+    __builtin_memcpy(tickets, sorted, static_cast<size_t>(count) * sizeof(Ticket));
+  }
+}
+int64_t joining_blocks(const KernelArgs& args) noexcept {
+  const int64_t count = ticket_blocks(args);
+  return count > 1 ? count : 0;
+}
+void join_block(const KernelArgs& args, int64_t block) noexcept {
+  const SortBlocks blocks(args.out[0].numel);
+  const int64_t begin = blocks.begin(block);
   auto* tickets = static_cast<Ticket*>(args.scratch);
-  if (n == 0) return;
-  const Ticket* sorted = radix_sort(tickets, tickets + n, n);
-  for (int64_t i = 0; i < n; ++i) args.out[0].as<int64_t>()[i] = sorted[i].index;
+  Ticket* room = tickets + blocks.n + begin;
+  give_order(args, begin, gather_sorted(tickets, blocks, block, room, room + blocks.n), blocks.end(block) - begin);
 }
 size_t permutation_scratch(const KernelArgs& args) noexcept {
-  return 2 * sizeof(Ticket) * static_cast<size_t>(args.out[0].numel);
+  const size_t buffers = joining_blocks(args) > 0 ? 3 : 2;
+  return buffers * sizeof(Ticket) * static_cast<size_t>(args.out[0].numel);
 }
 
 // ---- the generator ----
@@ -262,7 +282,9 @@ void fill_random(KernelSink& sink) {
   sink.add("random_key", DType::UInt64, Kernel::of({take_key, nullptr}));
   sink.add("random_bernoulli", DType::Bool, Kernel::of({bernoulli, output_tasks}));
   sink.add("random_permutation", DType::Int64,
-           Kernel::of({number, output_tasks}, {order, nullptr}, permutation_scratch));
+           Kernel{{{number, output_tasks}, {order_block, ticket_blocks}, {join_block, joining_blocks}},
+                  3,
+                  permutation_scratch});
   fill_floats<Float16>(sink);
   fill_floats<BFloat16>(sink);
   fill_floats<float>(sink);

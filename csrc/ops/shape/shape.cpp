@@ -289,14 +289,25 @@ void vjp_view_scatter(VjpContext& c) {
 }
 
 // ---- split, unstack ----
+
+// Each piece is a tensor of its own; more of them are a mistake, and would take the memory before anybody noticed.
+void check_pieces(const InferContext& c, int64_t count, const Shape& shape) {
+  constexpr int64_t kMostPieces = int64_t{1} << 20;
+  if (count > kMostPieces) {
+    fail<ValueError>(c.name(), ": results must be at most ", kMostPieces, " tensors, got ", count, " (x has shape ",
+                     shape, ")");
+  }
+}
+
 Dims section_sizes(const SplitAttrs& a, int64_t length, const char* op) {
   if (a.sizes.has) {
-    int64_t sum = 0;
+    int64_t left = length;
     for (const int64_t n : a.sizes.value) {
       if (n < 0) fail<ValueError>(op, ": sizes must not be negative, got ", a.sizes.value);
-      sum += n;
+      left = n <= left ? left - n : -1;
+      if (left < 0) break;
     }
-    if (sum != length) {
+    if (left != 0) {
       fail<ValueError>(op, ": sizes must sum to the length ", length, " of the axis, got ", a.sizes.value);
     }
     return a.sizes.value;
@@ -311,7 +322,8 @@ void infer_split(InferContext& c) {
   const int64_t length = x.shape[axis];
   const Dims sizes = section_sizes(a, length, c.name());
   if (!a.sizes.has && a.size < 1) fail<ValueError>(c.name(), ": size must be at least 1, got ", a.size);
-  const int64_t count = a.sizes.has ? sizes.size() : length == 0 ? 1 : (length + a.size - 1) / a.size;
+  const int64_t count = a.sizes.has ? sizes.size() : length == 0 ? 1 : (length - 1) / a.size + 1;
+  check_pieces(c, count, x.shape);
   int64_t at = 0;
   for (int64_t k = 0; k < count; ++k) {
     const int64_t left = length - at;
@@ -328,6 +340,7 @@ void infer_split(InferContext& c) {
 void infer_unstack(InferContext& c) {
   const TensorImpl& x = c.tensor(0);
   const int axis = axis_of(c.attrs_as<AxisAttrs>().axis, x, c.name());
+  check_pieces(c, x.shape[axis], x.shape);
   Shape shape = x.shape;
   Strides strides = x.strides;
   shape.erase(axis);

@@ -1,7 +1,8 @@
 // CPU kernels of the sort family. A line along the axis becomes (key, index) pairs, where keys are unsigned integers in the
 // wanted order; one stable sort of those serves every op and dtype.
 //
-// Compiled once per ISA. Lines are shared out over at most kMostTasks tasks, each with its own scratch.
+// Compiled once per ISA. Lines are shared out over at most kMostTasks tasks, each with its own scratch. Where there are a few
+// long lines only, blocks of them are the tasks (kernels/radix.h).
 // Read next: kernels/radix.h, sort.cpp (what each op means).
 #include "kernels/move.h"
 #include "kernels/radix.h"
@@ -12,6 +13,8 @@ namespace gorgo::GORGO_ISA_NS {
 namespace {
 
 constexpr int64_t kMostTasks = 32;
+// Lines up to this number are cut into blocks when they are long. All of them have their entries in scratch at once.
+constexpr int64_t kFewLines = 8;
 
 template <int kBytes>
 struct KeyOfBytes;
@@ -77,6 +80,9 @@ struct Lines {
     const int64_t most = wanted < kMostTasks ? wanted : kMostTasks;
     return count < most ? count : most;
   }
+  [[nodiscard]] GORGO_INLINE bool in_blocks() const noexcept {
+    return count > 0 && count <= kFewLines && SortBlocks(length).count > 1;
+  }
 };
 
 // The first element of line `line` in an operand.
@@ -112,47 +118,92 @@ struct Sort {
     }
   }
 
-  static void run(const KernelArgs& args, int64_t task) noexcept {
+  // Entries [begin, end) of line `line`, in the order of the line.
+  static void fill(const KernelArgs& args, const Lines& lines, int64_t line, int64_t begin, int64_t end,
+                   Item* items) noexcept {
+    const KOperand& x = args.in[0];
+    const Order order = order_of(args);
+    const int64_t step = x.rank > 0 ? x.strides[lines.axis] : 0;
+    const T* from = x.as<T>() + line_start(x, lines.axis, line);
+    for (int64_t i = begin; i < end; ++i) *items++ = {key_of(from[i * step], order), static_cast<uint32_t>(i)};
+  }
+  // Writes places [begin, end) of the result's line `line`, those that are wanted.
+  static void give(const KernelArgs& args, const Lines& lines, int64_t line, int64_t begin, int64_t end,
+                   const Item* sorted) noexcept {
     const KOperand& x = args.in[0];
     const KOperand& out = args.out[0];
-    const Lines lines(x, axis_of(args));
-    const Order order = order_of(args);
-    const int64_t n = lines.length;
-    auto* items = static_cast<Item*>(args.scratch) + task * 2 * n;
     const int64_t step = x.rank > 0 ? x.strides[lines.axis] : 0;
     const int64_t out_step = out.rank > 0 ? out.strides[lines.axis] : 0;
     const int64_t kept = out.rank > 0 ? out.shape[lines.axis] : 1;
-    const int64_t tasks = lines.tasks();
-    const int64_t end = lines.count * (task + 1) / tasks;
-    for (int64_t line = lines.count * task / tasks; line < end; ++line) {
+    if (end > kept) end = kept;
+    const int64_t to = line_start(out, lines.axis, line) + begin * out_step;
+    const int64_t count = end - begin;
+    if constexpr (kWant == Want::Indices) {
+      auto* indices = out.as<int64_t>() + to;
+      for (int64_t i = 0; i < count; ++i) indices[i * out_step] = sorted[i].index;
+    } else {
       const T* from = x.as<T>() + line_start(x, lines.axis, line);
-      for (int64_t i = 0; i < n; ++i) items[i] = {key_of(from[i * step], order), static_cast<uint32_t>(i)};
-      const Item* sorted = radix_sort(items, items + n, n);
-      const int64_t to = line_start(out, lines.axis, line);
-      if constexpr (kWant == Want::Indices) {
-        auto* indices = out.as<int64_t>() + to;
-        for (int64_t i = 0; i < kept; ++i) indices[i * out_step] = sorted[i].index;
-      } else {
-        T* values = out.as<T>() + to;
-        for (int64_t i = 0; i < kept; ++i) values[i * out_step] = from[sorted[i].index * step];
-        if constexpr (kWant == Want::First) {
-          auto* indices = args.out[1].as<int64_t>() + to;
-          for (int64_t i = 0; i < kept; ++i) indices[i * out_step] = sorted[i].index;
-        }
+      T* values = out.as<T>() + to;
+      for (int64_t i = 0; i < count; ++i) values[i * out_step] = from[sorted[i].index * step];
+      if constexpr (kWant == Want::First) {
+        auto* indices = args.out[1].as<int64_t>() + to;
+        for (int64_t i = 0; i < count; ++i) indices[i * out_step] = sorted[i].index;
       }
     }
   }
+
+  // First phase: whole lines, or the blocks of long ones each by itself.
+  static void run(const KernelArgs& args, int64_t task) noexcept {
+    const Lines lines(args.in[0], axis_of(args));
+    const int64_t n = lines.length;
+    if (lines.in_blocks()) {
+      const SortBlocks blocks(n);
+      const int64_t line = task / blocks.count;
+      const int64_t begin = blocks.begin(task % blocks.count);
+      const int64_t end = blocks.end(task % blocks.count);
+      Item* items = static_cast<Item*>(args.scratch) + line * 3 * n + begin;
+      fill(args, lines, line, begin, end, items);
+      const Item* sorted = radix_sort(items, items + n, end - begin);
+      if (sorted != items) __builtin_memcpy(items, sorted, static_cast<size_t>(end - begin) * sizeof(Item));
+      return;
+    }
+    Item* items = static_cast<Item*>(args.scratch) + task * 2 * n;
+    const int64_t tasks = lines.tasks();
+    const int64_t end = lines.count * (task + 1) / tasks;
+    for (int64_t line = lines.count * task / tasks; line < end; ++line) {
+      fill(args, lines, line, 0, n, items);
+      give(args, lines, line, 0, n, radix_sort(items, items + n, n));
+    }
+  }
+  // Second phase: blocks of the result. It has no tasks where whole lines were sorted.
+  static void run_blocks(const KernelArgs& args, int64_t task) noexcept {
+    const Lines lines(args.in[0], axis_of(args));
+    const int64_t n = lines.length;
+    const SortBlocks blocks(n);
+    const int64_t line = task / blocks.count;
+    const int64_t block = task % blocks.count;
+    const int64_t begin = blocks.begin(block);
+    if (args.out[0].rank > 0 && begin >= args.out[0].shape[lines.axis]) return;
+    Item* items = static_cast<Item*>(args.scratch) + line * 3 * n;
+    const Item* sorted = gather_sorted(items, blocks, block, items + n + begin, items + 2 * n + begin);
+    give(args, lines, line, begin, blocks.end(block), sorted);
+  }
+  static int64_t block_tasks(const KernelArgs& args) noexcept {
+    const Lines lines(args.in[0], axis_of(args));
+    return args.out[0].numel == 0 || !lines.in_blocks() ? 0 : lines.count * SortBlocks(lines.length).count;
+  }
   static int64_t tasks(const KernelArgs& args) noexcept {
-    return args.out[0].numel == 0 ? 0 : Lines(args.in[0], axis_of(args)).tasks();
+    if (args.out[0].numel == 0) return 0;
+    const int64_t blocks = block_tasks(args);
+    return blocks > 0 ? blocks : Lines(args.in[0], axis_of(args)).tasks();
   }
   static size_t scratch(const KernelArgs& args) noexcept {
-    return static_cast<size_t>(tasks(args) * 2 * Lines(args.in[0], axis_of(args)).length) * sizeof(Item);
+    if (args.out[0].numel == 0) return 0;
+    const Lines lines(args.in[0], axis_of(args));
+    const int64_t entries = lines.in_blocks() ? 3 * lines.count * lines.length : 2 * lines.tasks() * lines.length;
+    return static_cast<size_t>(entries) * sizeof(Item);
   }
-  static Kernel kernel() noexcept {
-    Kernel k = Kernel::of({run, tasks});
-    k.scratch_bytes = scratch;
-    return k;
-  }
+  static Kernel kernel() noexcept { return Kernel::of({run, tasks}, {run_blocks, block_tasks}, scratch); }
 };
 
 template <class T>
