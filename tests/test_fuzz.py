@@ -341,6 +341,11 @@ def bytes_of(t: gg.Tensor) -> tuple[Any, ...]:
     return (t.shape, str(t.dtype), a.tobytes())
 
 
+def public_name(op: str) -> str:
+    """Return the op whose gradient this internal one computes, in whose name it may speak."""
+    return re.sub(r"_(backward|adjoint|gather|grad(_input|_weight)?)$", "", op)
+
+
 def outcome(work: Callable[[], Any], name: str) -> Any:
     """Return what comes out; an error of ours counts as an answer, with its kind and message."""
     signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
@@ -353,7 +358,9 @@ def outcome(work: Callable[[], Any], name: str) -> Any:
     if text.startswith("Raises: "):  # the object's own error passes through
         return kind, text
     assert kind in ERRORS, f"{kind.__name__}: {text}"
-    begins = r"cpu memory: allocation of \d+ bytes" if kind is gg.OutOfMemoryError else rf"{name}: "
+    begins = (
+        r"cpu memory: allocation of \d+ bytes" if kind is gg.OutOfMemoryError else rf"({name}|{public_name(name)}): "
+    )
     assert re.match(begins, text), f"the message must begin with {name}, got {text!r}"
     assert re.search(r"\d|got ", text), f"the message must have figures, got {text!r}"
     return kind, text
