@@ -343,7 +343,7 @@ def bytes_of(t: gg.Tensor) -> tuple[Any, ...]:
 
 def public_name(op: str) -> str:
     """Return the op whose gradient this internal one computes, in whose name it may speak."""
-    return re.sub(r"_(backward|adjoint|gather|grad(_input|_weight)?)$", "", op)
+    return re.sub(r"_(backward|adjoint|curvature|gather|grad(_input|_weight)?)$", "", op)
 
 
 def outcome(work: Callable[[], Any], name: str) -> Any:
