@@ -34,15 +34,15 @@ def active_bytes() -> int:
     return int(gg.memory.stats()["active_bytes"])
 
 
-def run_python(source: str, **environment: str) -> str:
+def run_python(source: str, *args: str, **environment: str) -> str:
     """Output of a fresh interpreter; its failure is ours."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(source)],
+        [sys.executable, "-c", textwrap.dedent(source), *args],
         env={**os.environ, **environment},
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -372,6 +372,47 @@ def test_training_steps_leave_memory_flat(steps: int) -> None:
         assert resident_bytes() - resident < 4 * MIB  # a byte a step would be as much in the long run
 
 
+def held_by_the_process() -> tuple[int, int]:
+    """Descriptors and threads."""
+    return len(list(Path("/proc/self/fd").iterdir())), len(list(Path("/proc/self/task").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+@pytest.mark.parametrize("recordings", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_recordings_leave_memory_descriptors_and_threads_flat(recordings: int, live_records: Callable[[], int]) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    optimizer = optim.Adam(model.parameters())
+    x = gg.ones((3, 4))
+
+    def record_and_replay() -> None:
+        @gg.compile
+        def step(x: gg.Tensor) -> gg.Tensor:
+            optimizer.zero_grad()
+            loss = (model(x) * model(x)).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        step(x)
+        step(x)
+        assert step.recordings == 1
+
+    for _ in range(100):
+        record_and_replay()
+    optimizer.zero_grad()
+    gc.collect()
+    active, resident, held, records = active_bytes(), resident_bytes(), held_by_the_process(), live_records()
+    for _ in range(recordings):
+        record_and_replay()
+    optimizer.zero_grad()
+    gc.collect()
+    assert active_bytes() == active
+    assert held_by_the_process() == held
+    assert live_records() == records
+    if not gg._core._config()["sanitizers"]:  # which keep what was freed for a while
+        assert resident_bytes() - resident < 4 * MIB
+
+
 def test_a_loss_never_differentiated_leaves_nothing(live_records: Callable[[], int]) -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     x = gg.ones((3, 4))
@@ -467,6 +508,21 @@ SOME_OPERATIONS = """
 
 def test_operations_stay_within_their_blocks() -> None:
     assert run_python(SOME_OPERATIONS, GORGO_MEMORY_DEBUG="1").endswith("whole\n")
+
+
+def test_every_op_stays_within_its_blocks() -> None:
+    """All samples of the registry's matrix, each block with guards around it and poison in it."""
+    source = """
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        import test_registry
+        import gorgo as gg
+        assert gg.memory.debug_mode()
+        assert len(test_registry.every_result()) >= 200
+        assert gg.memory.check_guards() == []
+        print("whole")
+        """
+    assert run_python(source, str(Path(__file__).parent), GORGO_MEMORY_DEBUG="1") == "whole\n"
 
 
 def test_an_overrun_is_named_when_the_block_is_released() -> None:

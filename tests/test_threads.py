@@ -188,6 +188,41 @@ def test_threads_compile_and_replay_at_once() -> None:
     in_threads(4, work)
 
 
+def test_threads_read_one_model_while_each_trains_its_own() -> None:
+    gg.set_num_threads(2)
+    shared = nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 5))
+    target = gg.asarray(sample(8, 5))
+    x = gg.asarray(sample(8, 20))
+
+    @gg.compile
+    def predict(x: gg.Tensor) -> gg.Tensor:
+        with gg.no_grad():
+            return shared(x)
+
+    expected = np.asarray(predict(x)).copy()
+
+    def trained() -> list[np.ndarray]:
+        own = nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 5))
+        own.load_state_dict(shared.state_dict())
+        optimizer = optim.Adam(own.parameters(), lr=0.01)
+        for _ in range(30):
+            optimizer.zero_grad()
+            loss = (own(x) - target + predict(x) - shared(x).detach()).square().mean()
+            loss.backward()
+            optimizer.step()
+            assert np.array_equal(np.asarray(predict(x)), expected)
+        return [np.asarray(p.detach()) for p in own.parameters()]
+
+    alone = trained()
+
+    def work(_: int) -> None:
+        for mine, other in zip(trained(), alone, strict=True):
+            assert np.array_equal(mine, other)
+
+    in_threads(4, work)
+    assert all(p.grad is None for p in shared.parameters())
+
+
 def test_no_grad_belongs_to_its_thread() -> None:
     inside = threading.Event()
     leave = threading.Event()
