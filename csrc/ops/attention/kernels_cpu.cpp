@@ -4,8 +4,8 @@
 // into weights, and what was summed so far is scaled when the maximum moves. Scores are held transposed, a query to a lane, so
 // that maximum and sum need no work across lanes and nothing is packed between the two products. Backward: a block of keys
 // meets the blocks of queries; scores are made again from the stored logarithm of each row's sum.
-// Invariants: what a query yields depends on its own row and the keys alone; sums over keys and over queries run in rising
-// order whichever way the tasks are cut, so threads change nothing. Half types are computed in float.
+// Invariants: what a query yields depends on its own row and the keys alone; sums over keys and over queries run in an order set
+// by the shapes, so threads change nothing. Half types are computed in float.
 // Source: Dao et al., "FlashAttention", NeurIPS 2022; Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018.
 // Read next: kernels/gemm/gemm.h, attention.cpp.
 #include "kernels/fold.h"
@@ -24,7 +24,7 @@ constexpr int64_t kQueries = 64;  // of a block
 template <class T>
 constexpr int64_t kKeys = sizeof(T) == 4 ? 128 : 64;
 constexpr int64_t kTaskWork = 256 * 1024;  // multiply-adds worth a thread
-constexpr int64_t kManyHeads = 16;         // heads enough to be shared out among threads whole
+constexpr int64_t kManyHeads = 8;          // heads enough to be shared out among threads whole
 constexpr int64_t kStageGrain = 16384;
 constexpr int64_t kLine = 16;  // scratch is cut at multiples of so many elements
 
@@ -376,21 +376,20 @@ struct Backward {
   static constexpr int kStagedInputs[4] = {0, 1, 2, 6};
   static constexpr int64_t kDeltaRows = 64;
 
-  // Scratch: copies of queries, keys, values and g; a number for each row; for half types, the results in float.
+  // Scratch: copies of queries, keys, values and g; a number for each row; for half types, the results in float; what groups
+  // of keys hand to the queries.
   static T* copy_of(const KernelArgs& args, int i) noexcept {
     T* p = static_cast<T*>(args.scratch);
     for (int j = 0; j < i; ++j) p += staged_elements<S>(args.in[kStagedInputs[j]]);
     return p;
   }
   static T* delta_of(const KernelArgs& args) noexcept { return copy_of(args, 4); }
+  // Result i; 3 is what follows them in scratch.
   static T* result_of(const KernelArgs& args, int i) noexcept {
-    if constexpr (kIsHalf<S>) {
-      T* p = delta_of(args) + in_lines(args.in[5].numel);
-      for (int j = 0; j < i; ++j) p += in_lines(args.out[j].numel);
-      return p;
-    } else {
-      return args.out[i].as<T>();
-    }
+    if (!kIsHalf<S> && i < 3) return args.out[i].as<T>();
+    T* p = delta_of(args) + in_lines(args.in[5].numel);
+    for (int j = 0; kIsHalf<S> && j < i; ++j) p += in_lines(args.out[j].numel);
+    return p;
   }
   static size_t scratch_bytes(const KernelArgs& args) noexcept {
     int64_t n = in_lines(args.in[5].numel);
@@ -398,6 +397,8 @@ struct Backward {
     if (kIsHalf<S>) {
       for (int j = 0; j < 3; ++j) n += in_lines(args.out[j].numel);
     }
+    const int64_t groups = groups_of(Sizes(args));
+    if (groups > 1) n += groups * in_lines(args.out[0].numel);
     return static_cast<size_t>(n) * sizeof(T);
   }
 
@@ -447,24 +448,32 @@ struct Backward {
     return at;
   }
 
-  // Enough heads: a task takes the whole of one head of keys. Few: blocks of keys and blocks of queries are tasks of their own,
-  // which makes the scores twice and gives the same bits.
-  static bool by_heads(const Sizes& z) noexcept {
-    return z.key_heads >= kManyHeads || (z.l <= kQueries && z.s <= kBlock);
-  }
+  // A task takes whole heads of keys where there are many. Where there are few, the keys of a head are cut into groups, each with
+  // gradients by queries of its own, which are summed in the order of the groups.
   static int64_t heads_per_task(const Sizes& z) noexcept {
     const int64_t work = 2 * z.group * z.l * z.s * (z.e + z.ev) + 1;
     return work >= kTaskWork ? 1 : kTaskWork / work;
   }
+  static int64_t blocks_per_group(const Sizes& z) noexcept {
+    const int64_t blocks = blocks_of(z.s, kBlock);
+    if (z.key_heads >= kManyHeads || heads_per_task(z) > 1) return blocks < 1 ? 1 : blocks;
+    return blocks_of(blocks, blocks_of(kManyHeads, z.key_heads));
+  }
+  static int64_t groups_of(const Sizes& z) noexcept {
+    const int64_t groups = blocks_of(blocks_of(z.s, kBlock), blocks_per_group(z));
+    return groups < 1 ? 1 : groups;
+  }
   static int64_t key_tasks(const KernelArgs& args) noexcept {
     const Sizes z(args);
-    if (z.s == 0) return 0;
-    return by_heads(z) ? blocks_of(z.key_heads, heads_per_task(z)) : z.key_heads * blocks_of(z.s, kBlock);
+    const int64_t groups = groups_of(z);
+    return groups > 1 ? z.key_heads * groups : blocks_of(z.key_heads, heads_per_task(z));
   }
   static int64_t query_tasks(const KernelArgs& args) noexcept {
-    const Sizes z(args);
-    if (z.s > 0 && by_heads(z)) return 0;
-    return z.heads * blocks_of(z.l, kQueries);
+    return groups_of(Sizes(args)) > 1 ? blocks_of(args.out[0].numel, kStageGrain) : 0;
+  }
+  // Where a group sums up its gradients by queries.
+  static T* queries_of(const KernelArgs& args, const Sizes& z, int64_t g) noexcept {
+    return groups_of(z) > 1 ? result_of(args, 3) + g * in_lines(args.out[0].numel) : result_of(args, 0);
   }
 
   // What one task works with: a block of keys and values, transposed, and the scores of a block of queries.
@@ -535,11 +544,11 @@ struct Backward {
     Product<T>{nk, z.ev, nq, room.weights, 1, kBlock, g.data + q0 * g.stride, g.stride, by_v, z.ev, true}.run();
   }
   static void add_to_queries(const KernelArgs& args, const Sizes& z, int64_t head, int64_t q0, int64_t k0,
-                             const Room& room) noexcept {
+                             const Room& room, T* by_queries) noexcept {
     const int64_t nq = least(kQueries, z.l - q0);
     const int64_t nk = least(kBlock, z.s - k0);
     const Matrix<T> k = matrix_of<S>(args.in[1], copy_of(args, 1), head / z.group);
-    T* by_q = result_of(args, 0) + (head * z.l + q0) * z.e;
+    T* by_q = by_queries + (head * z.l + q0) * z.e;
     Product<T>{nq, z.e, nk, room.slopes, kBlock, 1, k.data + k0 * k.stride, k.stride, by_q, z.e, true}.run();
   }
   static void clear(T* x, int64_t n) noexcept {
@@ -548,45 +557,45 @@ struct Backward {
 
   static void keys(const KernelArgs& args, int64_t task) noexcept {
     const Sizes z(args);
-    Room room;
-    if (!by_heads(z)) {
-      const int64_t blocks = blocks_of(z.s, kBlock);
-      key_block(args, z, task / blocks, task % blocks * kBlock, false, room);
-      return;
-    }
-    const int64_t each = heads_per_task(z);
-    const int64_t end = least((task + 1) * each, z.key_heads);
-    for (int64_t key_head = task * each; key_head < end; ++key_head) {
-      clear(result_of(args, 0) + key_head * z.group * z.l * z.e, z.group * z.l * z.e);
-      for (int64_t k0 = 0; k0 < z.s; k0 += kBlock) key_block(args, z, key_head, k0, true, room);
+    const int64_t groups = groups_of(z);
+    const int64_t each = groups > 1 ? 1 : heads_per_task(z);
+    const int64_t end = least((task / groups + 1) * each, z.key_heads);
+    for (int64_t key_head = task / groups * each; key_head < end; ++key_head) {
+      key_group(args, z, key_head, task % groups);
     }
   }
-  static void key_block(const KernelArgs& args, const Sizes& z, int64_t key_head, int64_t k0, bool with_queries,
-                        Room& room) noexcept {
-    const int64_t nk = least(kBlock, z.s - k0);
-    const int64_t row = key_head * z.s + k0;
-    clear(result_of(args, 1) + row * z.e, nk * z.e);
-    clear(result_of(args, 2) + row * z.ev, nk * z.ev);
-    load_keys(args, z, key_head, k0, room);
-    for (int64_t head = key_head * z.group; head < (key_head + 1) * z.group; ++head) {
-      for (int64_t q0 = z.first_query_block(k0) * kQueries; q0 < z.l; q0 += kQueries) {
-        meet(args, z, head, q0, k0, room);
-        add_to_keys(args, z, head, q0, k0, room);
-        if (with_queries) add_to_queries(args, z, head, q0, k0, room);
+  static void key_group(const KernelArgs& args, const Sizes& z, int64_t key_head, int64_t g) noexcept {
+    Room room;
+    T* by_queries = queries_of(args, z, g);
+    clear(by_queries + key_head * z.group * z.l * z.e, z.group * z.l * z.e);
+    const int64_t size = blocks_per_group(z) * kBlock;
+    const int64_t last = least((g + 1) * size, z.s);
+    for (int64_t k0 = g * size; k0 < last; k0 += kBlock) {
+      const int64_t nk = least(kBlock, z.s - k0);
+      const int64_t row = key_head * z.s + k0;
+      clear(result_of(args, 1) + row * z.e, nk * z.e);
+      clear(result_of(args, 2) + row * z.ev, nk * z.ev);
+      load_keys(args, z, key_head, k0, room);
+      for (int64_t head = key_head * z.group; head < (key_head + 1) * z.group; ++head) {
+        for (int64_t q0 = z.first_query_block(k0) * kQueries; q0 < z.l; q0 += kQueries) {
+          meet(args, z, head, q0, k0, room);
+          add_to_keys(args, z, head, q0, k0, room);
+          add_to_queries(args, z, head, q0, k0, room, by_queries);
+        }
       }
     }
   }
   static void queries(const KernelArgs& args, int64_t task) noexcept {
     const Sizes z(args);
-    Room room;
-    const int64_t blocks = blocks_of(z.l, kQueries);
-    const int64_t head = task / blocks;
-    const int64_t q0 = task % blocks * kQueries;
-    clear(result_of(args, 0) + (head * z.l + q0) * z.e, least(kQueries, z.l - q0) * z.e);
-    for (int64_t k0 = 0; k0 < z.keys_seen(q0); k0 += kBlock) {
-      load_keys(args, z, head / z.group, k0, room);
-      meet(args, z, head, q0, k0, room);
-      add_to_queries(args, z, head, q0, k0, room);
+    const int64_t groups = groups_of(z);
+    const int64_t end = least((task + 1) * kStageGrain, args.out[0].numel);
+    const T* parts = queries_of(args, z, 0);
+    const int64_t apart = in_lines(args.out[0].numel);
+    T* to = result_of(args, 0);
+    for (int64_t i = task * kStageGrain; i < end; ++i) {
+      T sum = parts[i];
+      for (int64_t g = 1; g < groups; ++g) sum += parts[g * apart + i];
+      to[i] = sum;
     }
   }
 

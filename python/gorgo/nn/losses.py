@@ -346,7 +346,7 @@ def cross_entropy(
         >>> gg.nn.functional.cross_entropy(logits, gg.asarray([[0.5, 0.5], [1.0, 0.0]])).item()
         25.0
     """
-    soft = target.ndim > 0 and target.shape == input.shape and target.dtype == input.dtype
+    soft = target.dtype == input.dtype and target.ndim > 0 and target.shape == input.shape
     if weight is None and not soft:
         return gg.cross_entropy(
             input, target, reduction=reduction, ignore_index=ignore_index, label_smoothing=label_smoothing
