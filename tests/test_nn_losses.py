@@ -319,6 +319,10 @@ def test_messages() -> None:
             getattr(F, name)(x, gg.asarray([0, 3, -1, 0]), weight=gg.ones((3,)))
         with pytest.raises(IndexError, match=r"got -1 at index \(2,\)"):
             getattr(F, name)(x, gg.asarray([0, 2, -1, 0]))
+    with pytest.raises(
+        TypeError, match=r"target must be of integers, or of input's shape \(4, 3\) .*got float64 of shape"
+    ):
+        F.cross_entropy(x, gg.zeros((4, 3), dtype=gg.float64))
     with pytest.raises(IndexError, match=r"multi_margin_loss: target must be in \[0, 3\), got -1"):
         F.multi_margin_loss(x, gg.asarray([0, 2, -1, 0]))
     with pytest.raises(IndexError, match=r"multilabel_margin_loss: target must be in \[-1, 3\), got 3"):

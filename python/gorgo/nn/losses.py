@@ -30,6 +30,7 @@ __all__ = [
     "smooth_l1_loss",
 ]
 
+_FLOATS = frozenset((gg.float16, gg.bfloat16, gg.float32, gg.float64))
 Lengths = gg.Tensor | Sequence[int] | int
 
 
@@ -347,6 +348,11 @@ def cross_entropy(
         25.0
     """
     soft = target.dtype == input.dtype and target.ndim > 0 and target.shape == input.shape
+    if not soft and target.dtype in _FLOATS:
+        raise TypeError(
+            f"cross_entropy: target must be of integers, or of input's shape {tuple(input.shape)} and dtype"
+            f" {input.dtype}, got {target.dtype} of shape {tuple(target.shape)}"
+        )
     if weight is None and not soft:
         return gg.cross_entropy(
             input, target, reduction=reduction, ignore_index=ignore_index, label_smoothing=label_smoothing
