@@ -58,6 +58,7 @@ RESULTS = {
     "max_pool3d": "Any",  # a pair with return_indices
     "_rebuild_tensor": "Tensor",
     "_set_print_options": "None",
+    "_shared_calls": "int",
     "bump_epoch": "None",
     "enable_grad": "Any",
     "finfo": "Any",
@@ -66,6 +67,7 @@ RESULTS = {
     "guard_attribute": "None",
     "host_effect": "Any",
     "iinfo": "Any",
+    "is_batch_invariant": "_bool",
     "is_capturing": "_bool",
     "is_grad_enabled": "_bool",
     "no_grad": "Any",
@@ -73,6 +75,7 @@ RESULTS = {
     "promote_types": "dtype",
     "result_type": "dtype",
     "set_grad_enabled": "Any",
+    "set_batch_invariant": "None",
     "set_num_threads": "None",
     "split": "tuple[Tensor, ...]",
     "topk": "tuple[Tensor, Tensor]",
@@ -172,8 +175,8 @@ def typed(name: str, signature: str, result: str, *, method: bool = False) -> st
         kind = PARAMETERS.get(argument.arg, "Any")
         if argument.arg in OPERANDS:
             kind = "Any"
-        if kind == "Tensor" and argument.arg in optional:
-            kind = "Tensor | None"
+        if kind in {"Tensor", PARAMETERS["shape"]} and argument.arg in optional:
+            kind += " | None"
         argument.annotation = ast.Name(kind)
     for starred in (arguments.vararg, arguments.kwarg):
         if starred is not None:

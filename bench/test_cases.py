@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench import harness, hotpath
+from bench import determinism, harness, hotpath
 from bench.libraries import LIBRARIES
 
 
@@ -71,3 +71,8 @@ def test_import_times_are_those_of_fresh_interpreters() -> None:
 def test_every_bar_of_the_hot_path_names_a_case() -> None:
     """A renamed case must not lose its bar."""
     assert set(hotpath.BARS) <= set(harness.cases_of("bench_ops"))
+
+
+def test_determinism_holds_where_its_cost_is_measured() -> None:
+    """Rows of batches and threads must not change bits; what they cost is printed."""
+    assert determinism.main() == 0

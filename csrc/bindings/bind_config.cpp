@@ -1,4 +1,4 @@
-// Facts about this process and this build: show_config, threads, devices.
+// Facts about this process and this build, and settings of the whole process.
 #include <pybind11/stl.h>
 
 #include <string>
@@ -6,9 +6,11 @@
 #include "bindings/module.h"
 #include "core/build_info.h"
 #include "core/env.h"
+#include "core/invariance.h"
 #include "core/parallel.h"
 #include "device/backend.h"
 #include "device/cpu/isa.h"
+#include "graph/capture.h"
 
 namespace gorgo {
 namespace {
@@ -25,6 +27,7 @@ py::dict config() {
   out["cpu"] = cpu_model();
   out["threads"] = num_threads();
   out["threads_default"] = hardware_threads();
+  out["batch_invariant"] = batch_invariant.load(std::memory_order_relaxed);
   py::list devices;
   for (const Device d : available_devices()) devices.append(device_name(d));
   out["devices"] = devices;
@@ -41,8 +44,31 @@ py::dict config() {
   return out;
 }
 
+void set_batch_invariant(bool on) {
+  if (batch_invariant.exchange(on, std::memory_order_relaxed) != on) bump_configuration_epoch();
+}
+
+bool is_batch_invariant() { return batch_invariant.load(std::memory_order_relaxed); }
+
 }  // namespace
 
-void bind_config(py::module_& m) { m.def("_config", &config, "Return the facts that show_config prints."); }
+void bind_config(py::module_& m) {
+  m.def("_config", &config, "Return the facts that show_config prints.");
+  m.def("_shared_calls", &shared_calls, "Return how many kernel phases so far had work for several threads.");
+  m.def("set_batch_invariant", &set_batch_invariant, py::arg("on"),
+        "Say whether row i of a batch must equal the batch of one, bit for bit.\n\n"
+        "Of forward results in evaluation mode. For the whole process; captured functions record again under another "
+        "setting. The\n"
+        "CPU kernels of this version keep to it at any time, so there it costs nothing.\n\n"
+        "Args:\n    on (bool): whether it must.\n\n"
+        "Example:\n    >>> import gorgo as gg\n    >>> gg.set_batch_invariant(True)\n"
+        "    >>> x, w = gg.random.randn(5, 7), gg.random.randn(7, 3)\n"
+        "    >>> ((x @ w)[2:3] == x[2:3] @ w).tolist()\n    [[True, True, True]]\n    >>> "
+        "gg.set_batch_invariant(False)\n");
+  m.def("is_batch_invariant", &is_batch_invariant,
+        "Tell whether row i of a batch must equal the batch of one.\n\n"
+        "Returns:\n    bool: what set_batch_invariant was last called with; False at first.\n\n"
+        "Example:\n    >>> import gorgo as gg\n    >>> gg.is_batch_invariant()\n    False\n");
+}
 
 }  // namespace gorgo

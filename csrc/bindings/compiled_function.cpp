@@ -12,6 +12,7 @@
 #include "bindings/origin.h"
 #include "bindings/static_type.h"
 #include "bindings/tensor_type.h"
+#include "core/invariance.h"
 #include "device/backend.h"
 #include "dispatch/call.h"
 #include "graph/capture.h"
@@ -159,6 +160,7 @@ struct CompiledProgram {
   SmallVector<uint32_t, 16> structure;
   std::vector<LeafGuard> leaves;
   bool grad_enabled = true;
+  bool batch_invariant = false;
   uint64_t epoch = 0;
   std::vector<AttributeGuard> attribute_guards;
   std::vector<std::pair<Tensor, bool>> captured_requires_grad;
@@ -233,6 +235,7 @@ bool fits(CompiledProgram& p, const Flat& flat) {
   const uint64_t epoch = configuration_epoch.load(std::memory_order_relaxed);
   if (p.epoch == epoch) [[likely]]
     return true;
+  if (p.batch_invariant != batch_invariant.load(std::memory_order_relaxed)) return false;
   for (const AttributeGuard& guard : p.attribute_guards) {
     if (!guard.holds()) return false;
   }
@@ -252,6 +255,7 @@ std::string why_not(const CompiledProgram& p, const Flat& flat) {
     return cat("argument ", i, " was ", describe_leaf(p.leaves[static_cast<size_t>(i)]), ", is ", describe_leaf(now),
                p.leaves[static_cast<size_t>(i)].same_as != now.same_as ? " (other arguments are the same tensor)" : "");
   }
+  if (p.batch_invariant != batch_invariant.load(std::memory_order_relaxed)) return "set_batch_invariant was called";
   for (const AttributeGuard& guard : p.attribute_guards) {
     if (!guard.holds()) return cat("attribute '", PyUnicode_AsUTF8(guard.name.get()), "' of an object it used changed");
   }
@@ -444,6 +448,7 @@ PyObject* record_call(PyCompiledFunction* self, const Flat& flat, PyObject* cons
   made->host_effects = std::move(recording.host_effects);
   made->program = std::make_unique<Program>(std::move(graph));
   made->epoch = configuration_epoch.load(std::memory_order_relaxed);
+  made->batch_invariant = batch_invariant.load(std::memory_order_relaxed);
   run_host_effects(made->host_effects);
   self->programs->insert(self->programs->begin(), std::move(made));
   return result.detach();

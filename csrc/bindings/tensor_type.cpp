@@ -671,7 +671,8 @@ void bind_tensor(pybind11::module_& m) {
   t.tp_getset = own_properties;
   t.tp_weaklistoffset = offsetof(PyTensor, weak_references);
   finish_static_type(t, m, "Tensor");
-  for (PyMethodDef* methods : {tensor_shape_methods, tensor_interop_methods, tensor_autograd_methods}) {
+  for (PyMethodDef* methods :
+       {tensor_shape_methods, tensor_interop_methods, tensor_autograd_methods, tensor_random_methods}) {
     for (PyMethodDef* def = methods; def->ml_name != nullptr; ++def) {
       const PyRef method = PyRef::checked(PyDescr_NewMethod(&t, def));
       check_status(PyDict_SetItemString(t.tp_dict, def->ml_name, method.get()));

@@ -61,6 +61,7 @@ void refuse_while_recording(const TensorImpl& t, const char* op);
 extern PyBufferProcs tensor_buffer_procs;
 // Rows of methods that other files add to the type, each ended by a null name.
 extern PyMethodDef tensor_shape_methods[];
+extern PyMethodDef tensor_random_methods[];
 extern PyMethodDef tensor_interop_methods[];
 extern PyMethodDef tensor_autograd_methods[];
 

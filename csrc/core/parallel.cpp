@@ -271,6 +271,7 @@ class ThreadPool {
 // Never destroyed: at exit the workers are parked and the process takes them along.
 std::atomic<ThreadPool*> g_pool{nullptr};
 std::atomic<int> g_threads{0};  // 0: not chosen yet
+std::atomic<int64_t> g_shared_calls{0};
 
 #if defined(__unix__) || defined(__APPLE__)
 // The child has the forking thread alone. The parent's pool, whose lock may be held by a thread that is not there, is
@@ -343,7 +344,10 @@ int find_hardware_threads() {
 void parallel_run(int64_t tasks, TaskFn fn, void* ctx) {
   if (tasks > 1 && !t_in_region) {
     const int threads = num_threads();
-    if (threads > 1 && pool().try_run(threads, tasks, fn, ctx)) return;
+    if (threads > 1) {
+      g_shared_calls.fetch_add(1, std::memory_order_relaxed);
+      if (pool().try_run(threads, tasks, fn, ctx)) return;
+    }
   }
   for (int64_t task = 0; task < tasks; ++task) fn(ctx, task);
 }
@@ -365,6 +369,8 @@ void set_num_threads(int n) {
   if (g_threads.exchange(n) == n) return;
   pool().stop_workers();
 }
+
+int64_t shared_calls() { return g_shared_calls.load(std::memory_order_relaxed); }
 
 bool in_parallel_region() { return t_in_region; }
 

@@ -40,6 +40,10 @@ void set_num_threads(int n);
 // leave us. Found once; ValueError when a variable is malformed.
 int hardware_threads();
 
+// How many calls so far had several tasks and several threads to run them on: by this a test knows that a size reaches the
+// workers.
+int64_t shared_calls();
+
 // True on a thread that is running a task of a call that was spread over several threads.
 bool in_parallel_region();
 

@@ -2,130 +2,110 @@
 
 A generator is two numbers, seed and counter, in a tensor. Each call takes the next counter, however much it draws;
 element i of what it draws is a function of seed, counter and i (Philox 4x32-10). Since the state is a tensor, captured
-functions replay with fresh numbers.
+functions replay with fresh numbers. Parameters may be numbers or tensors.
+Read next: gorgo/random_generator.py (streams), gorgo/random_distributions.py (what is made of uniforms and normals).
 """
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Sequence
+from typing import Any
 
 import gorgo as gg
 from gorgo import _core
+from gorgo.random_distributions import (
+    beta,
+    binomial,
+    cauchy,
+    check,
+    chisquare,
+    dirichlet,
+    drawn_dtype,
+    drawn_shape,
+    exponential,
+    gamma,
+    geometric,
+    gumbel,
+    laplace,
+    log_normal,
+    logistic,
+    lognormal,
+    pareto,
+    poisson,
+    rayleigh,
+    sizes_of,
+    truncated_normal,
+    weibull,
+)
+from gorgo.random_generator import (
+    Generator,
+    Real,
+    Shape,
+    default_generator,
+    get_state,
+    key_of,
+    manual_seed,
+    seed,
+    set_state,
+)
 
 __all__ = [
     "Generator",
     "bernoulli",
+    "bernoulli_",
+    "beta",
+    "binomial",
+    "cauchy",
+    "cauchy_",
+    "chisquare",
     "choice",
     "default_generator",
+    "dirichlet",
     "dropout",
+    "exponential",
+    "exponential_",
+    "gamma",
+    "geometric",
+    "geometric_",
     "get_state",
+    "gumbel",
+    "integers",
+    "laplace",
+    "log_normal",
+    "log_normal_",
+    "logistic",
+    "lognormal",
     "manual_seed",
+    "multinomial",
     "normal",
+    "normal_",
+    "pareto",
     "permutation",
+    "permuted",
+    "poisson",
     "rand",
+    "rand_like",
     "randint",
+    "randint_like",
     "randn",
+    "randn_like",
+    "rayleigh",
     "seed",
     "set_state",
+    "shuffle",
+    "truncated_normal",
     "uniform",
+    "uniform_",
+    "weibull",
 ]
-
-Shape = int | Sequence[int]
-
-
-class Generator:
-    """A stream of random numbers with a state of its own.
-
-    Args:
-        seed: in [0, 2**64); drawn from the operating system when None.
-
-    Example:
-        >>> import gorgo as gg
-        >>> a, b = gg.random.Generator(7), gg.random.Generator(7)
-        >>> gg.random.uniform(shape=3, generator=a).tolist() == gg.random.uniform(shape=3, generator=b).tolist()
-        True
-    """
-
-    def __init__(self, seed: int | None = None) -> None:
-        self._state = gg.zeros((2,), dtype=gg.uint64)
-        self.seed(seed)
-
-    def seed(self, seed: int | None = None) -> Generator:
-        """Start anew: the counter becomes zero. The seed is drawn from the operating system when None."""
-        if seed is None:
-            seed = int.from_bytes(os.urandom(8), "little")
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"seed: seed must be in [0, 2**64), got {seed}")
-        self._state[0] = seed
-        self._state[1] = 0
-        return self
-
-    def get_state(self) -> gg.Tensor:
-        """Return a copy of the state, (2,) uint64: seed and counter."""
-        return gg.copy(self._state)
-
-    def set_state(self, state: gg.Tensor) -> Generator:
-        """Continue from a state that get_state returned."""
-        if state.dtype != gg.uint64 or tuple(state.shape) != (2,):
-            raise TypeError(f"set_state: state must be uint64 of shape (2,), got {state.dtype} of {tuple(state.shape)}")
-        self._state[:] = state
-        return self
-
-    def key(self) -> gg.Tensor:
-        """Take the next key, (2,) uint64: what one call of a random op draws from."""
-        return _core.random_key(self._state)
-
-    def __repr__(self) -> str:
-        seed, counter = self._state.tolist()
-        return f"Generator(seed={seed}, counter={counter})"
-
-    def __getstate__(self) -> list[int]:
-        return [int(word) for word in self._state.tolist()]
-
-    def __setstate__(self, state: list[int]) -> None:
-        self._state = gg.asarray(state, dtype=gg.uint64)
-
-
-# Made at import, so that a captured function finds its state there and does not make it.
-default_generator = Generator()
-
-
-def _key(generator: Generator | None) -> gg.Tensor:
-    return (default_generator if generator is None else generator).key()
-
-
-def seed(seed: int | None = None) -> Generator:
-    """Start the default generator anew, from the operating system's entropy when None.
-
-    Example:
-        >>> import gorgo as gg
-        >>> gg.random.seed(3)
-        Generator(seed=3, counter=0)
-    """
-    return default_generator.seed(seed)
-
-
-manual_seed = seed
-
-
-def get_state() -> gg.Tensor:
-    """Return a copy of the default generator's state."""
-    return default_generator.get_state()
-
-
-def set_state(state: gg.Tensor) -> None:
-    """Continue the default generator from a state that get_state returned."""
-    default_generator.set_state(state)
 
 
 def uniform(
-    low: float = 0.0,
-    high: float = 1.0,
-    shape: Shape = (),
+    low: Real = 0.0,
+    high: Real = 1.0,
+    shape: Shape | None = None,
     *,
-    dtype: gg.dtype = gg.float32,
+    dtype: gg.dtype | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw numbers that are uniform in [low, high).
@@ -133,15 +113,15 @@ def uniform(
     Args:
         low: the lower end.
         high: the upper end; rounding may reach it when it is not 1.
-        shape: the shape of the result.
-        dtype: a real floating one.
+        shape: the shape of the result; that of low and high when None.
+        dtype: a real floating one; that of low and high when None, float32 when they are numbers.
         generator: the stream to draw from; the default one when None.
 
     Returns:
         (*shape) float: the numbers.
 
     Raises:
-        ValueError: low is above high.
+        ValueError: low and high are numbers, and low is above high.
 
     Source:
         Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
@@ -151,15 +131,18 @@ def uniform(
         >>> gg.random.uniform(-1.0, 1.0, (2, 3)).shape
         (2, 3)
     """
-    return _core.random_uniform(_key(generator), shape, low, high, dtype)
+    sizes, to = drawn_shape("uniform", shape, low, high), drawn_dtype("random_uniform", dtype, low, high)
+    if isinstance(low, gg.Tensor) or isinstance(high, gg.Tensor):
+        return (low + (high - low) * _core.random_uniform(key_of(generator), sizes, 0.0, 1.0, to)).astype(to)
+    return _core.random_uniform(key_of(generator), sizes, low, high, to)
 
 
 def normal(
-    mean: float = 0.0,
-    std: float = 1.0,
-    shape: Shape = (),
+    mean: Real = 0.0,
+    std: Real = 1.0,
+    shape: Shape | None = None,
     *,
-    dtype: gg.dtype = gg.float32,
+    dtype: gg.dtype | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw normally distributed numbers.
@@ -167,15 +150,15 @@ def normal(
     Args:
         mean: the mean.
         std: the standard deviation.
-        shape: the shape of the result.
-        dtype: a real floating one.
+        shape: the shape of the result; that of mean and std when None.
+        dtype: a real floating one; that of mean and std when None, float32 when they are numbers.
         generator: the stream to draw from; the default one when None.
 
     Returns:
         (*shape) float: the numbers.
 
     Raises:
-        ValueError: std is negative.
+        ValueError: std is a number that is negative.
 
     Source:
         Box, Muller, "A note on the generation of random normal deviates", Ann. Math. Stat. 29 (1958).
@@ -185,7 +168,11 @@ def normal(
         >>> gg.random.normal(0.0, 2.0, (4,)).shape
         (4,)
     """
-    return _core.random_normal(_key(generator), shape, mean, std, dtype)
+    sizes, to = drawn_shape("normal", shape, mean, std), drawn_dtype("random_normal", dtype, mean, std)
+    if isinstance(mean, gg.Tensor) or isinstance(std, gg.Tensor):
+        check("normal", "std", std, lambda v: v >= 0.0, "must not be negative")
+        return (mean + std * _core.random_normal(key_of(generator), sizes, 0.0, 1.0, to)).astype(to)
+    return _core.random_normal(key_of(generator), sizes, mean, std, to)
 
 
 def randint(
@@ -217,40 +204,79 @@ def randint(
         >>> gg.random.randint(5, 6, (2,)).tolist()
         [5, 5]
     """
-    return _core.random_randint(_key(generator), shape, low, high, dtype)
+    return _core.random_randint(key_of(generator), shape, low, high, dtype)
 
 
-def bernoulli(p: float = 0.5, shape: Shape = (), *, generator: Generator | None = None) -> gg.Tensor:
+def integers(
+    low: int,
+    high: int | None = None,
+    shape: Shape = (),
+    *,
+    endpoint: bool = False,
+    dtype: gg.dtype = gg.int64,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw integers that are uniform from low to high, or from 0 to low when high is None, as NumPy's generators do.
+
+    Args:
+        low: the lowest, or what lies one above the highest when high is None.
+        high: one above the highest; the highest itself with endpoint.
+        shape: the shape of the result.
+        endpoint: whether the upper end may be drawn.
+        dtype: an integer one.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) integer: the numbers.
+
+    Raises:
+        ValueError: the range is empty.
+        OverflowError: the range does not fit the dtype.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.integers(1, shape=(2,)).tolist(), gg.random.integers(3, 3, (2,), endpoint=True).tolist()
+        ([0, 0], [3, 3])
+    """
+    first, last = (0, low) if high is None else (low, high)
+    return randint(first, last + endpoint, shape, dtype=dtype, generator=generator)
+
+
+def bernoulli(p: Real = 0.5, shape: Shape | None = None, *, generator: Generator | None = None) -> gg.Tensor:
     """Draw bools that are true with probability p.
 
     Args:
         p: the probability, in [0, 1].
-        shape: the shape of the result.
+        shape: the shape of the result; that of p when None.
         generator: the stream to draw from; the default one when None.
 
     Returns:
         (*shape) bool: the draws.
 
     Raises:
-        ValueError: p is outside [0, 1].
+        ValueError: an entry of p is outside [0, 1].
 
     Example:
         >>> import gorgo as gg
         >>> gg.random.bernoulli(1.0, (2,)).tolist()
         [True, True]
     """
-    return _core.random_bernoulli(_key(generator), shape, p)
+    sizes = drawn_shape("bernoulli", shape, p)
+    if isinstance(p, gg.Tensor):
+        return _core.random_bernoulli_each(key_of(generator), p, sizes)
+    return _core.random_bernoulli(key_of(generator), sizes, p)
 
 
-def permutation(x: int | gg.Tensor, *, generator: Generator | None = None) -> gg.Tensor:
-    """Draw an order: of the integers below x, or of a tensor's entries along its first axis.
+def permutation(x: int | gg.Tensor, axis: int = 0, *, generator: Generator | None = None) -> gg.Tensor:
+    """Draw an order: of the integers below x, or of a tensor's entries along an axis.
 
     Args:
         x: a number of integers, or a tensor of rank 1 or more.
+        axis: along which a tensor's entries are put in order.
         generator: the stream to draw from; the default one when None.
 
     Returns:
-        (n,) int64 or (n, ...) any: the integers, or the entries, in random order.
+        (n,) int64 or x's shape and dtype: the integers, or the entries, in random order.
 
     Raises:
         ValueError: the number is negative, or the tensor has rank 0.
@@ -261,10 +287,62 @@ def permutation(x: int | gg.Tensor, *, generator: Generator | None = None) -> gg
         [0, 1, 2, 3]
     """
     if not isinstance(x, gg.Tensor):
-        return _core.random_permutation(_key(generator), x)
+        return _core.random_permutation(key_of(generator), x)
+    return gg.take(x, _core.random_permutation(key_of(generator), _length("permutation", x, axis)), axis=axis)
+
+
+def _length(name: str, x: gg.Tensor, axis: int) -> int:
     if x.ndim == 0:
-        raise ValueError("permutation: x must have an axis, got shape ()")
-    return gg.take(x, _core.random_permutation(_key(generator), x.shape[0]), axis=0)
+        raise ValueError(f"{name}: x must have an axis, got shape ()")
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"{name}: axis must be in [{-x.ndim}, {x.ndim}), got {axis} (x has shape {tuple(x.shape)})")
+    return x.shape[axis]
+
+
+def shuffle(x: gg.Tensor, axis: int = 0, *, generator: Generator | None = None) -> None:
+    """Put a tensor's entries along an axis in random order, in place.
+
+    Args:
+        x: the tensor, of rank 1 or more.
+        axis: along which.
+        generator: the stream to draw from; the default one when None.
+
+    Raises:
+        ValueError: the tensor has rank 0.
+
+    Example:
+        >>> import gorgo as gg
+        >>> x = gg.arange(4)
+        >>> gg.random.shuffle(x)
+        >>> sorted(x.tolist())
+        [0, 1, 2, 3]
+    """
+    with gg.no_grad():
+        x.copy_(permutation(x, axis, generator=generator))
+
+
+def permuted(x: gg.Tensor, axis: int = 0, *, generator: Generator | None = None) -> gg.Tensor:
+    """Put the entries along an axis in random order, in another one at each position of the other axes.
+
+    Args:
+        x: the tensor, of rank 1 or more.
+        axis: along which.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (...) as x: the entries.
+
+    Raises:
+        ValueError: the tensor has rank 0.
+
+    Example:
+        >>> import gorgo as gg
+        >>> sorted(gg.random.permuted(gg.asarray([[1, 2, 3], [1, 2, 3]]), 1)[0].tolist())
+        [1, 2, 3]
+    """
+    _length("permuted", x, axis)
+    tickets = _core.random_randint(key_of(generator), tuple(x.shape), -(2**63), 2**63 - 1)
+    return gg.take_along_axis(x, gg.argsort(tickets, axis=axis), axis=axis)
 
 
 def choice(
@@ -272,39 +350,75 @@ def choice(
     shape: Shape = (),
     *,
     replace: bool = True,
+    p: gg.Tensor | None = None,
+    axis: int = 0,
     generator: Generator | None = None,
 ) -> gg.Tensor:
-    """Draw from the integers below x, or from a tensor's entries along its first axis, all equally likely.
+    """Draw from the integers below x, or from a tensor's entries along an axis.
 
     Args:
         x: a number of integers, or a tensor of rank 1 or more.
         shape: the shape of the draws.
         replace: whether one entry may be drawn several times.
+        p: how likely each entry is, (n,) and not negative; it need not sum to one. All equally when None.
+        axis: along which a tensor's entries lie.
         generator: the stream to draw from; the default one when None.
 
     Returns:
-        (*shape) int64 or (*shape, ...) any: the draws.
+        (*shape) int64 or (..., *shape, ...) any: the draws, in place of the axis.
 
     Raises:
-        ValueError: there is nothing to draw from, or not enough without replacement.
+        ValueError: there is nothing to draw from, not enough without replacement, or p does not fit.
 
     Example:
         >>> import gorgo as gg
         >>> gg.random.choice(gg.asarray([7, 7]), (3,)).tolist()
         [7, 7, 7]
     """
+    sizes = sizes_of(shape)
     if isinstance(x, gg.Tensor):
-        if x.ndim == 0:
-            raise ValueError("choice: x must have an axis, got shape ()")
-        index = choice(x.shape[0], shape, replace=replace, generator=generator)
-        return gg.take(x, index, axis=0)
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+        positions = choice(_length("choice", x, axis), sizes, replace=replace, p=p, generator=generator)
+        taken = gg.take(x, positions.reshape((-1,)), axis=axis)
+        at = axis % x.ndim
+        return taken.reshape((*x.shape[:at], *sizes, *x.shape[at + 1 :]))
+    count = math.prod(sizes)
+    if not replace and count > x:
+        raise ValueError(f"choice: shape must have at most {x} elements without replacement, got {sizes}")
+    if p is not None:
+        if tuple(p.shape) != (x,):
+            raise ValueError(f"choice: p must have shape ({x},), got {tuple(p.shape)}")
+        return multinomial(p, count, replace, generator=generator).reshape(sizes)
     if replace:
         return randint(0, x, sizes, generator=generator)
-    count = math.prod(sizes)
-    if count > x:
-        raise ValueError(f"choice: shape must have at most {x} elements without replacement, got {sizes}")
     return permutation(x, generator=generator)[:count].reshape(sizes)
+
+
+def multinomial(
+    weights: gg.Tensor, num_samples: int = 1, replacement: bool = False, *, generator: Generator | None = None
+) -> gg.Tensor:
+    """Draw positions in rows of weights, each as likely as its weight says.
+
+    Args:
+        weights: the weights, (n,) or (m, n), not negative; a row need not sum to one.
+        num_samples: how many draws of each row.
+        replacement: whether a position may be drawn several times.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (num_samples,) or (m, num_samples) int64: the positions.
+
+    Raises:
+        ValueError: a weight is negative or not finite, a row's sum is zero, or it has too few positive weights.
+
+    Source:
+        Efraimidis, Spirakis, "Weighted random sampling with a reservoir", Inf. Process. Lett. 97 (2006).
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.multinomial(gg.asarray([0.0, 2.0, 1.0]), 1).shape
+        (1,)
+    """
+    return _core.random_multinomial(key_of(generator), weights, num_samples, replacement)
 
 
 def dropout(x: gg.Tensor, p: float = 0.5, *, generator: Generator | None = None) -> gg.Tensor:
@@ -329,7 +443,7 @@ def dropout(x: gg.Tensor, p: float = 0.5, *, generator: Generator | None = None)
         >>> gg.random.dropout(gg.ones((3,)), 1.0).tolist()
         [0.0, 0.0, 0.0]
     """
-    return _core.dropout(x, _key(generator), p)[0]
+    return _core.dropout(x, key_of(generator), p)[0]
 
 
 def rand(*shape: int) -> gg.Tensor:
@@ -352,3 +466,136 @@ def randn(*shape: int) -> gg.Tensor:
         (2, 3)
     """
     return normal(0.0, 1.0, shape)
+
+
+def _float_of(x: gg.Tensor, dtype: gg.dtype | None) -> gg.dtype:
+    return x.dtype if dtype is None else dtype
+
+
+def rand_like(x: gg.Tensor, *, dtype: gg.dtype | None = None, generator: Generator | None = None) -> gg.Tensor:
+    """Draw numbers that are uniform in [0, 1), of x's shape, and dtype unless one is given.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.rand_like(gg.zeros((2, 3))).shape
+        (2, 3)
+    """
+    return uniform(0.0, 1.0, tuple(x.shape), dtype=_float_of(x, dtype), generator=generator)
+
+
+def randn_like(x: gg.Tensor, *, dtype: gg.dtype | None = None, generator: Generator | None = None) -> gg.Tensor:
+    """Draw numbers of the standard normal distribution, of x's shape, and dtype unless one is given.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.randn_like(gg.zeros((2, 3))).shape
+        (2, 3)
+    """
+    return normal(0.0, 1.0, tuple(x.shape), dtype=_float_of(x, dtype), generator=generator)
+
+
+def randint_like(
+    x: gg.Tensor, low: int, high: int, *, dtype: gg.dtype | None = None, generator: Generator | None = None
+) -> gg.Tensor:
+    """Draw integers that are uniform in [low, high), of x's shape; int64 when x and dtype are no integers.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.randint_like(gg.zeros((2,)), 4, 5).tolist()
+        [4, 4]
+    """
+    if dtype is None:
+        dtype = x.dtype if gg.isdtype(x.dtype, "integral") else gg.int64
+    return randint(low, high, tuple(x.shape), dtype=dtype, generator=generator)
+
+
+# ---- in place; the methods of Tensor call these ----
+
+
+def _filled(x: gg.Tensor, drawn: gg.Tensor) -> gg.Tensor:
+    x.copy_(drawn if drawn.dtype == x.dtype else drawn.astype(x.dtype))
+    return x
+
+
+def _draws_for(name: str, x: gg.Tensor, generator: Generator | None) -> dict[str, Any]:
+    if not gg.isdtype(x.dtype, "real floating"):
+        raise TypeError(f"{name}: x must be real floating, got {x.dtype}")
+    return {"shape": tuple(x.shape), "dtype": x.dtype, "generator": generator}
+
+
+def uniform_(x: gg.Tensor, low: Real = 0.0, high: Real = 1.0, *, generator: Generator | None = None) -> gg.Tensor:
+    """Overwrite x with numbers that are uniform in [low, high).
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.zeros((2,)).uniform_(3.0, 3.0).tolist()
+        [3.0, 3.0]
+    """
+    return _filled(x, uniform(low, high, **_draws_for("uniform_", x, generator)))
+
+
+def normal_(x: gg.Tensor, mean: Real = 0.0, std: Real = 1.0, *, generator: Generator | None = None) -> gg.Tensor:
+    """Overwrite x with normally distributed numbers.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.zeros((2,)).normal_(3.0, 0.0).tolist()
+        [3.0, 3.0]
+    """
+    return _filled(x, normal(mean, std, **_draws_for("normal_", x, generator)))
+
+
+def log_normal_(x: gg.Tensor, mean: Real = 0.0, std: Real = 1.0, *, generator: Generator | None = None) -> gg.Tensor:
+    """Overwrite x with numbers whose logarithm is normally distributed.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.zeros((2,)).log_normal_(0.0, 0.0).tolist()
+        [1.0, 1.0]
+    """
+    return _filled(x, log_normal(mean, std, **_draws_for("log_normal_", x, generator)))
+
+
+def cauchy_(x: gg.Tensor, loc: Real = 0.0, scale: Real = 1.0, *, generator: Generator | None = None) -> gg.Tensor:
+    """Overwrite x with draws from Cauchy distributions.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.zeros((2,)).cauchy_().shape
+        (2,)
+    """
+    return _filled(x, cauchy(loc, scale, **_draws_for("cauchy_", x, generator)))
+
+
+def exponential_(x: gg.Tensor, rate: Real = 1.0, *, generator: Generator | None = None) -> gg.Tensor:
+    """Overwrite x with draws from exponential distributions of mean 1 / rate: PyTorch's method takes the rate too.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.zeros((2,)).exponential_(2.0).shape
+        (2,)
+    """
+    check("exponential_", "rate", rate, lambda v: 0.0 < v < gg.inf, "must be positive and finite")
+    return _filled(x, exponential(1.0 / rate, **_draws_for("exponential_", x, generator)))
+
+
+def geometric_(x: gg.Tensor, p: Real, *, generator: Generator | None = None) -> gg.Tensor:
+    """Overwrite x with numbers of trials up to the first success.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.zeros((2,)).geometric_(1.0).tolist()
+        [1.0, 1.0]
+    """
+    return _filled(x, geometric(p, tuple(x.shape), generator=generator))
+
+
+def bernoulli_(x: gg.Tensor, p: Real = 0.5, *, generator: Generator | None = None) -> gg.Tensor:
+    """Overwrite x with ones, with probability p, and zeros.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.zeros((2,)).bernoulli_(1.0).tolist()
+        [1.0, 1.0]
+    """
+    return _filled(x, bernoulli(p, tuple(x.shape), generator=generator))

@@ -49,6 +49,17 @@ def test_uniforms_are_the_leading_bits_of_the_words() -> None:
     np.testing.assert_array_equal(np.asarray(_core.random_uniform(key, (n,), dtype=gg.float16)), expected16)
 
 
+def test_words_are_those_of_the_published_vectors() -> None:
+    # Source: the known-answer file of Random123 1.14, rows "philox4x32 10"; the row of ones is tested in C++, where a
+    # block can be named.
+    zero = (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)
+    drawn = np.asarray(_core.random_uniform(key_of(0, 0), (4,)))
+    np.testing.assert_array_equal(drawn, np.array([w >> 8 for w in zero], np.float32) * np.float32(2.0**-24))
+    assert philox_block(0, 0, 0) == list(zero)
+    pi = philox_block(0x299F31D0A4093822, 0x0370734413198A2E, 0x85A308D3243F6A88)
+    assert pi == [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]
+
+
 def test_normals_follow_box_and_muller() -> None:
     n = 1000
     words = words_of(SEED, COUNTER, n)

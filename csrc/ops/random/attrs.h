@@ -54,6 +54,33 @@ struct PermutationAttrs {
   static constexpr auto fields() { return std::array{GORGO_FIELD(PermutationAttrs, n).must()}; }
 };
 
+// Of what is drawn with parameters that are tensors: the shape that they are broadcast to, their own when it is absent.
+struct SampleAttrs {
+  OptInts shape;
+  static constexpr auto fields() { return std::array{GORGO_FIELD(SampleAttrs, shape).repeated(1)}; }
+};
+
+struct GammaAttrs {
+  OptInts shape;
+  bool log = false;
+  static constexpr auto fields() {
+    return std::array{GORGO_FIELD(GammaAttrs, shape).repeated(1), GORGO_FIELD(GammaAttrs, log)};
+  }
+};
+
+struct GammaSlopeAttrs {
+  bool log = false;
+  static constexpr auto fields() { return std::array{GORGO_FIELD(GammaSlopeAttrs, log)}; }
+};
+
+struct MultinomialAttrs {
+  int64_t count = 1;
+  bool replacement = false;
+  static constexpr auto fields() {
+    return std::array{GORGO_FIELD(MultinomialAttrs, count).must(), GORGO_FIELD(MultinomialAttrs, replacement)};
+  }
+};
+
 struct DropoutAttrs {
   double p = 0.5;
   static constexpr auto fields() { return std::array{GORGO_FIELD(DropoutAttrs, p)}; }

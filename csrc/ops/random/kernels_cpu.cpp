@@ -7,7 +7,7 @@
 #include "kernels/move.h"
 #include "kernels/radix.h"
 #include "ops/random/attrs.h"
-#include "ops/random/philox.h"
+#include "ops/random/substream.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -84,6 +84,18 @@ GORGO_INLINE void normals_of(const uint32_t* words, C* out) noexcept {
   }
   C first[kCount / 2];
   C second[kCount / 2];
+  if constexpr (sizeof(C) == 8) {
+    // Not by way of sin and cos, which call the C library.
+    for (int i = 0; i < kCount / 2; i += kLanes) {
+      store_raw(radius + i, sqrt(log(load_raw<V>(radius + i)) * broadcast<V>(-2.0)));
+    }
+    for (int i = 0; i < kCount / 2; ++i) {
+      const Turn at = turn(angle[i]);
+      out[2 * i] = radius[i] * at.cos;
+      out[2 * i + 1] = radius[i] * at.sin;
+    }
+    return;
+  }
   for (int i = 0; i < kCount / 2; i += kLanes) {
     const V r = sqrt(log(load_raw<V>(radius + i)) * broadcast<V>(C(-2)));
     const V t = load_raw<V>(angle + i) * broadcast<V>(C(6.283185307179586476925286766559));
@@ -278,7 +290,10 @@ void fill_integers(KernelSink& sink) {
 
 }  // namespace
 
+void fill_random_sample(KernelSink& sink);  // kernels_cpu_sample.cpp
+void fill_random(KernelSink& sink);
 void fill_random(KernelSink& sink) {
+  fill_random_sample(sink);
   sink.add("random_key", DType::UInt64, Kernel::of({take_key, nullptr}));
   sink.add("random_bernoulli", DType::Bool, Kernel::of({bernoulli, output_tasks}));
   sink.add("random_permutation", DType::Int64,

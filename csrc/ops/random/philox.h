@@ -3,6 +3,7 @@
 // Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 // The stream of one call: 32-bit word w is word w % 4 of the block whose 128-bit input is (w / 4, counter) under the key
 // `seed`, low halves first. An element of up to 32 bits of randomness takes one word, by its flat index; one of 64 takes two.
+// What draws an unknown number of words for an element (rejection) has a stream of blocks for each: substream.h.
 // Invariant: word w depends on nothing but seed, counter and w.
 #pragma once
 
@@ -20,9 +21,9 @@ struct PhiloxStream {
   uint64_t counter = 0;
 };
 
-// Words [chunk * kPhiloxWords, (chunk + 1) * kPhiloxWords).
-GORGO_INLINE void philox_words(const PhiloxStream& stream, uint64_t chunk, uint32_t* out) noexcept {
-  constexpr int kBlocks = kPhiloxWords / 4;
+// The words of kBlocks neighbouring blocks, the first of which is `first`.
+template <int kBlocks>
+GORGO_INLINE void philox_blocks(const PhiloxStream& stream, uint64_t first, uint32_t* out) noexcept {
   constexpr uint64_t kMultiplier0 = 0xD2511F53u;
   constexpr uint64_t kMultiplier1 = 0xCD9E8D57u;
   constexpr uint32_t kWeyl0 = 0x9E3779B9u;
@@ -32,7 +33,7 @@ GORGO_INLINE void philox_words(const PhiloxStream& stream, uint64_t chunk, uint3
   uint32_t x2[kBlocks];
   uint32_t x3[kBlocks];
   for (int i = 0; i < kBlocks; ++i) {
-    const uint64_t block = chunk * kBlocks + static_cast<uint64_t>(i);
+    const uint64_t block = first + static_cast<uint64_t>(i);
     x0[i] = static_cast<uint32_t>(block);
     x1[i] = static_cast<uint32_t>(block >> 32);
     x2[i] = static_cast<uint32_t>(stream.counter);
@@ -58,6 +59,12 @@ GORGO_INLINE void philox_words(const PhiloxStream& stream, uint64_t chunk, uint3
     out[4 * i + 2] = x2[i];
     out[4 * i + 3] = x3[i];
   }
+}
+
+// Words [chunk * kPhiloxWords, (chunk + 1) * kPhiloxWords).
+GORGO_INLINE void philox_words(const PhiloxStream& stream, uint64_t chunk, uint32_t* out) noexcept {
+  constexpr int kBlocks = kPhiloxWords / 4;
+  philox_blocks<kBlocks>(stream, chunk * kBlocks, out);
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

@@ -11,15 +11,10 @@ RandomOps random_ops;
 
 namespace {
 
-constexpr const char* kHasKey = "random numbers do not depend on a tensor of real numbers";
 constexpr const char* kNoOnnx = "ONNX has no counter-based generator; export draws as inputs";
 
-void check_key(const InferContext& c, int operand, const char* what) {
-  const TensorImpl& key = c.tensor(operand);
-  if (key.dtype != DType::UInt64 || key.shape != Shape{2}) {
-    fail<TypeError>(c.name(), ": ", what, " must be uint64 of shape (2,), got ", key.dtype, " of shape ", key.shape);
-  }
-}
+using random_rules::check_key;
+using random_rules::drawing_op;
 
 void add_drawn(InferContext& c, const Shape& shape, DType dtype) {
   check_key(c, 0, "key");
@@ -104,20 +99,32 @@ void infer_dropout_adjoint(InferContext& c) {
   c.add_output(g.dtype, g.shape);
 }
 
+}  // namespace
+
+namespace random_rules {
+
+void check_key(const InferContext& c, int operand, const char* what) {
+  const TensorImpl& key = c.tensor(operand);
+  if (key.dtype != DType::UInt64 || key.shape != Shape{2}) {
+    fail<TypeError>(c.name(), ": ", what, " must be uint64 of shape (2,), got ", key.dtype, " of shape ", key.shape);
+  }
+}
+
 OpDef drawing_op(const char* name, const char* doc, const char* details) {
   OpDef op;
   op.name = name;
   op.doc = doc;
   op.details = details;
   op.inputs = {{.name = "key", .shape_doc = "(2,) uint64"}};
-  op.not_differentiable = kHasKey;
+  op.not_differentiable = "random numbers do not depend on a tensor of real numbers";
   op.onnx = {nullptr, 0, kNoOnnx};
   return op;
 }
 
-}  // namespace
+}  // namespace random_rules
 
 void register_random(Registry& registry) {
+  register_random_samples(registry);
   {
     OpDef op;
     op.name = "random_key";

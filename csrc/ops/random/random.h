@@ -12,6 +12,12 @@
 namespace gorgo {
 
 void register_random(Registry& registry);
+void register_random_samples(Registry& registry);  // those whose parameters are tensors: random_sample.cpp
+
+namespace random_rules {  // what both files check
+void check_key(const InferContext& c, int operand, const char* what);
+OpDef drawing_op(const char* name, const char* doc, const char* details);
+}  // namespace random_rules
 
 struct RandomOps {
   const OpDef* key = nullptr;
@@ -22,6 +28,7 @@ struct RandomOps {
   const OpDef* permutation = nullptr;
   const OpDef* dropout = nullptr;
   const OpDef* dropout_adjoint = nullptr;
+  const OpDef* gamma_slope = nullptr;
 };
 extern RandomOps random_ops;
 

@@ -1,0 +1,735 @@
+"""Distributions: what gorgo.random draws beside bits, uniforms and normals.
+
+Most are functions of uniforms and normals, so that gradients with respect to their parameters, capture and fusion
+come from the ops composed. The others are kernels by rejection, in which each element has a stream of its own.
+Invariant: element i depends on (seed, counter, i) and its own parameters alone.
+Read next: gorgo/random_generator.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import gorgo as gg
+from gorgo import _core
+from gorgo.random_generator import Generator, Real, Shape, key_of
+
+__all__ = [
+    "beta",
+    "binomial",
+    "cauchy",
+    "chisquare",
+    "dirichlet",
+    "exponential",
+    "gamma",
+    "geometric",
+    "gumbel",
+    "laplace",
+    "log_normal",
+    "logistic",
+    "lognormal",
+    "pareto",
+    "poisson",
+    "rayleigh",
+    "truncated_normal",
+    "weibull",
+]
+
+
+def sizes_of(shape: Shape) -> tuple[int, ...]:
+    """Return a shape as a tuple; a number is one axis."""
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def drawn_shape(name: str, shape: Shape | None, *parameters: Real) -> tuple[int, ...]:
+    """Return the shape of a draw: the one asked for, or the parameters' own."""
+    common = gg.broadcast_shapes((), *(tuple(p.shape) for p in parameters if isinstance(p, gg.Tensor)))
+    if shape is None:
+        return common
+    sizes = sizes_of(shape)
+    if common and gg.broadcast_shapes(common, sizes) != sizes:
+        raise ValueError(
+            f"{name}: shape must be one that the parameters broadcast to, got {sizes} (they are of shape {common})"
+        )
+    return sizes
+
+
+def drawn_dtype(name: str, dtype: gg.dtype | None, *parameters: Real) -> gg.dtype:
+    """Return the dtype of a draw: the one asked for, or the parameters' own; float32 without floating tensors."""
+    if dtype is None:
+        floats = [p.dtype for p in parameters if isinstance(p, gg.Tensor) and gg.isdtype(p.dtype, "real floating")]
+        return gg.result_type(*floats) if floats else gg.float32
+    if not gg.isdtype(dtype, "real floating"):
+        raise TypeError(f"{name}: dtype must be a real floating one, got {dtype}")
+    return dtype
+
+
+def check(name: str, argument: str, value: Real, holds: Callable[[float], bool], expectation: str) -> None:
+    """Refuse a number that is out of range; tensors are not looked at."""
+    if not isinstance(value, gg.Tensor) and not holds(value):
+        raise ValueError(f"{name}: {argument} {expectation}, got {value:g}")
+
+
+def check_positive(name: str, **parameters: Real) -> None:
+    for argument, value in parameters.items():
+        check(name, argument, value, lambda v: 0.0 < v < gg.inf, "must be positive and finite")
+
+
+def check_finite(name: str, **parameters: Real) -> None:
+    for argument, value in parameters.items():
+        check(name, argument, value, lambda v: -gg.inf < v < gg.inf, "must be finite")
+
+
+def compute_dtype(dtype: gg.dtype) -> gg.dtype:
+    """Return what the formulas are computed in: uniforms of 16 bits would be too coarse for a logarithm."""
+    return gg.float64 if dtype == gg.float64 else gg.float32
+
+
+def unit_exponential(shape: tuple[int, ...], dtype: gg.dtype, generator: Generator | None) -> gg.Tensor:
+    """Draw from the exponential distribution of mean one; 1 - u is exact and never zero."""
+    return -gg.log(1.0 - _core.random_uniform(key_of(generator), shape, 0.0, 1.0, compute_dtype(dtype)))
+
+
+def open_uniform(shape: tuple[int, ...], dtype: gg.dtype, generator: Generator | None) -> gg.Tensor:
+    """Draw from (0, 1), without both ends and without the middle: odd multiples of the resolution."""
+    wide = compute_dtype(dtype)
+    half = 2.0**-53 if wide == gg.float64 else 2.0**-24
+    u = _core.random_uniform(key_of(generator), shape, 0.0, 1.0, wide)
+    return gg.floor(u * (0.5 / half)) * (2.0 * half) + half
+
+
+def located(x: gg.Tensor, location: Real, scale: Real, dtype: gg.dtype) -> gg.Tensor:
+    """Return location + scale x in `dtype`; for the plain numbers 0 and 1, x itself."""
+    if isinstance(scale, gg.Tensor) or scale != 1.0:
+        x = x * scale
+    if isinstance(location, gg.Tensor) or location != 0.0:
+        x = x + location
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
+def exponential(
+    scale: Real = 1.0,
+    shape: Shape | None = None,
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw from exponential distributions.
+
+    Args:
+        scale: the means.
+        shape: the shape of the result; that of the parameters when None.
+        dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) float: the draws.
+
+    Raises:
+        ValueError: scale is a number that is not positive.
+
+    Source:
+        Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.exponential(2.0, (3,)).shape
+        (3,)
+    """
+    check_positive("exponential", scale=scale)
+    to, sizes = drawn_dtype("exponential", dtype, scale), drawn_shape("exponential", shape, scale)
+    return located(unit_exponential(sizes, to, generator), 0.0, scale, to)
+
+
+def laplace(
+    loc: Real = 0.0,
+    scale: Real = 1.0,
+    shape: Shape | None = None,
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw from Laplace distributions.
+
+    Args:
+        loc: where the middle is.
+        scale: the mean distance from the middle.
+        shape: the shape of the result; that of the parameters when None.
+        dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) float: the draws.
+
+    Raises:
+        ValueError: scale is a number that is not positive, or loc one that is not finite.
+
+    Source:
+        Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.laplace(0.0, 2.0, (3,)).shape
+        (3,)
+    """
+    check_finite("laplace", loc=loc)
+    check_positive("laplace", scale=scale)
+    to, sizes = drawn_dtype("laplace", dtype, loc, scale), drawn_shape("laplace", shape, loc, scale)
+    side = 2.0 * open_uniform(sizes, to, generator) - 1.0
+    x = -gg.sign(side) * gg.log(1.0 - gg.abs(side))
+    return located(x, loc, scale, to)
+
+
+def logistic(
+    loc: Real = 0.0,
+    scale: Real = 1.0,
+    shape: Shape | None = None,
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw from logistic distributions.
+
+    Args:
+        loc: where the middle is.
+        scale: sqrt(3) / pi standard deviations.
+        shape: the shape of the result; that of the parameters when None.
+        dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) float: the draws.
+
+    Raises:
+        ValueError: scale is a number that is not positive, or loc one that is not finite.
+
+    Source:
+        Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.logistic(0.0, 2.0, (3,)).shape
+        (3,)
+    """
+    check_finite("logistic", loc=loc)
+    check_positive("logistic", scale=scale)
+    to, sizes = drawn_dtype("logistic", dtype, loc, scale), drawn_shape("logistic", shape, loc, scale)
+    u = open_uniform(sizes, to, generator)
+    x = gg.log(u) - gg.log(1.0 - u)
+    return located(x, loc, scale, to)
+
+
+def gumbel(
+    loc: Real = 0.0,
+    scale: Real = 1.0,
+    shape: Shape | None = None,
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw from Gumbel distributions, those of maxima.
+
+    Args:
+        loc: where the mode is.
+        scale: sqrt(6) / pi standard deviations.
+        shape: the shape of the result; that of the parameters when None.
+        dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) float: the draws.
+
+    Raises:
+        ValueError: scale is a number that is not positive, or loc one that is not finite.
+
+    Source:
+        Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.gumbel(0.0, 2.0, (3,)).shape
+        (3,)
+    """
+    check_finite("gumbel", loc=loc)
+    check_positive("gumbel", scale=scale)
+    to, sizes = drawn_dtype("gumbel", dtype, loc, scale), drawn_shape("gumbel", shape, loc, scale)
+    x = -gg.log(-gg.log(open_uniform(sizes, to, generator)))
+    return located(x, loc, scale, to)
+
+
+def cauchy(
+    loc: Real = 0.0,
+    scale: Real = 1.0,
+    shape: Shape | None = None,
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw from Cauchy distributions.
+
+    Args:
+        loc: where the middle is.
+        scale: half the distance between the quartiles.
+        shape: the shape of the result; that of the parameters when None.
+        dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) float: the draws.
+
+    Raises:
+        ValueError: scale is a number that is not positive, or loc one that is not finite.
+
+    Source:
+        Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.cauchy(0.0, 2.0, (3,)).shape
+        (3,)
+    """
+    check_finite("cauchy", loc=loc)
+    check_positive("cauchy", scale=scale)
+    to, sizes = drawn_dtype("cauchy", dtype, loc, scale), drawn_shape("cauchy", shape, loc, scale)
+    x = gg.tan(gg.pi * (open_uniform(sizes, to, generator) - 0.5))
+    return located(x, loc, scale, to)
+
+
+def log_normal(
+    mean: Real = 0.0,
+    std: Real = 1.0,
+    shape: Shape | None = None,
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw numbers whose logarithm is normally distributed.
+
+    Args:
+        mean: the mean of the logarithm.
+        std: the standard deviation of the logarithm.
+        shape: the shape of the result; that of the parameters when None.
+        dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) float: the draws.
+
+    Raises:
+        ValueError: std is a number that is negative.
+
+    Example:
+        >>> import gorgo as gg
+        >>> bool(gg.all(gg.random.log_normal(0.0, 1.0, (9,)) > 0.0))
+        True
+    """
+    check("log_normal", "std", std, lambda v: v >= 0.0, "must not be negative")
+    to, sizes = drawn_dtype("log_normal", dtype, mean, std), drawn_shape("log_normal", shape, mean, std)
+    wide = compute_dtype(to)
+    z = _core.random_normal(key_of(generator), sizes, 0.0, 1.0, wide)
+    return gg.exp(located(z, mean, std, wide)).astype(to)
+
+
+lognormal = log_normal
+
+
+def weibull(
+    a: Real,
+    scale: Real = 1.0,
+    shape: Shape | None = None,
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw from Weibull distributions.
+
+    Args:
+        a: the exponents.
+        scale: the scales.
+        shape: the shape of the result; that of the parameters when None.
+        dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) float: the draws.
+
+    Raises:
+        ValueError: a or scale is a number that is not positive.
+
+    Source:
+        Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.weibull(1.5, shape=(3,)).shape
+        (3,)
+    """
+    check_positive("weibull", a=a, scale=scale)
+    to, sizes = drawn_dtype("weibull", dtype, a, scale), drawn_shape("weibull", shape, a, scale)
+    return located(unit_exponential(sizes, to, generator) ** (1.0 / a), 0.0, scale, to)
+
+
+def pareto(
+    a: Real,
+    scale: Real = 1.0,
+    shape: Shape | None = None,
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw from Pareto distributions, whose draws are scale or more.
+
+    Args:
+        a: the exponents.
+        scale: the lower ends.
+        shape: the shape of the result; that of the parameters when None.
+        dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) float: the draws.
+
+    Raises:
+        ValueError: a or scale is a number that is not positive.
+
+    Source:
+        Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
+
+    Example:
+        >>> import gorgo as gg
+        >>> bool(gg.all(gg.random.pareto(2.0, 3.0, (9,)) >= 3.0))
+        True
+    """
+    check_positive("pareto", a=a, scale=scale)
+    to, sizes = drawn_dtype("pareto", dtype, a, scale), drawn_shape("pareto", shape, a, scale)
+    return located(gg.exp(unit_exponential(sizes, to, generator) / a), 0.0, scale, to)
+
+
+def rayleigh(
+    scale: Real = 1.0,
+    shape: Shape | None = None,
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw from Rayleigh distributions.
+
+    Args:
+        scale: the modes.
+        shape: the shape of the result; that of the parameters when None.
+        dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) float: the draws.
+
+    Raises:
+        ValueError: scale is a number that is not positive.
+
+    Source:
+        Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.rayleigh(2.0, (3,)).shape
+        (3,)
+    """
+    check_positive("rayleigh", scale=scale)
+    to, sizes = drawn_dtype("rayleigh", dtype, scale), drawn_shape("rayleigh", shape, scale)
+    return located(gg.sqrt(2.0 * unit_exponential(sizes, to, generator)), 0.0, scale, to)
+
+
+def parameter(value: Real, dtype: gg.dtype) -> gg.Tensor:
+    """Return a parameter as a tensor of `dtype`."""
+    return value.astype(dtype) if isinstance(value, gg.Tensor) else gg.full((), value, dtype=dtype)
+
+
+def gamma(
+    concentration: Real,
+    scale: Real = 1.0,
+    shape: Shape | None = None,
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw from gamma distributions.
+
+    Args:
+        concentration: the shape parameters, above 0.
+        scale: what the draws are multiplied by.
+        shape: the shape of the result; that of the parameters when None.
+        dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) float: the draws.
+
+    Raises:
+        ValueError: an entry of concentration is not positive and finite, or scale is a number that is not.
+
+    Source:
+        Marsaglia, Tsang, "A simple method for generating gamma variables", ACM Trans. Math. Softw. 26 (2000).
+        Figurnov, Mohamed, Mnih, "Implicit reparameterization gradients", NeurIPS 2018.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.gamma(0.5, shape=(3,)).shape
+        (3,)
+    """
+    check_positive("gamma", scale=scale)
+    to = drawn_dtype("gamma", dtype, concentration, scale)
+    sizes = drawn_shape("gamma", shape, concentration, scale)
+    x = _core.random_gamma(key_of(generator), parameter(concentration, to), sizes)
+    return located(x, 0.0, scale, to)
+
+
+def chisquare(
+    df: Real,
+    shape: Shape | None = None,
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw from chi-square distributions.
+
+    Args:
+        df: the degrees of freedom, above 0.
+        shape: the shape of the result; that of the parameters when None.
+        dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) float: the draws.
+
+    Raises:
+        ValueError: an entry of df is not positive and finite.
+
+    Source:
+        Marsaglia, Tsang, "A simple method for generating gamma variables", ACM Trans. Math. Softw. 26 (2000).
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.chisquare(3.0, (3,)).shape
+        (3,)
+    """
+    check_positive("chisquare", df=df)
+    to, sizes = drawn_dtype("chisquare", dtype, df), drawn_shape("chisquare", shape, df)
+    return 2.0 * _core.random_gamma(key_of(generator), parameter(df, to) * 0.5, sizes)
+
+
+def beta(
+    a: Real,
+    b: Real,
+    shape: Shape | None = None,
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw from beta distributions.
+
+    Args:
+        a: the first shape parameters, above 0.
+        b: the second shape parameters, above 0.
+        shape: the shape of the result; that of the parameters when None.
+        dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) float: the draws.
+
+    Raises:
+        ValueError: an entry of a or b is not positive and finite.
+
+    Source:
+        Devroye, "Non-uniform random variate generation", Springer 1986, chapter IX.4.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.beta(0.5, 2.0, (3,)).shape
+        (3,)
+    """
+    check_positive("beta", a=a, b=b)
+    to, sizes = drawn_dtype("beta", dtype, a, b), drawn_shape("beta", shape, a, b)
+    wide = compute_dtype(to)
+    both = [gg.broadcast_to(parameter(p, wide), sizes) for p in (a, b)]
+    # By logarithms, which do not underflow where a and b are small.
+    logs = _core.random_gamma(key_of(generator), gg.stack(both), log=True)
+    return gg.sigmoid(logs[0] - logs[1]).astype(to)
+
+
+def dirichlet(
+    concentration: gg.Tensor | Sequence[float],
+    shape: Shape = (),
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw from Dirichlet distributions: shares that sum to one along the last axis.
+
+    Args:
+        concentration: the shape parameters, (..., n) and above 0.
+        shape: further axes in front.
+        dtype: a real floating one; that of concentration when None.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape, ..., n) float: the draws.
+
+    Raises:
+        ValueError: an entry of concentration is not positive and finite, or it has no axis.
+
+    Source:
+        Devroye, "Non-uniform random variate generation", Springer 1986, chapter XI.4.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.dirichlet([0.5, 1.0, 2.0], (4,)).shape
+        (4, 3)
+    """
+    given = concentration if isinstance(concentration, gg.Tensor) else gg.asarray(concentration, dtype=gg.float32)
+    if given.ndim == 0:
+        raise ValueError("dirichlet: concentration must have an axis, got shape ()")
+    to = drawn_dtype("dirichlet", dtype, given)
+    logs = _core.random_gamma(
+        key_of(generator), given.astype(compute_dtype(to)), (*sizes_of(shape), *given.shape), log=True
+    )
+    return gg.softmax(logs, axis=-1).astype(to)
+
+
+def truncated_normal(
+    mean: Real = 0.0,
+    std: Real = 1.0,
+    low: Real = -2.0,
+    high: Real = 2.0,
+    shape: Shape | None = None,
+    *,
+    dtype: gg.dtype | None = None,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw from normal distributions whatever of them lies in [low, high].
+
+    Args:
+        mean: the means before the ends are cut.
+        std: the standard deviations before the ends are cut.
+        low: the lower ends, which may be -inf.
+        high: the upper ends, which may be inf.
+        shape: the shape of the result; that of the parameters when None.
+        dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) float: the draws.
+
+    Raises:
+        ValueError: low is not below high, or std is a number that is not positive.
+        NotImplementedError: in backward, when a parameter wants a gradient.
+
+    Source:
+        Robert, "Simulation of truncated normal variables", Statistics and Computing 5 (1995).
+
+    Example:
+        >>> import gorgo as gg
+        >>> bool(gg.all(gg.abs(gg.random.truncated_normal(shape=(9,))) <= 2.0))
+        True
+    """
+    check_positive("truncated_normal", std=std)
+    to = drawn_dtype("truncated_normal", dtype, mean, std, low, high)
+    sizes = drawn_shape("truncated_normal", shape, mean, std, low, high)
+    wide = compute_dtype(to)
+    first, last = ((parameter(end, wide) - mean) / std for end in (low, high))
+    x = located(_core.random_truncated_normal(key_of(generator), first, last, sizes), mean, std, wide)
+    # Rounding may have left the interval by a little.
+    return gg.minimum(gg.maximum(x, low), high).astype(to)
+
+
+def geometric(
+    p: Real,
+    shape: Shape | None = None,
+    *,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw numbers of trials up to the first success.
+
+    Args:
+        p: the probability of success, in (0, 1].
+        shape: the shape of the result; that of the parameters when None.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) int64: the draws.
+
+    Raises:
+        ValueError: an entry of p is outside (0, 1].
+
+    Source:
+        Devroye, "Non-uniform random variate generation", Springer 1986, chapter X.2.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.geometric(1.0, (2,)).tolist()
+        [1, 1]
+    """
+    return _core.random_geometric(key_of(generator), p, drawn_shape("geometric", shape, p))
+
+
+def poisson(
+    rate: Real = 1.0,
+    shape: Shape | None = None,
+    *,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw counts of events that come at a rate.
+
+    Args:
+        rate: the expected counts, in [0, 2**60].
+        shape: the shape of the result; that of the parameters when None.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) int64: the draws.
+
+    Raises:
+        ValueError: an entry of rate is outside [0, 2**60].
+
+    Source:
+        Hoermann, "The transformed rejection method for generating Poisson random variables", Insurance: Mathematics and
+        Economics 12 (1993).
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.poisson(0.0, (2,)).tolist()
+        [0, 0]
+    """
+    return _core.random_poisson(key_of(generator), rate, drawn_shape("poisson", shape, rate))
+
+
+def binomial(
+    count: Real,
+    p: Real,
+    shape: Shape | None = None,
+    *,
+    generator: Generator | None = None,
+) -> gg.Tensor:
+    """Draw numbers of successes among trials.
+
+    Args:
+        count: the numbers of trials, whole and in [0, 2**40).
+        p: the probability of success, in [0, 1].
+        shape: the shape of the result; that of the parameters when None.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (*shape) int64: the draws.
+
+    Raises:
+        ValueError: an entry of count or p is out of range.
+
+    Source:
+        Hoermann, "The generation of binomial random variates", J. Statist. Comput. Simul. 46 (1993).
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.binomial(5, 1.0, (2,)).tolist()
+        [5, 5]
+    """
+    return _core.random_binomial(key_of(generator), count, p, drawn_shape("binomial", shape, count, p))
