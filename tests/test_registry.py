@@ -305,6 +305,32 @@ def test_layouts_give_the_same_result(op: str) -> None:
                 assert_near(g, e, dtype, row, what)
 
 
+def unaligned(x: Array, dtype: str) -> tuple[Any, Array]:
+    """Return the same elements, one after the other, beginning in the middle of a vector."""
+    flat = np.concatenate([np.ones(3, x.dtype), x.reshape(-1), np.ones(3, x.dtype)])
+    return tensor(flat, dtype)[3 : 3 + x.size].reshape(x.shape), x
+
+
+@pytest.mark.parametrize("op", [op for op in WITH_ROW if FACTS[op]["slots"]])
+def test_alignment_does_not_change_bits(op: str) -> None:
+    row = ROWS[op]
+
+    def moved(x: Any, dtype: str) -> Any:
+        if isinstance(x, list):
+            return [moved(v, dtype) for v in x]
+        return unaligned(x, dtype)[0] if isinstance(x, np.ndarray) else x
+
+    for dtype in dtypes_of(row):
+        cases = samples_of(op, dtype)
+        if row.large is not None and dtype == main_dtype(row):
+            cases = [*cases, row.large(Make(op, dtype))]
+        for sample in cases:
+            views = [moved(a, dtype) for a in sample.args]
+            assert all(t.is_contiguous() for t in tensors_in(views))
+            got = [array(t) for t in run(op, views, sample.attrs)]
+            assert_same_bits(got, results(op, sample, dtype), f"unaligned: {described(op, dtype, sample)}")
+
+
 # ---- gradients ----
 
 
@@ -549,7 +575,10 @@ def test_one_thread_and_two_give_the_same_bits(op: str) -> None:
     gg.set_num_threads(1)
     one = everything()
     gg.set_num_threads(2)
-    assert_same_bits(everything(), one, f"two threads: {described(op, dtype, sample)}")
+    before = gg._core._shared_calls()
+    two = everything()
+    assert gg._core._shared_calls() > before, "the row's large sample is no work for two threads"
+    assert_same_bits(two, one, f"two threads: {described(op, dtype, sample)}")
 
 
 def every_result() -> dict[tuple[str, str, int], list[Array]]:

@@ -1,0 +1,252 @@
+"""Checksums of results, one file for each instruction set: what a build must give on every machine that has it.
+
+    PYTHONPATH=build/default/python python tests/golden/make.py          # every set that is built and this machine has
+    PYTHONPATH=build/default/python python tests/golden/make.py avx2     # this one
+
+A file is made anew when a change of bits is meant, and the change log then says so. Results do not depend on the
+machine's C library, so ops that call it are left out: see NOT_HERE. Operands are exact functions of the case's name
+(PCG64's bits, scaled).
+Read next: tests/test_golden.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import gorgo as gg
+
+HERE = Path(__file__).parent
+SETS = ["base", "avx2", "avx512"]
+HOW = "PYTHONPATH=<build>/python python tests/golden/make.py"
+
+# What calls the machine's C library, whose last bit is its own affair; see csrc/kernels/math.h.
+NOT_HERE = {
+    "in every dtype": ["asin", "acos", "atan", "asinh", "acosh", "atanh", "atan2"],
+    "in float64": [
+        "sin",
+        "cos",
+        "tan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "expm1",
+        "exp2",
+        "log1p",
+        "log2",
+        "log10",
+        "erf",
+        "erfc",
+        "pow",
+        "softplus",
+        "gelu",
+        "gelu_tanh",
+    ],
+    "in float32 beyond 2**20": ["sin", "cos", "tan"],
+}
+
+DTYPES = {"f2": "float16", "b2": "bfloat16", "f4": "float32", "f8": "float64"}
+SHORT = ["f2", "b2", "f4", "f8"]
+
+
+class Draw:
+    """Draws operands: multiples of 2**-20 in [-1, 1), rounded to the dtype."""
+
+    def __init__(self, name: str, dtype: str) -> None:
+        self.rng = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little"))
+        self.dtype = dtype
+
+    def __call__(self, *shape: int) -> gg.Tensor:
+        return gg.asarray(self.rng.integers(-(2**20), 2**20, shape) * 2.0**-20).astype(self.dtype)
+
+    def positive(self, *shape: int) -> gg.Tensor:
+        return gg.abs(self(*shape)) + 0.125
+
+
+Case = Callable[[Draw], Any]
+
+
+def unary(name: str, *, positive: bool = False) -> Case:
+    op = getattr(gg, name)
+    return lambda d: op(4.0 * (d.positive(7, 61) if positive else d(7, 61)))
+
+
+def reduction(name: str) -> Case:
+    op = getattr(gg, name)
+    return lambda d: [op(d(5, 37, 19), axis=1), op(d(3, 4001), axis=-1), op(d(401, 5), axis=0)]
+
+
+def gradient(f: Callable[..., gg.Tensor], *shapes: tuple[int, ...]) -> Case:
+    """Return the gradients of a function's squares, summed."""
+
+    def case(d: Draw) -> list[gg.Tensor]:
+        xs = [d(*shape).requires_grad_() for shape in shapes]
+        return list(gg.grad(gg.sum(gg.square(f(*xs))), xs))
+
+    return case
+
+
+def trained(d: Draw) -> list[gg.Tensor]:
+    """Return the weights of a small network after three steps of Adam."""
+    net = gg.nn.Sequential(gg.nn.Linear(13, 17), gg.nn.ReLU(), gg.nn.Linear(17, 5))
+    with gg.no_grad():
+        for p in net.parameters():
+            p.copy_(d(*p.shape) * 0.25)
+    optimizer = gg.optim.Adam(net.parameters(), lr=0.01)
+    x, target = d(32, 13), gg.asarray(d.rng.integers(0, 5, 32))
+    for _ in range(3):
+        optimizer.zero_grad()
+        gg.nn.functional.cross_entropy(net(x), target).backward()
+        optimizer.step()
+    return list(net.parameters())
+
+
+def drawn(f: Callable[[gg.Tensor], gg.Tensor]) -> Case:
+    return lambda d: f(gg.asarray(np.array([2**60 + 7, d.rng.integers(0, 2**40)], np.uint64)))
+
+
+def cases() -> Iterator[tuple[str, str, Case]]:
+    """Yield a name, the short names of dtypes, and what is called for each."""
+    core = gg._core
+    f4, reals = ["f4"], SHORT
+    for name in ("add", "subtract", "multiply", "divide", "maximum"):
+        op = getattr(gg, name)
+        yield name, reals, lambda d, op=op: [op(d(9, 31), d.positive(31)), op(d(70), 0.7)]
+    for name in ("exp", "sigmoid", "silu", "square", "reciprocal"):
+        yield name, reals, unary(name)
+    for name in ("log", "sqrt", "rsqrt"):
+        yield name, reals, unary(name, positive=True)
+    for name in (
+        "tanh",
+        "erf",
+        "erfc",
+        "gelu",
+        "gelu_tanh",
+        "expm1",
+        "exp2",
+        "sin",
+        "cos",
+        "tan",
+        "sinh",
+        "cosh",
+        "softplus",
+    ):
+        yield name, ["b2", "f4"], unary(name)
+    for name in ("log1p", "log2", "log10"):
+        yield name, ["b2", "f4"], unary(name, positive=True)
+    yield "pow", f4, lambda d: gg.pow(d.positive(7, 31), d(31))
+    for name in ("sum", "mean", "prod", "max", "var", "std", "logsumexp"):
+        yield name, reals, reduction(name)
+    yield "softmax", reals, lambda d: [gg.softmax(d(9, 37), axis=-1), gg.softmax(d(3, 5, 17), axis=1)]
+    yield "log_softmax", reals, lambda d: gg.log_softmax(d(9, 1037), axis=-1)
+    yield (
+        "matmul",
+        reals,
+        lambda d: [d(m, k) @ d(k, n) for m, k, n in ((1, 33, 17), (5, 300, 1), (70, 257, 31), (64, 64, 64))],
+    )
+    yield "matmul of stacks", reals, lambda d: d(3, 5, 33) @ d(3, 33, 7)
+    yield "linear", reals, lambda d: gg.linear(d(33, 129), d(65, 129), d(65))
+    yield "linear backward", f4, gradient(gg.linear, (9, 33), (17, 33), (17,))
+    yield (
+        "conv2d",
+        reals,
+        lambda d: [
+            gg.conv2d(d(2, 6, 9, 7), d(5, 6, 3, 3), d(5), padding=1),
+            gg.conv2d(d(2, 6, 9, 7), d(6, 1, 3, 3), stride=2, groups=6),
+            gg.conv2d(d(1, 33, 8, 8), d(31, 33, 1, 1)),
+        ],
+    )
+    yield "conv2d backward", f4, gradient(lambda x, w: gg.conv2d(x, w, padding=1), (2, 6, 9, 7), (5, 6, 3, 3))
+    yield "avg_pool2d", reals, lambda d: gg.avg_pool2d(d(2, 3, 9, 7), 3, stride=2, padding=1)
+    yield "max_pool2d", reals, lambda d: gg.nn.functional.max_pool2d(d(2, 3, 9, 7), 3, stride=2)
+    yield "layer_norm", reals, lambda d: gg.layer_norm(d(9, 1037), d(1037), d(1037))
+    yield "layer_norm backward", f4, gradient(gg.layer_norm, (9, 137), (137,), (137,))
+    yield "rms_norm", reals, lambda d: gg.rms_norm(d(9, 137), d(137))
+    yield "group_norm", reals, lambda d: gg.group_norm(d(2, 6, 5, 7), d(6), d(6), groups=3)
+    yield "batch_norm", reals, lambda d: gg.batch_norm(d(2, 6, 5, 7), d(6), d.positive(6), d(6), d(6))
+    yield (
+        "cross_entropy",
+        f4,
+        lambda d: gg.nn.functional.cross_entropy(d(31, 17), gg.asarray(d.rng.integers(0, 17, 31))),
+    )
+    yield "training", ["f4"], trained
+    yield "sort", reals, lambda d: [gg.sort(d(5, 131), axis=-1), gg.argsort(d(131, 5), axis=0), *gg.topk(d(5, 131), 7)]
+    yield "index", f4, lambda d: [gg.take(d(9, 5), gg.asarray(d.rng.integers(0, 9, 20)), axis=0), gg.tril(d(9, 7))]
+    for short in reals:
+        dtype = getattr(gg, DTYPES[short])
+        yield f"uniform {short}", [short], drawn(lambda key, t=dtype: core.random_uniform(key, (1000,), -1.0, 2.0, t))
+        yield f"normal {short}", [short], drawn(lambda key, t=dtype: core.random_normal(key, (1000,), 1.0, 2.0, t))
+    for name, f in {
+        "randint": lambda key: core.random_randint(key, (1000,), -5, 1000),
+        "bernoulli": lambda key: core.random_bernoulli(key, (1000,), 0.3),
+        "permutation": lambda key: core.random_permutation(key, 1000),
+        "gamma": lambda key: core.random_gamma(key, gg.asarray([0.3, 1.0, 20.0], dtype=gg.float64), (300, 3)),
+        "poisson": lambda key: core.random_poisson(key, gg.asarray([0.3, 11.0, 2000.0]), (300, 3)),
+        "binomial": lambda key: core.random_binomial(key, 100, gg.asarray([0.03, 0.3, 0.9]), (300, 3)),
+        "geometric": lambda key: core.random_geometric(key, 0.1, (1000,)),
+        "truncated normal": lambda key: core.random_truncated_normal(key, gg.asarray([-1.0, 3.0]), 4.0, (500, 2)),
+        "multinomial": lambda key: core.random_multinomial(key, gg.asarray([1.0, 2.0, 3.0]), 1000, True),
+    }.items():
+        yield name, ["f4"], drawn(f)
+
+
+def checksum(results: Any) -> str:
+    digest = hashlib.sha256()
+    for t in results if isinstance(results, list | tuple) else [results]:
+        x = t.detach()
+        a = np.asarray(x.astype("float32") if x.dtype == gg.bfloat16 else x)
+        digest.update(f"{x.dtype}{a.shape}".encode() + np.ascontiguousarray(a).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def checksums() -> dict[str, str]:
+    """Return one line for each case: its dtypes' checksums."""
+    return {
+        name: " ".join(f"{short}:{checksum(case(Draw(name + short, DTYPES[short])))}" for short in dtypes)
+        for name, dtypes, case in cases()
+    }
+
+
+def available() -> list[str]:
+    """Return the sets that are built and that this machine has."""
+    config = gg._core._config()
+    built = [isa for isa in SETS if isa == "base" or isa in config["isas_built"].split()]
+    best = config["isa_available"]
+    return built[: built.index(best) + 1] if best in built else built
+
+
+def run(isa: str) -> dict[str, str]:
+    """Return the checksums under an instruction set, from a process of its own."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__)), "--print", isa],
+        env={**os.environ, "GORGO_ISA": isa},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return dict(json.loads(done.stdout))
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[:1] == ["--print"]:
+        assert gg._core._config()["isa"] == arguments[1]
+        print(json.dumps(checksums()))
+        return
+    for isa in arguments or available():
+        if isa not in available():
+            raise SystemExit(f"{isa} must be one of what is built and what this machine has: {' '.join(available())}")
+        path = HERE / f"{isa}.json"
+        path.write_text(json.dumps(run(isa), indent=0) + "\n")
+        print(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

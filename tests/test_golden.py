@@ -1,0 +1,54 @@
+"""Results against stored checksums, for each instruction set that this machine has."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gorgo as gg
+
+
+def load_script() -> Any:
+    path = Path(__file__).parent / "golden" / "make.py"
+    spec = importlib.util.spec_from_file_location("golden_make", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+golden = load_script()
+
+
+@pytest.mark.parametrize("isa", golden.available())
+def test_results_are_those_stored_for_the_instruction_set(isa: str) -> None:
+    path = golden.HERE / f"{isa}.json"
+    if not path.exists():
+        pytest.fail(f"no checksums are stored for {isa}; on a machine that has it: {golden.HOW} {isa}")
+    stored = json.loads(path.read_text())
+    found = golden.run(isa)
+    assert sorted(found) == sorted(stored), f"cases came or went: {golden.HOW} {isa}"
+    differing = [f"{name}: {found[name]}, stored {stored[name]}" for name in found if found[name] != stored[name]]
+    assert not differing, "\n".join([f"bits changed under {isa}; if that is meant: {golden.HOW} {isa}", *differing])
+
+
+def test_files_are_small_and_name_known_sets() -> None:
+    for path in golden.HERE.glob("*.json"):
+        assert path.stem in golden.SETS
+        assert path.stat().st_size < 8192
+        assert len(json.loads(path.read_text())) > 60
+
+
+def test_what_calls_the_c_library_is_left_out() -> None:
+    dtypes = {name: set(short) for name, short, _ in golden.cases()}
+    for name in golden.NOT_HERE["in every dtype"]:
+        assert hasattr(gg, name)
+        assert name not in dtypes
+    for name in golden.NOT_HERE["in float64"]:
+        assert hasattr(gg, name)
+        assert "f8" not in dtypes[name]
