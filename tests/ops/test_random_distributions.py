@@ -443,6 +443,14 @@ def test_edges() -> None:
     assert gg.random.multinomial(gg.asarray([[0.0, 1.0]] * 3), 0).shape == (3, 0)
     assert gg.random.multinomial(gg.zeros((0, 4)), 2).shape == (0, 2)
     assert gg.random.dirichlet([1.0]).tolist() == [1.0]
+    # Ends so far out that their squares overflow, and slopes where there is nothing to differentiate.
+    ends = gg.asarray([1e300, 1e10, 40.0], dtype=gg.float64)
+    far = array(_core.random_truncated_normal(gg.random.Generator(1).key(), ends, gg.inf))
+    np.testing.assert_allclose(far, array(ends), rtol=0.01)
+    assert (far >= array(ends)).all()
+    bad = gg.asarray([float("nan"), -1e300, 0.0, 1.0, 1.0], dtype=gg.float64)
+    at = gg.asarray([1.0, 1.0, 1.0, float("nan"), float("inf")], dtype=gg.float64)
+    assert np.isnan(array(_core._registry["random_gamma_slope"](bad, at))).all()
     scalars = gg.random.gamma(gg.asarray(1e300, dtype=gg.float64), shape=(2,))
     np.testing.assert_allclose(array(scalars), 1e300)
 

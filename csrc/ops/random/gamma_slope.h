@@ -80,6 +80,8 @@ GORGO_INLINE double gamma_log_slope(double a, double x, double log_x) noexcept {
 
 // Of x, or with in_log of its logarithm, which `given` then is.
 GORGO_INLINE double gamma_slope(double a, double given, bool in_log) noexcept {
+  if (!(a > 0.0 && isfinite(a)) || isnan(given) || given == FloatBits<double>::kInfinity)
+    return FloatBits<double>::kNan;
   if (in_log) return gamma_log_slope(a, exp(given), given);
   if (given <= 0.0) return 0.0;  // underflown: so is its slope
   return given * gamma_log_slope(a, given, log(given));

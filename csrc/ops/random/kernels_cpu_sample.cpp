@@ -262,14 +262,17 @@ struct TruncatedNormal {
       }
       return evenly(numbers, low, high, 0.0);
     }
-    const double root = sqrt(low * low + 4.0);
-    const double rate = 0.5 * (low + root);
+    // Far out the square overflows, and the root is low itself.
+    const double root = low < 1e100 ? sqrt(low * low + 4.0) : low;
+    const double rate = 0.5 * low + 0.5 * root;
     // exp(1/2 + low (low - root) / 4) / rate: up to this length of the interval an even proposal is accepted more often. The
     // difference is -4 / (low + root).
     if (high - low <= exp(0.5 - low / (low + root)) / rate) return evenly(numbers, low, high, low);
+    const double ahead = 2.0 / (low + root);  // rate - low
     for (;;) {
-      const double x = low - log(numbers.open_unit()) / rate;
-      const double off = x - rate;
+      const double excess = -log(numbers.open_unit()) / rate;
+      const double off = excess - ahead;
+      const double x = low + excess;
       if (x <= high && log(numbers.open_unit()) <= -0.5 * off * off) return x;
     }
   }

@@ -98,6 +98,7 @@ void infer_multinomial(InferContext& c) {
   c.cast_mask = ~1u;
   Shape shape = weights;
   shape[shape.size() - 1] = a.count;
+  static_cast<void>(numel_of(shape, c.name()));
   c.add_output(DType::Int64, shape);
 }
 
