@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -126,12 +127,63 @@ def test_the_table() -> None:
     assert head.split() == ["op", "calls", "total", "mean", "share", "bytes", "GB/s", "GF/s"]
     assert {row.split()[0]: row.split()[1] for row in rows[:2]} == {"exp": "4", "matmul": "1"}
     assert rows[2].startswith("all kernels")
-    assert rows[3].startswith("wall time ")
-    assert p.table(sort_by="calls", limit=1).splitlines()[2].startswith("1 more ops")
+    assert rows[3].startswith("outside kernels")
+    assert rows[4].startswith("wall time")
+    assert p.table(sort_by="calls", limit=1).splitlines()[2].startswith("1 more")
     assert [row.op for row in p.totals("op")] == ["exp", "matmul"]
     assert repr(p).startswith("<profile of 5 kernels in ")
     with pytest.raises(ValueError, match=r"profile.totals: sort_by must be one of time, calls, .* got 'size'"):
         p.totals("size")
+
+
+def test_shares_are_of_the_whole() -> None:
+    x = gg.ones((32, 32))
+    with gg.profile() as p:
+        for _ in range(3):
+            gg.exp(x @ x).sum()
+    shares = {line.split("  ")[0]: float(re.findall(r"([\d.]+)%", line)[0]) for line in str(p).splitlines()[1:]}
+    assert shares.pop("wall time") == 100.0
+    rounding = 0.05 * (len(shares) + 1)
+    ops = shares.pop("all kernels")
+    outside = shares.pop("outside kernels")
+    assert sum(shares.values()) == pytest.approx(ops, abs=rounding)
+    assert ops + outside == pytest.approx(100.0, abs=rounding)
+
+
+def test_shapes_are_kept_when_asked_for(tmp_path: Path) -> None:
+    x, w = gg.ones((4, 3)), gg.ones((3, 2))
+
+    @gg.compile
+    def f(x: gg.Tensor) -> gg.Tensor:
+        return x @ w
+
+    for _ in range(3):
+        f(x)
+    with gg.profile(shapes=True) as p:
+        f(x)
+        gg.exp(gg.ones((5,)))
+        gg.exp(x)
+        x.sum()
+    assert [(e.op, e.shapes) for e in p.events] == [
+        ("matmul", "(4, 3), (3, 2) -> (4, 2)"),
+        ("full", "-> (5,)"),
+        ("exp", "(5,) -> (5,)"),
+        ("exp", "(4, 3) -> (4, 3)"),
+        ("sum", "(4, 3) -> ()"),
+    ]
+    assert [(row.op, row.calls, row.shapes) for row in p.totals("op")][:2] == [
+        ("exp", 1, "(4, 3) -> (4, 3)"),
+        ("exp", 1, "(5,) -> (5,)"),
+    ]
+    head, *rows = str(p).splitlines()
+    assert head.split()[-1] == "shapes"
+    assert any(row.endswith("(4, 3), (3, 2) -> (4, 2)") for row in rows)
+    p.chrome_trace(tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert events[0]["args"]["shapes"] == "(4, 3), (3, 2) -> (4, 2)"
+    with gg.profile() as p:
+        gg.exp(x)
+    assert p.events[0].shapes == ""
 
 
 def test_the_trace_is_the_events(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 #include "autograd/accumulate.h"
 #include "autograd/tape.h"
 #include "bindings/convert.h"
+#include "bindings/function_docs.h"
 #include "bindings/module.h"
 #include "bindings/origin.h"
 #include "bindings/static_type.h"
@@ -375,17 +376,11 @@ void bind_autograd(pybind11::module_& m) {
   };
   const auto fast_only = [](auto f) { return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f)); };
   static PyMethodDef functions[] = {
-      {"grad", fast(grad), kFastCall,
-       "grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=False)\n--\n\n"
-       "Return the derivatives of the outputs with respect to the inputs; .grad stays as it is."},
-      {"no_grad", fast_only(switch_mode<false>), METH_FASTCALL,
-       "no_grad(function=None, /)\n--\n\nStop recording gradients, in a with statement or as a decorator."},
-      {"enable_grad", fast_only(switch_mode<true>), METH_FASTCALL,
-       "enable_grad(function=None, /)\n--\n\nRecord gradients again inside no_grad."},
-      {"set_grad_enabled", set_grad_enabled, METH_O,
-       "set_grad_enabled(mode, /)\n--\n\nTurn recording on or off, at once or for a with statement."},
-      {"is_grad_enabled", is_grad_enabled, METH_NOARGS,
-       "is_grad_enabled()\n--\n\nTell whether this thread records gradients."},
+      {"grad", fast(grad), kFastCall, docs::kGrad},
+      {"no_grad", fast_only(switch_mode<false>), METH_FASTCALL, docs::kNoGrad},
+      {"enable_grad", fast_only(switch_mode<true>), METH_FASTCALL, docs::kEnableGrad},
+      {"set_grad_enabled", set_grad_enabled, METH_O, docs::kSetGradEnabled},
+      {"is_grad_enabled", is_grad_enabled, METH_NOARGS, docs::kIsGradEnabled},
       {"_live_records", live_record_count, METH_NOARGS,
        "_live_records()\n--\n\nReturn how many tape records are alive."},
       {nullptr, nullptr, 0, nullptr},

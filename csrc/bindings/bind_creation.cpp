@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bindings/convert.h"
+#include "bindings/function_docs.h"
 #include "bindings/interop.h"
 #include "bindings/module.h"
 #include "bindings/tensor_type.h"
@@ -424,34 +425,17 @@ void bind_creation(pybind11::module_& m) {
   static const std::string pad_doc =
       cat("pad(x, /, pad_width, mode='constant', value=0)\n--\n\n", shape_ops.pad->doc, "\n\n", shape_ops.pad->details);
   static PyMethodDef functions[] = {
-      {"empty", fast(create<Content::Empty>), kFastCall,
-       "empty(shape, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn a tensor with undefined elements."},
-      {"zeros", fast(create<Content::Zeros>), kFastCall,
-       "zeros(shape, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn a tensor of zeros."},
-      {"ones", fast(create<Content::Ones>), kFastCall,
-       "ones(shape, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn a tensor of ones."},
-      {"empty_like", fast(create_like<Content::Empty>), kFastCall,
-       "empty_like(x, /, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn an undefined tensor shaped "
-       "like x."},
-      {"zeros_like", fast(create_like<Content::Zeros>), kFastCall,
-       "zeros_like(x, /, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn zeros shaped like x."},
-      {"ones_like", fast(create_like<Content::Ones>), kFastCall,
-       "ones_like(x, /, *, dtype=None, device=None, requires_grad=False)\n--\n\nReturn ones shaped like x."},
-      {"full", fast(create_full), kFastCall,
-       "full(shape, fill_value, *, dtype=None, device=None, requires_grad=False)\n--\n\n"
-       "Return a tensor with one number everywhere."},
-      {"full_like", fast(create_full_like), kFastCall,
-       "full_like(x, /, fill_value, *, dtype=None, device=None, requires_grad=False)\n--\n\n"
-       "Return a tensor shaped like x with one number everywhere."},
-      {"arange", fast(create_arange), kFastCall,
-       "arange(start, /, stop=None, step=1, *, dtype=None, device=None, requires_grad=False)\n--\n\n"
-       "Return the numbers from start up to, not including, stop."},
-      {"linspace", fast(create_linspace), kFastCall,
-       "linspace(start, stop, /, num, *, endpoint=True, dtype=None, device=None, requires_grad=False)\n--\n\n"
-       "Return num evenly spaced numbers from start to stop."},
-      {"eye", fast(create_eye), kFastCall,
-       "eye(n_rows, n_cols=None, /, *, k=0, dtype=None, device=None, requires_grad=False)\n--\n\n"
-       "Return a matrix with ones on the diagonal k above the main one."},
+      {"empty", fast(create<Content::Empty>), kFastCall, docs::kEmpty},
+      {"zeros", fast(create<Content::Zeros>), kFastCall, docs::kZeros},
+      {"ones", fast(create<Content::Ones>), kFastCall, docs::kOnes},
+      {"empty_like", fast(create_like<Content::Empty>), kFastCall, docs::kEmptyLike},
+      {"zeros_like", fast(create_like<Content::Zeros>), kFastCall, docs::kZerosLike},
+      {"ones_like", fast(create_like<Content::Ones>), kFastCall, docs::kOnesLike},
+      {"full", fast(create_full), kFastCall, docs::kFull},
+      {"full_like", fast(create_full_like), kFastCall, docs::kFullLike},
+      {"arange", fast(create_arange), kFastCall, docs::kArange},
+      {"linspace", fast(create_linspace), kFastCall, docs::kLinspace},
+      {"eye", fast(create_eye), kFastCall, docs::kEye},
       {"reshape", fast(reshape_function), kFastCall,
        "reshape(x, /, shape, *, copy=None)\n--\n\nReturn the elements under another shape; a view where strides "
        "allow.\n\n"
@@ -488,10 +472,8 @@ void bind_creation(pybind11::module_& m) {
        "Raises:\n    ValueError: the axis is out of range.\n\n"
        "Example:\n    >>> import gorgo as gg\n"
        "    >>> [row.tolist() for row in gg.unstack(gg.asarray([[1, 2], [3, 4]]))]\n    [[1, 2], [3, 4]]\n"},
-      {"swapaxes", fast(swapaxes_function), kFastCall,
-       "swapaxes(x, axis1, axis2)\n--\n\nReturn a view with two axes exchanged."},
-      {"matrix_transpose", matrix_transpose_function, METH_O,
-       "matrix_transpose(x, /)\n--\n\nReturn a view with the last two axes exchanged."},
+      {"swapaxes", fast(swapaxes_function), kFastCall, docs::kSwapaxes},
+      {"matrix_transpose", matrix_transpose_function, METH_O, docs::kMatrixTranspose},
       {nullptr, nullptr, 0, nullptr},
   };
   check_status(PyModule_AddFunctions(m.ptr(), functions));

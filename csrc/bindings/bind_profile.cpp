@@ -9,13 +9,14 @@ namespace {
 
 namespace py = pybind11;
 
-// (events, dropped, start_ns, duration_ns), an event being (op, start_ns, duration_ns, bytes, flops, thread, replayed).
+// (events, dropped, start_ns, duration_ns), an event being (op, start_ns, duration_ns, bytes, flops, thread, replayed,
+// shapes).
 py::tuple stop() {
   const Profile found = stop_profile();
   py::list events;
   for (const KernelEvent& e : found.events) {
-    events.append(
-        py::make_tuple(e.op->name, e.start_ns - found.start_ns, e.duration_ns, e.bytes, e.flops, e.thread, e.replayed));
+    events.append(py::make_tuple(e.op->name, e.start_ns - found.start_ns, e.duration_ns, e.bytes, e.flops, e.thread,
+                                 e.replayed, e.shapes));
   }
   return py::make_tuple(events, found.dropped, found.start_ns, found.duration_ns);
 }
@@ -24,7 +25,7 @@ py::tuple stop() {
 
 void bind_profile(py::module_& m) {
   py::module_ profile = m.def_submodule("_profile", "The profiler's switch. Use gorgo.profile instead.");
-  profile.def("start", &start_profile, py::arg("max_events"));
+  profile.def("start", &start_profile, py::arg("max_events"), py::arg("shapes"));
   profile.def("stop", &stop);
 }
 

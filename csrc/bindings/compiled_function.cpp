@@ -9,6 +9,7 @@
 #include "autograd/accumulate.h"
 #include "autograd/mode.h"
 #include "bindings/convert.h"
+#include "bindings/function_docs.h"
 #include "bindings/origin.h"
 #include "bindings/static_type.h"
 #include "bindings/tensor_type.h"
@@ -636,10 +637,9 @@ PyMemberDef compiled_members[] = {
 
 PyMethodDef module_functions[] = {
     {"guard_attribute", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guard_attribute)), METH_FASTCALL,
-     "guard_attribute(object, name, /)\n--\n\nMake the recording under way depend on an attribute's value."},
-    {"host_effect", host_effect, METH_O,
-     "host_effect(effect, /)\n--\n\nCall effect() now, or after each run of the recording under way."},
-    {"is_capturing", is_capturing, METH_NOARGS, "is_capturing()\n--\n\nTell whether a recording is under way."},
+     docs::kGuardAttribute},
+    {"host_effect", host_effect, METH_O, docs::kHostEffect},
+    {"is_capturing", is_capturing, METH_NOARGS, docs::kIsCapturing},
     {"bump_epoch", bump_epoch, METH_NOARGS,
      "bump_epoch()\n--\n\nMake compiled functions look again at everything they depend on."},
     {nullptr, nullptr, 0, nullptr},

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bindings/convert.h"
+#include "bindings/function_docs.h"
 #include "bindings/module.h"
 #include "bindings/static_type.h"
 #include "core/promotion.h"
@@ -243,18 +244,14 @@ void bind_dtypes(pybind11::module_& m) {
       {nullptr, nullptr, 0, nullptr},
   };
   static PyMethodDef functions[] = {
-      {"can_cast", fast(can_cast), kFastCall,
-       "can_cast(from_, to, /)\n--\n\nTell whether promotion leads from one dtype to the other."},
-      {"result_type", fast(result_type), kFastCall,
-       "result_type(*arrays_and_dtypes)\n--\n\nReturn the dtype in which tensors, dtypes and numbers meet."},
-      {"promote_types", fast(result_type), kFastCall,
-       "promote_types(a, b, /)\n--\n\nReturn the dtype in which two meet."},
-      {"finfo", finfo, METH_O, "finfo(dtype, /)\n--\n\nReturn the limits of a floating-point dtype."},
-      {"iinfo", iinfo, METH_O, "iinfo(dtype, /)\n--\n\nReturn the limits of an integer dtype."},
+      {"can_cast", fast(can_cast), kFastCall, docs::kCanCast},
+      {"result_type", fast(result_type), kFastCall, docs::kResultType},
+      {"promote_types", fast(result_type), kFastCall, docs::kPromoteTypes},
+      {"finfo", finfo, METH_O, docs::kFinfo},
+      {"iinfo", iinfo, METH_O, docs::kIinfo},
       {nullptr, nullptr, 0, nullptr},
   };
-  PyTypeObject& t = begin_static_type(dtype_type, "gorgo.dtype", sizeof(PyDType),
-                                      "An element type. Equal to its name and to NumPy's dtype of that name.");
+  PyTypeObject& t = begin_static_type(dtype_type, "gorgo.dtype", sizeof(PyDType), docs::kDTypeType);
   t.tp_new = dtype_new;
   t.tp_repr = dtype_repr;
   t.tp_str = dtype_str;

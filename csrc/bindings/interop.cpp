@@ -13,6 +13,7 @@
 #include "autograd/tape.h"
 #include "bindings/convert.h"
 #include "bindings/dtype_type.h"
+#include "bindings/function_docs.h"
 #include "bindings/module.h"
 #include "bindings/origin.h"
 #include "device/backend.h"
@@ -571,17 +572,9 @@ PyMethodDef tensor_interop_methods[] = {
 
 void bind_interop(pybind11::module_& m) {
   static PyMethodDef functions[] = {
-      {"asarray", fast(asarray), kFastCall,
-       "asarray(obj, /, dtype=None, device=None, copy=None)\n--\n\n"
-       "Return a tensor over the memory of an array, or made from numbers.\n\n"
-       "Arrays of NumPy and of whatever speaks the buffer protocol or DLPack share their memory with the tensor, "
-       "unless dtype\n"
-       "or copy=True ask for other bytes. NumPy arrays keep their dtype; Python's floats become float32."},
-      {"tensor", fast(tensor), kFastCall,
-       "tensor(obj, /, dtype=None, device=None, requires_grad=False)\n--\n\n"
-       "Return a new tensor with the numbers of an array or of nested lists, always copied."},
-      {"from_dlpack", fast(from_dlpack), kFastCall,
-       "from_dlpack(x, /, *, device=None, copy=None)\n--\n\nReturn a tensor over the memory of a DLPack producer."},
+      {"asarray", fast(asarray), kFastCall, docs::kAsarray},
+      {"tensor", fast(tensor), kFastCall, docs::kTensor},
+      {"from_dlpack", fast(from_dlpack), kFastCall, docs::kFromDlpack},
       {nullptr, nullptr, 0, nullptr},
   };
   check_status(PyModule_AddFunctions(m.ptr(), functions));

@@ -10,6 +10,7 @@
 #include "autograd/tape.h"
 #include "bindings/convert.h"
 #include "bindings/dtype_type.h"
+#include "bindings/function_docs.h"
 #include "bindings/module.h"
 #include "bindings/op_function.h"
 #include "bindings/origin.h"
@@ -654,8 +655,7 @@ void bind_tensor(pybind11::module_& m) {
       {nullptr, nullptr, 0, nullptr},
   };
 
-  PyTypeObject& t = begin_static_type(tensor_type, "gorgo.Tensor", sizeof(PyTensor),
-                                      "An array of numbers of one dtype on one device, with a gradient if asked for.");
+  PyTypeObject& t = begin_static_type(tensor_type, "gorgo.Tensor", sizeof(PyTensor), docs::kTensorType);
   t.tp_new = refuse_new;
   t.tp_dealloc = dealloc;
   t.tp_as_number = number_methods();

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <mutex>
+#include <string>
 #include <utility>
 
 #include "core/check.h"
@@ -16,6 +17,7 @@ struct Recording {
   std::mutex mutex;
   Profile profile;
   int64_t most = 0;
+  std::atomic<bool> shapes{false};
   std::atomic<int32_t> threads{0};
 };
 
@@ -35,15 +37,36 @@ int32_t thread_number() noexcept {
   return number;
 }
 
+void append_shapes(std::string& text, const KOperand* operands, int count) {
+  for (int i = 0; i < count; ++i) {
+    if (i > 0) text += ", ";
+    text += '(';
+    for (int axis = 0; axis < operands[i].rank; ++axis) {
+      if (axis > 0) text += ", ";
+      text += std::to_string(operands[i].shape[axis]);
+    }
+    text += operands[i].rank == 1 ? ",)" : ")";
+  }
+}
+
+std::string shapes_of(const KernelArgs& args) {
+  std::string text;
+  append_shapes(text, args.in, args.in_count);
+  text += text.empty() ? "-> " : " -> ";
+  append_shapes(text, args.out, args.out_count);
+  return text;
+}
+
 }  // namespace
 
-void start_profile(int64_t most) {
+void start_profile(int64_t most, bool shapes) {
   if (most < 0) fail<ValueError>("profile: max_events must be at least 0, got ", most);
   Recording& r = recording();
   const std::lock_guard lock(r.mutex);
   if (profiling.load()) fail<StateError>("profile: no other profile must be under way, got one that has not ended");
   r.profile = {};
   r.most = most;
+  r.shapes = shapes;
   r.profile.start_ns = now_ns();
   profiling.store(true);
 }
@@ -79,7 +102,8 @@ void ProfiledKernel::end() noexcept {
     return;
   }
   try {
-    r.profile.events.push_back({op_, start_ns_, end_ns - start_ns_, bytes, flops, thread, replayed_});
+    r.profile.events.push_back({op_, start_ns_, end_ns - start_ns_, bytes, flops, thread, replayed_,
+                                r.shapes.load() ? shapes_of(*args_) : std::string()});
   } catch (...) {
     ++r.profile.dropped;
   }

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "core/kernel_args.h"
@@ -22,6 +23,7 @@ struct KernelEvent {
   double flops = 0;    // as the op counts them; 0 where it does not
   int32_t thread = 0;  // numbered from 0 in the order of their first event
   bool replayed = false;
+  std::string shapes;  // "(2, 3), (3,) -> (2, 3)", when asked for
 };
 
 struct Profile {
@@ -31,8 +33,8 @@ struct Profile {
   int64_t duration_ns = 0;
 };
 
-// Throws StateError when a profile is under way. `most` events are kept.
-void start_profile(int64_t most);
+// Throws StateError when a profile is under way. `most` events are kept, with the operands' shapes if asked.
+void start_profile(int64_t most, bool shapes);
 // Throws StateError when none is.
 [[nodiscard]] Profile stop_profile();
 

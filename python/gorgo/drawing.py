@@ -342,7 +342,9 @@ def _ports(chains: list[list[int]], boxes: list[_Box], x: list[float]) -> tuple[
 
 def _dot_layout(picture: _Picture, program: str) -> None:
     """Let Graphviz's dot place the boxes and bend the arrows; its inches become 72 pixels."""
-    lines = ['digraph g { nodesep=0.25; ranksep=0.4; node [shape=box, fixedsize=true, label=""];']
+    lines = [
+        'digraph g { nodesep=0.25; ranksep=0.4; edge [arrowhead=none]; node [shape=box, fixedsize=true, label=""];'
+    ]
     lines += [
         f"n{i} [width={box.width / 72:.4f}, height={box.height / 72:.4f}];" for i, box in enumerate(picture.boxes)
     ]
@@ -365,11 +367,7 @@ def _dot_layout(picture: _Picture, program: str) -> None:
             points = [
                 f"{72 * a:.1f} {picture.height - 72 * b:.1f}" for a, b in zip(numbers[::2], numbers[1::2], strict=True)
             ]
-            # Graphviz's curve ends where its arrow head begins.
-            end = picture.boxes[int(rest[1][1:])]
-            curves[int(rest[0][1:]), int(rest[1][1:])] = (
-                f"M{points[0]}C{' '.join(points[1:])}L{points[-1].split()[0]} {end.y:.1f}"
-            )
+            curves[int(rest[0][1:]), int(rest[1][1:])] = f"M{points[0]}C{' '.join(points[1:])}"
     picture.paths = [curves[arrow] for arrow in picture.arrows]
 
 

@@ -449,6 +449,9 @@ def read_metadata(path: PathLike) -> dict[str, str]:
     Args:
         path: the file.
 
+    Returns:
+        dict: strings by name.
+
     Raises:
         FileFormatError: the file is not safetensors, or broken.
         OSError: the file cannot be read.

@@ -18,6 +18,9 @@ def assert_no_alloc(allowed: int = 0) -> Iterator[None]:
     Args:
         allowed: how many allocations are forgiven.
 
+    Returns:
+        A context manager.
+
     Raises:
         AssertionError: when the pools served more allocations than `allowed`.
 

@@ -553,13 +553,18 @@ void register_special(Registry& registry) {
 
   constexpr const char* kNoComplex = "ONNX has no complex arithmetic";
   OpDef real = special_def("real", "Take the real part of complex numbers.", {{.name = "x"}}, infer_part, real_vjp);
-  real.details = kUnaryDetails;
+  real.details =
+      "Args:\n    x: (...) a tensor.\n\nReturns:\n    (...) a view of x's real parts; x itself when it is real.\n\n"
+      "Example:\n    >>> import gorgo as gg\n    >>> gg.real(gg.asarray([1 + 2j]))\n    tensor([1.])";
   real.onnx.reason = kNoComplex;
   real.flags.linear = true;
   elementwise_ops.real = &registry.add(std::move(real));
   OpDef imag =
       special_def("imag", "Take the imaginary part of complex numbers.", {{.name = "x"}}, infer_part, imag_vjp);
-  imag.details = kUnaryDetails;
+  imag.details =
+      "Args:\n    x: (...) a complex tensor.\n\nReturns:\n    (...) x's imaginary parts.\n\nRaises:\n    TypeError: "
+      "x is not complex.\n\nExample:\n    >>> import gorgo as gg\n    >>> gg.imag(gg.asarray([1 + 2j]))\n    "
+      "tensor([2.])";
   imag.onnx.reason = kNoComplex;
   imag.flags.linear = true;
   elementwise_ops.imag = &registry.add(std::move(imag));

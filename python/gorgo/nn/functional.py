@@ -292,7 +292,26 @@ def group_norm(
     bias: gg.Tensor | None = None,
     eps: float = 1e-5,
 ) -> gg.Tensor:
-    """Normalize each group of channels of each case (n, c, ...); see gorgo.group_norm."""
+    """Normalize each group of channels of each case (n, c, ...); see gorgo.group_norm.
+
+    Args:
+        x: (n, c, ...) float, the cases.
+        num_groups: groups of channels; it divides c.
+        weight: (c) float, scales each channel, or None.
+        bias: (c) float, is added to each channel, or None.
+        eps: added to the variance.
+
+    Returns:
+        (n, c, ...) float: the normalized cases.
+
+    Raises:
+        ValueError: when shapes do not fit, or num_groups does not divide c.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.functional.group_norm(gg.asarray([[1.0, 3.0]]), 1, eps=0.0).tolist()
+        [[-1.0, 1.0]]
+    """
     normalized: gg.Tensor = gg.group_norm(x, weight, bias, groups=num_groups, eps=eps)
     return normalized
 
@@ -308,6 +327,19 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> gg.Tensor:
     """Normalize each channel of x (n, c, ...), by the batch when training, else by the running statistics.
+
+    Args:
+        x: (n, c, ...) float, the cases.
+        running_mean: (c) float, means over batches, updated when training; or None.
+        running_var: (c) float, variances, likewise.
+        weight: (c) float, scales each channel, or None.
+        bias: (c) float, is added to each channel, or None.
+        training: whether the batch's own mean and variance are used.
+        momentum: the share of the batch in the running statistics.
+        eps: added to the variance.
+
+    Returns:
+        (n, c, ...) float: the normalized cases.
 
     Raises:
         ValueError: when shapes do not fit, or the running statistics are missing and training is not set.
@@ -340,6 +372,19 @@ def instance_norm(
     """Normalize each channel of each case of x (n, c, ...) over its positions.
 
     Running statistics, when given, follow the means over the cases; without use_input_stats they are what normalizes.
+
+    Args:
+        x: (n, c, ...) float, the cases.
+        running_mean: (c) float, means over cases; or None.
+        running_var: (c) float, variances, likewise.
+        weight: (c) float, scales each channel, or None.
+        bias: (c) float, is added to each channel, or None.
+        use_input_stats: whether each case's own mean and variance are used.
+        momentum: the share of the cases in the running statistics.
+        eps: added to the variance.
+
+    Returns:
+        (n, c, ...) float: the normalized cases.
 
     Raises:
         ValueError: when shapes do not fit, or a channel has fewer than two positions.

@@ -27,6 +27,14 @@ __all__ = [
 def uniform_(tensor: gg.Tensor, low: float = 0.0, high: float = 1.0) -> gg.Tensor:
     """Fill with draws from [low, high).
 
+    Args:
+        tensor: (...) float, what is filled.
+        low: the lower end.
+        high: the upper end.
+
+    Returns:
+        The tensor.
+
     Example:
         >>> import gorgo as gg
         >>> bool((gg.nn.init.uniform_(gg.empty((4,)), 1.0, 2.0) >= 1.0).all())
@@ -38,7 +46,21 @@ def uniform_(tensor: gg.Tensor, low: float = 0.0, high: float = 1.0) -> gg.Tenso
 
 
 def normal_(tensor: gg.Tensor, mean: float = 0.0, std: float = 1.0) -> gg.Tensor:
-    """Fill with draws from the normal distribution."""
+    """Fill with draws from the normal distribution.
+
+    Args:
+        tensor: (...) float, what is filled.
+        mean: of the distribution.
+        std: its standard deviation.
+
+    Returns:
+        The tensor.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.init.normal_(gg.empty((2, 3))).shape
+        (2, 3)
+    """
     with gg.no_grad():
         tensor.copy_(gg.random.normal(mean, std, tuple(tensor.shape), dtype=tensor.dtype))
     return tensor
@@ -53,6 +75,9 @@ def trunc_normal_(tensor: gg.Tensor, mean: float = 0.0, std: float = 1.0, a: flo
         std: standard deviation before the ends are cut.
         a: the smallest value.
         b: the largest value.
+
+    Returns:
+        The tensor.
 
     Raises:
         ValueError: when std is not positive, or a is not below b.
@@ -92,27 +117,76 @@ def trunc_normal_(tensor: gg.Tensor, mean: float = 0.0, std: float = 1.0, a: flo
 
 
 def constant_(tensor: gg.Tensor, value: float) -> gg.Tensor:
-    """Fill with one number."""
+    """Fill with one number.
+
+    Args:
+        tensor: (...) float, what is filled.
+        value: the number.
+
+    Returns:
+        The tensor.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.init.constant_(gg.empty((2,)), 3.0)
+        tensor([3., 3.])
+    """
     with gg.no_grad():
         tensor.fill_(value)
     return tensor
 
 
 def zeros_(tensor: gg.Tensor) -> gg.Tensor:
-    """Fill with zeros."""
+    """Fill with zeros.
+
+    Args:
+        tensor: (...) float, what is filled.
+
+    Returns:
+        The tensor.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.init.zeros_(gg.empty((2,)))
+        tensor([0., 0.])
+    """
     return constant_(tensor, 0)
 
 
 def ones_(tensor: gg.Tensor) -> gg.Tensor:
-    """Fill with ones."""
+    """Fill with ones.
+
+    Args:
+        tensor: (...) float, what is filled.
+
+    Returns:
+        The tensor.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.init.ones_(gg.empty((2,)))
+        tensor([1., 1.])
+    """
     return constant_(tensor, 1)
 
 
 def eye_(tensor: gg.Tensor) -> gg.Tensor:
     """Fill a matrix with ones on the diagonal and zeros elsewhere.
 
+    Args:
+        tensor: (m, n) float, what is filled.
+
+    Returns:
+        The tensor.
+
     Raises:
         ValueError: when tensor has not two axes.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.init.eye_(gg.empty((2, 2)))
+        tensor([[1., 0.],
+                [0., 1.]])
     """
     if tensor.ndim != 2:
         raise ValueError(f"eye_: tensor must have rank 2, got shape {tuple(tensor.shape)}")
@@ -123,6 +197,13 @@ def eye_(tensor: gg.Tensor) -> gg.Tensor:
 
 def dirac_(tensor: gg.Tensor, groups: int = 1) -> gg.Tensor:
     """Fill the weight (out, in, *kernel) of a convolution so that it passes its input on, in each group.
+
+    Args:
+        tensor: (out, in, *kernel) float, a weight.
+        groups: of the convolution.
+
+    Returns:
+        The tensor.
 
     Raises:
         ValueError: when tensor has not three to five axes, or groups does not divide its first.
@@ -149,11 +230,24 @@ def dirac_(tensor: gg.Tensor, groups: int = 1) -> gg.Tensor:
 def orthogonal_(tensor: gg.Tensor, gain: float = 1.0) -> gg.Tensor:
     """Fill with a random matrix of orthonormal rows or columns, the axes after the first taken as one.
 
+    Args:
+        tensor: (m, ...) float, what is filled.
+        gain: the length of each row or column.
+
+    Returns:
+        The tensor.
+
     Raises:
         ValueError: when tensor has fewer than two axes.
 
     Source: Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
     networks", ICLR 2014; the signs of R's diagonal make the distribution uniform.
+
+    Example:
+        >>> import gorgo as gg
+        >>> w = gg.nn.init.orthogonal_(gg.empty((2, 5)))
+        >>> bool(gg.all(gg.abs(w @ w.T - gg.eye(2)) < 1e-5))
+        True
     """
     import numpy as np
 
@@ -176,6 +270,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         nonlinearity: 'linear', 'conv1d' to 'conv3d', 'conv_transpose1d' to 'conv_transpose3d', 'sigmoid', 'tanh',
             'relu', 'leaky_relu' or 'selu'.
         param: the slope of leaky_relu, 0.01 by default.
+
+    Returns:
+        float: the factor.
 
     Raises:
         ValueError: for another name.
@@ -217,7 +314,20 @@ def _fans(tensor: gg.Tensor, name: str) -> tuple[int, int]:
 def xavier_uniform_(tensor: gg.Tensor, gain: float = 1.0) -> gg.Tensor:
     """Fill with the uniform distribution that keeps variance forwards and backwards.
 
+    Args:
+        tensor: (out, in, *kernel) float, a weight.
+        gain: a factor, as `calculate_gain` gives it.
+
+    Returns:
+        The tensor.
+
     Source: Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+
+    Example:
+        >>> import gorgo as gg
+        >>> w = gg.nn.init.xavier_uniform_(gg.empty((4, 2)))
+        >>> bool(gg.all(gg.abs(w) <= 1.0))
+        True
     """
     bound = gain * math.sqrt(6.0 / max(sum(_fans(tensor, "xavier_uniform_")), 1))
     return uniform_(tensor, -bound, bound)
@@ -226,7 +336,19 @@ def xavier_uniform_(tensor: gg.Tensor, gain: float = 1.0) -> gg.Tensor:
 def xavier_normal_(tensor: gg.Tensor, gain: float = 1.0) -> gg.Tensor:
     """Fill with the normal distribution that keeps variance forwards and backwards.
 
+    Args:
+        tensor: (out, in, *kernel) float, a weight.
+        gain: a factor, as `calculate_gain` gives it.
+
+    Returns:
+        The tensor.
+
     Source: Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.init.xavier_normal_(gg.empty((4, 2))).shape
+        (4, 2)
     """
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / max(sum(_fans(tensor, "xavier_normal_")), 1)))
 
@@ -249,10 +371,19 @@ def kaiming_uniform_(
         mode: 'fan_in' keeps variance forwards, 'fan_out' backwards.
         nonlinearity: as for calculate_gain.
 
+    Returns:
+        The tensor.
+
     Raises:
         ValueError: when tensor has fewer than two axes, or a name is unknown.
 
     Source: He, Zhang, Ren, Sun, "Delving deep into rectifiers", ICCV 2015, eq. 10 and 14.
+
+    Example:
+        >>> import gorgo as gg
+        >>> w = gg.nn.init.kaiming_uniform_(gg.empty((4, 6)))
+        >>> bool(gg.all(gg.abs(w) <= 1.0))
+        True
     """
     bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity, "kaiming_uniform_")
     return uniform_(tensor, -bound, bound)
@@ -263,6 +394,20 @@ def kaiming_normal_(
 ) -> gg.Tensor:
     """Fill with the normal distribution that keeps variance through a nonlinearity; see kaiming_uniform_.
 
+    Args:
+        tensor: (out, in, *kernel) float, a weight.
+        a: the slope of a leaky ReLU below 0.
+        mode: 'fan_in' keeps variance forwards, 'fan_out' backwards.
+        nonlinearity: as for `calculate_gain`.
+
+    Returns:
+        The tensor.
+
     Source: He, Zhang, Ren, Sun, "Delving deep into rectifiers", ICCV 2015, eq. 10 and 14.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.init.kaiming_normal_(gg.empty((4, 6))).shape
+        (4, 6)
     """
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity, "kaiming_normal_"))

@@ -23,6 +23,11 @@ class ParamGroup(dict[str, Any]):
 
     Numbers live in host cells, so that a captured step sees a change at its next run; anything else that changes makes
     compiled functions check again.
+
+    Example:
+        >>> import gorgo as gg
+        >>> optimizer = gg.optim.SGD(gg.nn.Linear(2, 1).parameters(), lr=0.1)
+        >>> optimizer.param_groups[0]["lr"] = 0.05
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -62,6 +67,11 @@ class Optimizer:
     Args:
         params: parameters, or dicts with "params" and hyper-parameters of their own.
         defaults: hyper-parameters of groups that do not set them; floats become host cells.
+
+    Example:
+        >>> import gorgo as gg
+        >>> isinstance(gg.optim.SGD(gg.nn.Linear(2, 1).parameters(), lr=0.1), gg.optim.Optimizer)
+        True
     """
 
     def __init__(self, params: Iterable[gg.Tensor] | Iterable[dict[str, Any]], defaults: dict[str, Any]) -> None:
