@@ -73,6 +73,13 @@ def _filled(x: gg.Tensor, output_size: OutputSize, axes: int) -> Size:
 def adaptive_avg_pool2d(x: gg.Tensor, output_size: OutputSize) -> gg.Tensor:
     """Average over windows that part the images into output_size; None keeps a size. See gorgo.adaptive_avg_pool2d.
 
+    Args:
+        x: tensor (n, c, h, w) float.
+        output_size: the sizes of the result, one for each of the last 2 axes or one for all; None keeps one.
+
+    Returns:
+        Tensor (n, c, oh, ow) float.
+
     Example:
         >>> import gorgo as gg
         >>> gg.nn.functional.adaptive_avg_pool2d(gg.ones((1, 3, 5, 7)), (None, 2)).shape
@@ -84,6 +91,13 @@ def adaptive_avg_pool2d(x: gg.Tensor, output_size: OutputSize) -> gg.Tensor:
 
 def adaptive_avg_pool3d(x: gg.Tensor, output_size: OutputSize) -> gg.Tensor:
     """Average over windows that part the volumes into output_size; None keeps a size. See gorgo.adaptive_avg_pool3d.
+
+    Args:
+        x: tensor (n, c, d, h, w) float.
+        output_size: the sizes of the result, one for each of the last 3 axes or one for all; None keeps one.
+
+    Returns:
+        Tensor (n, c, od, oh, ow) float.
 
     Example:
         >>> import gorgo as gg
@@ -97,6 +111,14 @@ def adaptive_avg_pool3d(x: gg.Tensor, output_size: OutputSize) -> gg.Tensor:
 def adaptive_max_pool2d(x: gg.Tensor, output_size: OutputSize, return_indices: bool = False) -> Any:
     """Take maxima of windows that part the images into output_size; None keeps a size. See gorgo.adaptive_max_pool2d.
 
+    Args:
+        x: tensor (n, c, h, w) float.
+        output_size: the sizes of the result, one for each of the last 2 axes or one for all; None keeps one.
+        return_indices: give the places of the maxima too.
+
+    Returns:
+        Tensor (n, c, oh, ow) float; with return_indices a pair of it and the places, int64.
+
     Example:
         >>> import gorgo as gg
         >>> gg.nn.functional.adaptive_max_pool2d(gg.ones((1, 3, 5, 7)), (None, 2)).shape
@@ -107,6 +129,14 @@ def adaptive_max_pool2d(x: gg.Tensor, output_size: OutputSize, return_indices: b
 
 def adaptive_max_pool3d(x: gg.Tensor, output_size: OutputSize, return_indices: bool = False) -> Any:
     """Take maxima of windows that part the volumes into output_size; None keeps a size. See gorgo.adaptive_max_pool3d.
+
+    Args:
+        x: tensor (n, c, d, h, w) float.
+        output_size: the sizes of the result, one for each of the last 3 axes or one for all; None keeps one.
+        return_indices: give the places of the maxima too.
+
+    Returns:
+        Tensor (n, c, od, oh, ow) float; with return_indices a pair of it and the places, int64.
 
     Example:
         >>> import gorgo as gg
@@ -164,6 +194,16 @@ def lp_pool2d(
 ) -> gg.Tensor:
     """Take the L_p norm of each window of images ((n,) c, h, w); see lp_pool1d.
 
+    Args:
+        x: tensor ((n,) c, h, w) float.
+        norm_type: the power p, not 0.
+        kernel_size: size of a window.
+        stride: the step between windows; None means kernel_size.
+        ceil_mode: keep last windows that stick out.
+
+    Returns:
+        Tensor ((n,) c, oh, ow) float.
+
     Example:
         >>> import gorgo as gg
         >>> gg.nn.functional.lp_pool2d(gg.asarray([[[3.0, 4.0]]]), 2.0, (1, 2)).tolist()
@@ -176,6 +216,16 @@ def lp_pool3d(
     x: gg.Tensor, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False
 ) -> gg.Tensor:
     """Take the L_p norm of each window of volumes ((n,) c, d, h, w); see lp_pool1d.
+
+    Args:
+        x: tensor ((n,) c, d, h, w) float.
+        norm_type: the power p, not 0.
+        kernel_size: size of a window.
+        stride: the step between windows; None means kernel_size.
+        ceil_mode: keep last windows that stick out.
+
+    Returns:
+        Tensor ((n,) c, od, oh, ow) float.
 
     Example:
         >>> import gorgo as gg
