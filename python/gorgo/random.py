@@ -449,6 +449,12 @@ def dropout(x: gg.Tensor, p: float = 0.5, *, generator: Generator | None = None)
 def rand(*shape: int) -> gg.Tensor:
     """Draw float32 numbers that are uniform in [0, 1).
 
+    Args:
+        *shape: the length of each axis.
+
+    Returns:
+        (*shape) float32: the draws.
+
     Example:
         >>> import gorgo as gg
         >>> gg.random.rand(2, 3).shape
@@ -459,6 +465,12 @@ def rand(*shape: int) -> gg.Tensor:
 
 def randn(*shape: int) -> gg.Tensor:
     """Draw float32 numbers of the standard normal distribution.
+
+    Args:
+        *shape: the length of each axis.
+
+    Returns:
+        (*shape) float32: the draws.
 
     Example:
         >>> import gorgo as gg
@@ -475,6 +487,14 @@ def _float_of(x: gg.Tensor, dtype: gg.dtype | None) -> gg.dtype:
 def rand_like(x: gg.Tensor, *, dtype: gg.dtype | None = None, generator: Generator | None = None) -> gg.Tensor:
     """Draw numbers that are uniform in [0, 1), of x's shape, and dtype unless one is given.
 
+    Args:
+        x: the tensor whose shape is taken.
+        dtype: of the draws; None is x's.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (...) float: the draws.
+
     Example:
         >>> import gorgo as gg
         >>> gg.random.rand_like(gg.zeros((2, 3))).shape
@@ -485,6 +505,14 @@ def rand_like(x: gg.Tensor, *, dtype: gg.dtype | None = None, generator: Generat
 
 def randn_like(x: gg.Tensor, *, dtype: gg.dtype | None = None, generator: Generator | None = None) -> gg.Tensor:
     """Draw numbers of the standard normal distribution, of x's shape, and dtype unless one is given.
+
+    Args:
+        x: the tensor whose shape is taken.
+        dtype: of the draws; None is x's.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (...) float: the draws.
 
     Example:
         >>> import gorgo as gg
@@ -498,6 +526,16 @@ def randint_like(
     x: gg.Tensor, low: int, high: int, *, dtype: gg.dtype | None = None, generator: Generator | None = None
 ) -> gg.Tensor:
     """Draw integers that are uniform in [low, high), of x's shape; int64 when x and dtype are no integers.
+
+    Args:
+        x: the tensor whose shape is taken.
+        low: the smallest.
+        high: one above the largest.
+        dtype: of the draws; None is x's where that is an integer's, else int64.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        (...) int: the draws.
 
     Example:
         >>> import gorgo as gg
@@ -526,6 +564,15 @@ def _draws_for(name: str, x: gg.Tensor, generator: Generator | None) -> dict[str
 def uniform_(x: gg.Tensor, low: Real = 0.0, high: Real = 1.0, *, generator: Generator | None = None) -> gg.Tensor:
     """Overwrite x with numbers that are uniform in [low, high).
 
+    Args:
+        x: what is overwritten, (...) float.
+        low: the lower end.
+        high: the upper end.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        x.
+
     Example:
         >>> import gorgo as gg
         >>> gg.zeros((2,)).uniform_(3.0, 3.0).tolist()
@@ -536,6 +583,15 @@ def uniform_(x: gg.Tensor, low: Real = 0.0, high: Real = 1.0, *, generator: Gene
 
 def normal_(x: gg.Tensor, mean: Real = 0.0, std: Real = 1.0, *, generator: Generator | None = None) -> gg.Tensor:
     """Overwrite x with normally distributed numbers.
+
+    Args:
+        x: what is overwritten, (...) float.
+        mean: of the distribution.
+        std: its standard deviation.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        x.
 
     Example:
         >>> import gorgo as gg
@@ -548,6 +604,15 @@ def normal_(x: gg.Tensor, mean: Real = 0.0, std: Real = 1.0, *, generator: Gener
 def log_normal_(x: gg.Tensor, mean: Real = 0.0, std: Real = 1.0, *, generator: Generator | None = None) -> gg.Tensor:
     """Overwrite x with numbers whose logarithm is normally distributed.
 
+    Args:
+        x: what is overwritten, (...) float.
+        mean: of the logarithm.
+        std: the logarithm's standard deviation.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        x.
+
     Example:
         >>> import gorgo as gg
         >>> gg.zeros((2,)).log_normal_(0.0, 0.0).tolist()
@@ -559,6 +624,15 @@ def log_normal_(x: gg.Tensor, mean: Real = 0.0, std: Real = 1.0, *, generator: G
 def cauchy_(x: gg.Tensor, loc: Real = 0.0, scale: Real = 1.0, *, generator: Generator | None = None) -> gg.Tensor:
     """Overwrite x with draws from Cauchy distributions.
 
+    Args:
+        x: what is overwritten, (...) float.
+        loc: the median.
+        scale: half the width at half the height.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        x.
+
     Example:
         >>> import gorgo as gg
         >>> gg.zeros((2,)).cauchy_().shape
@@ -569,6 +643,14 @@ def cauchy_(x: gg.Tensor, loc: Real = 0.0, scale: Real = 1.0, *, generator: Gene
 
 def exponential_(x: gg.Tensor, rate: Real = 1.0, *, generator: Generator | None = None) -> gg.Tensor:
     """Overwrite x with draws from exponential distributions of mean 1 / rate: PyTorch's method takes the rate too.
+
+    Args:
+        x: what is overwritten, (...) float.
+        rate: one over the mean.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        x.
 
     Example:
         >>> import gorgo as gg
@@ -582,6 +664,14 @@ def exponential_(x: gg.Tensor, rate: Real = 1.0, *, generator: Generator | None 
 def geometric_(x: gg.Tensor, p: Real, *, generator: Generator | None = None) -> gg.Tensor:
     """Overwrite x with numbers of trials up to the first success.
 
+    Args:
+        x: what is overwritten, (...) any.
+        p: the probability of a success.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        x.
+
     Example:
         >>> import gorgo as gg
         >>> gg.zeros((2,)).geometric_(1.0).tolist()
@@ -592,6 +682,14 @@ def geometric_(x: gg.Tensor, p: Real, *, generator: Generator | None = None) -> 
 
 def bernoulli_(x: gg.Tensor, p: Real = 0.5, *, generator: Generator | None = None) -> gg.Tensor:
     """Overwrite x with ones, with probability p, and zeros.
+
+    Args:
+        x: what is overwritten, (...) any.
+        p: the probability of a one.
+        generator: the stream to draw from; the default one when None.
+
+    Returns:
+        x.
 
     Example:
         >>> import gorgo as gg

@@ -115,6 +115,12 @@ def key_of(generator: Generator | None) -> gg.Tensor:
 def seed(seed: int | None = None) -> Generator:
     """Start the default generator anew, from the operating system's entropy when None.
 
+    Args:
+        seed: a whole number, or None.
+
+    Returns:
+        Generator: the default generator.
+
     Example:
         >>> import gorgo as gg
         >>> gg.random.seed(3)
@@ -127,10 +133,30 @@ manual_seed = seed
 
 
 def get_state() -> gg.Tensor:
-    """Return a copy of the default generator's state."""
+    """Return a copy of the default generator's state.
+
+    Returns:
+        (2,) uint64: seed and counter, for `set_state`.
+
+    Example:
+        >>> import gorgo as gg
+        >>> state = gg.random.get_state()
+        >>> a = gg.random.uniform(shape=(3,))
+        >>> gg.random.set_state(state)
+        >>> bool(gg.all(a == gg.random.uniform(shape=(3,))))
+        True
+    """
     return default_generator.get_state()
 
 
 def set_state(state: gg.Tensor) -> None:
-    """Continue the default generator from a state that get_state returned."""
+    """Continue the default generator from a state that get_state returned.
+
+    Args:
+        state: what get_state returned.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.random.set_state(gg.random.get_state())
+    """
     default_generator.set_state(state)
