@@ -199,6 +199,20 @@ def test_convolution_pooling_and_norms(dtype: gg.dtype) -> None:
             assert_rows_stand_alone(lambda x, w=weight: gg.rms_norm(x, w), x, length)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_attention(dtype: gg.dtype) -> None:
+    draw = Draw(dtype)
+    for heads, queries, keys, size in [(1, 1, 1, 4), (3, 5, 7, 9), (2, 33, 65, 16), (4, 1, 300, 32), (2, 130, 130, 24)]:
+        for batch in (2, 3, 17):
+            q, k, v = draw(batch, heads, queries, size), draw(batch, heads, keys, size), draw(batch, heads, keys, size)
+            for causal in (False, True):
+                whole = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+                for i in (0, batch - 1):
+                    row = slice(i, i + 1)
+                    one = nn.functional.scaled_dot_product_attention(q[row], k[row], v[row], is_causal=causal)
+                    assert bits(whole[row]) == bits(one), (heads, queries, keys, size, batch, causal)
+
+
 def test_a_network_in_evaluation_mode_eager_and_captured() -> None:
     gg.random.seed(0)
     net = nn.Sequential(
