@@ -1,10 +1,11 @@
 // Maxima over windows on the CPU: a task is a run of planes, a plane goes row by row.
 //
-// Inputs may lie anywhere; outputs are dense. Windows of 2 x 2 side by side, which most networks have, go a row at a time in loops
-// that the compiler turns into vectors; other plain windows tap by tap along a row; adaptive ones, and those whose positions are
-// wanted, window by window.
+// Inputs may lie anywhere; outputs are dense. Windows of 2 x 2 side by side, which most networks have, go a row at a
+// time in vectors; other plain windows tap by tap along a row, in loops without branches that the compiler turns into
+// vectors; adaptive ones window by window.
 // Invariant: tasks and the order of sums depend on shapes alone.
 #include "kernels/coverage.h"
+#include "kernels/vec.h"
 #include "ops/pool/windows.h"
 
 namespace gorgo::GORGO_ISA_NS {
@@ -34,11 +35,64 @@ bool is_two_by_two(const Windows& s) {
 
 template <class T>
 GORGO_GEMM_INLINE bool beats(T value, T best) {
-  return value > best || value != value;  // NOLINT(misc-redundant-expression): NaN wins
+  // Both are asked, since a branch on data costs more. NOLINTNEXTLINE(misc-redundant-expression): NaN wins
+  return static_cast<bool>(static_cast<int>(value > best) | static_cast<int>(value != value));
 }
 template <class T>
 GORGO_GEMM_INLINE T winner(T best, T value) {
   return beats(value, best) ? value : best;
+}
+
+#if defined(__clang__)
+#define GORGO_SHUFFLE(Index, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define GORGO_SHUFFLE(Index, a, b, ...) __builtin_shuffle(a, b, Index{__VA_ARGS__})
+#endif
+
+// Elements by twos: those at even and at odd places of two neighbouring vectors, and back.
+template <class T>
+struct Pairs {
+  using V = Vec<T>;
+  using Index = RawVector<SignedLike<T>, V::kLanes>;
+  static constexpr int kLanes = V::kLanes;
+  V even, odd;
+
+  GORGO_INLINE static Pairs load(const T* p) {
+    return split(load_raw<V>(p), load_raw<V>(p + kLanes), std::make_integer_sequence<int, kLanes>{});
+  }
+  GORGO_INLINE void store(T* p) const { join_to(p, std::make_integer_sequence<int, kLanes>{}); }
+
+ private:
+  template <int... I>
+  GORGO_INLINE static Pairs split(V a, V b, std::integer_sequence<int, I...>) {
+    return {{GORGO_SHUFFLE(Index, a.raw, b.raw, (2 * I)...)}, {GORGO_SHUFFLE(Index, a.raw, b.raw, (2 * I + 1)...)}};
+  }
+  template <int... I>
+  GORGO_INLINE void join_to(T* p, std::integer_sequence<int, I...>) const {
+    store_raw(p, V{GORGO_SHUFFLE(Index, even.raw, odd.raw, (I / 2 + I % 2 * kLanes)...)});
+    store_raw(p + kLanes, V{GORGO_SHUFFLE(Index, even.raw, odd.raw, (kLanes / 2 + I / 2 + I % 2 * kLanes)...)});
+  }
+};
+#undef GORGO_SHUFFLE
+
+template <class T, int N>
+GORGO_INLINE auto lanes_beat(Vec<T, N> value, Vec<T, N> best) {
+  return (value > best) | (value != value);  // NOLINT(misc-redundant-expression): NaN wins
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> winner(Vec<T, N> best, Vec<T, N> value) {
+  return select(lanes_beat(value, best), value, best);
+}
+// Whether rows of n results go by vectors; the last vector then overlaps the one before.
+template <class S>
+GORGO_GEMM_INLINE bool by_vectors(int64_t n) {
+  if constexpr (std::is_same_v<S, float> || std::is_same_v<S, double>) return n >= Vec<S>::kLanes;
+  return false;
+}
+// Calls body(first result) for the vectors of a row of n results.
+template <class S, class F>
+GORGO_GEMM_INLINE void each_vector(int64_t n, F&& body) {
+  for (int64_t j = 0; j < n; j += Vec<S>::kLanes) body(least(j, n - Vec<S>::kLanes));
 }
 
 template <class S>
@@ -47,11 +101,32 @@ void max_plane_two_by_two(const Windows& s, const Plane<S>& x, S* out) {
   for (int64_t i = 0; i < s.h.output; ++i, out += s.w.output) {
     const S* upper = x.data + 2 * i * x.row;
     const S* lower = upper + x.row;
+    if constexpr (std::is_same_v<S, float> || std::is_same_v<S, double>) {
+      if (by_vectors<S>(s.w.output)) {
+        each_vector<S>(s.w.output, [&](int64_t j) {
+          const auto a = Pairs<S>::load(upper + 2 * j), b = Pairs<S>::load(lower + 2 * j);
+          store_raw(out + j, winner(winner(a.even, a.odd), winner(b.even, b.odd)));
+        });
+        continue;
+      }
+    }
     for (int64_t j = 0; j < s.w.output; ++j) {
       const auto a = winner(P::value(upper[2 * j]), P::value(upper[2 * j + 1]));
       const auto b = winner(P::value(lower[2 * j]), P::value(lower[2 * j + 1]));
       out[j] = P::round(winner(a, b));
     }
+  }
+}
+
+// Calls body(j, element j) for n elements that lie `step` apart; the usual steps get loops of their own.
+template <class S, class F>
+GORGO_GEMM_INLINE void along(const S* at, int64_t step, int64_t n, F&& body) {
+  if (step == 1) {
+    for (int64_t j = 0; j < n; ++j) body(j, Element<S>::value(at[j]));
+  } else if (step == 2) {
+    for (int64_t j = 0; j < n; ++j) body(j, Element<S>::value(at[2 * j]));
+  } else {
+    for (int64_t j = 0; j < n; ++j) body(j, Element<S>::value(at[j * step]));
   }
 }
 
@@ -76,7 +151,7 @@ void max_plane(const Windows& s, const Plane<S>& x, S* out) {
             const S* at = row + (s.w.first(begin) + q * s.w.step) * x.col;
             const int64_t step = s.w.stride * x.col;
             T* chunk = best + (begin - from);
-            for (int64_t j = 0; j < end - begin; ++j) chunk[j] = winner(chunk[j], P::value(at[j * step]));
+            along<S>(at, step, end - begin, [&](int64_t j, T value) { chunk[j] = winner(chunk[j], value); });
           }
         }
       }
@@ -85,47 +160,122 @@ void max_plane(const Windows& s, const Plane<S>& x, S* out) {
   }
 }
 
-// The winner of a window: where it lies in its plane as it is in memory, and as a dense one (-1 when none of the window's taps
-// lies in the image).
-struct Winner {
-  int64_t offset, flat;
-};
+// The winner of a window: where it lies in its plane if that were dense, or -1 when the window has no element of the
+// image.
 template <class S>
-Winner find_winner(const Windows& s, const Plane<S>& x, int64_t depth, int64_t i, int64_t j) {
-  using P = Element<S>;
-  using T = typename P::Compute;
-  Winner at{0, -1};
+int64_t find_winner(const Windows& s, const Plane<S>& x, int64_t depth, int64_t i, int64_t j) {
+  using T = typename Element<S>::Compute;
+  int64_t at = -1;
   T best{};
-  const int64_t rows_begin = s.h.tap_begin(i), rows_end = s.h.tap_end(i);
-  const int64_t cols_begin = s.w.tap_begin(j), cols_end = s.w.tap_end(j);
+  const int64_t col = s.w.first(j) + s.w.tap_begin(j) * s.w.step;
+  const int64_t cols = s.w.tap_end(j) - s.w.tap_begin(j);
   for (int64_t z = s.d.tap_begin(depth); z < s.d.tap_end(depth); ++z) {
     const int64_t slice = s.d.first(depth) + z * s.d.step;
-    for (int64_t p = rows_begin; p < rows_end; ++p) {
+    for (int64_t p = s.h.tap_begin(i); p < s.h.tap_end(i); ++p) {
       const int64_t row = s.h.first(i) + p * s.h.step;
-      const int64_t col = s.w.first(j) + cols_begin * s.w.step;
-      int64_t offset = slice * x.slice + row * x.row + col * x.col;
-      int64_t flat = (slice * s.h.input + row) * s.w.input + col;
-      for (int64_t q = cols_begin; q < cols_end; ++q, offset += s.w.step * x.col, flat += s.w.step) {
-        const T value = P::value(x.data[offset]);
-        if (at.flat < 0 || beats(value, best)) {
-          at = {offset, flat};
-          best = value;
-        }
+      const int64_t flat = (slice * s.h.input + row) * s.w.input + col;
+      const S* from = x.at(slice, row, col);
+      for (int64_t q = 0; q < cols; ++q) {
+        const T value = Element<S>::value(from[q * s.w.step * x.col]);
+        const bool better = at < 0 || beats(value, best);
+        at = better ? flat + q * s.w.step : at;
+        best = better ? value : best;
       }
     }
   }
   return at;
 }
 
-// Runs body(winner) over the windows of a plane in order.
-template <class S, class F>
-GORGO_GEMM_INLINE void each_winner(const Windows& s, const Plane<S>& x, F&& body) {
-  for (int64_t depth = 0; depth < s.d.output; ++depth) {
-    for (int64_t i = 0; i < s.h.output; ++i) {
-      for (int64_t j = 0; j < s.w.output; ++j) body(find_winner<S>(s, x, depth, i, j));
+// The winners of a row of plain windows, found for a chunk of them together: which tap of its window each one is.
+constexpr int64_t kMostTaps = 128;
+template <class S>
+void find_taps(const Windows& s, const Plane<S>& x, int64_t depth, int64_t i, int64_t from, int64_t to, int32_t* taps) {
+  using P = Element<S>;
+  using T = typename P::Compute;
+  T best[kChunk];
+  // The first tap in the image stands until another one beats it.
+  const bool none = s.d.tap_begin(depth) >= s.d.tap_end(depth) || s.h.tap_begin(i) >= s.h.tap_end(i);
+  const int64_t line = (s.d.tap_begin(depth) * s.h.kernel + s.h.tap_begin(i)) * s.w.kernel;
+  for (int64_t j = from; j < to; ++j) {
+    best[j - from] = P::lowest();
+    const int64_t first = s.w.tap_begin(j);
+    taps[j - from] = none || first >= s.w.tap_end(j) ? -1 : static_cast<int32_t>(line + first);
+  }
+  for (int64_t z = s.d.tap_begin(depth); z < s.d.tap_end(depth); ++z) {
+    for (int64_t p = s.h.tap_begin(i); p < s.h.tap_end(i); ++p) {
+      const S* row = x.at(s.d.first(depth) + z * s.d.step, s.h.first(i) + p * s.h.step, 0);
+      for (int64_t q = 0; q < s.w.kernel; ++q) {
+        const int64_t begin = most(from, s.w.window_begin(q));
+        const int64_t end = least(to, s.w.window_end(q));
+        if (begin >= end) continue;
+        const auto tap = static_cast<int32_t>((z * s.h.kernel + p) * s.w.kernel + q);
+        T* const top = best + (begin - from);
+        int32_t* const which = taps + (begin - from);
+        const S* at = row + (s.w.first(begin) + q * s.w.step) * x.col;
+        along<S>(at, s.w.stride * x.col, end - begin, [&](int64_t j, T value) {
+          const bool better = beats(value, top[j]);
+          which[j] = better ? tap : which[j];
+          top[j] = better ? value : top[j];
+        });
+      }
     }
   }
 }
+
+// Runs body(depth, i, j, winner) over the windows of a plane in order.
+template <class S, class F>
+GORGO_GEMM_INLINE void each_winner(const Windows& s, const Plane<S>& x, F&& body) {
+  const bool few = s.d.kernel <= kMostTaps && s.h.kernel <= kMostTaps && s.w.kernel <= kMostTaps;
+  const int64_t taps = few ? s.d.kernel * s.h.kernel * s.w.kernel : kMostTaps + 1;
+  const bool by_rows = !s.adaptive && taps <= kMostTaps;
+  if (!by_rows) {
+    for (int64_t depth = 0; depth < s.d.output; ++depth) {
+      for (int64_t i = 0; i < s.h.output; ++i) {
+        for (int64_t j = 0; j < s.w.output; ++j) body(depth, i, j, find_winner<S>(s, x, depth, i, j));
+      }
+    }
+    return;
+  }
+  int64_t places[kMostTaps];  // of the taps, from the window's first element
+  for (int64_t t = 0; t < taps; ++t) {
+    const int64_t z = t / (s.h.kernel * s.w.kernel), p = t / s.w.kernel % s.h.kernel, q = t % s.w.kernel;
+    places[t] = (z * s.d.step * s.h.input + p * s.h.step) * s.w.input + q * s.w.step;
+  }
+  int32_t found[kChunk];
+  for (int64_t depth = 0; depth < s.d.output; ++depth) {
+    for (int64_t i = 0; i < s.h.output; ++i) {
+      const int64_t line = (s.d.first(depth) * s.h.input + s.h.first(i)) * s.w.input;
+      for (int64_t from = 0; from < s.w.output; from += kChunk) {
+        const int64_t to = least(s.w.output, from + kChunk);
+        find_taps<S>(s, x, depth, i, from, to, found);
+        for (int64_t j = from; j < to; ++j) {
+          const int32_t tap = found[j - from];
+          body(depth, i, j, tap < 0 ? -1 : line + s.w.first(j) + places[tap]);
+        }
+      }
+    }
+  }
+}
+
+// The element of a plane at a place counted as if the plane were dense, as it often is.
+template <class S>
+class Places {
+ public:
+  Places(const Windows& s, const Plane<S>& x)
+      : x_(x),
+        slice_(s.h.input * s.w.input),
+        row_(s.w.input),
+        dense_(x.col == 1 && (s.h.input == 1 || x.row == row_) && (s.d.input == 1 || x.slice == slice_)) {}
+  [[nodiscard]] GORGO_INLINE S at(int64_t flat) const {
+    if (dense_) return x_.data[flat];
+    return *x_.at(flat / slice_, flat % slice_ / row_, flat % row_);
+  }
+
+ private:
+  const Plane<S>& x_;
+  int64_t slice_, row_;
+  bool dense_;
+};
 
 template <class S>
 void max_run(const KernelArgs& args, int64_t task) noexcept {
@@ -137,9 +287,10 @@ void max_run(const KernelArgs& args, int64_t task) noexcept {
     S* out = args.out[0].as<S>() + index * s.outputs();
     if (indices != nullptr || s.adaptive) {
       int64_t* at = indices != nullptr ? indices + index * s.outputs() : nullptr;
-      each_winner<S>(s, x, [&](const Winner& w) {
-        *out++ = w.flat < 0 ? Element<S>::round(Element<S>::lowest()) : x.data[w.offset];
-        if (at != nullptr) *at++ = w.flat;
+      const Places<S> places(s, x);
+      each_winner<S>(s, x, [&](int64_t, int64_t, int64_t, int64_t winner) {
+        *out++ = winner < 0 ? Element<S>::round(Element<S>::lowest()) : places.at(winner);
+        if (at != nullptr) *at++ = winner;
       });
     } else if (x.col == 1 && is_two_by_two(s)) {
       max_plane_two_by_two<S>(s, x, out);
@@ -163,6 +314,24 @@ void max_grad_two_by_two(const Windows& s, const Plane<S>& g, const Plane<S>& x,
     const S* from = g.data + i * g.row;
     S* to_upper = out + 2 * i * width;
     S* to_lower = to_upper + width;
+    for (int64_t j = 2 * s.w.output; j < width; ++j) to_upper[j] = to_lower[j] = S{};
+    if constexpr (std::is_same_v<S, float> || std::is_same_v<S, double>) {
+      if (by_vectors<S>(s.w.output)) {
+        each_vector<S>(s.w.output, [&](int64_t j) {
+          const auto one = Pairs<S>::load(upper + 2 * j), two = Pairs<S>::load(lower + 2 * j);
+          const auto right = lanes_beat(one.odd, one.even);
+          const auto first = select(right, one.odd, one.even);
+          const auto third = lanes_beat(two.even, first);
+          const auto fourth = lanes_beat(two.odd, select(third, two.even, first));
+          const auto value = load_raw<Vec<S>>(from + j);
+          const auto none = broadcast<Vec<S>>(S{});
+          const auto up = ~(third | fourth);
+          Pairs<S>{select(up & ~right, value, none), select(up & right, value, none)}.store(to_upper + 2 * j);
+          Pairs<S>{select(third & ~fourth, value, none), select(fourth, value, none)}.store(to_lower + 2 * j);
+        });
+        continue;
+      }
+    }
     for (int64_t j = 0; j < s.w.output; ++j) {
       const T a = P::value(upper[2 * j]);
       const T b = P::value(upper[2 * j + 1]);
@@ -180,7 +349,6 @@ void max_grad_two_by_two(const Windows& s, const Plane<S>& g, const Plane<S>& x,
       to_lower[2 * j] = third && !fourth ? value : none;
       to_lower[2 * j + 1] = fourth ? value : none;
     }
-    for (int64_t j = 2 * s.w.output; j < width; ++j) to_upper[j] = to_lower[j] = S{};
   }
   for (int64_t i = 2 * s.h.output * width; i < s.h.input * width; ++i) out[i] = S{};
 }
@@ -196,16 +364,9 @@ void max_grad_run(const KernelArgs& args, int64_t task) noexcept {
     if (x.col == 1 && g.col == 1 && is_two_by_two(s)) return max_grad_two_by_two<S>(s, g, x, out);
     PlaneSums<S> plane(out, args.scratch, task, s.inputs());
     auto* sums = plane.sums();
-    for (int64_t depth = 0; depth < s.d.output; ++depth) {
-      for (int64_t i = 0; i < s.h.output; ++i) {
-        for (int64_t j = 0; j < s.w.output; ++j) {
-          const Winner at = find_winner<S>(s, x, depth, i, j);
-          if (at.flat < 0) continue;
-          auto& sum = sums[at.flat];
-          sum = sum + Stored<S>::value(*g.at(depth, i, j));
-        }
-      }
-    }
+    each_winner<S>(s, x, [&](int64_t depth, int64_t i, int64_t j, int64_t winner) {
+      if (winner >= 0) sums[winner] = sums[winner] + Stored<S>::value(*g.at(depth, i, j));
+    });
     plane.store();
   });
 }
@@ -225,10 +386,9 @@ void max_gather_run(const KernelArgs& args, int64_t task) noexcept {
     const Plane<S> v(args.in[0], axes_of(attrs), index);
     const Plane<S> x(args.in[1], axes_of(attrs), index);
     S* out = args.out[0].as<S>() + index * s.outputs();
-    const int64_t slice = s.h.input * s.w.input;
-    each_winner<S>(s, x, [&](const Winner& w) {
-      *out++ = w.flat < 0 ? S{} : *v.at(w.flat / slice, w.flat % slice / s.w.input, w.flat % s.w.input);
-    });
+    const Places<S> places(s, v);
+    each_winner<S>(s, x,
+                   [&](int64_t, int64_t, int64_t, int64_t winner) { *out++ = winner < 0 ? S{} : places.at(winner); });
   });
 }
 int64_t max_gather_tasks(const KernelArgs& args) noexcept {
