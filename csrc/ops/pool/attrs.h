@@ -1,7 +1,8 @@
 // The attributes of the pooling ops: plain structs that kernels may see. Sizes go from the slowest axis to the fastest.
 //
-// One base struct for a kind of pooling is what kernels and gradients read; what stands on it only says which of its fields a
-// public op of so many axes lists. With output_size given the windows are adaptive: they part each axis into as many.
+// One base struct for a kind of pooling is what kernels and gradients read; what stands on it only says which of its
+// fields a public op of so many axes lists. With output_size given the windows are adaptive: they part each axis into
+// as many.
 // Read next: pool.h.
 #pragma once
 

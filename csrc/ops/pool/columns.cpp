@@ -1,4 +1,5 @@
-// Windows as the columns of a matrix, and columns summed back into an image: shapes, gradients and facts of im2col and col2im.
+// Windows as the columns of a matrix, and columns summed back into an image: shapes, gradients and facts of im2col and
+// col2im.
 // Read next: kernels_cpu_columns.cpp.
 #include "ops/pool/pool.h"
 

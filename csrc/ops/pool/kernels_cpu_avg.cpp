@@ -1,7 +1,7 @@
 // Averages over windows on the CPU: a task is a run of planes, a plane goes row by row.
 //
-// Plain windows go tap by tap along a row of results. Adaptive ones, which may be as large as the image, go window by window, a window's
-// columns dealt to so many lanes.
+// Plain windows go tap by tap along a row of results. Adaptive ones, which may be as large as the image, go window by
+// window, a window's columns dealt to so many lanes.
 // Invariant: tasks and the order of sums depend on shapes alone, not on where operands lie.
 #include "ops/pool/windows.h"
 

@@ -1,4 +1,5 @@
-// The windows of images as the columns of a matrix, and the sum of columns back into images, on the CPU: a task is a run of planes.
+// The windows of images as the columns of a matrix, and the sum of columns back into images, on the CPU: a task is a
+// run of planes.
 //
 // Rows of the matrix are the taps of the window, channel by channel; columns are the windows, row by row.
 // Invariant: a plane is summed tap by tap, whatever the threads do.

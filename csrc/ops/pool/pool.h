@@ -1,8 +1,8 @@
-// The pool family: maximum and average over windows of one to three axes, windows as columns, and what their gradients are made of.
-// Typed calls through the funnel.
+// The pool family: maximum and average over windows of one to three axes, windows as columns, and what their gradients
+// are made of. Typed calls through the funnel.
 //
-// Invariant: the element that wins a window is found again from x whenever it is needed, so that nothing but x is kept for the gradient. Of
-// equal elements the first in row order wins; a NaN beats every number, and the last NaN wins.
+// Invariant: the element that wins a window is found again from x whenever it is needed, so that nothing but x is kept
+// for the gradient. Of equal elements the first in row order wins; a NaN beats every number, and the last NaN wins.
 // Read next: pool.cpp (shapes, gradients), columns.cpp, kernels_cpu.cpp.
 #pragma once
 

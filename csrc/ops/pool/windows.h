@@ -1,5 +1,5 @@
-// Where the windows of a pooling op lie, and how a kernel walks planes. A plane is one channel of one image, of up to three
-// axes; axes that an op has not are of length 1 with a window of 1.
+// Where the windows of a pooling op lie, and how a kernel walks planes. A plane is one channel of one image, of up to
+// three axes; axes that an op has not are of length 1 with a window of 1.
 //
 // For kernel files (compiled per ISA). Invariant: tasks depend on shapes alone.
 // Read next: kernels_cpu.cpp, kernels_cpu_avg.cpp.
@@ -49,7 +49,8 @@ struct Axis {
     const int64_t last = input - 1 + padding - tap * step;
     return last < 0 ? 0 : least(output, last / stride + 1);
   }
-  // Elements by which an average divides: those of the window in the padded image, or in the image (there may be none of these).
+  // Elements by which an average divides: those of the window in the padded image, or in the image (there may be none
+  // of these).
   GORGO_INLINE int64_t divisor(int64_t o, bool include_padding) const {
     if (adaptive) return tap_end(o);
     const int64_t end = least(first(o) + kernel, input + padding);

@@ -1,8 +1,9 @@
 // Resampling on the CPU: a first phase writes the table of places and weights, a second takes runs of results.
 //
-// Operands are seen as (outer, axis, inner). Results along the last axis gather from a line; along others, whole runs of the inner
-// axes are weighed and added.
-// Invariant: a result is the sum of its taps in order, an adjoint's the sum of its results in order, wherever operands lie.
+// Operands are seen as (outer, axis, inner). Results along the last axis gather from a line; along others, whole runs
+// of the inner axes are weighed and added.
+// Invariant: a result is the sum of its taps in order, an adjoint's the sum of its results in order, wherever operands
+// lie.
 #include <cstdint>
 
 #include "core/kernel_args.h"

@@ -1,6 +1,8 @@
-// The resample family: one axis sampled at other places, a linear map with a few weights for each result, and its adjoint.
+// The resample family: one axis sampled at other places, a linear map with a few weights for each result, and its
+// adjoint.
 //
-// Invariant: which places and weights they are depends on attributes and sizes alone; sums go in the order of the results and taps.
+// Invariant: which places and weights they are depends on attributes and sizes alone; sums go in the order of the
+// results and taps.
 // Read next: resample.cpp (shapes, gradients), kernels_cpu.cpp.
 #pragma once
 
