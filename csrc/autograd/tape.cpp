@@ -6,6 +6,7 @@
 
 #include "autograd/accumulate.h"
 #include "core/freelist.h"
+#include "core/set_attrs.h"
 #include "opdef/core_ops.h"
 
 namespace gorgo {
@@ -60,7 +61,7 @@ Ref<TapeNode> make_node(const OpDef& op, std::span<const Arg> args, std::span<co
   const auto count = static_cast<int>(args.size());
   node->op = &op;
   node->number = next_number.fetch_add(1, std::memory_order_relaxed);
-  if (op.attrs != nullptr && attrs != nullptr) node->attrs = Attrs(op.attrs, attrs);
+  set_attrs(node->attrs, op.attrs, attrs);
   node->output_count = output_count;
   node->edges.reserve(count);
   node->input_metas.reserve(count);
@@ -136,8 +137,9 @@ void retained_death(TensorImpl& t) noexcept {
 }  // namespace
 
 Node* Node::create() {
+  Node* node = new (FreeList<Node>::take()) Node;
   live_count.fetch_add(1, std::memory_order_relaxed);
-  return new (FreeList<Node>::take()) Node;
+  return node;
 }
 
 void Node::destroy(Node* node) noexcept {

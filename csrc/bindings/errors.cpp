@@ -45,7 +45,7 @@ void set_python_error() noexcept {
   } catch (const DeviceError& e) {
     PyErr_SetString(device_error, e.what());
   } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
+    PyErr_SetString(out_of_memory_error, "gorgo: memory for bookkeeping must fit, got no room from the system");
   } catch (const std::exception& e) {
     PyErr_SetString(PyExc_RuntimeError, e.what());
   } catch (...) {

@@ -10,8 +10,15 @@ namespace gorgo {
 AllocateStorageFn allocate_storage = nullptr;
 
 Storage* Storage::allocate(BlockPool& pool, Device device, size_t bytes) {
-  Block* block = pool.allocate(bytes);
-  auto* storage = new (FreeList<Storage>::take()) Storage;
+  void* const place = FreeList<Storage>::take();
+  Block* block = nullptr;
+  try {
+    block = pool.allocate(bytes);
+  } catch (...) {
+    FreeList<Storage>::give(place);
+    throw;
+  }
+  auto* storage = new (place) Storage;
   storage->data = block->data;
   storage->bytes = bytes;
   storage->device = device;

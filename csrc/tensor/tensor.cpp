@@ -25,10 +25,9 @@ Tensor make_tensor(const Shape& shape, DType dtype, Device device) {
   if (__builtin_mul_overflow(numel, dtype_size(dtype), &bytes)) {
     fail<OverflowError>("tensor: shape must take fewer than 2**63 bytes, got ", shape, " of dtype ", dtype);
   }
-  Storage* storage = allocate_storage(device, static_cast<size_t>(bytes));
   Tensor t = Tensor::adopt(TensorImpl::create());
   t->dtype = dtype;
-  t->storage = storage;
+  t->storage = allocate_storage(device, static_cast<size_t>(bytes));
   t->numel = numel;
   t->shape = shape;
   t->strides = contiguous_strides(shape);
