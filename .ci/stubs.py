@@ -185,6 +185,16 @@ def typed(name: str, signature: str, result: str, *, method: bool = False) -> st
     return ast.unparse(ast.fix_missing_locations(definition)).replace(":\n    ...", ": ...")
 
 
+def python_method(cls: type, name: str) -> str:
+    """Return the stub of a method that is a Python function elsewhere, found when it is looked up."""
+    function = getattr(cls, name)
+    signature = inspect.signature(function)
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    result = "Tensor" if signature.return_annotation == "Tensor" else "Any"
+    text = str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+    return "    " + typed(name, text, result, method=True)
+
+
 def class_lines(cls: type, known: dict[str, str], attributes: dict[str, str]) -> list[str]:
     """Return the stub of a class."""
     named = [base for base in cls.__bases__ if base is not object and not base.__name__.startswith("pybind11")]
@@ -201,6 +211,8 @@ def class_lines(cls: type, known: dict[str, str], attributes: dict[str, str]) ->
             lines += ["    @property", f"    def {name}(self) -> {kind}: ..."]
             if name in WRITABLE or (isinstance(member, property) and member.fset is not None):
                 lines += [f"    @{name}.setter", f"    def {name}(self, value: Any) -> None: ..."]
+        elif type(member).__name__ == "python_method":
+            lines.append(python_method(cls, name))
         elif callable(member) or isinstance(member, (staticmethod, classmethod)):
             if name in {"__eq__", "__ne__"}:
                 ignore = "  # type: ignore[override]" if is_tensor else ""

@@ -1929,7 +1929,41 @@ for name, function in (("scatter", scatter), ("scatter_add", scatter_add)):
         large=lambda m: call(m(*LARGE), each_once(m, 517, 259), m(517, 258)),
     )
 
+
+def scatter_combine(x: Array, indices: Array, values: Array, axis: int, reduce: str) -> Array:
+    out = x.copy()
+    function = {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}[reduce]
+    function.at(out, along_key(indices, axis), np.broadcast_to(values, indices.shape))
+    return out
+
+
+add(
+    "scatter_combine",
+    lambda m: (
+        [
+            call(m(3, 5), m.indices(3, 9, size=5), m(3, 9), axis=1, reduce=reduce)
+            for reduce in (("prod",) if m.dtype in COMPLEX else ("prod", "amax", "amin"))
+        ]
+        + [
+            call(m(4, 3), m.indices(6, 2, size=4), m(2), axis=0, reduce="prod"),
+            call(m(4, 3), m.indices(6, 2, size=4), m(), axis=0, reduce="prod"),
+            call(m(3, 5), m.indices(3, 0, size=5), m(3, 0), axis=-1, reduce="prod"),
+        ]
+    ),
+    scatter_combine,
+    large=lambda m: call(m(*LARGE), m.indices(517, 300, size=259), m(517, 300), axis=1, reduce="amax"),
+    no_specials="the oracle's extremes and products of NaN and infinities depend on the order of positions",
+)
+
 # ---- sorting ----
+
+
+def bucketize(x: Array, boundaries: Array, right: bool = False) -> Array:
+    side = "right" if right else "left"
+    if np.ndim(boundaries) == 1:
+        return np.searchsorted(boundaries, x, side)
+    lines = [np.searchsorted(boundaries[i], x[i], side) for i in np.ndindex(boundaries.shape[:-1])]
+    return np.reshape(lines, x.shape)
 
 
 def order(x: Array, axis: int = -1, descending: bool = False, nan_last: bool = True) -> Array:
@@ -1970,6 +2004,21 @@ add(
     topk,
     large=lambda m: call(m(*LARGE), k=5),
     no_rank0=NO_SORT_AXIS,
+)
+
+add(
+    "bucketize",
+    lambda m: [
+        call(m(3, 7), np.sort(m(9))),
+        call(m(3, 7), np.sort(m(9)), right=True),
+        call(m(2, 3, 4), np.sort(m(2, 3, 5), axis=-1)),
+        call(m(), np.sort(m(9))),
+        call(m(3), m(0)),
+        call(m(0, 2), np.sort(m(3))),
+    ],
+    bucketize,
+    large=lambda m: call(m(*LARGE), np.sort(m(100))),
+    no_specials="boundaries must be sorted",
 )
 
 # ---- creation, random numbers, updates ----

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "bindings/methods.h"
 #include "core/build_info.h"
 #include "device/backend.h"
 #include "dispatch/call.h"
@@ -36,6 +37,7 @@ PYBIND11_MODULE(_core, m) {
   gorgo::bind_interop(m);
   gorgo::bind_creation(m);
   gorgo::bind_tensor(m);
+  gorgo::bind_indexing(m);
   gorgo::bind_autograd(m);
   gorgo::bind_config(m);
   gorgo::bind_memory(m);
@@ -44,4 +46,5 @@ PYBIND11_MODULE(_core, m) {
   m.attr("__all__") = public_names(m);
   gorgo::bind_host_cell(m);
   gorgo::bind_graph(m);
+  gorgo::bind_python_methods(m);
 }

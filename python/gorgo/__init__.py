@@ -33,13 +33,82 @@ if TYPE_CHECKING:
     from gorgo.array_names import moveaxis as moveaxis
     from gorgo.array_names import tensordot as tensordot
     from gorgo.array_names import vecdot as vecdot
+    from gorgo.contraction import einsum as einsum
     from gorgo.graph import compile as compile
+    from gorgo.indexing import index_add as index_add
+    from gorgo.indexing import index_copy as index_copy
+    from gorgo.indexing import index_fill as index_fill
+    from gorgo.indexing import index_select as index_select
+    from gorgo.indexing import masked_fill as masked_fill
+    from gorgo.indexing import masked_scatter as masked_scatter
+    from gorgo.indexing import masked_select as masked_select
+    from gorgo.indexing import narrow as narrow
+    from gorgo.indexing import put_along_axis as put_along_axis
+    from gorgo.indexing import scatter_reduce as scatter_reduce
     from gorgo.io import load as load
     from gorgo.io import save as save
+    from gorgo.manipulation import atleast_1d as atleast_1d
+    from gorgo.manipulation import atleast_2d as atleast_2d
+    from gorgo.manipulation import atleast_3d as atleast_3d
+    from gorgo.manipulation import block_diag as block_diag
+    from gorgo.manipulation import cartesian_prod as cartesian_prod
+    from gorgo.manipulation import chunk as chunk
+    from gorgo.manipulation import column_stack as column_stack
+    from gorgo.manipulation import cross as cross
+    from gorgo.manipulation import diag as diag
+    from gorgo.manipulation import diag_embed as diag_embed
+    from gorgo.manipulation import dsplit as dsplit
+    from gorgo.manipulation import dstack as dstack
+    from gorgo.manipulation import flatten as flatten
+    from gorgo.manipulation import fliplr as fliplr
+    from gorgo.manipulation import flipud as flipud
+    from gorgo.manipulation import hsplit as hsplit
+    from gorgo.manipulation import hstack as hstack
+    from gorgo.manipulation import inner as inner
+    from gorgo.manipulation import kron as kron
+    from gorgo.manipulation import movedim as movedim
+    from gorgo.manipulation import outer as outer
+    from gorgo.manipulation import ravel as ravel
+    from gorgo.manipulation import repeat_interleave as repeat_interleave
+    from gorgo.manipulation import rot90 as rot90
+    from gorgo.manipulation import tensor_split as tensor_split
+    from gorgo.manipulation import trace as trace  # type: ignore[assignment]  # the module has another, not exported
+    from gorgo.manipulation import tril_indices as tril_indices
+    from gorgo.manipulation import triu_indices as triu_indices
+    from gorgo.manipulation import unbind as unbind
+    from gorgo.manipulation import unflatten as unflatten
+    from gorgo.manipulation import vander as vander
+    from gorgo.manipulation import vsplit as vsplit
+    from gorgo.manipulation import vstack as vstack
     from gorgo.printing import get_printoptions as get_printoptions
     from gorgo.printing import printoptions as printoptions
     from gorgo.printing import set_printoptions as set_printoptions
     from gorgo.profiling import profile as profile
+    from gorgo.reductions import aminmax as aminmax
+    from gorgo.reductions import nanmax as nanmax
+    from gorgo.reductions import nanmean as nanmean
+    from gorgo.reductions import nanmin as nanmin
+    from gorgo.reductions import nanprod as nanprod
+    from gorgo.reductions import nanstd as nanstd
+    from gorgo.reductions import nansum as nansum
+    from gorgo.reductions import nanvar as nanvar
+    from gorgo.searching import argwhere as argwhere
+    from gorgo.searching import bincount as bincount
+    from gorgo.searching import histogram as histogram
+    from gorgo.searching import isin as isin
+    from gorgo.searching import kthvalue as kthvalue
+    from gorgo.searching import median as median
+    from gorgo.searching import mode as mode
+    from gorgo.searching import nanmedian as nanmedian
+    from gorgo.searching import nanquantile as nanquantile
+    from gorgo.searching import percentile as percentile
+    from gorgo.searching import quantile as quantile
+    from gorgo.searching import searchsorted as searchsorted
+    from gorgo.searching import unique as unique
+    from gorgo.searching import unique_all as unique_all
+    from gorgo.searching import unique_counts as unique_counts
+    from gorgo.searching import unique_inverse as unique_inverse
+    from gorgo.searching import unique_values as unique_values
 
 pi = 3.141592653589793
 e = 2.718281828459045
@@ -65,22 +134,152 @@ _LAZY_MODULES = (
 _LAZY_NAMES = {
     "__array_api_version__": "array_names",
     "__array_namespace_info__": "array_names",
+    "aminmax": "reductions",
+    "argwhere": "searching",
+    "atleast_1d": "manipulation",
+    "atleast_2d": "manipulation",
+    "atleast_3d": "manipulation",
+    "bincount": "searching",
+    "block_diag": "manipulation",
     "broadcast_arrays": "array_names",
     "broadcast_shapes": "array_names",
+    "cartesian_prod": "manipulation",
+    "chunk": "manipulation",
+    "column_stack": "manipulation",
     "compile": "graph",
+    "cross": "manipulation",
+    "diag": "manipulation",
+    "diag_embed": "manipulation",
     "diff": "array_names",
+    "dsplit": "manipulation",
+    "dstack": "manipulation",
+    "einsum": "contraction",
+    "flatten": "manipulation",
+    "fliplr": "manipulation",
+    "flipud": "manipulation",
     "get_printoptions": "printing",
+    "histogram": "searching",
+    "hsplit": "manipulation",
+    "hstack": "manipulation",
+    "index_add": "indexing",
+    "index_copy": "indexing",
+    "index_fill": "indexing",
+    "index_select": "indexing",
+    "inner": "manipulation",
     "isdtype": "array_names",
+    "isin": "searching",
+    "kron": "manipulation",
+    "kthvalue": "searching",
     "load": "io",
+    "masked_fill": "indexing",
+    "masked_scatter": "indexing",
+    "masked_select": "indexing",
+    "median": "searching",
     "meshgrid": "array_names",
+    "mode": "searching",
     "moveaxis": "array_names",
+    "movedim": "manipulation",
+    "nanmax": "reductions",
+    "nanmean": "reductions",
+    "nanmedian": "searching",
+    "nanmin": "reductions",
+    "nanprod": "reductions",
+    "nanquantile": "searching",
+    "nanstd": "reductions",
+    "nansum": "reductions",
+    "nanvar": "reductions",
+    "narrow": "indexing",
+    "outer": "manipulation",
+    "percentile": "searching",
     "printoptions": "printing",
     "profile": "profiling",
+    "put_along_axis": "indexing",
+    "quantile": "searching",
+    "ravel": "manipulation",
+    "repeat_interleave": "manipulation",
+    "rot90": "manipulation",
     "save": "io",
+    "scatter_reduce": "indexing",
+    "searchsorted": "searching",
     "set_printoptions": "printing",
+    "tensor_split": "manipulation",
     "tensordot": "array_names",
+    "trace": "manipulation",
+    "tril_indices": "manipulation",
+    "triu_indices": "manipulation",
+    "unbind": "manipulation",
+    "unflatten": "manipulation",
+    "unique": "searching",
+    "unique_all": "searching",
+    "unique_counts": "searching",
+    "unique_inverse": "searching",
+    "unique_values": "searching",
+    "vander": "manipulation",
     "vecdot": "array_names",
+    "vsplit": "manipulation",
+    "vstack": "manipulation",
 }
+# Methods of Tensor that are Python functions of these modules.
+_PYTHON_METHODS = {
+    "aminmax": "reductions",
+    "argwhere": "searching",
+    "bincount": "searching",
+    "chunk": "manipulation",
+    "cross": "manipulation",
+    "diag": "manipulation",
+    "diag_embed": "manipulation",
+    "diff": "array_names",
+    "dsplit": "manipulation",
+    "flatten": "manipulation",
+    "fliplr": "manipulation",
+    "flipud": "manipulation",
+    "hsplit": "manipulation",
+    "index_add": "indexing",
+    "index_add_": "indexing",
+    "index_copy": "indexing",
+    "index_copy_": "indexing",
+    "index_fill": "indexing",
+    "index_fill_": "indexing",
+    "index_select": "indexing",
+    "inner": "manipulation",
+    "isin": "searching",
+    "kron": "manipulation",
+    "kthvalue": "searching",
+    "masked_fill": "indexing",
+    "masked_fill_": "indexing",
+    "masked_scatter": "indexing",
+    "masked_scatter_": "indexing",
+    "masked_select": "indexing",
+    "median": "searching",
+    "mode": "searching",
+    "moveaxis": "array_names",
+    "movedim": "manipulation",
+    "nanmax": "reductions",
+    "nanmean": "reductions",
+    "nanmedian": "searching",
+    "nanmin": "reductions",
+    "nanprod": "reductions",
+    "nanquantile": "searching",
+    "nanstd": "reductions",
+    "nansum": "reductions",
+    "nanvar": "reductions",
+    "narrow": "indexing",
+    "outer": "manipulation",
+    "put_along_axis": "indexing",
+    "quantile": "searching",
+    "ravel": "manipulation",
+    "repeat_interleave": "manipulation",
+    "rot90": "manipulation",
+    "scatter_reduce": "indexing",
+    "scatter_reduce_": "indexing",
+    "tensor_split": "manipulation",
+    "trace": "manipulation",
+    "unbind": "manipulation",
+    "unflatten": "manipulation",
+    "unique": "searching",
+    "vsplit": "manipulation",
+}
+_core._add_python_methods(_PYTHON_METHODS)
 
 
 def show_config() -> None:

@@ -41,6 +41,18 @@ struct AlongAxisAttrs {
   static constexpr auto fields() { return std::array{GORGO_FIELD(AlongAxisAttrs, axis)}; }
 };
 
+inline constexpr const char* kScatterReductions[] = {"prod", "amax", "amin", nullptr};
+enum class ScatterReduction : uint8_t { Prod, Max, Min };
+
+struct ScatterReduceAttrs {
+  int64_t axis = -1;
+  Choice reduce;
+  static constexpr auto fields() {
+    return std::array{GORGO_FIELD(ScatterReduceAttrs, axis).must(),
+                      GORGO_FIELD(ScatterReduceAttrs, reduce).must().of_words(kScatterReductions)};
+  }
+};
+
 struct AlongAxisAdjointAttrs {
   int64_t axis = -1;
   Dims shape;

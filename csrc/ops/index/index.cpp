@@ -4,6 +4,8 @@
 // Read next: index.h, kernels_cpu.cpp.
 #include "ops/index/index.h"
 
+#include "ops/creation/creation.h"
+#include "ops/elementwise/elementwise.h"
 #include "ops/reduce/reduce.h"
 #include "ops/shape/shape.h"
 
@@ -203,9 +205,9 @@ void infer_take_along_adjoint(InferContext& c) {
   c.add_output(g.dtype, a.shape);
 }
 
-void infer_scatter(InferContext& c) {
+void infer_scatter_along(InferContext& c, int64_t given_axis) {
   const TensorImpl& x = c.tensor(0);
-  const int axis = axis_of(c.attrs_as<AlongAxisAttrs>().axis, x, c.name());
+  const int axis = axis_of(given_axis, x, c.name());
   require_integers(c, 1, "indices");
   const Shape& indices = c.shape(1);
   bool fits = indices.size() == x.rank();
@@ -222,6 +224,16 @@ void infer_scatter(InferContext& c) {
   }
   c.compute_dtype = x.dtype;
   c.add_output(x.dtype, x.shape);
+}
+
+void infer_scatter(InferContext& c) { infer_scatter_along(c, c.attrs_as<AlongAxisAttrs>().axis); }
+
+void infer_scatter_combine(InferContext& c) {
+  const auto& a = c.attrs_as<ScatterReduceAttrs>();
+  infer_scatter_along(c, a.axis);
+  if (static_cast<ScatterReduction>(a.reduce.index) != ScatterReduction::Prod && is_complex(c.dtype(0))) {
+    fail<TypeError>(c.name(), ": x must have an order, got ", c.dtype(0));
+  }
 }
 
 // The part of g that indices of a smaller shape can reach.
@@ -245,6 +257,43 @@ void vjp_scatter(VjpContext& c) {
 }
 
 // ---- nonzero ----
+// Of equal extremes each gets its share, as PyTorch has it. The gradient of a product by a value that is zero is the product of
+// the others, found without dividing.
+void vjp_scatter_combine(VjpContext& c) {
+  const auto& a = c.attrs_as<ScatterReduceAttrs>();
+  const auto reduce = static_cast<ScatterReduction>(a.reduce.index);
+  const Tensor& x = c.input(0);
+  const Tensor& indices = c.input(1);
+  const Tensor& g = c.grad();
+  const int axis = normalize_axis(a.axis, x->rank(), c.op.name);
+  const Tensor values =
+      c.input(2) ? broadcast_to(c.input(2), indices->shape) : full(indices->shape, c.args[2].scalar, x->dtype);
+  if (reduce != ScatterReduction::Prod) {
+    const Tensor own = cast_to(ops::equal(x, c.output()), x->dtype);
+    const Tensor theirs = cast_to(ops::equal(values, gather(c.output(), indices, axis)), x->dtype);
+    const Tensor share = ops::divide(g, scatter_add(own, indices, theirs, axis));
+    if (c.wants(0)) c.set(0, ops::multiply(share, own));
+    if (c.wants(2)) c.set(2, sum_to(ops::multiply(gather(share, indices, axis), theirs), c.input_shape(2)));
+    return;
+  }
+  const auto conjugate = [](const Tensor& t) { return is_complex(t->dtype) ? ops::conj(t) : t; };
+  const Tensor is_zero = ops::equal(values, Scalar::of_int(0));
+  if (c.wants(0)) {
+    const Tensor ones = full(x->shape, Scalar::of_float(1.0), x->dtype);
+    c.set(0, ops::multiply(g, conjugate(scatter_combine(ones, indices, values, axis, reduce))));
+  }
+  if (c.wants(2)) {
+    const Tensor filled = ops::where(is_zero, Scalar::of_float(1.0), values);
+    const Tensor rest = gather(scatter_combine(x, indices, filled, axis, reduce), indices, axis);
+    const Tensor none = full(x->shape, Scalar::of_float(0.0), x->dtype);
+    const Tensor zero_count = gather(scatter_add(none, indices, cast_to(is_zero, x->dtype), axis), indices, axis);
+    const Tensor others = ops::subtract(zero_count, cast_to(is_zero, x->dtype));  // zeros among the other values
+    const Tensor slope =
+        ops::where(ops::equal(others, Scalar::of_int(0)), ops::divide(rest, filled), Scalar::of_float(0.0));
+    c.set(2, sum_to(ops::multiply(gather(g, indices, axis), conjugate(slope)), c.input_shape(2)));
+  }
+}
+
 void infer_nonzero(InferContext& c) {
   const TensorImpl& x = c.tensor(0);
   if (x.rank() == 0) fail<ValueError>(c.name(), ": x must have an axis, got shape ()");
@@ -498,6 +547,23 @@ Example:
     op.flags.linear = true;
     index_ops.scatter_add = &registry.add(std::move(op));
   }
+  {
+    OpDef op;
+    op.name = "scatter_combine";
+    op.doc = "Multiply values along an axis into the entries that each position names for itself, or keep the extreme.";
+    op.inputs = slots;
+    op.attrs = &schema_of<ScatterReduceAttrs>();
+    op.infer = infer_scatter_combine;
+    op.vjp = vjp_scatter_combine;
+    op.saves_inputs = 7u;
+    op.saves_outputs = 1u;
+    op.onnx = {"ScatterElements", 18, nullptr};
+    op.raise_fault = [](const Fault& f, const KernelArgs&) {
+      raise_out_of_range("scatter_reduce", f, f.position(), "indices");
+    };
+    op.flags.internal = true;
+    index_ops.scatter_combine = &registry.add(std::move(op));
+  }
 }
 
 }  // namespace
@@ -537,6 +603,23 @@ Tensor index_mask(const Tensor& x, const Tensor& mask, int axis) {
   for (int i = 0; i < mask->rank(); ++i) axes.push_back(axis + i);
   const Outputs where = unstack(nonzero(mask), 1);
   return index(x, {where.data(), static_cast<size_t>(where.size())}, axes);
+}
+
+Tensor scatter_combine(const Tensor& x, const Tensor& indices, const Arg& values, int64_t axis,
+                       ScatterReduction reduce) {
+  const ScatterReduceAttrs attrs{axis, Choice{static_cast<uint8_t>(reduce)}};
+  return invoke(*index_ops.scatter_combine, {x, indices, values}, &attrs);
+}
+
+Tensor gather(const Tensor& x, const Tensor& indices, int64_t axis) {
+  const int at = axis_of(axis, *x, "gather");
+  bool fits = indices->rank() == x->rank();
+  for (int i = 0; fits && i < x->rank(); ++i) fits = i == at || indices->shape[i] <= x->shape[i];
+  if (!fits) {
+    fail<ValueError>("gather: indices must have rank ", x->rank(), " and no length above that of x but on axis ", at,
+                     ", got shape ", indices->shape, " (x has shape ", x->shape, ")");
+  }
+  return take_along_axis(reachable(x, indices->shape, at), indices, at);
 }
 
 Tensor take_along_axis_adjoint(const Tensor& g, const Tensor& indices, int64_t axis, const Shape& shape) {

@@ -24,6 +24,7 @@ struct IndexOps {
   const OpDef* take_along_axis_adjoint = nullptr;
   const OpDef* scatter = nullptr;
   const OpDef* scatter_add = nullptr;
+  const OpDef* scatter_combine = nullptr;
   const OpDef* nonzero = nullptr;
 };
 extern IndexOps index_ops;
@@ -57,6 +58,11 @@ void index_put_into(const Tensor& x, const Arg& values, std::span<const Tensor> 
   const AlongAxisAttrs attrs{axis};
   return invoke(*index_ops.scatter_add, {x, indices, values}, &attrs);
 }
+// x with values multiplied into, or compared with, the entries that each position names for itself.
+[[nodiscard]] Tensor scatter_combine(const Tensor& x, const Tensor& indices, const Arg& values, int64_t axis,
+                                     ScatterReduction reduce);
+// The entries along an axis that each position names for itself, where indices may be shorter than x on the other axes.
+[[nodiscard]] Tensor gather(const Tensor& x, const Tensor& indices, int64_t axis);
 // Zeros of `shape` with g added where take_along_axis read.
 [[nodiscard]] Tensor take_along_axis_adjoint(const Tensor& g, const Tensor& indices, int64_t axis, const Shape& shape);
 // Zeros of `shape` with g added where index read.

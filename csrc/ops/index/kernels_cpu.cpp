@@ -461,7 +461,31 @@ struct CheckAlong {
 
 // Positions are those of `where` (the index tensor, or the gradient that it broadcasts to); a lane is all positions that
 // differ along the axis alone, and lanes never share a destination.
-template <class T, class A, int kWhere, int kIndex, int kValues, bool kAdds>
+enum class Combine : uint8_t { Set, Add, Multiply, Greatest, Least };
+
+template <Combine kCombine, class T>
+GORGO_INLINE void combine_into(T& target, T value) noexcept {
+  using C = ComputeType<T>;
+  if constexpr (kCombine == Combine::Set) {
+    target = value;
+  } else if constexpr (kCombine == Combine::Add) {
+    add_to(target, value);
+  } else if constexpr (kCombine == Combine::Multiply) {
+    if constexpr (std::is_integral_v<T>) {
+      target = static_cast<T>(static_cast<uint64_t>(target) * static_cast<uint64_t>(value));
+    } else {
+      target = static_cast<T>(static_cast<C>(target) * static_cast<C>(value));
+    }
+  } else {
+    const C old = static_cast<C>(target);
+    const C given = static_cast<C>(value);
+    // NaN, once there, stays.
+    const bool replaces = given != given || (old == old && (kCombine == Combine::Greatest ? given > old : given < old));
+    if (replaces) target = value;
+  }
+}
+
+template <class T, class A, int kWhere, int kIndex, int kValues, Combine kCombine>
 struct Scatter {
   static int64_t axis_of(const KernelArgs& args) noexcept { return along_axis<A>(args); }
   static int64_t lanes_of(const KernelArgs& args) noexcept {
@@ -505,11 +529,7 @@ struct Scatter {
           const auto given = static_cast<int64_t>(indices[index_at + j * index_step]);
           T& target = out.as<T>()[to + (given < 0 ? given + length : given) * step];
           const T value = values.as<T>()[value_at + j * value_step];
-          if constexpr (kAdds) {
-            add_to(target, value);
-          } else {
-            target = value;
-          }
+          combine_into<kCombine>(target, value);
         }
       }
     });
@@ -529,11 +549,35 @@ struct Scatter {
   }
 };
 template <class U>
-using ScatterSet = Scatter<U, AlongAxisAttrs, 1, 1, 2, false>;
+using ScatterSet = Scatter<U, AlongAxisAttrs, 1, 1, 2, Combine::Set>;
 template <class T>
-using ScatterAdd = Scatter<T, AlongAxisAttrs, 1, 1, 2, true>;
+using ScatterAdd = Scatter<T, AlongAxisAttrs, 1, 1, 2, Combine::Add>;
 template <class T>
-using TakeAlongAdjoint = Scatter<T, AlongAxisAdjointAttrs, 0, 1, 0, true>;
+using TakeAlongAdjoint = Scatter<T, AlongAxisAdjointAttrs, 0, 1, 0, Combine::Add>;
+template <class T, Combine kCombine>
+using ScatterCombined = Scatter<T, ScatterReduceAttrs, 1, 1, 2, kCombine>;
+
+template <class T>
+struct ScatterReduced {
+  static void run(const KernelArgs& args, int64_t task) noexcept {
+    switch (static_cast<ScatterReduction>(args.attrs_as<ScatterReduceAttrs>().reduce.index)) {
+      case ScatterReduction::Prod:
+        ScatterCombined<T, Combine::Multiply>::run(args, task);
+        return;
+      case ScatterReduction::Max:
+        if constexpr (!is_complex(kDTypeOf<T>)) ScatterCombined<T, Combine::Greatest>::run(args, task);
+        return;
+      case ScatterReduction::Min:
+        if constexpr (!is_complex(kDTypeOf<T>)) ScatterCombined<T, Combine::Least>::run(args, task);
+        return;
+    }
+  }
+  static Kernel kernel() noexcept {
+    Kernel k = ScatterCombined<T, Combine::Multiply>::kernel();
+    k.phases[2].run = run;
+    return k;
+  }
+};
 
 // ---- nonzero: chunks are counted, then placed, then written ----
 template <class T>
@@ -619,6 +663,7 @@ void fill_typed(KernelSink& sink) {
   constexpr DType d = kDTypeOf<T>;
   sink.add("index_put", d, IndexPut<T>::kernel());
   sink.add("scatter_add", d, ScatterAdd<T>::kernel());
+  if constexpr (d != DType::Bool) sink.add("scatter_combine", d, ScatterReduced<T>::kernel());
   sink.add("nonzero", d, Nonzero<T>::kernel());
   sink.add("nonzero#count", d, Nonzero<T>::counter());
   if constexpr (is_inexact(d)) {

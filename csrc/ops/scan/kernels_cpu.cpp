@@ -178,20 +178,28 @@ struct CumulativeSum {
   GORGO_INLINE static void walk(const T* from, int64_t step, T* to, int64_t out_step, int64_t width, int64_t begin,
                                 int64_t end, Sums& sums) noexcept {
     if (width == 1) {
-      C before = sums.before[0];
+      const C before = sums.before[0];
       C groups = whole<C>(0);
-      C group = whole<C>(0);
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t place = (i - begin) % 4;
-        const C v = widen(from[i * step]);
-        group = place == 0 ? v : group + v;
-        if constexpr (kStores) to[i * out_step] = narrow<T>(before + (groups + group));
-        if (place == 3) {
-          groups = groups + group;
-          group = whole<C>(0);
+      int64_t i = begin;
+      for (; i + 4 <= end; i += 4) {
+        C part[4];
+        part[0] = widen(from[i * step]);
+        for (int k = 1; k < 4; ++k) part[k] = part[k - 1] + widen(from[(i + k) * step]);
+        if constexpr (kStores) {
+          for (int k = 0; k < 4; ++k) to[(i + k) * out_step] = narrow<T>(before + (groups + part[k]));
         }
+        groups = groups + part[3];
       }
-      sums.groups[0] = groups + group;
+      if (i < end) {
+        C part = widen(from[i * step]);
+        for (;;) {
+          if constexpr (kStores) to[i * out_step] = narrow<T>(before + (groups + part));
+          if (++i == end) break;
+          part = part + widen(from[i * step]);
+        }
+        groups = groups + part;
+      }
+      sums.groups[0] = groups;
       return;
     }
     for (int64_t j = 0; j < width; ++j) sums.groups[j] = whole<C>(0);
@@ -402,6 +410,10 @@ struct Extreme {
       const T* from = x.as<const T>() + plan.begin_of(x, line);
       T* values = args.out[0].as<T>() + plan.out_begin(line, plan.length);
       auto* indices = args.out[1].as<int64_t>() + plan.out_begin(line, plan.length);
+      if (width == 1) {
+        run_line(from, step, values, indices, plan);
+        continue;
+      }
       T best[kStrip];
       int64_t where[kStrip] = {};
       for (int64_t i = 0; i < plan.length; ++i) {
@@ -414,6 +426,22 @@ struct Extreme {
           values[i * plan.inner + j] = best[j];
           indices[i * plan.inner + j] = where[j];
         }
+      }
+    }
+  }
+  GORGO_INLINE static void run_line(const T* from, int64_t step, T* values, int64_t* indices,
+                                    const ScanPlan& plan) noexcept {
+    if (plan.length == 0) return;
+    T best = from[0];
+    int64_t where = 0;
+    for (int64_t i = 0;;) {
+      values[i * plan.inner] = best;
+      indices[i * plan.inner] = where;
+      if (++i == plan.length) return;
+      const T v = from[i * step];
+      if (replaces(static_cast<C>(v), static_cast<C>(best))) {
+        best = v;
+        where = i;
       }
     }
   }

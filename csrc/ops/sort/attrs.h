@@ -18,6 +18,11 @@ struct SortAttrs {
   }
 };
 
+struct BucketizeAttrs {
+  bool right = false;
+  static constexpr auto fields() { return std::array{GORGO_FIELD(BucketizeAttrs, right).by_keyword()}; }
+};
+
 struct TopkAttrs {
   int64_t k = 1;
   int64_t axis = -1;

@@ -216,7 +216,10 @@ void fill_typed(KernelSink& sink) {
 
 }  // namespace
 
+void fill_search(KernelSink& sink);
+
 void fill_sort(KernelSink& sink) {
+  fill_search(sink);
   const auto fill = [&sink]<class... T>(TypeTag<T>...) { (fill_typed<T>(sink), ...); };
   fill(TypeTag<bool>{}, TypeTag<uint8_t>{}, TypeTag<uint16_t>{}, TypeTag<uint32_t>{}, TypeTag<uint64_t>{},
        TypeTag<int8_t>{}, TypeTag<int16_t>{}, TypeTag<int32_t>{}, TypeTag<int64_t>{}, TypeTag<Float16>{},

@@ -61,6 +61,24 @@ void vjp_topk(VjpContext& c) {
     c.set(0, take_along_axis_adjoint(c.grad(0), c.output(1), c.attrs_as<TopkAttrs>().axis, c.input_shape(0)));
 }
 
+// ---- bucketize ----
+void infer_bucketize(InferContext& c) {
+  const TensorImpl& edges = c.tensor(1);
+  if (edges.rank() == 0) fail<ValueError>(c.name(), ": boundaries must have an axis, got shape ()");
+  const Shape shape = c.in[0].is_tensor() ? c.shape(0) : Shape{};
+  bool fits = edges.rank() == 1 || edges.rank() == shape.size();
+  for (int i = 0; edges.rank() > 1 && fits && i + 1 < edges.rank(); ++i) fits = edges.shape[i] == shape[i];
+  if (!fits) {
+    fail<ValueError>(c.name(), ": boundaries must have rank 1 or all axes of x but for the last one, got shape ",
+                     edges.shape, " (x has shape ", shape, ")");
+  }
+  const DType d = c.in[0].is_tensor() ? promote(c.dtype(0), edges.dtype) : promote(edges.dtype, c.in[0].scalar);
+  if (is_complex(d)) fail<TypeError>(c.name(), ": x and boundaries must have an order, got ", d);
+  c.compute_dtype = d;
+  c.cast_mask = 3u;
+  c.add_output(DType::Int64, shape);
+}
+
 }  // namespace
 
 void register_sort(Registry& registry) {
@@ -155,6 +173,37 @@ Example:
     op.saves_outputs = 2u;
     op.onnx = {"TopK", 11, nullptr};
     sort_ops.topk = &registry.add(std::move(op));
+  }
+  {
+    OpDef op;
+    op.name = "bucketize";
+    op.doc = "Find where elements belong among sorted boundaries.";
+    op.details = R"(Args:
+    x (..., m) real or bool, or a number: the elements.
+    boundaries (n,) or (..., n) real or bool: the boundaries, rising along their last axis, NaN last; either one line for
+        all of x, or one for each line of x.
+    right (bool): whether an element that equals a boundary belongs behind it. Then boundaries[i - 1] <= x <
+        boundaries[i] for the result i, else boundaries[i - 1] < x <= boundaries[i].
+
+Returns:
+    (..., m) int64: for each element how many boundaries lie before it; NaN counts as the greatest.
+
+Raises:
+    TypeError: x or boundaries are complex.
+    ValueError: boundaries have rank 0, or do not fit x.
+
+Example:
+    >>> import gorgo as gg
+    >>> gg.bucketize(gg.asarray([0, 2, 5]), gg.asarray([1, 2, 3])).tolist()
+    [0, 1, 3]
+)";
+    op.inputs = {{.name = "x", .takes_scalar = true, .shape_doc = "(..., m) real or bool"},
+                 {.name = "boundaries", .shape_doc = "(n,) or (..., n) real or bool"}};
+    op.attrs = &schema_of<BucketizeAttrs>();
+    op.infer = infer_bucketize;
+    op.not_differentiable = "positions are integers";
+    op.onnx = {nullptr, 0, "ONNX has no search"};
+    sort_ops.bucketize = &registry.add(std::move(op));
   }
 }
 

@@ -1,4 +1,4 @@
-// The sort family: sort, argsort, topk. Typed calls through the funnel.
+// The sort family: sort, argsort, topk, bucketize. Typed calls through the funnel.
 //
 // Invariants: every order is stable (equal elements keep theirs; zeros of both signs are equal); sort and argsort put NaN last
 // in both directions, topk takes NaN for the greatest.
@@ -17,6 +17,7 @@ struct SortOps {
   const OpDef* sort = nullptr;
   const OpDef* argsort = nullptr;
   const OpDef* topk = nullptr;
+  const OpDef* bucketize = nullptr;
 };
 extern SortOps sort_ops;
 

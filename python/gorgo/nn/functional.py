@@ -473,7 +473,7 @@ def one_hot(indices: gg.Tensor, num_classes: int = -1) -> gg.Tensor:
     if num_classes < 1:
         raise ValueError(f"one_hot: num_classes must be positive or -1, got {num_classes}")
     zeros = gg.zeros((*indices.shape, num_classes), dtype=gg.int64, device=indices.device)
-    marked: gg.Tensor = gg.scatter(zeros, gg.expand_dims(indices, axis=-1), 1, axis=-1)
+    marked: gg.Tensor = gg.scatter(zeros, -1, gg.expand_dims(indices, axis=-1), 1)
     return marked
 
 
