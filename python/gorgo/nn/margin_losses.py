@@ -213,9 +213,7 @@ def multilabel_margin_loss(input: gg.Tensor, target: gg.Tensor, reduction: str =
     first_end = gg.where(ends, place, classes).min(axis=1, keepdims=True)
     counts = place < first_end
     safe = gg.where(counts, labels, 0)
-    inside = gg.scatter_add(
-        gg.zeros((n, classes), dtype=gg.int64, device=x.device), safe, counts.astype(gg.int64), axis=1
-    )
+    inside = gg.scatter_add(gg.zeros((n, classes), dtype=gg.int64, device=x.device), 1, safe, counts.astype(gg.int64))
     scores = gg.take_along_axis(x, safe, axis=1)
     away = gg.relu(1.0 - gg.expand_dims(scores, axis=2) + gg.expand_dims(x, axis=1))
     pairs = gg.logical_and(gg.expand_dims(counts, axis=2), gg.expand_dims(inside == 0, axis=1))
