@@ -92,6 +92,7 @@ TENSOR_RESULTS = {
     "__float__": "float",
     "__format__": "str",
     "__array__": "Any",
+    "__array_namespace__": "Any",
     "__hash__": "int",
     "__index__": "int",
     "__int__": "int",

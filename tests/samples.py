@@ -252,6 +252,19 @@ def gelu_tanh(x: Array) -> Array:
     return x * scipy.special.expit(2.0 * np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))
 
 
+def floor_divide(a: Array, b: Array) -> Array:
+    # Beside infinities NumPy has NaN and -1, the array API the quotient rounded down.
+    infinite = np.isinf(a) | np.isinf(b)
+    whole = np.floor_divide(a, b)
+    return np.where(infinite, np.floor(np.divide(a, b)), whole) if np.any(infinite) else whole
+
+
+def lgamma(x: Array) -> Array:
+    # SciPy overflows next to zero and has another limit at minus infinity than C.
+    value = np.where(np.abs(x) < 1e-300, -np.log(np.abs(x)), scipy.special.gammaln(x))
+    return np.where(np.isneginf(x), np.inf, value)
+
+
 unary("negative", np.negative, -5, 5)
 unary("abs", np.abs, -5, 5)
 unary("sign", np.sign, -5, 5)
@@ -300,12 +313,17 @@ unary("bitwise_invert", np.invert, -99, 99)
 unary("real", np.real, -2, 2)
 unary("imag", np.imag, -2, 2)
 unary("copy", np.copy, -5, 5)
+unary("signbit", np.signbit, -5, 5)
+unary("sinc", lambda x: np.where((x == np.round(x)) & (x != 0), 0.0, np.sinc(x)), -3, 3)
+unary("lgamma", lgamma, 0.1, 9)
+unary("digamma", lambda x: np.where(np.isneginf(x), np.nan, scipy.special.digamma(x)), 0.1, 9)
+unary("erfinv", scipy.special.erfinv, -0.99, 0.99)
 
 binary("add", np.add, -5, 5)
 binary("subtract", np.subtract, -5, 5)
 binary("multiply", np.multiply, -5, 5)
 binary("divide", np.divide, 0.5, 5)
-binary("floor_divide", np.floor_divide, 0.5, 5)
+binary("floor_divide", floor_divide, 0.5, 5)
 binary("remainder", np.remainder, 0.5, 5)
 binary("pow", np.power, 0.1, 3)
 binary("maximum", np.maximum, -5, 5)
@@ -325,6 +343,77 @@ binary("bitwise_or", np.bitwise_or, -99, 99)
 binary("bitwise_xor", np.bitwise_xor, -99, 99)
 binary("bitwise_left_shift", np.left_shift, 0, 6)
 binary("bitwise_right_shift", np.right_shift, 0, 6)
+binary("copysign", np.copysign, -5, 5)
+binary("heaviside", np.heaviside, -5, 5)
+binary("hypot", np.hypot, -5, 5)
+binary("logaddexp", np.logaddexp, -5, 5)
+binary("logaddexp2", np.logaddexp2, -5, 5)
+binary("fmod", np.fmod, 0.5, 5)
+binary("xlogy", scipy.special.xlogy, 0.1, 3)
+binary("gcd", np.gcd, -99, 99)
+binary("lcm", np.lcm, -11, 11)
+
+
+def pairs_of_numbers(make: Make) -> list[Sample]:
+    return [call(make(*a, low=-5, high=5), make(*b, low=-5, high=5)) for a, b in PAIRS]
+
+
+add(
+    "nextafter",
+    pairs_of_numbers,
+    no_oracle="neighbours are the dtype's own: tests/ops/test_elementwise.py compares them with NumPy's and with bits",
+    large=lambda make: call(make(*LARGE), make(*LARGE)),
+)
+
+
+def clip_samples(make: Make) -> list[Sample]:
+    def low(*shape: int) -> Array:
+        return make(*shape, low=-1.5, high=-0.5) if make.dtype not in INTEGERS else make(*shape, low=0, high=1)
+
+    def high(*shape: int) -> Array:
+        return make(*shape, low=0.5, high=1.5) if make.dtype not in INTEGERS else make(*shape, low=2, high=3)
+
+    x = make(3, 1, 4, low=-4, high=5)
+    both = [call(x, low(5, 1), high(4)), call(x, None, high(3, 5, 4)), call(x, low(4), None)]
+    if make.interior:
+        return both
+    first, last = (1, 2) if make.dtype in INTEGERS else (-1.25, 0.5)
+    numbers = [call(make(7, 33, low=-4, high=5), first, last), call(make(), None, last), call(make(0, 3), first, None)]
+    return [*both, *numbers, call(make(9), None, None), call(make(6), high(6), low(6))]
+
+
+def clip(x: Array, low: Any, high: Any) -> Array:
+    out = x if low is None else np.maximum(x, low)
+    return out if high is None else np.minimum(out, high)
+
+
+def clip_backward(g: Array, x: Array, low: Any, high: Any) -> Array:
+    return np.where((True if low is None else x >= low) & (True if high is None else x <= high), g, 0.0)
+
+
+add("clip", clip_samples, clip, relative=True, large=lambda make: call(make(*LARGE), None, 1))
+add(
+    "clip_backward",
+    lambda make: [
+        call(make(7, 33), make(7, 33), -1.0, 0.5),
+        call(make(), make(), make(), None),
+        call(make(0, 3), make(0, 3), None, make(3)),
+        call(make(5, 3), make(5, 3), make(3), make(5, 1)),
+    ],
+    clip_backward,
+    large=lambda make: call(make(*LARGE), make(*LARGE), None, 1.0),
+)
+add(
+    "polygamma",
+    lambda make: [
+        *(call(make(7, 5, low=0.3, high=9), n=n) for n in range(4)),
+        *(call(make(*shape, low=0.3, high=9), n=1) for shape in ((), (0, 3))),
+    ],
+    lambda x, n: scipy.special.polygamma(n, x),
+    relative=True,
+    no_specials="tests/ops/test_elementwise.py has its poles and limits",
+    large=lambda make: call(make(*LARGE, low=0.3, high=9), n=1),
+)
 
 
 def mask(make: Make, *shape: int) -> Array:

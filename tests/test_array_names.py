@@ -43,6 +43,7 @@ def test_broadcasting_as_numpy() -> None:
     for shapes in ([], [()], [(5, 1), (3,)], [(0,), (1,)], [(2, 1, 4), (3, 1), ()]):
         assert gg.broadcast_shapes(*shapes) == np.broadcast_shapes(*shapes)
     a, b = gg.broadcast_arrays(gg.asarray([[1], [2]]), gg.asarray([3, 4]))
+    assert isinstance(gg.broadcast_arrays(a), list)
     assert a.tolist() == [[1, 1], [2, 2]]
     assert b.tolist() == [[3, 4], [3, 4]]
 
@@ -120,7 +121,8 @@ def test_the_namespace_tells_of_itself() -> None:
     }
     assert info.dtypes(kind="complex floating") == {"complex64": gg.complex64, "complex128": gg.complex128}
     assert set(info.dtypes(kind=("bool", "signed integer"))) == {"bool", "int8", "int16", "int32", "int64"}
-    assert len(info.dtypes()) == 15
+    assert len(info.dtypes()) == 13
+    assert not {"float16", "bfloat16"} & set(info.dtypes(kind="real floating"))  # the standard has none
     with pytest.raises(ValueError, match="dtypes: device must be one of cpu, got 'cuda:7'"):
         info.dtypes(device="cuda:7")
 
@@ -137,3 +139,141 @@ def test_more_errors_have_figures() -> None:
         gg.diff(x, n=-1)
     with pytest.raises(ValueError, match=r"diff: axis must be in \[-2, 2\), got 2"):
         gg.diff(x, axis=2)
+
+
+# ---- functions composed of elementwise ops ----
+
+X, Y, Z = RNG.standard_normal((3, 4, 5))
+COMPOSED = {
+    "frac": (lambda m, x, *_: m.frac(x)),
+    "deg2rad": (lambda m, x, *_: m.deg2rad(x)),
+    "rad2deg": (lambda m, x, *_: m.rad2deg(x)),
+    "lerp near": (lambda m, x, y, _: m.lerp(x, y, 0.25)),
+    "lerp far": (lambda m, x, y, _: m.lerp(x, y, 0.75)),
+    "lerp by tensors": (lambda m, x, y, z: m.lerp(x, y, z)),
+    "addcmul": (lambda m, x, y, z: m.addcmul(x, y, z)),
+    "addcmul by a value": (lambda m, x, y, z: m.addcmul(x, y, z, value=-0.5)),
+    "addcdiv": (lambda m, x, y, z: m.addcdiv(x, y, z)),
+    "addcdiv by a value": (lambda m, x, y, z: m.addcdiv(x, y, z, value=3)),
+    "float_power": (lambda m, x, _, z: m.float_power(x * x, z)),
+    "nan_to_num": (lambda m, x, *_: m.nan_to_num(x)),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_composed_elementwise_functions_and_their_gradients_as_pytorch(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    theirs = [torch.tensor(v, requires_grad=True) for v in (X, Y, Z)]
+    expected = COMPOSED[name](torch, *theirs)
+    slopes = torch.autograd.grad(expected.sum(), theirs, allow_unused=True)
+    ours = [gg.asarray(v).requires_grad_() for v in (X, Y, Z)]
+    got = COMPOSED[name](gg, *ours)
+    np.testing.assert_allclose(np.asarray(got.detach()), expected.detach().numpy(), rtol=1e-13)
+    for mine, slope in zip(gg.grad(got.sum(), ours, allow_unused=True), slopes, strict=True):
+        assert (mine is None) == (slope is None)
+        if mine is not None:
+            np.testing.assert_allclose(np.asarray(mine), slope.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_nan_to_num_as_numpy(dtype: str) -> None:
+    x = np.array([1.0, np.nan, np.inf, -np.inf, -0.0], dtype)
+    for options in ({}, {"nan": 2.0}, {"posinf": 3.0, "neginf": -4.0}):
+        got = gg.nan_to_num(gg.asarray(x), **options)
+        assert np.asarray(got).dtype == dtype
+        np.testing.assert_array_equal(np.asarray(got), np.nan_to_num(x, **options))
+    assert gg.nan_to_num(gg.asarray([1, 2])).tolist() == [1, 2]
+    with pytest.raises(TypeError, match="nan_to_num: x dtype must be real, got complex64"):
+        gg.nan_to_num(gg.asarray([1j]))
+
+
+def test_float_power_of_other_dtypes() -> None:
+    assert gg.float_power(gg.asarray([2, 3]), -2).dtype == gg.float64
+    np.testing.assert_allclose(np.asarray(gg.float_power(gg.asarray([2, 3]), -2)), [1 / 4, 1 / 9], rtol=1e-15)
+    assert gg.float_power(2.0, gg.asarray([0.5])).dtype == gg.float64
+    got = gg.float_power(gg.asarray([-1.0]), 0.5 + 0j)
+    assert got.dtype == gg.complex128
+    np.testing.assert_allclose(np.asarray(got), [1j], atol=1e-15)
+
+
+def test_lerp_reaches_both_ends_exactly() -> None:
+    a, b = gg.asarray([0.1, 1e8]), gg.asarray([0.3, -1.0])
+    assert gg.lerp(a, b, 0.0).tolist() == a.tolist()
+    assert gg.lerp(a, b, 1.0).tolist() == b.tolist()
+
+
+@pytest.mark.parametrize("equal_nan", [False, True])
+def test_closeness_as_numpy(equal_nan: bool) -> None:
+    inf, nan = np.inf, np.nan
+    values = np.array([1.0, 1.0 + 1e-6, 1.1, inf, -inf, nan, 0.0, 1e-9, 1e300])
+    a, b = (v.ravel() for v in np.meshgrid(values, values))
+    with np.errstate(all="ignore"):
+        expected = np.isclose(a, b, equal_nan=equal_nan)
+    np.testing.assert_array_equal(np.asarray(gg.isclose(gg.asarray(a), gg.asarray(b), equal_nan=equal_nan)), expected)
+    for x, y in ((values, values), (values[:3], values[:3]), (values[:2], values[1::-1])):
+        mine = gg.allclose(gg.asarray(x), gg.asarray(y), equal_nan=equal_nan)
+        assert mine is np.allclose(x, y, equal_nan=equal_nan)
+        mine = gg.array_equal(gg.asarray(x), gg.asarray(y), equal_nan=equal_nan)
+        assert mine is np.array_equal(x, y, equal_nan=equal_nan)
+
+
+def test_closeness_of_numbers_integers_and_shapes() -> None:
+    small = gg.asarray([1, 200], dtype=gg.uint8)
+    assert gg.isclose(small, gg.asarray([2, 201], dtype=gg.uint8)).tolist() == [False, False]  # no wrapping
+    assert gg.isclose(small, gg.asarray([2, 201], dtype=gg.uint8), atol=1).tolist() == [True, True]
+    assert gg.isclose(gg.asarray([1e300], dtype=gg.float64), 1e300).tolist() == [True]
+    assert gg.isclose(gg.asarray([0.1]), 0.1).tolist() == [True]
+    assert gg.isclose(gg.asarray([True]), True).tolist() == [True]
+    assert gg.isclose(gg.asarray([1j]), 1j + 1e-9).tolist() == [True]
+    assert not gg.isclose(gg.ones((1,)).requires_grad_(), 1.0).requires_grad
+    assert not gg.array_equal(gg.ones((2,)), gg.ones((2, 1)))
+    assert not gg.array_equal(gg.ones((2,)), gg.ones((1,)))
+    with pytest.raises(ValueError, match="isclose: rtol and atol must not be negative, got -1 and 0"):
+        gg.isclose(small, small, rtol=-1, atol=0)
+
+
+# ---- methods and conversions of the standard ----
+
+
+def test_array_namespace_is_the_module() -> None:
+    x = gg.ones((2,))
+    assert x.__array_namespace__() is gg
+    assert x.__array_namespace__(api_version=None) is gg
+    assert x.__array_namespace__(api_version=gg.__array_api_version__) is gg
+    with pytest.raises(ValueError, match=r"api_version must be one of 2021.12, .*got str '2019.01'"):
+        x.__array_namespace__(api_version="2019.01")
+
+
+def test_to_device_and_astype_know_where_tensors_can_be() -> None:
+    x = gg.asarray([1.5, -2.5])
+    assert x.to_device("cpu") is x
+    assert x.to_device(x.device) is x
+    assert str(x.to_device("null").device) == "null"
+    with pytest.raises(ValueError, match="to_device: stream must be None"):
+        x.to_device("cpu", stream=1)
+    assert gg.astype(x, gg.float32, copy=False) is x
+    assert gg.astype(x, gg.float32) is not x
+    assert gg.astype(x, gg.int8, device="cpu").tolist() == [1, -2]
+    assert str(gg.astype(x, gg.int8, device="null").device) == "null"
+    assert gg.astype(x.requires_grad_(), gg.float64).requires_grad
+    with pytest.raises(TypeError, match="astype"):
+        gg.astype(x, gg.int8, True)  # type: ignore[call-arg]
+
+
+def test_real_of_real_numbers_is_a_copy() -> None:
+    for dtype in ("int8", "uint64", "float16", "bfloat16", "float64"):
+        x = gg.ones((3,), dtype=dtype)
+        assert gg.real(x).dtype == x.dtype
+        assert gg.real(x).tolist() == [1, 1, 1]
+    with pytest.raises(TypeError, match="real: x dtype must be numeric, got bool"):
+        gg.real(gg.asarray([True]))
+
+
+@pytest.mark.parametrize("endpoint", [True, False])
+def test_linspace_of_complex_numbers_as_numpy(endpoint: bool) -> None:
+    got = gg.linspace(1 + 2j, -3 + 0.5j, 7, endpoint=endpoint, dtype=gg.complex128)
+    np.testing.assert_allclose(np.asarray(got), np.linspace(1 + 2j, -3 + 0.5j, 7, endpoint=endpoint), rtol=1e-15)
+    assert gg.linspace(0j, 1, 3).dtype == gg.complex64
+    assert gg.linspace(0, 1, 3, dtype=gg.complex64).tolist() == [0, 0.5, 1]
+    with pytest.raises(TypeError, match="linspace: dtype must be complex for complex start and stop, got float32"):
+        gg.linspace(0, 1j, 3, dtype=gg.float32)

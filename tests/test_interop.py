@@ -383,6 +383,22 @@ def test_dlpack_refuses_foreign_devices():
 
     with pytest.raises(BufferError, match="got type 2"):
         gg.from_dlpack(OnCuda())
+
+
+def test_dlpack_asks_a_producer_elsewhere_for_a_copy_on_the_cpu():
+    class OnCuda:
+        asked = None
+
+        def __dlpack__(self, **kwargs):
+            self.asked = kwargs
+            return gg.asarray([1.0, 2.0]).__dlpack__(max_version=kwargs["max_version"])
+
+        def __dlpack_device__(self):
+            return (2, 0)
+
+    producer = OnCuda()
+    assert gg.from_dlpack(producer, device="cpu").tolist() == [1.0, 2.0]
+    assert producer.asked["dl_device"] == (1, 0)
     with pytest.raises(TypeError, match="__dlpack__"):
         gg.from_dlpack(3)
 

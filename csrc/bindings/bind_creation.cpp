@@ -2,7 +2,9 @@
 // op's: reshape with separate sizes, split by size or sizes, unstack, nonzero.
 //
 // Read next: ops/creation/creation.h, ops/shape/shape.h.
+#include <algorithm>
 #include <cmath>
+#include <complex>
 #include <string>
 
 #include "bindings/convert.h"
@@ -11,7 +13,9 @@
 #include "bindings/module.h"
 #include "bindings/tensor_type.h"
 #include "device/backend.h"
+#include "opdef/core_ops.h"
 #include "ops/creation/creation.h"
+#include "ops/elementwise/elementwise.h"
 #include "ops/index/index.h"
 #include "ops/shape/shape.h"
 
@@ -177,25 +181,48 @@ PyObject* create_arange(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyOb
   });
 }
 
+// num real numbers from start to stop.
+Tensor even_steps(double start, double stop, int64_t count, bool endpoint, const Options& o) {
+  const int64_t steps = endpoint ? count - 1 : count;
+  RampAttrs attrs{Scalar::of_float(start),
+                  Scalar::of_float(steps > 0 ? (stop - start) / static_cast<double>(steps) : 0.0),
+                  count,
+                  {},
+                  o.dtype};
+  if (endpoint && count > 1) attrs.stop = stop;
+  return ramp(attrs, o, "linspace");
+}
+Scalar any_number(PyObject* o, const char* op, const char* argument) {
+  Scalar s;
+  if (!scalar_from(o, s, op)) fail<TypeError>(op, ": ", argument, " must be a number, got ", describe(o));
+  return s;
+}
+
 PyObject* create_linspace(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
   return guarded([&] {
     const Arguments given("linspace", "start, stop, /, num, *, endpoint, dtype, device, requires_grad", args, nargs,
                           kwnames);
-    const double start = real_number(given.required(0), "linspace", "start").to_double();
-    const double stop = real_number(given.required(1), "linspace", "stop").to_double();
+    const Scalar first = any_number(given.required(0), "linspace", "start");
+    const Scalar last = any_number(given.required(1), "linspace", "stop");
+    const std::complex<double> start = first.to_complex();
+    const std::complex<double> stop = last.to_complex();
     const int64_t count = int_from(given.required(2), "linspace", "num");
     if (count < 0) fail<ValueError>("linspace: num must not be negative, got ", count);
     const bool endpoint = given.given(3) == nullptr || bool_from(given[3], "linspace", "endpoint");
-    const Options o = options_of(given, 4, DType::Float32);
-    if (!is_floating(o.dtype)) fail<TypeError>("linspace: dtype must be a floating-point type, got ", o.dtype);
-    const int64_t steps = endpoint ? count - 1 : count;
-    RampAttrs attrs{Scalar::of_float(start),
-                    Scalar::of_float(steps > 0 ? (stop - start) / static_cast<double>(steps) : 0.0),
-                    count,
-                    {},
-                    o.dtype};
-    if (endpoint && count > 1) attrs.stop = stop;
-    return wrap(ramp(attrs, o, "linspace"));
+    const bool is_real = first.kind != Scalar::Kind::Complex && last.kind != Scalar::Kind::Complex;
+    const Options o = options_of(given, 4, is_real ? DType::Float32 : DType::Complex64);
+    if (!is_inexact(o.dtype)) fail<TypeError>("linspace: dtype must be a floating-point type, got ", o.dtype);
+    if (!is_complex(o.dtype)) {
+      if (!is_real) fail<TypeError>("linspace: dtype must be complex for complex start and stop, got ", o.dtype);
+      return wrap(even_steps(start.real(), stop.real(), count, endpoint, o));
+    }
+    Options part = o;
+    part.dtype = real_dtype(o.dtype);
+    part.requires_grad = nullptr;
+    const Tensor re = even_steps(start.real(), stop.real(), count, endpoint, part);
+    const Tensor im = even_steps(start.imag(), stop.imag(), count, endpoint, part);
+    Tensor t = ops::add(re, ops::multiply(cast_to(im, o.dtype), Arg(Scalar::of_complex({0.0, 1.0}))));
+    return wrap(with_requires_grad(std::move(t), o.requires_grad, "linspace"));
   });
 }
 
@@ -334,6 +361,53 @@ PyObject* unstack_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, P
   });
 }
 
+// repeats as a tensor: which element comes how often. The positions are counted out here, since they set the shape.
+Tensor repeat_each(const Tensor& x, const Tensor& repeats, OptInt given) {
+  if (!is_integer(repeats->dtype) || repeats->rank() > 1) {
+    fail<TypeError>("repeat: repeats must be an integer or a tensor (n,) of integers, got shape ", repeats->shape,
+                    " and dtype ", repeats->dtype);
+  }
+  check_readable(repeats, "repeat");
+  const Tensor source = given.has ? x : reshape(x, Dims{-1});
+  const int axis = given.has ? normalize_axis(given.value, x->rank(), "repeat") : 0;
+  const int64_t length = source->shape[axis];
+  const Tensor counts = contiguous_of(cast_to(repeats, DType::Int64));  // integers: nothing is recorded
+  const auto* count = static_cast<const int64_t*>(counts->data());
+  if (counts->numel != 1 && counts->numel != length) {
+    fail<ValueError>("repeat: repeats must have 1 or ", length, " elements, one for each of axis ", axis, ", got ",
+                     counts->numel);
+  }
+  const int64_t step = counts->numel == 1 ? 0 : 1;
+  int64_t total = 0;
+  for (int64_t i = 0; i < length; ++i) {
+    if (count[i * step] < 0) fail<ValueError>("repeat: repeats must not be negative, got ", count[i * step]);
+    if (__builtin_add_overflow(total, count[i * step], &total)) {
+      fail<OverflowError>("repeat: the result must have fewer than 2**63 elements");
+    }
+  }
+  Tensor positions = make_tensor({total}, DType::Int64, kCpu);
+  auto* at = static_cast<int64_t*>(positions->data());
+  for (int64_t i = 0; i < length; ++i) at = std::fill_n(at, count[i * step], i);
+  return take(source, positions, axis);
+}
+PyObject* repeat_call(const Tensor& x, const Arguments& given, int first) {
+  PyObject* repeats = given.required(first);
+  OptInt axis;
+  if (given.given(first + 1) != nullptr) axis = int_from(given[first + 1], "repeat", "axis");
+  if (is_tensor(repeats)) return wrap(repeat_each(x, tensor_of(repeats), axis));
+  return wrap(repeat(x, int_from(repeats, "repeat", "repeats"), axis));
+}
+PyObject* repeat_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("repeat", "x, /, repeats, axis", args, nargs, kwnames);
+    return repeat_call(tensor_from(given.required(0), "repeat", "x"), given, 1);
+  });
+}
+PyObject* repeat_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded(
+      [&] { return repeat_call(tensor_of(self), Arguments("repeat", "repeats, axis", args, nargs, kwnames), 0); });
+}
+
 Tensor transpose_call(const Tensor& t, const Arguments& given, int first) {
   Dims axes(t->rank(), 0);
   for (int i = 0; i < t->rank(); ++i) axes[i] = t->rank() - 1 - i;
@@ -412,6 +486,8 @@ PyMethodDef tensor_shape_methods[] = {
      "nonzero($self)\n--\n\nReturn the positions of nonzero elements: one (n,) int64 tensor per axis."},
     {"pad", fast(pad_method), kFastCall,
      "pad($self, pad_width, mode='constant', value=0)\n--\n\nReturn the tensor with elements laid around it."},
+    {"repeat", fast(repeat_method), kFastCall,
+     "repeat($self, repeats, axis=None)\n--\n\nReturn each element repeated, as often as repeats says."},
     {"split", fast(split_method), kFastCall,
      "split($self, sections, axis=0)\n--\n\nReturn views of one size, or of the given sizes, along an axis."},
     {"transpose", fast(transpose_method), kFastCall,
@@ -445,6 +521,19 @@ void bind_creation(pybind11::module_& m) {
        "Raises:\n    ValueError: the numbers of elements differ, or a copy is needed and refused.\n\n"
        "Example:\n    >>> import gorgo as gg\n    >>> gg.reshape(gg.asarray([1, 2, 3, 4]), (2, -1)).tolist()\n"
        "    [[1, 2], [3, 4]]\n"},
+      {"repeat", fast(repeat_function), kFastCall,
+       "repeat(x, /, repeats, axis=None)\n--\n\nRepeat each element along an axis.\n\n"
+       "Args:\n    x (...) any: the tensor.\n    repeats (int or Tensor): how often each element stands in the result; "
+       "a "
+       "tensor\n        (n,) of integers says it for each position of the axis.\n"
+       "    axis (int, optional): the axis; None repeats in the flattened tensor.\n\n"
+       "Returns:\n    (...) any: a new tensor.\n\n"
+       "Raises:\n    ValueError: a number of repeats is negative, their count is not the axis's, or the axis is out of "
+       "range.\n"
+       "    TypeError: repeats holds no integers.\n    RuntimeError: repeats is a tensor inside a captured "
+       "function.\n\n"
+       "Example:\n    >>> import gorgo as gg\n    >>> gg.repeat(gg.asarray([1, 2]), gg.asarray([2, 3])).tolist()\n"
+       "    [1, 1, 2, 2, 2]\n"},
       {"split", fast(split_function), kFastCall,
        "split(x, /, sections, axis=0)\n--\n\nReturn views of one size, or of the given sizes, along an axis.\n\n"
        "Args:\n    x (...) any: the tensor.\n    sections (int or tuple of int): the size of each section, the last "

@@ -166,13 +166,17 @@ Tensor adopt(M* managed, const char* op, bool read_only, bool may_copy) {
   return adopt_memory(m, op, may_copy);
 }
 
-PyRef ask_for_capsule(PyObject* producer, const OptInt& copy) {
+PyRef ask_for_capsule(PyObject* producer, const OptInt& copy, bool onto_cpu) {
   const PyRef method = PyRef::checked(PyObject_GetAttrString(producer, "__dlpack__"));
   const PyRef none = PyRef::checked(PyTuple_New(0));
   const PyRef keywords = PyRef::checked(Py_BuildValue("{s:(ii)}", "max_version", 1, 0));
   if (copy.has) check_status(PyDict_SetItemString(keywords.get(), "copy", copy.value != 0 ? Py_True : Py_False));
+  if (onto_cpu) {
+    const PyRef cpu = PyRef::checked(Py_BuildValue("(ii)", abi::kCpu, 0));
+    check_status(PyDict_SetItemString(keywords.get(), "dl_device", cpu.get()));
+  }
   PyRef capsule(PyObject_Call(method.get(), none.get(), keywords.get()));
-  if (capsule) return capsule;
+  if (capsule || onto_cpu) return PyRef::checked(capsule.detach());
   if (PyErr_ExceptionMatches(PyExc_TypeError) == 0) throw PythonError();
   PyErr_Clear();  // a producer from before version 1 knows no keywords; a copy is then ours to make
   return PyRef::checked(PyObject_CallNoArgs(method.get()));
@@ -180,7 +184,7 @@ PyRef ask_for_capsule(PyObject* producer, const OptInt& copy) {
 
 }  // namespace
 
-Tensor import_dlpack(PyObject* producer, const char* op, OptInt copy) {
+Tensor import_dlpack(PyObject* producer, const char* op, OptInt copy, bool onto_cpu) {
   const bool may_copy = !copy.has || copy.value != 0;
   PyRef capsule;
   if (PyCapsule_CheckExact(producer)) {
@@ -195,10 +199,12 @@ Tensor import_dlpack(PyObject* producer, const char* op, OptInt copy) {
     long type = 0;
     long index = 0;
     if (PyArg_ParseTuple(device.get(), "ll", &type, &index) == 0) throw PythonError();
-    if (type != abi::kCpu && type != abi::kCudaHost) {
-      refuse(cat(op, ": x must be on the cpu (DLPack device type 1), got type ", type, " index ", index));
+    const bool elsewhere = type != abi::kCpu && type != abi::kCudaHost;
+    if (elsewhere && !onto_cpu) {
+      refuse(cat(op, ": x must be on the cpu (DLPack device type 1), got type ", type, " index ", index,
+                 " (device='cpu' asks its producer for a copy there)"));
     }
-    capsule = ask_for_capsule(producer, copy);
+    capsule = ask_for_capsule(producer, copy, elsewhere);
   }
   if (PyCapsule_IsValid(capsule.get(), kVersionedName) != 0) {
     auto* managed = static_cast<abi::ManagedVersioned*>(PyCapsule_GetPointer(capsule.get(), kVersionedName));

@@ -506,8 +506,10 @@ PyObject* from_dlpack(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObje
   return guarded([&] {
     const Arguments given("from_dlpack", "x, /, *, device, copy", args, nargs, kwnames);
     const OptInt copy = copy_from(given, 2);
-    return wrap(granted(import_dlpack(given.required(0), "from_dlpack", copy),
-                        {{}, copy, device_from(given[1], "from_dlpack")}, "from_dlpack"));
+    const Device device = device_from(given[1], "from_dlpack");
+    const bool onto_cpu = given.given(1) != nullptr && device.type == DeviceType::Cpu;
+    return wrap(
+        granted(import_dlpack(given.required(0), "from_dlpack", copy, onto_cpu), {{}, copy, device}, "from_dlpack"));
   });
 }
 

@@ -40,7 +40,7 @@ struct Wishes {
 // Turns recording on for a new leaf when `flag` is given and true.
 [[nodiscard]] Tensor with_requires_grad(Tensor t, PyObject* flag, const char* op);
 
-[[nodiscard]] Tensor import_dlpack(PyObject* producer, const char* op, OptInt copy);
+[[nodiscard]] Tensor import_dlpack(PyObject* producer, const char* op, OptInt copy, bool onto_cpu = false);
 [[nodiscard]] PyObject* export_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
                                       PyObject* kwnames) noexcept;
 [[nodiscard]] PyObject* dlpack_device(PyObject* self, PyObject*) noexcept;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <iterator>
 #include <new>
 
 #include "autograd/accumulate.h"
@@ -407,14 +408,63 @@ PyObject* deep_copy(PyObject* self, PyObject*) noexcept {
   });
 }
 
+// The tensor on that device: what there is to choose from is the cpu and the null device, which has shapes alone.
+Tensor moved_to(const Tensor& t, Device device, DType dtype, const char* op) {
+  if (device == t->device()) return t;
+  if (device.type != DeviceType::Null) {
+    fail<NotSupported>(op, ": device must be ", device_name(t->device()), " for this tensor, got ",
+                       device_name(device));
+  }
+  return make_tensor(t->shape, dtype, device);
+}
+
+PyObject* astype_call(const Tensor& t, const Arguments& given, int first) {
+  const DType dtype = dtype_from(given.required(first), "astype");
+  const bool copy = given[first + 1] == nullptr || bool_from(given[first + 1], "astype", "copy");
+  if (given.given(first + 2) != nullptr) {
+    const Device device = device_from(given[first + 2], "astype");
+    if (device != t->device()) return wrap(moved_to(t, device, dtype, "astype"));
+  }
+  if (t->dtype != dtype) return wrap(cast_to(t, dtype));
+  return wrap(copy ? copy_of(t) : t);
+}
 PyObject* astype(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
   return guarded([&] {
-    const Arguments given("astype", "dtype, /, *, copy, device", args, nargs, kwnames);
-    const DType dtype = dtype_from(given.required(0), "astype");
-    const bool copy = given[1] == nullptr || bool_from(given[1], "astype", "copy");
+    return astype_call(tensor_of(self), Arguments("astype", "dtype, /, *, copy, device", args, nargs, kwnames), 0);
+  });
+}
+PyObject* astype_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("astype", "x, dtype, /, *, copy, device", args, nargs, kwnames);
+    return astype_call(tensor_from(given.required(0), "astype", "x"), given, 1);
+  });
+}
+
+PyObject* to_device(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("to_device", "device, /, *, stream", args, nargs, kwnames);
+    if (given.given(1) != nullptr) {
+      fail<ValueError>("to_device: stream must be None, since no device here has streams, got ", describe(given[1]));
+    }
     const Tensor& t = tensor_of(self);
-    if (t->dtype != dtype) return wrap(cast_to(t, dtype));
-    return copy ? wrap(copy_of(t)) : Py_NewRef(self);
+    return wrap(moved_to(t, device_from(given.required(0), "to_device"), t->dtype, "to_device"));
+  });
+}
+
+PyObject* array_namespace(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("__array_namespace__", "*, api_version", args, nargs, kwnames);
+    if (PyObject* version = given.given(0)) {
+      static constexpr const char* kVersions[] = {"2021.12", "2022.12", "2023.12", "2024.12"};
+      const auto is_version = [version](const char* known) {
+        return PyUnicode_Check(version) && PyUnicode_CompareWithASCIIString(version, known) == 0;
+      };
+      if (std::none_of(std::begin(kVersions), std::end(kVersions), is_version)) {
+        fail<ValueError>("__array_namespace__: api_version must be one of 2021.12, 2022.12, 2023.12, 2024.12, got ",
+                         describe(version));
+      }
+    }
+    return PyRef::checked(PyImport_ImportModule("gorgo")).detach();
   });
 }
 
@@ -435,13 +485,7 @@ PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* 
         dtype = dtype_from(target, "to", "target");
       }
     }
-    if (device != t->device()) {
-      if (device.type != DeviceType::Null) {
-        fail<NotSupported>("to: device must be ", device_name(t->device()), " for this tensor, got ",
-                           device_name(device));
-      }
-      return wrap(make_tensor(t->shape, dtype.has ? dtype.value : t->dtype, device));
-    }
+    if (device != t->device()) return wrap(moved_to(t, device, dtype.has ? dtype.value : t->dtype, "to"));
     if (dtype.has && dtype.value != t->dtype) return wrap(cast_to(t, dtype.value));
     const bool copy = given.given(3) != nullptr && bool_from(given[3], "to", "copy");
     return copy ? wrap(copy_of(t)) : Py_NewRef(self);
@@ -508,6 +552,10 @@ PyMethodDef own_methods[] = {
     {"to", fast(to), kFastCall,
      "to($self, target=None, dtype=None, device=None, copy=False)\n--\n\nReturn the tensor with that dtype on that "
      "device."},
+    {"to_device", fast(to_device), kFastCall,
+     "to_device($self, device, /, *, stream=None)\n--\n\nReturn the tensor on that device; itself if it is there."},
+    {"__array_namespace__", fast(array_namespace), kFastCall,
+     "__array_namespace__($self, /, *, api_version=None)\n--\n\nReturn the module with the array API's functions."},
     {"__complex__", to_complex, METH_NOARGS, nullptr},
     {"__format__", format, METH_O, nullptr},
     {"__reduce__", reduce, METH_NOARGS, nullptr},
@@ -652,6 +700,17 @@ void bind_tensor(pybind11::module_& m) {
   mapping.mp_ass_subscript = tensor_assign_subscript;
   static PyMethodDef functions[] = {
       {"_rebuild_tensor", fast(rebuild_tensor), kFastCall, nullptr},
+      {"astype", fast(astype_function), kFastCall,
+       "astype(x, dtype, /, *, copy=True, device=None)\n--\n\nConvert the elements to a dtype.\n\n"
+       "Args:\n    x (...) any: the tensor.\n    dtype (dtype): the dtype of the result. A float beyond an integer's "
+       "range "
+       "takes\n        the nearest end of int32, int64 or uint64 and then wraps; NaN becomes 0.\n"
+       "    copy (bool): whether to copy a tensor that has that dtype already.\n"
+       "    device (str, optional): where the result is to be.\n\n"
+       "Returns:\n    (...) dtype: a new tensor; x itself when nothing changes and copy is False.\n\n"
+       "Raises:\n    NotImplementedError: tensors cannot be moved to that device.\n\n"
+       "Example:\n    >>> import gorgo as gg\n    >>> gg.astype(gg.asarray([1.5, -2.5]), gg.int32).tolist()\n"
+       "    [1, -2]\n"},
       {nullptr, nullptr, 0, nullptr},
   };
 

@@ -135,11 +135,83 @@ GORGO_COMPLEX_1(acos)
 GORGO_COMPLEX_1(atan)
 GORGO_COMPLEX_1(sinh)
 GORGO_COMPLEX_1(cosh)
-GORGO_COMPLEX_1(tanh)
 GORGO_COMPLEX_1(asinh)
 GORGO_COMPLEX_1(acosh)
 GORGO_COMPLEX_1(atanh)
 #undef GORGO_COMPLEX_1
+
+#define GORGO_COMPLEX_1(name, wide)                                                         \
+  GORGO_INLINE Complex<float> name(Complex<float> x) {                                      \
+    const Complex<double> y = wide({static_cast<double>(x.re), static_cast<double>(x.im)}); \
+    return {static_cast<float>(y.re), static_cast<float>(y.im)};                            \
+  }                                                                                         \
+  GORGO_INLINE Complex<double> name(Complex<double> x) { return wide(x); }
+
+// The C library takes an infinite real part's imaginary zero from sin 2 b; the array API says that of b.
+template <class T>
+GORGO_INLINE Complex<T> settled_tanh(Complex<T> x, Complex<T> y) {
+  if (isinf(x.re) && isfinite(x.im)) y.im = copysign(T{0}, x.im);
+  return y;
+}
+GORGO_INLINE Complex<float> tanh(Complex<float> x) {
+  const auto y = __builtin_ctanhf(native(x));
+  return settled_tanh(x, Complex<float>{__real__ y, __imag__ y});
+}
+GORGO_INLINE Complex<double> tanh(Complex<double> x) {
+  const auto y = __builtin_ctanh(native(x));
+  return settled_tanh(x, Complex<double>{__real__ y, __imag__ y});
+}
+
+// e^x - 1 = expm1(a) cos b - 2 sin^2(b / 2) + i e^a sin b; far from 0, and for special values, from exp.
+inline Complex<double> expm1_of(Complex<double> x) noexcept {
+  if (!isfinite(x) || __builtin_fabs(x.re) > 1.0) {
+    const Complex<double> y = exp(x);
+    return {y.re - 1.0, y.im};
+  }
+  const double half = __builtin_sin(0.5 * x.im);
+  const double real = __builtin_expm1(x.re) * __builtin_cos(x.im) - 2.0 * half * half;
+  return {real + 0.0, __builtin_exp(x.re) * __builtin_sin(x.im)};  // no negative zero in the real part
+}
+// log(1 + x). Where |1 + x|^2 = 1 + (2 a + a^2 + b^2) is near 1, what is in brackets is summed with the products' errors.
+inline Complex<double> log1p_of(Complex<double> x) noexcept {
+  if (!isfinite(x)) return log(Complex<double>{1.0 + x.re, x.im});
+  const double a2 = x.re * x.re;
+  const double b2 = x.im * x.im;
+  const double twice = 2.0 * x.re;
+  const double first = twice + a2;
+  const double first_lost = __builtin_fabs(twice) > a2 ? a2 - (first - twice) : twice - (first - a2);
+  const double sum = first + b2;
+  const double sum_lost = __builtin_fabs(first) > b2 ? b2 - (sum - first) : first - (sum - b2);
+  const double products = __builtin_fma(x.re, x.re, -a2) + __builtin_fma(x.im, x.im, -b2);
+  const double total = sum + (first_lost + sum_lost + products);
+  const double angle = __builtin_atan2(x.im, 1.0 + x.re);
+  if (__builtin_fabs(total) < 0.5) return {0.5 * __builtin_log1p(total), angle};
+  return {__builtin_log(__builtin_hypot(1.0 + x.re, x.im)), angle};
+}
+inline Complex<double> log2_of(Complex<double> x) noexcept {
+  const Complex<double> y = log(x);
+  return {y.re * 1.4426950408889634074, y.im * 1.4426950408889634074};
+}
+inline Complex<double> log10_of(Complex<double> x) noexcept {
+  const Complex<double> y = log(x);
+  return {y.re * 0.43429448190325182765, y.im * 0.43429448190325182765};
+}
+GORGO_COMPLEX_1(expm1, expm1_of)
+GORGO_COMPLEX_1(log1p, log1p_of)
+GORGO_COMPLEX_1(log2, log2_of)
+GORGO_COMPLEX_1(log10, log10_of)
+#undef GORGO_COMPLEX_1
+
+// x / |x|, scaled by the larger part so that the modulus does not overflow; 0 of 0.
+template <class T>
+GORGO_INLINE Complex<T> sign(Complex<T> x) {
+  if (isnan(x)) return {FloatBits<T>::kNan, FloatBits<T>::kNan};
+  const T largest = maximum(abs(x.re), abs(x.im));
+  if (largest == 0) return {T{0}, T{0}};
+  const Complex<T> scaled = {x.re / largest, x.im / largest};
+  const T modulus = magnitude(scaled);
+  return {scaled.re / modulus, scaled.im / modulus};
+}
 
 // x^0 is 1, 0^y is 0 when y's real part is positive; small whole powers are products.
 template <class T>

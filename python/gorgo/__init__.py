@@ -34,6 +34,17 @@ if TYPE_CHECKING:
     from gorgo.array_names import tensordot as tensordot
     from gorgo.array_names import vecdot as vecdot
     from gorgo.contraction import einsum as einsum
+    from gorgo.elementwise import addcdiv as addcdiv
+    from gorgo.elementwise import addcmul as addcmul
+    from gorgo.elementwise import allclose as allclose
+    from gorgo.elementwise import array_equal as array_equal
+    from gorgo.elementwise import deg2rad as deg2rad
+    from gorgo.elementwise import float_power as float_power
+    from gorgo.elementwise import frac as frac
+    from gorgo.elementwise import isclose as isclose
+    from gorgo.elementwise import lerp as lerp
+    from gorgo.elementwise import nan_to_num as nan_to_num
+    from gorgo.elementwise import rad2deg as rad2deg
     from gorgo.graph import compile as compile
     from gorgo.indexing import index_add as index_add
     from gorgo.indexing import index_copy as index_copy
@@ -134,8 +145,12 @@ _LAZY_MODULES = (
 _LAZY_NAMES = {
     "__array_api_version__": "array_names",
     "__array_namespace_info__": "array_names",
+    "addcdiv": "elementwise",
+    "addcmul": "elementwise",
+    "allclose": "elementwise",
     "aminmax": "reductions",
     "argwhere": "searching",
+    "array_equal": "elementwise",
     "atleast_1d": "manipulation",
     "atleast_2d": "manipulation",
     "atleast_3d": "manipulation",
@@ -148,6 +163,7 @@ _LAZY_NAMES = {
     "column_stack": "manipulation",
     "compile": "graph",
     "cross": "manipulation",
+    "deg2rad": "elementwise",
     "diag": "manipulation",
     "diag_embed": "manipulation",
     "diff": "array_names",
@@ -157,6 +173,8 @@ _LAZY_NAMES = {
     "flatten": "manipulation",
     "fliplr": "manipulation",
     "flipud": "manipulation",
+    "float_power": "elementwise",
+    "frac": "elementwise",
     "get_printoptions": "printing",
     "histogram": "searching",
     "hsplit": "manipulation",
@@ -166,10 +184,12 @@ _LAZY_NAMES = {
     "index_fill": "indexing",
     "index_select": "indexing",
     "inner": "manipulation",
+    "isclose": "elementwise",
     "isdtype": "array_names",
     "isin": "searching",
     "kron": "manipulation",
     "kthvalue": "searching",
+    "lerp": "elementwise",
     "load": "io",
     "masked_fill": "indexing",
     "masked_scatter": "indexing",
@@ -179,6 +199,7 @@ _LAZY_NAMES = {
     "mode": "searching",
     "moveaxis": "array_names",
     "movedim": "manipulation",
+    "nan_to_num": "elementwise",
     "nanmax": "reductions",
     "nanmean": "reductions",
     "nanmedian": "searching",
@@ -195,6 +216,7 @@ _LAZY_NAMES = {
     "profile": "profiling",
     "put_along_axis": "indexing",
     "quantile": "searching",
+    "rad2deg": "elementwise",
     "ravel": "manipulation",
     "repeat_interleave": "manipulation",
     "rot90": "manipulation",

@@ -99,14 +99,14 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
     return tuple(out)
 
 
-def broadcast_arrays(*tensors: Tensor) -> tuple[Tensor, ...]:
+def broadcast_arrays(*tensors: Tensor) -> list[Tensor]:
     """Repeat tensors to the shape they all broadcast to, as views that cannot be written.
 
     Args:
         *tensors (Tensor): the tensors (...), of any dtype.
 
     Returns:
-        tuple of (...) any: one view for each.
+        list of (...) any: one view for each.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -117,7 +117,7 @@ def broadcast_arrays(*tensors: Tensor) -> tuple[Tensor, ...]:
         [(2, 3), (2, 3)]
     """
     shape = broadcast_shapes(*(t.shape for t in tensors))
-    return tuple(gorgo.broadcast_to(t, shape) for t in tensors)
+    return [gorgo.broadcast_to(t, shape) for t in tensors]
 
 
 def _axes(name: str, what: str, axes: int | Sequence[int], rank: int) -> list[int]:
@@ -270,7 +270,7 @@ def meshgrid(*arrays: Tensor, indexing: str = "xy") -> list[Tensor]:
         shape = [1] * len(arrays)
         shape[place] = t.size
         grids.append(gorgo.reshape(t, tuple(shape)))
-    return list(broadcast_arrays(*grids))
+    return broadcast_arrays(*grids)
 
 
 def diff(
@@ -348,7 +348,7 @@ class NamespaceInfo:
     def dtypes(
         self, *, device: Any = None, kind: dtype | str | tuple[dtype | str, ...] | None = None
     ) -> dict[str, dtype]:
-        """Return the dtypes by name.
+        """Return the standard's dtypes by name; float16 and bfloat16, which it does not know, are not among them.
 
         Args:
             device: one of `devices`; the dtypes are the same on all.
@@ -358,7 +358,7 @@ class NamespaceInfo:
             ValueError: the kind or the device is unknown.
         """
         self._check(device, "dtypes")
-        names = ("bool", *_KINDS["numeric"])
+        names = [name for name in ("bool", *_KINDS["numeric"]) if name not in ("float16", "bfloat16")]
         found = {name: getattr(gorgo, name) for name in names}
         return {name: d for name, d in found.items() if kind is None or isdtype(d, kind)}
 

@@ -16,16 +16,19 @@ import gorgo as gg
 Array = Any
 
 
-NOT_REAL = ["conj", "isnan", "isinf", "isfinite", "logical_not", "bitwise_invert", "real", "imag", "copy"]
+NOT_REAL = ["conj", "isnan", "isinf", "isfinite", "logical_not", "bitwise_invert", "real", "imag", "copy", "signbit"]
+NO_TORCH_GRADIENT = ["floor_divide", "heaviside", "digamma"]  # of the last it has nine figures
 COMPARE = ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
 # Those of real numbers that PyTorch knows too; tests/test_registry.py sweeps all.
 UNARY = {name: row for name, row in ALL_UNARY.items() if name not in NOT_REAL}
 BINARY = {
-    name: row for name, row in ALL_BINARY.items() if not name.startswith(("bitwise", "logical")) and name not in COMPARE
+    name: row
+    for name, row in ALL_BINARY.items()
+    if not name.startswith(("bitwise", "logical")) and name not in [*COMPARE, "gcd", "lcm"]
 }
 COMPLEX = [
     "negative", "square", "sqrt", "reciprocal", "exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
-    "cosh", "tanh", "asinh", "acosh", "atanh", "conj",
+    "cosh", "tanh", "asinh", "acosh", "atanh", "conj", "expm1", "log1p", "log2", "log10", "sign",
 ]  # fmt: skip
 FLOATS = ["float16", "float32", "float64"]
 INTEGERS = ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"]
@@ -64,7 +67,7 @@ def test_unary_special_values(name: str, dtype: str) -> None:
     got = np.asarray(fn(name)(gg.asarray(x)))
     np.testing.assert_allclose(got, expected, rtol=1e-5 if dtype == "float32" else 1e-13, atol=0)
     zero = expected == 0
-    if name not in ("gelu", "gelu_tanh", "silu", "relu", "sign"):
+    if name not in ("gelu", "gelu_tanh", "silu", "relu", "sign", "sinc", "erfinv"):
         np.testing.assert_array_equal(np.signbit(got[zero]), np.signbit(expected[zero]))
 
 
@@ -263,7 +266,7 @@ def _torch_function(name: str) -> Callable[..., Any]:
     return special.get(name) or getattr(torch, name)
 
 
-@pytest.mark.parametrize("name", [*UNARY, *(n for n in BINARY if n != "floor_divide")])
+@pytest.mark.parametrize("name", [n for n in (*UNARY, *BINARY) if n not in NO_TORCH_GRADIENT])
 def test_first_and_second_gradients_equal_pytorchs(name: str) -> None:
     torch = pytest.importorskip("torch")
     unary = name in UNARY
@@ -303,7 +306,8 @@ def test_complex_gradients_equal_pytorchs(name: str) -> None:
     random = rng(name, "complex")
     x, weight = random.normal(size=(2, 13)) + 1j * random.normal(size=(2, 13))
     theirs = torch.tensor(x, requires_grad=True)
-    expected = torch.autograd.grad(_torch_function(name)(theirs), theirs, torch.tensor(weight))[0]
+    function = _torch_function("sgn" if name == "sign" else name)
+    expected = torch.autograd.grad(function(theirs), theirs, torch.tensor(weight))[0]
     ours = gg.asarray(x).requires_grad_()
     for create_graph in (False, True):
         got = gg.grad(fn(name)(ours), [ours], gg.asarray(weight), create_graph=create_graph)[0]
@@ -370,3 +374,227 @@ def test_errors_name_op_argument_and_value() -> None:
         gg.floor(gg.asarray(np.array([1j], dtype=np.complex64)))
     with pytest.raises(ValueError, match="multiply"):
         gg.multiply(gg.ones((2, 3)), gg.ones((4,)))
+
+
+# ---- the rarer ops ----
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_nextafter_as_numpy(dtype: str) -> None:
+    info = np.finfo(dtype)
+    ends = [0.0, -0.0, info.tiny, -info.tiny, info.smallest_subnormal, 1.0, -1.0, 1.5, info.max, info.min, np.inf]
+    values = np.array([*ends, -np.inf, np.nan], dtype)
+    a, b = (v.ravel() for v in np.meshgrid(values, values))
+    with np.errstate(all="ignore"):
+        expected = np.where(a == b, b, np.nextafter(a, b))  # of float16 zeros NumPy keeps the first
+    got = np.asarray(gg.nextafter(gg.asarray(a), gg.asarray(b)))
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(np.signbit(got[got == 0]), np.signbit(expected[got == 0]))
+
+
+def test_nextafter_of_bfloat16_moves_by_one_bit() -> None:
+    bits = np.array([0x0000, 0x8000, 0x3F80, 0xBF80, 0x7F7F, 0x0001, 0x8001], np.uint16)
+    x = gg.asarray((bits.astype(np.uint32) << 16).view(np.float32)).astype(gg.bfloat16)
+
+    def bits_of(t: gg.Tensor) -> list[int]:
+        return (np.asarray(t.astype(gg.float32)).view(np.uint32) >> 16).tolist()  # type: ignore[no-any-return]
+
+    up = gg.nextafter(x, gg.full((7,), gg.inf, dtype=gg.bfloat16))
+    assert bits_of(up) == [0x0001, 0x0001, 0x3F81, 0xBF7F, 0x7F80, 0x0002, 0x8000]
+    down = gg.nextafter(x, gg.full((7,), -gg.inf, dtype=gg.bfloat16))
+    assert bits_of(down) == [0x8001, 0x8001, 0x3F7F, 0xBF81, 0x7F7E, 0x0000, 0x8002]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_signs_of_zeros_and_nans(dtype: str) -> None:
+    x = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, -np.nan], dtype)
+    np.testing.assert_array_equal(np.asarray(gg.signbit(gg.asarray(x))), np.signbit(x))
+    a, b = (v.ravel() for v in np.meshgrid(x, x))
+    got, expected = np.asarray(gg.copysign(gg.asarray(a), gg.asarray(b))), np.copysign(a, b)
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(np.signbit(got), np.signbit(expected))
+
+
+def test_floor_divide_beside_infinities_is_the_array_apis() -> None:
+    inf = np.inf
+    a = np.array([inf, inf, -inf, -inf, inf, 1.0, 1.0, -1.0, -1.0, 0.0, -0.0])
+    b = np.array([2.0, -2.0, 2.0, -2.0, inf, inf, -inf, inf, -inf, -inf, inf])
+    expected = np.array([inf, -inf, -inf, inf, np.nan, 0.0, -0.0, -0.0, 0.0, -0.0, -0.0])
+    for got in (gg.floor_divide(gg.asarray(a), gg.asarray(b)), gg.asarray(a) // gg.asarray(b)):
+        np.testing.assert_array_equal(np.asarray(got), expected)
+        zero = expected == 0
+        np.testing.assert_array_equal(np.signbit(np.asarray(got)[zero]), np.signbit(expected[zero]))
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("name", ["gcd", "lcm", "fmod"])
+def test_whole_numbers_as_numpy(name: str, dtype: str) -> None:
+    info = np.iinfo(dtype)
+    a, b = rng(name, dtype).integers(info.min, info.max, (2, 301), dtype=dtype, endpoint=True)
+    a[:4], b[:4] = [0, info.min, info.min, 6], [0, 0, np.array(-1).astype(dtype), 4]
+    with np.errstate(all="ignore"):
+        expected = getattr(np, name)(a, b)
+    np.testing.assert_array_equal(np.asarray(fn(name)(gg.asarray(a), gg.asarray(b))), expected)
+
+
+def test_complex_logarithms_keep_their_figures_near_zero_and_the_unit_circle() -> None:
+    mpmath = pytest.importorskip("mpmath")
+    z = np.array(
+        [1e-9 + 1e-5j, -1e-12 + 1.4142135e-6j, 3e-17j, -1.0 + 1.0j, -0.5 + 0.8660254j, -2.0 + 1e-8j, 0.7 - 0.1j]
+    )
+    with mpmath.workdps(60):
+        log1p = [complex(mpmath.log(1 + mpmath.mpc(v))) for v in z.tolist()]
+        expm1 = [complex(mpmath.exp(mpmath.mpc(v)) - 1) for v in z.tolist()]
+    for got, expected in ((gg.log1p(gg.asarray(z)), log1p), (gg.expm1(gg.asarray(z)), expm1)):
+        np.testing.assert_allclose(np.asarray(got).real, np.real(expected), rtol=1e-14)
+        np.testing.assert_allclose(np.asarray(got).imag, np.imag(expected), rtol=1e-14)
+
+
+def test_complex_sign_and_round() -> None:
+    z = np.array([0j, 3 + 4j, -2.5 + 0.5j, 1e308 + 1e308j, -1j, complex(np.nan, 1.0)])
+    with np.errstate(all="ignore"):
+        expected = z / np.hypot(z.real / 2, z.imag / 2) / 2
+    expected[0] = 0
+    expected[-1] = complex(np.nan, np.nan)
+    got = np.asarray(gg.sign(gg.asarray(z)))
+    np.testing.assert_allclose(got.real, expected.real, rtol=1e-15)
+    np.testing.assert_allclose(got.imag, expected.imag, rtol=1e-15)
+    np.testing.assert_array_equal(np.asarray(gg.round(gg.asarray(z))), np.round(z))
+    t = gg.asarray(z[1:4]).requires_grad_()
+    gg.round(t).real.sum().backward()
+    assert t.grad is not None
+    assert t.grad.tolist() == [0j, 0j, 0j]
+
+
+def test_signs_of_zeros_that_the_array_api_settles() -> None:
+    zeros = gg.asarray(np.array([0.0, -0.0]))
+    assert not np.signbit(np.asarray(gg.sign(zeros))).any()
+    assert not np.signbit(np.asarray(gg.expm1(gg.asarray(np.array([complex(-0.0, 0.0), 0j])))).real).any()
+    assert np.signbit(np.asarray(gg.expm1(zeros))).tolist() == [False, True]
+
+
+def test_tanh_of_an_infinite_real_part_keeps_the_sign_of_the_imaginary_one() -> None:
+    z = np.array([complex(np.inf, 2.0), complex(np.inf, -2.0), complex(-np.inf, 2.0), complex(-np.inf, -2.0)])
+    for dtype in ("complex64", "complex128"):
+        got = np.asarray(gg.tanh(gg.asarray(z.astype(dtype))))
+        np.testing.assert_array_equal(got, [1, 1, -1, -1])
+        np.testing.assert_array_equal(np.signbit(got.imag), [False, True, False, True])
+
+
+@pytest.mark.parametrize("low", [None, "number", "tensor"])
+@pytest.mark.parametrize("high", [None, "number", "tensor"])
+def test_clip_and_its_gradients_as_pytorch(low: str | None, high: str | None) -> None:
+    torch = pytest.importorskip("torch")
+    nan = np.nan
+    x = np.array([[-2.0, -1.0, 0.0, 1.0, 2.0, nan], [0.5, -1.5, 1.0, 3.0, -1.0, 0.0]])
+    bounds = {
+        ("low", "number"): -1.0,
+        ("high", "number"): 1.0,
+        ("low", "tensor"): np.array([-1.0, -1.0, 0.0, 2.0, -1.0, nan]),  # above the other bound in one place
+        ("high", "tensor"): np.array([[1.0], [0.5]]),
+    }
+    given = [bounds.get((which, kind)) if kind else None for which, kind in (("low", low), ("high", high))]
+    weight = rng("clip").normal(size=(2, 6))
+
+    def run(make: Callable[[Array], Any], clip: Callable[..., Any]) -> tuple[list[Any], Any]:
+        leaves = [make(x)]
+        operands = []
+        for bound in given:
+            operands.append(make(bound) if isinstance(bound, np.ndarray) else bound)
+            leaves += operands[-1:] if isinstance(bound, np.ndarray) else []
+        return leaves, clip(leaves[0], *operands)
+
+    mine, y = run(lambda a: gg.asarray(a).requires_grad_(), gg.clip)
+    if low is None and high is None:  # PyTorch asks for one of them
+        np.testing.assert_array_equal(np.asarray(y.detach()), x)
+        [dx] = gg.grad(y, mine, gg.asarray(weight))
+        np.testing.assert_array_equal(np.asarray(dx), weight)
+        return
+    if "tensor" in (low, high):  # PyTorch takes two tensors or two numbers
+        given = [torch.tensor(g, dtype=torch.float64) if isinstance(g, float) else g for g in given]
+    theirs, expected = run(lambda a: torch.tensor(a, requires_grad=True), torch.clamp)
+    np.testing.assert_array_equal(np.asarray(y.detach()), expected.detach().numpy())
+    slopes = torch.autograd.grad(expected, theirs, torch.tensor(weight))
+    for create_graph in (False, True):
+        got = gg.grad(y, mine, gg.asarray(weight), retain_graph=True, create_graph=create_graph)
+        for ours, slope in zip(got, slopes, strict=True):
+            np.testing.assert_allclose(np.asarray(ours.detach()), slope.numpy(), rtol=1e-15, atol=1e-15)
+
+
+def test_clip_in_place_dtypes_and_errors() -> None:
+    x = gg.asarray([-3, 0, 3])
+    assert x.clamp_(-1, 1) is x
+    assert x.tolist() == [-1, 0, 1]
+    assert gg.clip(x, max=0).tolist() == [-1, 0, 0]
+    assert gg.clip(x, 0.5).dtype == gg.float32
+    assert gg.clip(gg.ones((2,), dtype=gg.uint8), min=None, max=None).dtype == gg.uint8
+    with pytest.raises(TypeError, match="clip: x, min and max must meet in a dtype that is real, got complex64"):
+        gg.clip(gg.asarray([1j]), 0)
+    with pytest.raises(ValueError, match="clip"):
+        gg.clip(gg.ones((2, 3)), gg.ones((4,)))
+    step = gg.compile(lambda t: gg.clip(t, -1.0, None) * 2)
+    for _ in range(3):
+        assert step(gg.asarray([-5.0, 5.0])).tolist() == [-2.0, 10.0]
+
+
+def test_gamma_functions_at_poles_limits_and_negative_numbers() -> None:
+    special = pytest.importorskip("scipy.special")
+    x = np.array([-0.5, -1.25, -2.75, -10.1, 0.25, 1.4616321449683623, 2.0, 1e-3, 1e5])
+    np.testing.assert_allclose(np.asarray(gg.digamma(gg.asarray(x))), special.digamma(x), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(np.asarray(gg.lgamma(gg.asarray(x))), special.gammaln(x), rtol=1e-13)
+    mpmath = pytest.importorskip("mpmath")
+    for n in range(1, 6):
+        expected = [float(mpmath.psi(n, v)) for v in x.tolist()]
+        np.testing.assert_allclose(np.asarray(gg.polygamma(gg.asarray(x), n)), expected, rtol=1e-12)
+    ends = gg.asarray(np.array([0.0, -0.0, -1.0, np.inf, -np.inf, np.nan]))
+    inf, nan = np.inf, np.nan
+    np.testing.assert_array_equal(np.asarray(gg.digamma(ends)), [-inf, inf, nan, inf, nan, nan])
+    np.testing.assert_array_equal(np.asarray(gg.lgamma(ends)), [inf, inf, inf, inf, inf, nan])
+    np.testing.assert_array_equal(np.asarray(gg.polygamma(ends, 1)), [inf, inf, inf, 0.0, nan, nan])
+    np.testing.assert_array_equal(np.asarray(gg.polygamma(ends, 2)), [-inf, inf, nan, 0.0, nan, nan])
+    with pytest.raises(ValueError, match=r"polygamma: n must be in \[0, 20\], got 21"):
+        gg.polygamma(ends, 21)
+    with pytest.raises(TypeError, match="polygamma: x dtype must be real, got complex64"):
+        gg.polygamma(gg.asarray([1j]), 1)
+
+
+def test_gradients_at_kinks_and_poles_as_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    inf = np.inf
+    cases: dict[str, list[tuple[float, ...]]] = {
+        "copysign": [(0.0, 1.0), (-2.0, 0.0), (-2.0, -0.0), (3.0, -1.0)],
+        "hypot": [(3.0, 0.0), (0.0, -2.0), (0.0, 0.0)],
+        "logaddexp": [(1.0, 1.0), (inf, 1.0), (-inf, 0.0), (-inf, -inf)],
+        "xlogy": [(0.0, 0.0), (0.0, -1.0), (0.0, 2.0), (1.0, 0.0), (2.0, -1.0)],
+        "fmod": [(7.5, 2.0), (-7.5, 2.0), (7.5, -2.0)],
+        "sinc": [(0.0,), (1.0,), (0.05,), (-0.11,)],
+    }
+    for name, points in cases.items():
+        for point in points:
+            theirs = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in point]
+            expected = torch.autograd.grad(getattr(torch, name)(*theirs), theirs)
+            for create_graph in (False, True):
+                ours = [gg.asarray(v, dtype=gg.float64).requires_grad_() for v in point]
+                got = gg.grad(fn(name)(*ours), ours, create_graph=create_graph)
+                for mine, slope in zip(got, expected, strict=True):
+                    np.testing.assert_allclose(mine.item(), slope.item(), rtol=1e-10, err_msg=f"{name}{point}")
+    a = gg.asarray([-1.0, 0.0, 2.0]).requires_grad_()
+    b = gg.asarray([5.0, 6.0, 7.0]).requires_grad_()
+    gg.heaviside(a, b).sum().backward()
+    assert (a.grad.tolist(), b.grad.tolist()) == ([0, 0, 0], [0, 1, 0])  # type: ignore[union-attr]
+
+
+def test_pytorchs_names_are_the_same_ops() -> None:
+    x = gg.asarray([0.25, -0.5])
+    for alias, name in {
+        "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh", "arctan": "atan",
+        "arctanh": "atanh", "expit": "sigmoid", "fix": "trunc", "positive": "copy", "sgn": "sign",
+    }.items():  # fmt: skip
+        np.testing.assert_array_equal(np.asarray(getattr(gg, alias)(x)), np.asarray(getattr(gg, name)(x)))
+        np.testing.assert_array_equal(np.asarray(getattr(x, alias)()), np.asarray(getattr(x, name)()))
+    for alias, name in {
+        "arctan2": "atan2", "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
+        "ge": "greater_equal", "true_divide": "divide",
+    }.items():  # fmt: skip
+        assert getattr(gg, alias)(x, 0.25).tolist() == getattr(gg, name)(x, 0.25).tolist()
+    assert gg.bitwise_not(gg.asarray([0, 5])).tolist() == [-1, -6]

@@ -62,6 +62,12 @@ MOVES: list[Case] = [
     ("reshape with copy", lambda x: gg.reshape(x.T, (-1,)), lambda x: x.T.reshape(-1), [(3, 4)]),
     ("concat", lambda *xs: gg.concat(xs, axis=1), lambda *xs: np.concatenate(xs, 1), [(2, 3), (2, 1), (2, 0)]),
     ("concat negative", lambda *xs: gg.concat(xs, axis=-2), lambda *xs: np.concatenate(xs, -2), [(2, 3), (5, 3)]),
+    (
+        "concat flat",
+        lambda *xs: gg.concat(xs, axis=None),
+        lambda *xs: np.concatenate(xs, None),
+        [(2, 3), (), (0,), (4,)],
+    ),
     ("concat one", lambda x: gg.concat([x]), lambda x: x.copy(), [(2, 3)]),
     ("stack", lambda *xs: gg.stack(xs, axis=1), lambda *xs: np.stack(xs, 1), [(2, 3)] * 3),
     ("stack last", lambda *xs: gg.stack(xs, axis=-1), lambda *xs: np.stack(xs, -1), [(2, 3)] * 2),
@@ -73,6 +79,19 @@ MOVES: list[Case] = [
     ("repeat", lambda x: gg.repeat(x, 3, axis=0), lambda x: np.repeat(x, 3, 0), [(2, 3)]),
     ("repeat last", lambda x: gg.repeat(x, 2, axis=-1), lambda x: np.repeat(x, 2, -1), [(2, 3)]),
     ("repeat flat", lambda x: gg.repeat(x, 2), lambda x: np.repeat(x, 2), [(2, 3)]),
+    (
+        "repeat each",
+        lambda x: gg.repeat(x, gg.asarray([2, 0, 1]), axis=1),
+        lambda x: np.repeat(x, [2, 0, 1], 1),
+        [(2, 3)],
+    ),
+    ("repeat by one", lambda x: x.repeat(gg.asarray([2]), 0), lambda x: np.repeat(x, [2], 0), [(2, 3)]),
+    (
+        "repeat each flat",
+        lambda x: gg.repeat(x, gg.asarray([0, 1, 2, 3, 0, 1], dtype=gg.uint8)),
+        lambda x: np.repeat(x, [0, 1, 2, 3, 0, 1]),
+        [(2, 3)],
+    ),
     ("repeat rank 0", lambda x: gg.repeat(x, 2), lambda x: np.repeat(x, 2), [()]),
     ("repeat none", lambda x: gg.repeat(x, 0, axis=1), lambda x: np.repeat(x, 0, 1), [(2, 3)]),
     ("roll", lambda x: gg.roll(x, (1, -2), axis=(0, 1)), lambda x: np.roll(x, (1, -2), (0, 1)), [(3, 5)]),
@@ -240,3 +259,15 @@ def test_rank_32_and_what_is_above() -> None:
 def test_messages_name_op_argument_and_value(call: Callable[[gg.Tensor], Any], error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         call(gg.zeros((2, 3)))
+
+
+def test_repeats_of_a_tensor_have_figures_in_their_errors() -> None:
+    x = gg.ones((2, 3))
+    with pytest.raises(ValueError, match="repeat: repeats must have 1 or 3 elements, one for each of axis 1, got 2"):
+        gg.repeat(x, gg.asarray([1, 2]), axis=1)
+    with pytest.raises(ValueError, match="repeat: repeats must not be negative, got -1"):
+        gg.repeat(x, gg.asarray([1, -1]), axis=0)
+    with pytest.raises(TypeError, match=r"repeat: repeats must be an integer or .*got shape \(2, 2\) and dtype int64"):
+        gg.repeat(x, gg.asarray([[1, 2], [3, 4]]), axis=0)
+    with pytest.raises(TypeError, match="and dtype float32"):
+        gg.repeat(x, gg.asarray([0.5]), axis=0)

@@ -13,4 +13,10 @@ struct BackwardAttrs {
   static constexpr auto fields() { return std::array{GORGO_FIELD(BackwardAttrs, which)}; }
 };
 
+struct PolygammaAttrs {
+  int64_t n = 1;
+  static constexpr int64_t kMost = 20;
+  static constexpr auto fields() { return std::array{GORGO_FIELD(PolygammaAttrs, n).must()}; }
+};
+
 }  // namespace gorgo

@@ -117,6 +117,9 @@ GORGO_FOR_EACH_UNARY_OP(GORGO_X)
 GORGO_FOR_EACH_BINARY_OP(GORGO_X)
 #undef GORGO_X
 
+// The derivative of digamma.
+inline Expr trigamma(const Expr& x) { return ops::polygamma(tensor_of(x), 1); }
+
 }  // namespace composed
 }  // namespace gorgo
 
@@ -229,12 +232,23 @@ GORGO_INLINE void infer_by(InferContext& c, const Facts& facts) {
   c.cast_mask = ~0u;
   add_broadcast_output(c, facts.gives == Gives::Bool ? DType::Bool : d);
 }
+// Real ops with kernels and a gradient of their own for complex numbers.
+template <class Op>
+constexpr bool kAlsoComplex = std::is_same_v<Op, composed::Sign> || std::is_same_v<Op, composed::Round>;
+
 template <class Op>
 void infer_op(InferContext& c) {
   if constexpr (std::is_same_v<Op, composed::Abs>) {  // of complex numbers it is real
     if (c.in[0].is_tensor() && is_complex(c.in[0].tensor->dtype)) {
       c.compute_dtype = c.in[0].tensor->dtype;
       add_broadcast_output(c, real_dtype(c.compute_dtype));
+      return;
+    }
+  }
+  if constexpr (kAlsoComplex<Op>) {
+    if (c.in[0].is_tensor() && is_complex(c.in[0].tensor->dtype)) {
+      c.compute_dtype = c.in[0].tensor->dtype;
+      add_broadcast_output(c, c.compute_dtype);
       return;
     }
   }
@@ -283,9 +297,31 @@ void complex_abs_vjp(VjpContext& c) {
   c.set(0, ops::multiply(g.arg(), select(y == Expr::constant(0.0), Expr::constant(0.0), x / y).arg()));
 }
 
+// x / |x| turns with x and does not grow with it: what is left of the gradient stands across x.
+void complex_sign_vjp(VjpContext& c) {
+  const Tensor g = c.grad();
+  const Tensor x = c.input(0);
+  const Tensor y = ops::sign(x);
+  const Tensor along = ops::real(ops::multiply(g, ops::conj(y)));
+  const Tensor across = ops::subtract(g, ops::multiply(along, y));
+  const Tensor zero = ops::equal(x, ops::number(0.0));
+  const Tensor size = ops::where(zero, ops::number(1.0), ops::abs(x));
+  c.set(0, ops::where(zero, ops::number(0.0), ops::divide(across, size)));
+}
+
 template <class Op>
 void unary_vjp(VjpContext& c) {
   constexpr uint8_t kSaves = Op::kFacts.saves_a;
+  if constexpr (kAlsoComplex<Op>) {
+    if (is_complex(c.input_dtype(0))) {
+      if constexpr (std::is_same_v<Op, composed::Sign>) {
+        complex_sign_vjp(c);
+      } else {
+        c.set(0, gradient_of(Expr::constant(0.0), c.grad()));
+      }
+      return;
+    }
+  }
   if constexpr (std::is_same_v<Op, composed::Abs>) {
     if (is_complex(c.input_dtype(0))) return complex_abs_vjp(c);
   }
@@ -415,6 +451,7 @@ const OpDef* register_unary(Registry& registry, const char* backward_name) {
     op.saves_inputs = kFacts.saves_a & kSavesA;
     op.saves_outputs = (kFacts.saves_a & kSavesOut) != 0 ? 1u : 0u;
     if constexpr (std::is_same_v<Op, composed::Abs>) op.saves_outputs = 1u;  // for complex x
+    if constexpr (std::is_same_v<Op, composed::Sign>) op.saves_inputs = 1u;  // likewise
     op.flags.linear = std::is_same_v<Op, composed::Negative> || std::is_same_v<Op, composed::Conj>;
     if constexpr (kFused<Op>) {
       OpDef back = backward_def(backward_name, {{.name = "g"}});
@@ -492,6 +529,11 @@ void infer_copy(InferContext& c) {
 }
 void copy_vjp(VjpContext& c) { c.set(0, c.grad()); }
 
+void infer_real(InferContext& c) {
+  if (c.dtype(0) == DType::Bool) fail<TypeError>(c.name(), ": x dtype must be numeric, got bool");
+  c.compute_dtype = c.dtype(0);
+  c.add_output(real_dtype(c.dtype(0)), c.shape(0));
+}
 void infer_part(InferContext& c) {
   if (!is_complex(c.dtype(0))) fail<TypeError>(c.name(), ": x dtype must be complex, got ", c.dtype(0));
   c.compute_dtype = c.dtype(0);
@@ -552,9 +594,10 @@ void register_special(Registry& registry) {
   registry.add(std::move(copy));
 
   constexpr const char* kNoComplex = "ONNX has no complex arithmetic";
-  OpDef real = special_def("real", "Take the real part of complex numbers.", {{.name = "x"}}, infer_part, real_vjp);
+  OpDef real =
+      special_def("real", "Take the real part; real numbers are copied.", {{.name = "x"}}, infer_real, real_vjp);
   real.details =
-      "Args:\n    x: (...) a tensor.\n\nReturns:\n    (...) a view of x's real parts; x itself when it is real.\n\n"
+      "Args:\n    x: (...) a tensor.\n\nReturns:\n    (...) the real parts, as a new tensor.\n\n"
       "Example:\n    >>> import gorgo as gg\n    >>> gg.real(gg.asarray([1 + 2j]))\n    tensor([1.])";
   real.onnx.reason = kNoComplex;
   real.flags.linear = true;
@@ -580,6 +623,8 @@ void register_elementwise(Registry& registry) {
   GORGO_FOR_EACH_BINARY_OP(GORGO_X)
 #undef GORGO_X
   register_special(registry);
+  register_clip(registry);
+  register_polygamma(registry);
 }
 
 }  // namespace gorgo

@@ -11,6 +11,8 @@
 namespace gorgo {
 
 void register_elementwise(Registry& registry);
+void register_clip(Registry& registry);       // clip.cpp
+void register_polygamma(Registry& registry);  // clip.cpp
 
 struct ElementwiseOps {
 #define GORGO_X(Struct, name) const OpDef* name = nullptr;
@@ -20,6 +22,9 @@ struct ElementwiseOps {
   const OpDef* where = nullptr;
   const OpDef* real = nullptr;
   const OpDef* imag = nullptr;
+  const OpDef* clip = nullptr;
+  const OpDef* clip_backward = nullptr;
+  const OpDef* polygamma = nullptr;
 };
 // Filled in by register_elementwise.
 extern ElementwiseOps elementwise_ops;
@@ -42,6 +47,12 @@ GORGO_FOR_EACH_BINARY_OP(GORGO_X)
 }
 [[nodiscard]] inline Tensor real(const Arg& x) { return invoke(*elementwise_ops.real, {x}); }
 [[nodiscard]] inline Tensor imag(const Arg& x) { return invoke(*elementwise_ops.imag, {x}); }
+
+// The n-th derivative of digamma.
+[[nodiscard]] inline Tensor polygamma(const Arg& x, int64_t n) {
+  const PolygammaAttrs attrs{n};
+  return invoke(*elementwise_ops.polygamma, {x}, &attrs);
+}
 
 }  // namespace ops
 }  // namespace gorgo

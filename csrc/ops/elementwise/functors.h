@@ -5,62 +5,15 @@
 // itself be differentiated (elementwise.cpp). They use the vocabulary of kernels/math.h, found through V, and `like(x,
 // c)` for a constant of x's kind; `conj` makes a gradient right for complex values and does nothing to real ones.
 // backward(g, x, y) of a unary op and backward_a, backward_b(g, a, b, y) of a binary one may use only what the facts
-// save. To add an op: write its struct, name it in op_list.h, add a row to tests/samples.py. Read next:
-// elementwise.cpp.
+// save. To add an op: write its struct, name it in op_list.h, add a row to tests/samples.py.
+// Read next: functors_special.h (the rarer ones), elementwise.cpp.
 #pragma once
 
-#include <cstdint>
-
-#include "core/dtype.h"
+#include "ops/elementwise/facts.h"
+#include "ops/elementwise/functors_special.h"
 #include "ops/elementwise/op_list.h"
 
-// Kernel files bring their namespace; the host file gets one of its own.
-#ifdef GORGO_ISA_NS
-#define GORGO_FUNCTOR_NS GORGO_ISA_NS
-#else
-#define GORGO_FUNCTOR_NS composed
-#endif
-
 namespace gorgo::GORGO_FUNCTOR_NS {
-
-// The dtypes an op computes in. Integers and bool given to a floating op become float32.
-enum class Takes : uint8_t { Numeric, Real, Float, FloatOrComplex, Integer, IntegerOrBool, Bool, Any };
-enum class Gives : uint8_t { Same, Bool };
-// What backward reads, as bits.
-constexpr uint8_t kSavesNothing = 0;
-constexpr uint8_t kSavesA = 1;
-constexpr uint8_t kSavesB = 2;
-constexpr uint8_t kSavesOut = 4;
-
-struct Facts {
-  const char* name;
-  const char* doc;
-  Takes takes;
-  Gives gives = Gives::Same;
-  uint8_t saves_a = 0;  // for the gradient by the first operand
-  uint8_t saves_b = 0;  // for the gradient by the second
-  const char* onnx = nullptr;
-  int since_opset = 0;
-  const char* onnx_reason = nullptr;  // when there is no such ONNX operator
-  const char* no_gradient = nullptr;  // the reason, when there is no backward
-  bool zero_gradient = false;         // piecewise constant: the gradient is zero wherever it exists
-  bool composed_only = false;         // backward is so short that fusing it gains nothing
-};
-
-#define GORGO_FORWARD_1 \
-  template <class V>    \
-  GORGO_INLINE static auto forward(const V& x)
-#define GORGO_BACKWARD_1                                                                   \
-  template <class V>                                                                       \
-  GORGO_INLINE static V backward([[maybe_unused]] const V& g, [[maybe_unused]] const V& x, \
-                                 [[maybe_unused]] const V& y)
-#define GORGO_FORWARD_2 \
-  template <class V>    \
-  GORGO_INLINE static auto forward(const V& a, const V& b)
-#define GORGO_BACKWARD_2(which)                                                                    \
-  template <class V>                                                                               \
-  GORGO_INLINE static V backward_##which([[maybe_unused]] const V& g, [[maybe_unused]] const V& a, \
-                                         [[maybe_unused]] const V& b, [[maybe_unused]] const V& y)
 
 constexpr double kLn2Value = 0.69314718055994530942;
 constexpr double kLn10Value = 2.30258509299404568402;
@@ -121,11 +74,11 @@ struct Divide {
 };
 struct FloorDivide {
   static constexpr Facts kFacts{.name = "floor_divide",
-                                .doc = "Divide and round towards minus infinity; integers divided by zero give 0.",
+                                .doc = "Divide and round towards minus infinity; integers by zero give 0.",
                                 .takes = Takes::Real,
                                 .onnx_reason = "exported as Floor(Div(a, b))",
                                 .no_gradient = "it is piecewise constant"};
-  GORGO_FORWARD_2 { return floor_divide(a, b); }
+  GORGO_FORWARD_2 { return whole_quotient(a, b); }
 };
 struct Remainder {
   static constexpr Facts kFacts{
@@ -225,7 +178,7 @@ struct Sign {
                                 .onnx = "Sign",
                                 .since_opset = 13,
                                 .zero_gradient = true};
-  GORGO_FORWARD_1 { return sign(x); }
+  GORGO_FORWARD_1 { return sign(x) + like(x, 0.0); }  // no negative zero
   GORGO_BACKWARD_1 { return like(g, 0.0); }
 };
 struct Floor {
@@ -331,11 +284,11 @@ struct Exp2 {
 struct Expm1 {
   static constexpr Facts kFacts{.name = "expm1",
                                 .doc = "Exponential minus one, accurate near zero.",
-                                .takes = Takes::Float,
+                                .takes = Takes::FloatOrComplex,
                                 .saves_a = kSavesOut,
                                 .onnx_reason = "exported as Sub(Exp(x), 1)"};
   GORGO_FORWARD_1 { return expm1(x); }
-  GORGO_BACKWARD_1 { return g * (y + like(y, 1.0)); }
+  GORGO_BACKWARD_1 { return g * conj(y + like(y, 1.0)); }
 };
 struct Log {
   static constexpr Facts kFacts{.name = "log",
@@ -351,29 +304,29 @@ struct Log {
 struct Log1p {
   static constexpr Facts kFacts{.name = "log1p",
                                 .doc = "Logarithm of 1 + x, accurate near zero.",
-                                .takes = Takes::Float,
+                                .takes = Takes::FloatOrComplex,
                                 .saves_a = kSavesA,
                                 .onnx_reason = "exported as Log(Add(x, 1))"};
   GORGO_FORWARD_1 { return log1p(x); }
-  GORGO_BACKWARD_1 { return g / (x + like(x, 1.0)); }
+  GORGO_BACKWARD_1 { return g / conj(x + like(x, 1.0)); }
 };
 struct Log2 {
   static constexpr Facts kFacts{.name = "log2",
                                 .doc = "Logarithm to base 2.",
-                                .takes = Takes::Float,
+                                .takes = Takes::FloatOrComplex,
                                 .saves_a = kSavesA,
                                 .onnx_reason = "exported as Div(Log(x), log(2))"};
   GORGO_FORWARD_1 { return log2(x); }
-  GORGO_BACKWARD_1 { return g / (x * like(x, kLn2Value)); }
+  GORGO_BACKWARD_1 { return g / conj(x * like(x, kLn2Value)); }
 };
 struct Log10 {
   static constexpr Facts kFacts{.name = "log10",
                                 .doc = "Logarithm to base 10.",
-                                .takes = Takes::Float,
+                                .takes = Takes::FloatOrComplex,
                                 .saves_a = kSavesA,
                                 .onnx_reason = "exported as Div(Log(x), log(10))"};
   GORGO_FORWARD_1 { return log10(x); }
-  GORGO_BACKWARD_1 { return g / (x * like(x, kLn10Value)); }
+  GORGO_BACKWARD_1 { return g / conj(x * like(x, kLn10Value)); }
 };
 
 // ---- circular and hyperbolic functions ----
@@ -802,10 +755,5 @@ struct BitwiseRightShift {
       .no_gradient = kIntegerResult};
   GORGO_FORWARD_2 { return shift_right(a, b); }
 };
-
-#undef GORGO_FORWARD_1
-#undef GORGO_BACKWARD_1
-#undef GORGO_FORWARD_2
-#undef GORGO_BACKWARD_2
 
 }  // namespace gorgo::GORGO_FUNCTOR_NS

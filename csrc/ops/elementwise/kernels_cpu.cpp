@@ -1,101 +1,19 @@
-// The elementwise kernels, once per instruction set.
+// The kernels of the ops in functors.h, once per instruction set: one loop for each op and compute type.
 //
-// Each (op, compute type) is one loop over contiguous memory. Everything else is done around it, once for all ops:
-// operands that are broadcast, strided or of a storage type (halves, small integers, bool) are staged through a buffer
-// of one chunk that stays in the first-level cache. So an op costs one small function per compute type, and its bits
-// depend neither on layout nor on alignment nor on how the work is cut into tasks, which is by element count alone.
-// Read next: functors.h (the ops), kernels/vec.h.
-#include <cstring>
-
-#include "core/kernel_args.h"
-#include "core/shape.h"
-#include "kernels/complex.h"
-#include "kernels/coverage.h"
+// Read next: functors.h (the ops), staging.h (everything around a loop).
 #include "ops/elementwise/attrs.h"
 #include "ops/elementwise/functors.h"
+#include "ops/elementwise/staging.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace gorgo::GORGO_ISA_NS {
+
+void fill_elementwise_moves(KernelSink& sink);  // kernels_cpu_moves.cpp
+
 namespace {
 
-constexpr int64_t kTaskElements = 32768;
-constexpr int64_t kChunk = 512;
-constexpr int64_t kMaxElementBytes = 16;
-
-struct alignas(64) Buffer {
-  unsigned char bytes[kChunk * kMaxElementBytes];
-};
-// For elements that are widened, of which the largest is uint32.
-struct alignas(64) NarrowBuffer {
-  unsigned char bytes[kChunk * 4];
-};
-
-using Loop = void (*)(const void* const* in, void* const* out, int64_t n) noexcept;
-// Between a storage type and what it computes in.
-using Conversion = void (*)(const void* from, void* to, int64_t n) noexcept;
-
 // ---- the loops ----
-
-template <class T>
-struct ElementOf {
-  using Type = T;
-};
-template <>
-struct ElementOf<std::complex<float>> {
-  using Type = Complex<float>;
-};
-template <>
-struct ElementOf<std::complex<double>> {
-  using Type = Complex<double>;
-};
-
-template <class T>
-constexpr bool kIsComplexElement = IsComplex<T>::value;
-
-// Access to `Lanes` elements of T; a mask gets lanes of W bytes.
-template <class T, int Lanes, int W>
-GORGO_INLINE auto get(const T* p, int count) {
-  if constexpr (kIsComplexElement<T>) {
-    return *p;
-  } else if (__builtin_expect(count == Lanes, 1)) {
-    return load<T, Lanes, W>(p);
-  } else {
-    return load_partial<T, Lanes, W>(p, count);
-  }
-}
-template <int Lanes, class T, class V>
-GORGO_INLINE void put(T* p, V v, int count) {
-  if constexpr (!IsVec<V>::value && !IsMask<V>::value) {
-    *p = v;
-  } else if (__builtin_expect(count == Lanes, 1)) {
-    store(p, v);
-  } else {
-    store_partial(p, v, count);
-  }
-}
-
-template <class... Ts>
-constexpr int widest() {
-  int bytes = 1;
-  ((bytes = static_cast<int>(sizeof(Ts)) > bytes ? static_cast<int>(sizeof(Ts)) : bytes), ...);
-  return bytes;
-}
-template <class... Ts>
-constexpr int lanes_for() {
-  return (kIsComplexElement<Ts> || ...) ? 1 : kVectorBytes / widest<Ts...>();
-}
-
-// out[i] = f(in[i]...), with one body for whole vectors and the tail.
-template <class F, class Out, class... In>
-GORGO_INLINE void map1(F f, int64_t n, Out* out, const In*... in) {
-  constexpr int kLanes = lanes_for<In...>();
-  constexpr int kWidth = widest<In...>();
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
-    put<kLanes>(out + i, f(get<In, kLanes, kWidth>(in + i, count)...), count);
-  }
-}
 
 template <class Op, class T>
 using OutOf = std::conditional_t<Op::kFacts.gives == Gives::Bool, bool, T>;
@@ -150,527 +68,6 @@ void binary_backward_loop(const void* const* in, void* const* out, int64_t n) no
   }
 }
 
-// where by element size: no value is looked at.
-template <class Unit>
-void where_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  map1([](auto m, auto a, auto b) __attribute__((always_inline)) { return select(m, a, b); }, n,
-       static_cast<Unit*>(out[0]), static_cast<const bool*>(in[0]), static_cast<const Unit*>(in[1]),
-       static_cast<const Unit*>(in[2]));
-}
-void where_loop_16(const void* const* in, void* const* out, int64_t n) noexcept {
-  const auto* m = static_cast<const bool*>(in[0]);
-  for (int64_t i = 0; i < n; ++i) {
-    const auto* from = static_cast<const unsigned char*>(m[i] ? in[1] : in[2]);
-    std::memcpy(static_cast<unsigned char*>(out[0]) + 16 * i, from + 16 * i, 16);
-  }
-}
-
-// ---- conversions ----
-
-// What an element type is computed in: four integer and float widths, and complex; the rest is widened.
-enum class Class : uint8_t { Int32, Int64, UInt64, Float32, Float64, Complex64, Complex128 };
-
-constexpr Class class_of(DType d) {
-  switch (d) {
-    case DType::Bool:
-    case DType::UInt8:
-    case DType::UInt16:
-    case DType::Int8:
-    case DType::Int16:
-    case DType::Int32:
-      return Class::Int32;
-    case DType::UInt32:
-    case DType::Int64:
-      return Class::Int64;
-    case DType::UInt64:
-      return Class::UInt64;
-    case DType::Float16:
-    case DType::BFloat16:
-    case DType::Float32:
-      return Class::Float32;
-    case DType::Float64:
-      return Class::Float64;
-    case DType::Complex64:
-      return Class::Complex64;
-    default:
-      return Class::Complex128;
-  }
-}
-template <class S>
-using ComputeOf = std::conditional_t<
-    kIsHalf<S>, float,
-    std::conditional_t<std::is_integral_v<S> && (sizeof(S) < 4), int32_t,
-                       std::conditional_t<std::is_same_v<S, uint32_t>, int64_t, typename ElementOf<S>::Type>>>;
-
-template <class S>
-void widen(const void* from, void* to, int64_t n) noexcept {
-  using T = ComputeOf<S>;
-  using M = std::conditional_t<std::is_same_v<S, bool>, uint8_t, S>;
-  constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
-  const auto* in = static_cast<const M*>(from);
-  auto* out = static_cast<T*>(to);
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
-    put<kLanes>(out + i, convert<T>(get<M, kLanes, 1>(in + i, count)), count);
-  }
-}
-template <class S>
-void narrow(const void* from, void* to, int64_t n) noexcept {
-  using T = ComputeOf<S>;
-  constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
-  const auto* in = static_cast<const T*>(from);
-  auto* out = static_cast<S*>(to);
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
-    const auto v = get<T, kLanes, 1>(in + i, count);
-    if constexpr (kIsHalf<S>) {
-      put<kLanes>(out + i, v, count);
-    } else {
-      put<kLanes>(out + i, convert<S>(v), count);
-    }
-  }
-}
-
-// Null where the storage type is computed in as it stands.
-Conversion widening(DType d) noexcept {
-  switch (d) {
-    case DType::Bool:
-      return widen<bool>;
-    case DType::UInt8:
-      return widen<uint8_t>;
-    case DType::UInt16:
-      return widen<uint16_t>;
-    case DType::UInt32:
-      return widen<uint32_t>;
-    case DType::Int8:
-      return widen<int8_t>;
-    case DType::Int16:
-      return widen<int16_t>;
-    case DType::Float16:
-      return widen<Float16>;
-    case DType::BFloat16:
-      return widen<BFloat16>;
-    default:
-      return nullptr;
-  }
-}
-Conversion narrowing(DType d) noexcept {
-  switch (d) {
-    case DType::UInt8:
-      return narrow<uint8_t>;
-    case DType::UInt16:
-      return narrow<uint16_t>;
-    case DType::UInt32:
-      return narrow<uint32_t>;
-    case DType::Int8:
-      return narrow<int8_t>;
-    case DType::Int16:
-      return narrow<int16_t>;
-    case DType::Float16:
-      return narrow<Float16>;
-    case DType::BFloat16:
-      return narrow<BFloat16>;
-    default:
-      return nullptr;
-  }
-}
-int64_t class_bytes(Class c) noexcept {
-  switch (c) {
-    case Class::Int32:
-    case Class::Float32:
-      return 4;
-    case Class::Complex128:
-      return 16;
-    default:
-      return 8;
-  }
-}
-
-// ---- staging ----
-
-// A matrix whose columns lie side by side in memory, into rows. By tiles that pass through a small buffer, so that each line
-// of memory is read once and whole, wherever the columns begin.
-template <class Unit>
-void transpose_units(unsigned char* to, const unsigned char* from, int64_t column_stride, int64_t rows,
-                     int64_t columns) noexcept {
-  constexpr int64_t kTile = 16;
-  constexpr auto kSize = static_cast<int64_t>(sizeof(Unit));
-  Unit tile[kTile][kTile];
-  for (int64_t r0 = 0; r0 < rows; r0 += kTile) {
-    const int64_t height = rows - r0 < kTile ? rows - r0 : kTile;
-    for (int64_t c0 = 0; c0 < columns; c0 += kTile) {
-      const int64_t width = columns - c0 < kTile ? columns - c0 : kTile;
-      for (int64_t c = 0; c < width; ++c) {
-        const unsigned char* source = from + (c0 + c) * column_stride + r0 * kSize;
-        if (height == kTile) {
-          std::memcpy(tile[c], source, kTile * sizeof(Unit));
-        } else {
-          std::memcpy(tile[c], source, static_cast<size_t>(height * kSize));
-        }
-      }
-      for (int64_t r = 0; r < height; ++r) {
-        unsigned char* target = to + ((r0 + r) * columns + c0) * kSize;
-        if (width == kTile) {
-          for (int64_t c = 0; c < kTile; ++c) std::memcpy(target + c * kSize, &tile[c][r], sizeof(Unit));
-        } else {
-          for (int64_t c = 0; c < width; ++c) std::memcpy(target + c * kSize, &tile[c][r], sizeof(Unit));
-        }
-      }
-    }
-  }
-}
-
-// Walks the elements of an operand in the order of the output's, from a given position on.
-class Walker {
- public:
-  void start(const KOperand& of, const KOperand& over, int64_t size, int64_t position) noexcept {
-    size_ = size;
-    rank_ = 0;
-    const int lead = over.rank - of.rank;
-    for (int i = 0; i < over.rank; ++i) {
-      const int64_t length = over.shape[i];
-      if (length == 1) continue;
-      const int j = i - lead;
-      const int64_t stride = j < 0 || of.shape[j] == 1 ? 0 : of.strides[j] * size;
-      if (rank_ > 0 && stride_[rank_ - 1] == stride * length) {
-        shape_[rank_ - 1] *= length;
-        stride_[rank_ - 1] = stride;
-      } else {
-        shape_[rank_] = length;
-        stride_[rank_] = stride;
-        ++rank_;
-      }
-    }
-    if (rank_ == 0) {
-      shape_[0] = 1;
-      stride_[0] = 0;
-      rank_ = 1;
-    }
-    at_ = static_cast<unsigned char*>(of.data);
-    for (int i = rank_ - 1; i >= 0; --i) {
-      index_[i] = position % shape_[i];
-      position /= shape_[i];
-      at_ += index_[i] * stride_[i];
-    }
-  }
-  // The next n elements where they lie, or null when they do not lie side by side. Does not advance.
-  [[nodiscard]] unsigned char* in_place(int64_t n) const noexcept {
-    const int last = rank_ - 1;
-    return stride_[last] == size_ && shape_[last] - index_[last] >= n ? at_ : nullptr;
-  }
-  void skip(int64_t n) noexcept {
-    each_run(n, [](unsigned char*, int64_t, int64_t) {});
-  }
-  void gather(void* to, int64_t n) noexcept {
-    auto* out = static_cast<unsigned char*>(to);
-    each_run(n, [&](const unsigned char* from, int64_t stride, int64_t count) {
-      copy_run(out, size_, from, stride, count);
-      out += count * size_;
-    });
-  }
-  // The same for a long stretch: where whole rows of a transposed matrix lie in it, these are copied by blocks.
-  void gather_rows(unsigned char* to, int64_t n) noexcept {
-    const int last = rank_ - 1;
-    if (last < 1 || stride_[last - 1] != size_ || stride_[last] == size_) return gather(to, n);
-    while (n > 0) {
-      const int64_t columns = shape_[last];
-      const int64_t whole =
-          n / columns < shape_[last - 1] - index_[last - 1] ? n / columns : shape_[last - 1] - index_[last - 1];
-      if (index_[last] == 0 && whole > 1) {
-        transpose_rows(to, whole, columns);
-        skip(whole * columns);
-        to += whole * columns * size_;
-        n -= whole * columns;
-      } else {
-        const int64_t rest = columns - index_[last] < n ? columns - index_[last] : n;
-        gather(to, rest);
-        to += rest * size_;
-        n -= rest;
-      }
-    }
-  }
-  void scatter(const void* from, int64_t n) noexcept {
-    const auto* in = static_cast<const unsigned char*>(from);
-    each_run(n, [&](unsigned char* to, int64_t stride, int64_t count) {
-      copy_run(to, stride, in, size_, count);
-      in += count * size_;
-    });
-  }
-
- private:
-  template <class F>
-  GORGO_INLINE void each_run(int64_t n, F f) noexcept {
-    const int last = rank_ - 1;
-    while (n > 0) {
-      const int64_t left = shape_[last] - index_[last];
-      const int64_t count = left < n ? left : n;
-      f(at_, stride_[last], count);
-      n -= count;
-      at_ += count * stride_[last];
-      index_[last] += count;
-      for (int i = last; index_[i] == shape_[i] && i > 0; --i) {
-        at_ += stride_[i - 1] - shape_[i] * stride_[i];
-        index_[i] = 0;
-        ++index_[i - 1];
-      }
-    }
-  }
-  template <class Unit>
-  GORGO_INLINE static void copy_units(unsigned char* to, int64_t to_stride, const unsigned char* from,
-                                      int64_t from_stride, int64_t count) noexcept {
-    for (int64_t i = 0; i < count; ++i) std::memcpy(to + i * to_stride, from + i * from_stride, sizeof(Unit));
-  }
-  void transpose_rows(unsigned char* to, int64_t rows, int64_t columns) const noexcept {
-    const int64_t column_stride = stride_[rank_ - 1];
-    switch (size_) {
-      case 1:
-        return transpose_units<uint8_t>(to, at_, column_stride, rows, columns);
-      case 2:
-        return transpose_units<uint16_t>(to, at_, column_stride, rows, columns);
-      case 4:
-        return transpose_units<uint32_t>(to, at_, column_stride, rows, columns);
-      case 8:
-        return transpose_units<uint64_t>(to, at_, column_stride, rows, columns);
-      default:
-        return transpose_units<Complex<double>>(to, at_, column_stride, rows, columns);
-    }
-  }
-  void copy_run(unsigned char* to, int64_t to_stride, const unsigned char* from, int64_t from_stride,
-                int64_t count) const noexcept {
-    if (to_stride == size_ && from_stride == size_) {
-      std::memcpy(to, from, static_cast<size_t>(count * size_));
-      return;
-    }
-    switch (size_) {
-      case 1:
-        return copy_units<uint8_t>(to, to_stride, from, from_stride, count);
-      case 2:
-        return copy_units<uint16_t>(to, to_stride, from, from_stride, count);
-      case 4:
-        return copy_units<uint32_t>(to, to_stride, from, from_stride, count);
-      case 8:
-        return copy_units<uint64_t>(to, to_stride, from, from_stride, count);
-      default:
-        return copy_units<Complex<double>>(to, to_stride, from, from_stride, count);
-    }
-  }
-
-  int64_t size_ = 0;
-  int rank_ = 0;
-  unsigned char* at_ = nullptr;
-  int64_t shape_[kMaxRank];
-  int64_t stride_[kMaxRank];
-  int64_t index_[kMaxRank];
-};
-
-// Puts n copies of one element side by side; may write up to the end of the last vector.
-template <class Unit>
-GORGO_INLINE void repeat_unit(const void* from, void* to, int64_t n) noexcept {
-  constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Unit));
-  Unit x;
-  std::memcpy(&x, from, sizeof x);
-  const auto v = broadcast<Vec<Unit>>(x);
-  for (int64_t i = 0; i < n; i += kLanes) store(static_cast<Unit*>(to) + i, v);
-}
-GORGO_INLINE void repeat_element(const void* from, void* to, int64_t size, int64_t n) noexcept {
-  switch (size) {
-    case 1:
-      return repeat_unit<uint8_t>(from, to, n);
-    case 2:
-      return repeat_unit<uint16_t>(from, to, n);
-    case 4:
-      return repeat_unit<uint32_t>(from, to, n);
-    case 8:
-      return repeat_unit<uint64_t>(from, to, n);
-    default:
-      for (int64_t i = 0; i < n; ++i) std::memcpy(static_cast<unsigned char*>(to) + 16 * i, from, 16);
-  }
-}
-
-// Hands out an operand chunk by chunk as contiguous memory of its compute type.
-class Reader {
- public:
-  void start(const KOperand& of, const KOperand& over, bool raw, int64_t begin, int64_t end) noexcept {
-    size_ = dtype_size(of.dtype);
-    widen_ = raw ? nullptr : widening(of.dtype);
-    if (of.numel == over.numel && of.contiguous) {
-      kind_ = Kind::InOrder;
-      at_ = static_cast<const unsigned char*>(of.data) + begin * size_;
-    } else if (of.numel == 1) {
-      kind_ = Kind::Splat;
-      splat(static_cast<const unsigned char*>(of.data), end - begin < kChunk ? end - begin : kChunk);
-    } else {
-      kind_ = Kind::Walk;
-      walker_.start(of, over, size_, begin);
-    }
-  }
-  const void* next(int64_t n) noexcept {
-    if (kind_ == Kind::Splat) return ready_.bytes;
-    const unsigned char* from = nullptr;
-    if (kind_ == Kind::InOrder) {
-      from = at_;
-      at_ += n * size_;
-    } else {
-      from = walker_.in_place(n);
-      if (from != nullptr) {
-        walker_.skip(n);
-      } else {
-        unsigned char* to = widen_ != nullptr ? raw_.bytes : ready_.bytes;
-        walker_.gather(to, n);
-        from = to;
-      }
-    }
-    if (widen_ == nullptr) return from;
-    widen_(from, ready_.bytes, n);
-    return ready_.bytes;
-  }
-
- private:
-  enum class Kind : uint8_t { InOrder, Splat, Walk };
-  void splat(const unsigned char* from, int64_t n) noexcept {
-    repeat_element(from, widen_ != nullptr ? raw_.bytes : ready_.bytes, size_, n);
-    if (widen_ != nullptr) widen_(raw_.bytes, ready_.bytes, n);
-  }
-
-  Kind kind_ = Kind::InOrder;
-  int64_t size_ = 0;
-  const unsigned char* at_ = nullptr;
-  Conversion widen_ = nullptr;
-  Walker walker_;
-  NarrowBuffer raw_;
-  Buffer ready_;
-};
-
-// Takes an output chunk by chunk.
-class Writer {
- public:
-  void start(const KOperand& of, bool raw, int64_t begin) noexcept {
-    size_ = dtype_size(of.dtype);
-    narrow_ = raw ? nullptr : narrowing(of.dtype);
-    in_order_ = of.contiguous;
-    if (in_order_) {
-      at_ = static_cast<unsigned char*>(of.data) + begin * size_;
-    } else {
-      walker_.start(of, of, size_, begin);
-    }
-  }
-  // Where the loop is to put the next chunk.
-  void* room() noexcept { return narrow_ == nullptr && in_order_ ? at_ : ready_.bytes; }
-  void done(int64_t n) noexcept {
-    const unsigned char* from = ready_.bytes;
-    if (narrow_ != nullptr) {
-      unsigned char* to = in_order_ ? at_ : raw_.bytes;
-      narrow_(ready_.bytes, to, n);
-      from = raw_.bytes;
-    }
-    if (in_order_) {
-      at_ += n * size_;
-    } else {
-      walker_.scatter(from, n);
-    }
-  }
-
- private:
-  bool in_order_ = true;
-  int64_t size_ = 0;
-  unsigned char* at_ = nullptr;
-  Conversion narrow_ = nullptr;
-  Walker walker_;
-  NarrowBuffer raw_;
-  Buffer ready_;
-};
-
-int64_t tasks_of(const KernelArgs& args) noexcept { return (args.out[0].numel + kTaskElements - 1) / kTaskElements; }
-
-template <int In, int Out>
-[[gnu::noinline]] void run_staged(const KernelArgs& args, Loop loop, bool raw, int64_t begin, int64_t end) noexcept {
-  Reader readers[In];
-  Writer writers[Out];
-  for (int i = 0; i < In; ++i) readers[i].start(args.in[i], args.out[0], raw, begin, end);
-  for (int i = 0; i < Out; ++i) writers[i].start(args.out[i], raw, begin);
-  for (int64_t i = begin; i < end; i += kChunk) {
-    const int64_t n = end - i < kChunk ? end - i : kChunk;
-    const void* in[In];
-    void* out[Out];
-    for (int k = 0; k < In; ++k) in[k] = readers[k].next(n);
-    for (int k = 0; k < Out; ++k) out[k] = writers[k].room();
-    loop(in, out, n);
-    for (int k = 0; k < Out; ++k) writers[k].done(n);
-  }
-}
-
-// Operands in order beside single elements, all of compute types: `2 * x`, which must cost no more than `x * x`.
-template <int In, int Out>
-[[gnu::noinline]] void run_beside_scalars(const KernelArgs& args, Loop loop, int64_t begin, int64_t end) noexcept {
-  Buffer repeated[In];
-  const void* in[In];
-  void* out[Out];
-  int64_t in_step[In];
-  const int64_t first = end - begin < kChunk ? end - begin : kChunk;
-  const int64_t total = args.out[0].numel;
-  for (int i = 0; i < In; ++i) {
-    const KOperand& operand = args.in[i];
-    const int64_t size = dtype_size(operand.dtype);
-    if (operand.numel == total) {
-      in[i] = static_cast<const unsigned char*>(operand.data) + begin * size;
-      in_step[i] = kChunk * size;
-    } else {
-      repeat_element(operand.data, repeated[i].bytes, size, first);
-      in[i] = repeated[i].bytes;
-      in_step[i] = 0;
-    }
-  }
-  for (int i = 0; i < Out; ++i) {
-    out[i] = static_cast<unsigned char*>(args.out[i].data) + begin * dtype_size(args.out[i].dtype);
-  }
-  for (int64_t at = begin;;) {
-    const int64_t n = end - at < kChunk ? end - at : kChunk;
-    loop(in, out, n);
-    at += n;
-    if (at >= end) return;
-    for (int i = 0; i < In; ++i) in[i] = static_cast<const unsigned char*>(in[i]) + in_step[i];
-    for (int i = 0; i < Out; ++i) {
-      out[i] = static_cast<unsigned char*>(out[i]) + kChunk * dtype_size(args.out[i].dtype);
-    }
-  }
-}
-
-template <int In, int Out>
-GORGO_INLINE void run_loop(const KernelArgs& args, int64_t task, Loop loop, bool raw, bool direct) noexcept {
-  const int64_t total = args.out[0].numel;
-  const int64_t begin = task * kTaskElements;
-  const int64_t end = total - begin < kTaskElements ? total : begin + kTaskElements;
-  if (begin >= end) return;
-  bool in_order = direct;
-  bool any_scalar = false;
-  for (int i = 0; i < In; ++i) {
-    const bool same_size = args.in[i].numel == total;
-    any_scalar = any_scalar || !same_size;
-    in_order = in_order && args.in[i].contiguous && (same_size || args.in[i].numel == 1);
-  }
-  for (int i = 0; i < Out; ++i) in_order = in_order && args.out[i].contiguous;
-  if (__builtin_expect(!in_order, 0)) return run_staged<In, Out>(args, loop, raw, begin, end);
-  if (any_scalar) return run_beside_scalars<In, Out>(args, loop, begin, end);
-  const void* in[In];
-  void* out[Out];
-  for (int i = 0; i < In; ++i) {
-    in[i] = static_cast<const unsigned char*>(args.in[i].data) + begin * dtype_size(args.in[i].dtype);
-  }
-  for (int i = 0; i < Out; ++i) {
-    out[i] = static_cast<unsigned char*>(args.out[i].data) + begin * dtype_size(args.out[i].dtype);
-  }
-  loop(in, out, end - begin);
-}
-
-// Shared per shape of signature, so that a kernel of an op is only a jump with its loop as argument.
-template <int In, int Out, bool Raw, bool Direct>
-[[gnu::noinline]] void run_shared(const KernelArgs& args, int64_t task, Loop loop) noexcept {
-  run_loop<In, Out>(args, task, loop, Raw, Direct);
-}
-
-template <class S>
-constexpr bool kIsDirect = std::is_same_v<typename ElementOf<S>::Type, ComputeOf<S>>;
-
 template <class Op, class S>
 void run_unary(const KernelArgs& args, int64_t task) noexcept {
   run_shared<1, 1, false, kIsDirect<S>>(args, task, unary_loop<Op, ComputeOf<S>>);
@@ -706,15 +103,6 @@ void run_binary_backward(const KernelArgs& args, int64_t task) noexcept {
   }
 }
 
-template <int64_t Size>
-void run_where(const KernelArgs& args, int64_t task) noexcept {
-  if constexpr (Size == 16) {
-    run_shared<3, 1, true, true>(args, task, where_loop_16);
-  } else {
-    run_shared<3, 1, true, true>(args, task, where_loop<typename IntOfBytes<Size>::Unsigned>);
-  }
-}
-
 // ---- pow by a plain number ----
 
 // x^2 and x^1 are common and have exact short cuts; a single exponent for all elements tells them apart.
@@ -740,198 +128,31 @@ void run_pow(const KernelArgs& args, int64_t task) noexcept {
   run_shared<2, 1, false, kIsDirect<S>>(args, task, binary_loop<Pow, T>);
 }
 
-// ---- copy ----
+// ---- nextafter of the half types, whose neighbours are not those of the floats they are widened to ----
 
-void run_copy(const KernelArgs& args, int64_t task) noexcept {
-  const KOperand& in = args.in[0];
-  const KOperand& out = args.out[0];
-  const int64_t size = dtype_size(out.dtype);
-  const int64_t begin = task * kTaskElements;
-  const int64_t end = out.numel - begin < kTaskElements ? out.numel : begin + kTaskElements;
-  if (begin >= end) return;
-  auto* to = static_cast<unsigned char*>(out.data) + begin * size;
-  if (out.contiguous && in.contiguous && in.numel == out.numel) {
-    std::memmove(to, static_cast<const unsigned char*>(in.data) + begin * size,
-                 static_cast<size_t>((end - begin) * size));
-    return;
-  }
-  Walker from;
-  from.start(in, out, size, begin);
-  if (out.contiguous) {
-    from.gather_rows(to, end - begin);
-    return;
-  }
-  Walker into;
-  into.start(out, out, size, begin);
-  Buffer buffer;
-  for (int64_t i = begin; i < end; i += kChunk) {
-    const int64_t n = end - i < kChunk ? end - i : kChunk;
-    from.gather(buffer.bytes, n);
-    into.scatter(buffer.bytes, n);
-  }
-}
-
-// ---- astype ----
-
-template <class To, class From>
-void convert_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  const auto* from = static_cast<const From*>(in[0]);
-  auto* to = static_cast<To*>(out[0]);
-  if constexpr (kIsComplexElement<From> || kIsComplexElement<To>) {
-    for (int64_t i = 0; i < n; ++i) {
-      if constexpr (kIsComplexElement<From> && kIsComplexElement<To>) {
-        to[i] = {static_cast<typename To::Part>(from[i].re), static_cast<typename To::Part>(from[i].im)};
-      } else if constexpr (kIsComplexElement<To>) {
-        to[i] = {static_cast<typename To::Part>(from[i]), 0};
-      } else {
-        using Part = typename From::Part;
-        to[i] = convert<To>(broadcast<Vec<Part>>(from[i].re)).raw[0];
-      }
-    }
-  } else {
-    constexpr int kLanes = lanes_for<From, To>();
-    for (int64_t i = 0; i < n; i += kLanes) {
-      const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
-      put<kLanes>(to + i, convert<To>(get<From, kLanes, 1>(from + i, count)), count);
-    }
-  }
-}
-// Anything but zero is true; NaN is.
-template <class From>
-void truth_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  const auto* from = static_cast<const From*>(in[0]);
-  auto* to = static_cast<bool*>(out[0]);
-  if constexpr (kIsComplexElement<From>) {
-    for (int64_t i = 0; i < n; ++i) to[i] = from[i].re != 0 || from[i].im != 0;
-  } else {
-    map1([](auto x) __attribute__((always_inline)) { return x != like(x, 0.0); }, n, to, from);
-  }
-}
-// float64 to float32, rounded so that a second rounding to a half type is right: what is lost makes the last bit odd.
-void odd_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  const auto* from = static_cast<const double*>(in[0]);
-  auto* to = static_cast<float*>(out[0]);
+template <class S>
+void nextafter_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  const auto* a = static_cast<const S*>(in[0]);
+  const auto* b = static_cast<const S*>(in[1]);
+  auto* to = static_cast<S*>(out[0]);
   for (int64_t i = 0; i < n; ++i) {
-    const double x = from[i];
-    float nearest = static_cast<float>(x);
-    if (static_cast<double>(nearest) != x && x == x) {
-      uint32_t bits = 0;
-      std::memcpy(&bits, &nearest, sizeof bits);
-      const bool above = (static_cast<double>(nearest) > x) == (x > 0);
-      if (above) --bits;  // back towards zero; from infinity to the largest number
-      bits |= 1;
-      std::memcpy(&nearest, &bits, sizeof bits);
+    const auto from = static_cast<float>(a[i]);
+    const auto towards = static_cast<float>(b[i]);
+    if (from != from || towards == from) {
+      to[i] = from != from ? a[i] : b[i];
+    } else if (towards != towards) {
+      to[i] = b[i];
+    } else if (from == 0) {
+      to[i].bits = static_cast<uint16_t>((b[i].bits & 0x8000u) | 1u);
+    } else {
+      const bool outwards = (from < towards) == (from > 0);
+      to[i].bits = static_cast<uint16_t>(a[i].bits + (outwards ? 1 : -1));
     }
-    to[i] = nearest;
   }
 }
-
-template <class From>
-Loop loop_to(Class to) noexcept {
-  switch (to) {
-    case Class::Int32:
-      return convert_loop<int32_t, From>;
-    case Class::Int64:
-      return convert_loop<int64_t, From>;
-    case Class::UInt64:
-      return convert_loop<uint64_t, From>;
-    case Class::Float32:
-      return convert_loop<float, From>;
-    case Class::Float64:
-      return convert_loop<double, From>;
-    case Class::Complex64:
-      return convert_loop<Complex<float>, From>;
-    default:
-      return convert_loop<Complex<double>, From>;
-  }
-}
-template <class F>
-auto with_class(Class c, F f) noexcept {
-  switch (c) {
-    case Class::Int32:
-      return f(TypeTag<int32_t>{});
-    case Class::Int64:
-      return f(TypeTag<int64_t>{});
-    case Class::UInt64:
-      return f(TypeTag<uint64_t>{});
-    case Class::Float32:
-      return f(TypeTag<float>{});
-    case Class::Float64:
-      return f(TypeTag<double>{});
-    case Class::Complex64:
-      return f(TypeTag<Complex<float>>{});
-    default:
-      return f(TypeTag<Complex<double>>{});
-  }
-}
-
-// Storage to compute type, compute type to compute type, compute type to storage; each step only where it is needed.
-void run_cast(const KernelArgs& args, int64_t task) noexcept {
-  const KOperand& in = args.in[0];
-  const KOperand& out = args.out[0];
-  if (in.dtype == out.dtype) return run_copy(args, task);
-  const Class from = class_of(in.dtype);
-  const Class to = class_of(out.dtype);
-  const bool to_half = out.dtype == DType::Float16 || out.dtype == DType::BFloat16;
-  const auto loop_between = [](Class a, Class b) {
-    return with_class(a, [b]<class T>(TypeTag<T>) { return loop_to<T>(b); });
-  };
-  Loop first = nullptr;
-  Loop second = nullptr;
-  if (out.dtype == DType::Bool) {
-    first = with_class(from, []<class T>(TypeTag<T>) -> Loop { return truth_loop<T>; });
-  } else if (to_half && from != Class::Float32 && from != Class::Complex64) {
-    first = from == Class::Float64 ? nullptr : loop_between(from, Class::Float64);
-    second = odd_loop;
-  } else if (from != to) {
-    first = loop_between(from, to);
-  }
-  const int64_t begin = task * kTaskElements;
-  const int64_t end = out.numel - begin < kTaskElements ? out.numel : begin + kTaskElements;
-  if (begin >= end) return;
-  Reader reader;
-  Writer writer;
-  reader.start(in, out, false, begin, end);
-  writer.start(out, false, begin);
-  Buffer between;
-  for (int64_t i = begin; i < end; i += kChunk) {
-    const int64_t n = end - i < kChunk ? end - i : kChunk;
-    const void* at = reader.next(n);
-    void* room = writer.room();
-    if (first != nullptr) {
-      void* const target = second != nullptr ? static_cast<void*>(between.bytes) : room;
-      first(&at, &target, n);
-      at = target;
-    }
-    if (second != nullptr) {
-      second(&at, &room, n);
-    } else if (first == nullptr) {
-      std::memcpy(room, at, static_cast<size_t>(n * class_bytes(to)));
-    }
-    writer.done(n);
-  }
-}
-
-// ---- complex to real ----
-
-template <class T>
-void magnitude_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  map1([](auto x) __attribute__((always_inline)) { return magnitude(x); }, n, static_cast<T*>(out[0]),
-       static_cast<const Complex<T>*>(in[0]));
-}
-template <class T>
-void real_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  map1([](auto x) __attribute__((always_inline)) { return x.re; }, n, static_cast<T*>(out[0]),
-       static_cast<const Complex<T>*>(in[0]));
-}
-template <class T>
-void imag_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  map1([](auto x) __attribute__((always_inline)) { return x.im; }, n, static_cast<T*>(out[0]),
-       static_cast<const Complex<T>*>(in[0]));
-}
-template <Loop L>
-void run_plain(const KernelArgs& args, int64_t task) noexcept {
-  run_shared<1, 1, false, true>(args, task, L);
+template <class S>
+void run_nextafter(const KernelArgs& args, int64_t task) noexcept {
+  run_shared<2, 1, true, true>(args, task, nextafter_loop<S>);
 }
 
 // ---- the table ----
@@ -970,12 +191,6 @@ constexpr bool kHasBackward =
     Op::kFacts.no_gradient == nullptr && !Op::kFacts.composed_only &&
     (kIsHalf<S> || std::is_floating_point_v<S> || kIsComplexElement<typename ElementOf<S>::Type>);
 
-// Not inlined: there are some thousand calls.
-[[gnu::noinline]] void add(KernelSink& sink, const char* name, DType dtype,
-                           void (*run)(const KernelArgs&, int64_t) noexcept) {
-  sink.add(name, dtype, Kernel::of({run, tasks_of}));
-}
-
 // Names of backward companions are made by the host file; both sides use this rule.
 template <class Op, class S>
 void fill_unary(KernelSink& sink, const char* backward_name) {
@@ -997,6 +212,8 @@ void fill_binary(KernelSink& sink, const char* backward_name) {
       add(sink, Op::kFacts.name, DType::Bool, run_binary_bool<Op>);
     } else if constexpr (std::is_same_v<Op, Pow>) {
       add(sink, Op::kFacts.name, kDTypeOf<S>, run_pow<S>);
+    } else if constexpr (std::is_same_v<Op, Nextafter> && kIsHalf<S>) {
+      add(sink, Op::kFacts.name, kDTypeOf<S>, run_nextafter<S>);
     } else {
       add(sink, Op::kFacts.name, kDTypeOf<S>, run_binary<Op, S>);
     }
@@ -1015,25 +232,10 @@ void fill_arithmetic(KernelSink& sink) {
   GORGO_FOR_EACH_BINARY_OP(GORGO_X)
 #undef GORGO_X
 }
-template <class S>
-void fill_moves(KernelSink& sink) {
-  add(sink, "where", kDTypeOf<S>, run_where<static_cast<int64_t>(sizeof(S))>);
-  add(sink, "copy", kDTypeOf<S>, run_copy);
-  add(sink, "astype", kDTypeOf<S>, run_cast);
-}
-template <class T>
-void fill_complex(KernelSink& sink, DType dtype) {
-  add(sink, "abs", dtype, run_plain<magnitude_loop<T>>);
-  add(sink, "real", dtype, run_plain<real_loop<T>>);
-  add(sink, "imag", dtype, run_plain<imag_loop<T>>);
-}
-
 }  // namespace
 
 void fill_elementwise(KernelSink& sink) {
-#define GORGO_X(name, type, text) fill_moves<type>(sink);
-  GORGO_FOR_EACH_DTYPE(GORGO_X)
-#undef GORGO_X
+  fill_elementwise_moves(sink);
   fill_arithmetic<bool>(sink);
   fill_arithmetic<int32_t>(sink);
   fill_arithmetic<int64_t>(sink);
@@ -1050,8 +252,6 @@ void fill_elementwise(KernelSink& sink) {
   fill_arithmetic<int16_t>(sink);
   fill_arithmetic<std::complex<float>>(sink);
   fill_arithmetic<std::complex<double>>(sink);
-  fill_complex<float>(sink, DType::Complex64);
-  fill_complex<double>(sink, DType::Complex128);
 #endif
 }
 

@@ -49,7 +49,12 @@
   X(IsFinite, isfinite) \
   X(LogicalNot, logical_not) \
   X(BitwiseInvert, bitwise_invert) \
-  X(Conj, conj)
+  X(Conj, conj) \
+  X(Signbit, signbit) \
+  X(Sinc, sinc) \
+  X(Lgamma, lgamma) \
+  X(Digamma, digamma) \
+  X(Erfinv, erfinv)
 #define GORGO_FOR_EACH_BINARY_OP(X) \
   X(Add, add) \
   X(Subtract, subtract) \
@@ -74,5 +79,15 @@
   X(BitwiseOr, bitwise_or) \
   X(BitwiseXor, bitwise_xor) \
   X(BitwiseLeftShift, bitwise_left_shift) \
-  X(BitwiseRightShift, bitwise_right_shift)
+  X(BitwiseRightShift, bitwise_right_shift) \
+  X(Copysign, copysign) \
+  X(Nextafter, nextafter) \
+  X(Heaviside, heaviside) \
+  X(Hypot, hypot) \
+  X(Logaddexp, logaddexp) \
+  X(Logaddexp2, logaddexp2) \
+  X(Fmod, fmod) \
+  X(Xlogy, xlogy) \
+  X(Gcd, gcd) \
+  X(Lcm, lcm)
 // clang-format on

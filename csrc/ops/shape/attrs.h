@@ -94,6 +94,12 @@ struct RollAttrs {
   }
 };
 
+// No axis: the tensors are flattened first.
+struct ConcatAttrs {
+  OptInt axis = 0;
+  static constexpr auto fields() { return std::array{GORGO_FIELD(ConcatAttrs, axis)}; }
+};
+
 struct RepeatAttrs {
   int64_t repeats = 1;
   OptInt axis;

@@ -100,18 +100,28 @@ int64_t joined_tasks(const KernelArgs& args) noexcept { return move_tasks(joined
 template <class U, bool kStacks>
 void join(const KernelArgs& args, int64_t task) noexcept {
   const KOperand& out = args.out[0];
-  int64_t axis = args.attrs_as<AxisAttrs>().axis;
+  bool flat = false;
+  int64_t axis = 0;
+  if constexpr (kStacks) {
+    axis = args.attrs_as<AxisAttrs>().axis;
+  } else {
+    const OptInt given = args.attrs_as<ConcatAttrs>().axis;
+    flat = !given.has;
+    axis = given.has ? given.value : 0;
+  }
   if (axis < 0) axis += out.rank;
   int64_t begin = task * kMoveGrain;
   int64_t end = begin + kMoveGrain;
   int64_t at = 0;  // where input k starts along the axis
   for (int32_t k = 0; k < args.in_count && end > 0; ++k) {
     const KOperand& x = args.in[k];
-    const int64_t along = kStacks ? 1 : x.shape[axis];
-    if (begin < x.numel) {
+    const int64_t along = kStacks ? 1 : flat ? x.numel : x.shape[axis];
+    if (x.numel > 0 && begin < x.numel) {
       MovePlan plan;
+      int64_t step = x.numel;
       for (int32_t i = 0; i < x.rank; ++i) {
-        plan.add(x.shape[i], out.strides[kStacks && i >= axis ? i + 1 : i], x.strides[i]);
+        step /= x.shape[i];
+        plan.add(x.shape[i], flat ? step : out.strides[kStacks && i >= axis ? i + 1 : i], x.strides[i]);
       }
       move_range(plan, out.as<U>() + at * out.strides[axis], x.as<U>(), begin > 0 ? begin : 0,
                  end < x.numel ? end : x.numel);

@@ -23,7 +23,19 @@ DType joined_dtype(InferContext& c) {
 
 void infer_concat(InferContext& c) {
   const DType dtype = joined_dtype(c);
-  const int axis = axis_of(c.attrs_as<AxisAttrs>().axis, c.tensor(0), c.name());
+  const OptInt given = c.attrs_as<ConcatAttrs>().axis;
+  if (!given.has) {
+    int64_t count = 0;
+    for (int k = 0; k < static_cast<int>(c.in.size()); ++k) {
+      if (__builtin_add_overflow(count, c.tensor(k).numel, &count)) {
+        fail<OverflowError>(c.name(), ": the result must have fewer than 2**63 elements");
+      }
+    }
+    check_count({count}, c.name());
+    c.add_output(dtype, {count});
+    return;
+  }
+  const int axis = axis_of(given.value, c.tensor(0), c.name());
   Shape shape = c.shape(0);
   for (int k = 1; k < static_cast<int>(c.in.size()); ++k) {
     const Shape& other = c.shape(k);
@@ -43,11 +55,16 @@ void infer_concat(InferContext& c) {
 
 void vjp_concat(VjpContext& c) {
   const int rank = c.input_shape(0).size();
-  const int axis = normalize_axis(c.attrs_as<AxisAttrs>().axis, rank, c.op.name);
+  const OptInt given = c.attrs_as<ConcatAttrs>().axis;
+  const int axis = given.has ? normalize_axis(given.value, rank, c.op.name) : 0;
   int64_t at = 0;
   for (int k = 0; k < static_cast<int>(c.input_metas.size()); ++k) {
-    const int64_t n = c.input_shape(k)[axis];
-    if (c.wants(k)) c.set(k, slice(c.grad(), axis, at, n));
+    const Shape& shape = c.input_shape(k);
+    const int64_t n = given.has ? shape[axis] : numel_of(shape, c.op.name);
+    if (c.wants(k)) {
+      const Tensor part = slice(c.grad(), axis, at, n);
+      c.set(k, given.has ? part : reshape(part, shape));
+    }
     at += n;
   }
 }
@@ -184,7 +201,7 @@ void register_moves(Registry& registry) {
     op.doc = "Lay tensors end to end along an axis.";
     op.details = R"(Args:
     arrays (list of (...) any): the tensors; shapes agree but for the axis, dtypes are promoted.
-    axis (int): the axis along which they are laid.
+    axis (int, optional): the axis along which they are laid; None flattens them first, whatever their shapes.
 
 Returns:
     (...) any: a new tensor.
@@ -198,7 +215,7 @@ Example:
     [1, 2, 3]
 )";
     op.inputs = {{.name = "arrays", .kind = SlotKind::List, .shape_doc = "(...) any"}};
-    op.attrs = &schema_of<AxisAttrs>();
+    op.attrs = &schema_of<ConcatAttrs>();
     op.infer = infer_concat;
     op.vjp = vjp_concat;
     op.onnx = {"Concat", 4, nullptr};
@@ -376,7 +393,7 @@ SmallVector<Arg, 8> arguments(std::span<const Tensor> arrays) {
 }  // namespace
 
 Tensor concat(std::span<const Tensor> arrays, int64_t axis) {
-  const AxisAttrs attrs{axis};
+  const ConcatAttrs attrs{axis};
   const SmallVector<Arg, 8> args = arguments(arrays);
   return funnel.call1(*shape_ops.concat, {args.data(), static_cast<size_t>(args.size())}, &attrs);
 }

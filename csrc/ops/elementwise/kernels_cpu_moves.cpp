@@ -1,0 +1,374 @@
+// Elementwise kernels that are no functor: copies, casts, selection, clip, polygamma, complex parts.
+//
+// Read next: staging.h.
+#include "kernels/special.h"
+#include "ops/elementwise/attrs.h"
+#include "ops/elementwise/staging.h"
+
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+namespace gorgo::GORGO_ISA_NS {
+namespace {
+
+// ---- where ----
+
+// where by element size: no value is looked at.
+template <class Unit>
+void where_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto m, auto a, auto b) __attribute__((always_inline)) { return select(m, a, b); }, n,
+       static_cast<Unit*>(out[0]), static_cast<const bool*>(in[0]), static_cast<const Unit*>(in[1]),
+       static_cast<const Unit*>(in[2]));
+}
+void where_loop_16(const void* const* in, void* const* out, int64_t n) noexcept {
+  const auto* m = static_cast<const bool*>(in[0]);
+  for (int64_t i = 0; i < n; ++i) {
+    const auto* from = static_cast<const unsigned char*>(m[i] ? in[1] : in[2]);
+    std::memcpy(static_cast<unsigned char*>(out[0]) + 16 * i, from + 16 * i, 16);
+  }
+}
+
+template <int64_t Size>
+void run_where(const KernelArgs& args, int64_t task) noexcept {
+  if constexpr (Size == 16) {
+    run_shared<3, 1, true, true>(args, task, where_loop_16);
+  } else {
+    run_shared<3, 1, true, true>(args, task, where_loop<typename IntOfBytes<Size>::Unsigned>);
+  }
+}
+
+// ---- copy ----
+
+void run_copy(const KernelArgs& args, int64_t task) noexcept {
+  const KOperand& in = args.in[0];
+  const KOperand& out = args.out[0];
+  const int64_t size = dtype_size(out.dtype);
+  const int64_t begin = task * kTaskElements;
+  const int64_t end = out.numel - begin < kTaskElements ? out.numel : begin + kTaskElements;
+  if (begin >= end) return;
+  auto* to = static_cast<unsigned char*>(out.data) + begin * size;
+  if (out.contiguous && in.contiguous && in.numel == out.numel) {
+    std::memmove(to, static_cast<const unsigned char*>(in.data) + begin * size,
+                 static_cast<size_t>((end - begin) * size));
+    return;
+  }
+  Walker from;
+  from.start(in, out, size, begin);
+  if (out.contiguous) {
+    from.gather_rows(to, end - begin);
+    return;
+  }
+  Walker into;
+  into.start(out, out, size, begin);
+  Buffer buffer;
+  for (int64_t i = begin; i < end; i += kChunk) {
+    const int64_t n = end - i < kChunk ? end - i : kChunk;
+    from.gather(buffer.bytes, n);
+    into.scatter(buffer.bytes, n);
+  }
+}
+
+// ---- astype ----
+
+template <class To, class From>
+void convert_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  const auto* from = static_cast<const From*>(in[0]);
+  auto* to = static_cast<To*>(out[0]);
+  if constexpr (kIsComplexElement<From> || kIsComplexElement<To>) {
+    for (int64_t i = 0; i < n; ++i) {
+      if constexpr (kIsComplexElement<From> && kIsComplexElement<To>) {
+        to[i] = {static_cast<typename To::Part>(from[i].re), static_cast<typename To::Part>(from[i].im)};
+      } else if constexpr (kIsComplexElement<To>) {
+        to[i] = {static_cast<typename To::Part>(from[i]), 0};
+      } else {
+        using Part = typename From::Part;
+        to[i] = convert<To>(broadcast<Vec<Part>>(from[i].re)).raw[0];
+      }
+    }
+  } else {
+    constexpr int kLanes = lanes_for<From, To>();
+    for (int64_t i = 0; i < n; i += kLanes) {
+      const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
+      put<kLanes>(to + i, convert<To>(get<From, kLanes, 1>(from + i, count)), count);
+    }
+  }
+}
+// Anything but zero is true; NaN is.
+template <class From>
+void truth_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  const auto* from = static_cast<const From*>(in[0]);
+  auto* to = static_cast<bool*>(out[0]);
+  if constexpr (kIsComplexElement<From>) {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i].re != 0 || from[i].im != 0;
+  } else {
+    map1([](auto x) __attribute__((always_inline)) { return x != like(x, 0.0); }, n, to, from);
+  }
+}
+// float64 to float32, rounded so that a second rounding to a half type is right: what is lost makes the last bit odd.
+void odd_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  const auto* from = static_cast<const double*>(in[0]);
+  auto* to = static_cast<float*>(out[0]);
+  for (int64_t i = 0; i < n; ++i) {
+    const double x = from[i];
+    float nearest = static_cast<float>(x);
+    if (static_cast<double>(nearest) != x && x == x) {
+      uint32_t bits = 0;
+      std::memcpy(&bits, &nearest, sizeof bits);
+      const bool above = (static_cast<double>(nearest) > x) == (x > 0);
+      if (above) --bits;  // back towards zero; from infinity to the largest number
+      bits |= 1;
+      std::memcpy(&nearest, &bits, sizeof bits);
+    }
+    to[i] = nearest;
+  }
+}
+
+template <class From>
+Loop loop_to(Class to) noexcept {
+  switch (to) {
+    case Class::Int32:
+      return convert_loop<int32_t, From>;
+    case Class::Int64:
+      return convert_loop<int64_t, From>;
+    case Class::UInt64:
+      return convert_loop<uint64_t, From>;
+    case Class::Float32:
+      return convert_loop<float, From>;
+    case Class::Float64:
+      return convert_loop<double, From>;
+    case Class::Complex64:
+      return convert_loop<Complex<float>, From>;
+    default:
+      return convert_loop<Complex<double>, From>;
+  }
+}
+template <class F>
+auto with_class(Class c, F f) noexcept {
+  switch (c) {
+    case Class::Int32:
+      return f(TypeTag<int32_t>{});
+    case Class::Int64:
+      return f(TypeTag<int64_t>{});
+    case Class::UInt64:
+      return f(TypeTag<uint64_t>{});
+    case Class::Float32:
+      return f(TypeTag<float>{});
+    case Class::Float64:
+      return f(TypeTag<double>{});
+    case Class::Complex64:
+      return f(TypeTag<Complex<float>>{});
+    default:
+      return f(TypeTag<Complex<double>>{});
+  }
+}
+
+// Storage to compute type, compute type to compute type, compute type to storage; each step only where it is needed.
+void run_cast(const KernelArgs& args, int64_t task) noexcept {
+  const KOperand& in = args.in[0];
+  const KOperand& out = args.out[0];
+  if (in.dtype == out.dtype) return run_copy(args, task);
+  const Class from = class_of(in.dtype);
+  const Class to = class_of(out.dtype);
+  const bool to_half = out.dtype == DType::Float16 || out.dtype == DType::BFloat16;
+  const auto loop_between = [](Class a, Class b) {
+    return with_class(a, [b]<class T>(TypeTag<T>) { return loop_to<T>(b); });
+  };
+  Loop first = nullptr;
+  Loop second = nullptr;
+  if (out.dtype == DType::Bool) {
+    first = with_class(from, []<class T>(TypeTag<T>) -> Loop { return truth_loop<T>; });
+  } else if (to_half && from != Class::Float32 && from != Class::Complex64) {
+    first = from == Class::Float64 ? nullptr : loop_between(from, Class::Float64);
+    second = odd_loop;
+  } else if (from != to) {
+    first = loop_between(from, to);
+  }
+  const int64_t begin = task * kTaskElements;
+  const int64_t end = out.numel - begin < kTaskElements ? out.numel : begin + kTaskElements;
+  if (begin >= end) return;
+  Reader reader;
+  Writer writer;
+  reader.start(in, out, false, begin, end);
+  writer.start(out, false, begin);
+  Buffer between;
+  for (int64_t i = begin; i < end; i += kChunk) {
+    const int64_t n = end - i < kChunk ? end - i : kChunk;
+    const void* at = reader.next(n);
+    void* room = writer.room();
+    if (first != nullptr) {
+      void* const target = second != nullptr ? static_cast<void*>(between.bytes) : room;
+      first(&at, &target, n);
+      at = target;
+    }
+    if (second != nullptr) {
+      second(&at, &room, n);
+    } else if (first == nullptr) {
+      std::memcpy(room, at, static_cast<size_t>(n * class_bytes(to)));
+    }
+    writer.done(n);
+  }
+}
+
+// ---- complex to real ----
+
+template <class T>
+void magnitude_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto x) __attribute__((always_inline)) { return magnitude(x); }, n, static_cast<T*>(out[0]),
+       static_cast<const Complex<T>*>(in[0]));
+}
+template <class T>
+void real_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto x) __attribute__((always_inline)) { return x.re; }, n, static_cast<T*>(out[0]),
+       static_cast<const Complex<T>*>(in[0]));
+}
+template <class T>
+void imag_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto x) __attribute__((always_inline)) { return x.im; }, n, static_cast<T*>(out[0]),
+       static_cast<const Complex<T>*>(in[0]));
+}
+template <class T>
+void sign_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto x) __attribute__((always_inline)) { return sign(x); }, n, static_cast<Complex<T>*>(out[0]),
+       static_cast<const Complex<T>*>(in[0]));
+}
+template <class T>
+void round_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto x) __attribute__((always_inline)) { return Complex<T>{round(x.re), round(x.im)}; }, n,
+       static_cast<Complex<T>*>(out[0]), static_cast<const Complex<T>*>(in[0]));
+}
+template <Loop L>
+void run_plain(const KernelArgs& args, int64_t task) noexcept {
+  run_shared<1, 1, false, true>(args, task, L);
+}
+
+// ---- clip ----
+
+// The smallest and the largest number of a dtype, which stand for a bound that is not given.
+template <class S>
+S end_of(bool high) noexcept {
+  if constexpr (std::is_integral_v<S>) {
+    constexpr int kBits = sizeof(S) * 8 - (std::is_signed_v<S> ? 1 : 0);
+    constexpr S kMax = static_cast<S>(~std::uint64_t{0} >> (64 - kBits));
+    return high ? kMax : static_cast<S>(std::is_signed_v<S> ? -kMax - 1 : 0);
+  } else {
+    constexpr float kInfinity = __builtin_inff();
+    return S(high ? kInfinity : -kInfinity);
+  }
+}
+// The operands from `first` on are bounds.
+template <class S, int In, int Out>
+void run_bounded(const KernelArgs& args, int64_t task, int first, Loop loop) noexcept {
+  const S ends[2] = {end_of<S>(false), end_of<S>(true)};
+  KOperand in[In];
+  for (int i = 0; i < In; ++i) {
+    in[i] = args.in[i];
+    if (in[i].given) continue;
+    in[i] = KOperand{};
+    in[i].data = const_cast<S*>(&ends[i - first]);  // inputs are only read
+    in[i].numel = 1;
+    in[i].dtype = kDTypeOf<S>;
+  }
+  KernelArgs bounded = args;
+  bounded.in = in;
+  run_shared<In, Out, false, kIsDirect<S>>(bounded, task, loop);
+}
+
+template <class T>
+void clip_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto x, auto low, auto high) __attribute__((always_inline)) { return minimum(maximum(x, low), high); }, n,
+       static_cast<T*>(out[0]), static_cast<const T*>(in[0]), static_cast<const T*>(in[1]),
+       static_cast<const T*>(in[2]));
+}
+template <class S>
+void run_clip(const KernelArgs& args, int64_t task) noexcept {
+  run_bounded<S, 3, 1>(args, task, 1, clip_loop<ComputeOf<S>>);
+}
+// What is within its bounds passes the gradient on.
+template <class T>
+void clip_backward_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto g, auto x, auto low, auto high)
+           __attribute__((always_inline)) { return select((x >= low) & (x <= high), g, like(g, 0.0)); },
+       n, static_cast<T*>(out[0]), static_cast<const T*>(in[0]), static_cast<const T*>(in[1]),
+       static_cast<const T*>(in[2]), static_cast<const T*>(in[3]));
+}
+template <class S>
+void run_clip_backward(const KernelArgs& args, int64_t task) noexcept {
+  run_bounded<S, 4, 1>(args, task, 2, clip_backward_loop<ComputeOf<S>>);
+}
+
+// ---- polygamma ----
+
+template <class S>
+void run_polygamma(const KernelArgs& args, int64_t task) noexcept {
+  using T = ComputeOf<S>;
+  const KOperand& x = args.in[0];
+  const KOperand& y = args.out[0];
+  const int64_t begin = task * kTaskElements;
+  const int64_t end = y.numel - begin < kTaskElements ? y.numel : begin + kTaskElements;
+  if (begin >= end) return;
+  const Polygamma polygamma(args.attrs_as<PolygammaAttrs>().n);
+  Reader reader;
+  Writer writer;
+  reader.start(x, y, false, begin, end);
+  writer.start(y, false, begin);
+  for (int64_t i = begin; i < end; i += kChunk) {
+    const int64_t n = end - i < kChunk ? end - i : kChunk;
+    const auto* from = static_cast<const T*>(reader.next(n));
+    auto* to = static_cast<T*>(writer.room());
+    for (int64_t k = 0; k < n; ++k) to[k] = static_cast<T>(polygamma(static_cast<double>(from[k])));
+    writer.done(n);
+  }
+}
+
+// ---- the table ----
+
+template <class S>
+void fill_moves(KernelSink& sink) {
+  add(sink, "where", kDTypeOf<S>, run_where<static_cast<int64_t>(sizeof(S))>);
+  add(sink, "copy", kDTypeOf<S>, run_copy);
+  add(sink, "astype", kDTypeOf<S>, run_cast);
+  if constexpr (!kIsComplexElement<typename ElementOf<S>::Type> && !std::is_same_v<S, bool>) {
+    add(sink, "real", kDTypeOf<S>, run_copy);
+  }
+}
+template <class S>
+void fill_clip(KernelSink& sink) {
+  add(sink, "clip", kDTypeOf<S>, run_clip<S>);
+  if constexpr (!std::is_integral_v<S>) {
+    add(sink, "clip_backward", kDTypeOf<S>, run_clip_backward<S>);
+    add(sink, "polygamma", kDTypeOf<S>, run_polygamma<S>);
+  }
+}
+template <class T>
+void fill_complex(KernelSink& sink, DType dtype) {
+  add(sink, "abs", dtype, run_plain<magnitude_loop<T>>);
+  add(sink, "real", dtype, run_plain<real_loop<T>>);
+  add(sink, "imag", dtype, run_plain<imag_loop<T>>);
+  add(sink, "sign", dtype, run_plain<sign_loop<T>>);
+  add(sink, "round", dtype, run_plain<round_loop<T>>);
+}
+
+}  // namespace
+
+void fill_elementwise_moves(KernelSink& sink) {
+#define GORGO_X(name, type, text) fill_moves<type>(sink);
+  GORGO_FOR_EACH_DTYPE(GORGO_X)
+#undef GORGO_X
+  fill_clip<int32_t>(sink);
+  fill_clip<int64_t>(sink);
+  fill_clip<Float16>(sink);
+  fill_clip<BFloat16>(sink);
+  fill_clip<float>(sink);
+  fill_clip<double>(sink);
+#ifdef GORGO_WITH_RARE_DTYPES
+  fill_clip<uint8_t>(sink);
+  fill_clip<uint16_t>(sink);
+  fill_clip<uint32_t>(sink);
+  fill_clip<uint64_t>(sink);
+  fill_clip<int8_t>(sink);
+  fill_clip<int16_t>(sink);
+  fill_complex<float>(sink, DType::Complex64);
+  fill_complex<double>(sink, DType::Complex128);
+#endif
+}
+
+}  // namespace gorgo::GORGO_ISA_NS
