@@ -48,6 +48,16 @@ def test_a_borrowed_gradient_is_not_shared_between_leaves() -> None:
     assert b.grad.tolist() == [1.0]
 
 
+def test_a_gradient_that_nobody_else_holds_is_kept_without_a_copy() -> None:
+    x = gg.ones((8, 4))
+    w = gg.ones((4, 3)).requires_grad_(True)
+    product = x @ w
+    with gg.profile() as p:
+        product.backward(gg.ones((8, 3)))
+    assert [event.op for event in p.events].count("copy") == 0
+    np.testing.assert_array_equal(np.asarray(w.grad), np.full((4, 3), 8.0))
+
+
 def test_broadcast_gradients_are_summed_to_the_operand() -> None:
     a, b = leaf(np.ones((3, 1))), leaf(np.ones((4,)))
     (a * b).sum().backward()

@@ -13,7 +13,7 @@ const CoreOps& core_ops() {
   return ops;
 }
 
-Tensor cast_to(const Tensor& x, DType dtype) {
+Tensor cast_to(Tensor x, DType dtype) {
   if (x->dtype == dtype) return x;
   const CastAttrs attrs{dtype};
   return invoke(*core_ops().astype, {x}, &attrs);

@@ -17,8 +17,9 @@ struct CastAttrs {
   static constexpr auto fields() { return std::array{GORGO_FIELD(CastAttrs, dtype).must()}; }
 };
 
-// astype(x, dtype): returns x itself when the dtype is right already.
-[[nodiscard]] Tensor cast_to(const Tensor& x, DType dtype);
+// astype(x, dtype): returns x itself when the dtype is right already. By value, so that a caller's last reference stays the
+// only one (the tape keeps a gradient without a copy only then).
+[[nodiscard]] Tensor cast_to(Tensor x, DType dtype);
 // copy(x): a fresh contiguous tensor with the same elements.
 [[nodiscard]] Tensor copy_of(const Tensor& x);
 // x itself when contiguous, else a copy.
