@@ -342,7 +342,9 @@ def bytes_of(t: gg.Tensor) -> tuple[Any, ...]:
 
 
 def public_name(op: str) -> str:
-    """Return the op whose gradient this internal one computes, in whose name it may speak."""
+    """Return the op that this internal one serves or whose gradient it computes, in whose name it may speak."""
+    if op == "scatter_combine":
+        return "scatter_reduce"
     return re.sub(r"_(backward|adjoint|curvature|gather|grad(_input|_weight)?)$", "", op)
 
 

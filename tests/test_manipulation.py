@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.linalg
-import torch
 
 import gorgo as gg
 from gorgo import contraction
+
+torch = pytest.importorskip("torch")
 
 Case = tuple[str, Callable[..., Any], Callable[..., Any], list[tuple[int, ...]]]
 # (name, ours, NumPy's, shapes of the operands); a result may be a tuple

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import gorgo as gg
+
+torch = pytest.importorskip("torch")
 
 NAN = float("nan")
 
@@ -239,6 +241,13 @@ def test_gradients_go_to_what_was_picked() -> None:
 
 
 # ---- reductions that leave out NaN ----
+
+
+@pytest.mark.parametrize("function", [gg.nanvar, gg.nanstd])
+def test_spread_without_nan_refuses_complex_numbers(function: Callable[[gg.Tensor], gg.Tensor]) -> None:
+    message = re.escape("nanvar: x must have a real dtype, got complex64 (x has shape (2,))")
+    with pytest.raises(TypeError, match=message):
+        function(gg.asarray([1.0 + 2.0j, 3.0]))
 
 
 @pytest.mark.parametrize("name", ["nansum", "nanprod", "nanmean", "nanmax", "nanmin", "nanvar", "nanstd"])

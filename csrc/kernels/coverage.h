@@ -7,6 +7,10 @@
 #if !defined(GORGO_ISA_AVX512) && !defined(GORGO_ISA_AMX)
 // Complex numbers and all integers but int32 and int64.
 #define GORGO_WITH_RARE_DTYPES 1
-// Kernels that move elements or follow indices: memory sets their pace, wider vectors gain nothing.
+// Kernels that gain little from vectors wider than AVX2's, or that few programs spend their time in.
+#define GORGO_WITH_RARE_KERNELS 1
+#endif
+#if defined(GORGO_ISA_BASE)
+// Kernels that move elements or follow indices: memory sets their pace, AVX2 was measured to gain nothing.
 #define GORGO_WITH_MOVES 1
 #endif

@@ -107,7 +107,21 @@ def index_add(x: Tensor, axis: int, indices: Tensor, source: Tensor, *, alpha: f
 
 
 def index_copy(x: Tensor, axis: int, indices: Tensor, source: Tensor) -> Tensor:
-    """Replace entries along an axis; the last of several wins. The arguments are those of index_add.
+    """Replace entries along an axis; the last of several wins.
+
+    Args:
+        x (Tensor): the tensor (..., n, ...) any.
+        axis (int): the axis of length n.
+        indices (Tensor): which entries (k,) integer, negative ones from the end.
+        source (Tensor): what to put (..., k, ...), of x's dtype.
+
+    Returns:
+        (..., n, ...) any: x with those entries replaced; x itself is left as it was.
+
+    Raises:
+        IndexError: an index is out of range.
+        ValueError: shapes do not fit, or the axis is out of range.
+        TypeError: source has another dtype.
 
     Example:
         >>> import gorgo as gg

@@ -139,6 +139,16 @@ def _equal_split(name: str, x: Tensor, sections: int | Sequence[int], axis: int)
 def hsplit(x: Tensor, sections: int | Sequence[int]) -> tuple[Tensor, ...]:
     """Cut the second axis (the only one of rank 1) into equal parts, or at the places given; see tensor_split.
 
+    Args:
+        x (Tensor): the tensor (m, n, ...) or (n,) any.
+        sections (int or tuple of int): how many parts, which must divide n; or where to cut, as the places in slices.
+
+    Returns:
+        tuple of (...) any: views.
+
+    Raises:
+        ValueError: x has no axis, or sections is not positive or does not divide n.
+
     Example:
         >>> import gorgo as gg
         >>> [part.tolist() for part in gg.hsplit(gg.asarray([[1, 2], [3, 4]]), 2)]
@@ -151,6 +161,16 @@ def hsplit(x: Tensor, sections: int | Sequence[int]) -> tuple[Tensor, ...]:
 
 def vsplit(x: Tensor, sections: int | Sequence[int]) -> tuple[Tensor, ...]:
     """Cut the first of two or more axes into equal parts, or at the places given; see tensor_split.
+
+    Args:
+        x (Tensor): the tensor (n, m, ...) any.
+        sections (int or tuple of int): how many parts, which must divide n; or where to cut, as the places in slices.
+
+    Returns:
+        tuple of (...) any: views.
+
+    Raises:
+        ValueError: x has less than two axes, or sections is not positive or does not divide n.
 
     Example:
         >>> import gorgo as gg
@@ -165,6 +185,16 @@ def vsplit(x: Tensor, sections: int | Sequence[int]) -> tuple[Tensor, ...]:
 def dsplit(x: Tensor, sections: int | Sequence[int]) -> tuple[Tensor, ...]:
     """Cut the third of three or more axes into equal parts, or at the places given; see tensor_split.
 
+    Args:
+        x (Tensor): the tensor (l, m, n, ...) any.
+        sections (int or tuple of int): how many parts, which must divide n; or where to cut, as the places in slices.
+
+    Returns:
+        tuple of (...) any: views.
+
+    Raises:
+        ValueError: x has less than three axes, or sections is not positive or does not divide n.
+
     Example:
         >>> import gorgo as gg
         >>> [part.shape for part in gg.dsplit(gg.ones((2, 3, 4)), (1, 3))]
@@ -177,6 +207,16 @@ def dsplit(x: Tensor, sections: int | Sequence[int]) -> tuple[Tensor, ...]:
 
 def unbind(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
     """Return a view for each index of an axis, which goes away; see unstack.
+
+    Args:
+        x (Tensor): the tensor (..., n, ...) any.
+        axis (int): the axis of length n.
+
+    Returns:
+        tuple of (...) any: n views.
+
+    Raises:
+        ValueError: the axis is out of range.
 
     Example:
         >>> import gorgo as gg
@@ -219,6 +259,12 @@ def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
 def ravel(x: Tensor) -> Tensor:
     """Lay all elements in one axis; a view where the strides allow.
 
+    Args:
+        x (Tensor): the tensor (...) any.
+
+    Returns:
+        (n,) any: the elements in row-major order.
+
     Example:
         >>> import gorgo as gg
         >>> gg.ravel(gg.asarray([[1, 2], [3, 4]])).tolist()
@@ -260,6 +306,17 @@ def unflatten(x: Tensor, axis: int, sizes: Sequence[int]) -> Tensor:
 def movedim(x: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Move axes to other places, as a view; see moveaxis.
 
+    Args:
+        x (Tensor): the tensor (...) any.
+        source (int or tuple of int): the axes to move.
+        destination (int or tuple of int): where each goes.
+
+    Returns:
+        (...) any: a view.
+
+    Raises:
+        ValueError: an axis is out of range or repeats, or there are not as many of one as of the other.
+
     Example:
         >>> import gorgo as gg
         >>> gg.movedim(gg.ones((2, 3, 4)), 0, -1).shape
@@ -270,6 +327,12 @@ def movedim(x: Tensor, source: int | Sequence[int], destination: int | Sequence[
 
 def atleast_1d(x: Tensor) -> Tensor:
     """Return the tensor with at least one axis, as a view.
+
+    Args:
+        x (Tensor): the tensor (...) any.
+
+    Returns:
+        (...) any: a view (1,) of a tensor of rank 0, else x itself.
 
     Example:
         >>> import gorgo as gg
@@ -282,6 +345,12 @@ def atleast_1d(x: Tensor) -> Tensor:
 def atleast_2d(x: Tensor) -> Tensor:
     """Return the tensor with at least two axes, new ones in front, as a view.
 
+    Args:
+        x (Tensor): the tensor (...) any.
+
+    Returns:
+        (..., m, n) any: a view, or x itself where it has the axes.
+
     Example:
         >>> import gorgo as gg
         >>> gg.atleast_2d(gg.asarray([1, 2])).tolist()
@@ -292,6 +361,12 @@ def atleast_2d(x: Tensor) -> Tensor:
 
 def atleast_3d(x: Tensor) -> Tensor:
     """Return the tensor with at least three axes, as a view: (n,) becomes (1, n, 1) and (m, n) becomes (m, n, 1).
+
+    Args:
+        x (Tensor): the tensor (...) any.
+
+    Returns:
+        (..., l, m, n) any: a view, or x itself where it has the axes.
 
     Example:
         >>> import gorgo as gg
@@ -339,6 +414,15 @@ def rot90(x: Tensor, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
 def flipud(x: Tensor) -> Tensor:
     """Reverse the first axis, as a view.
 
+    Args:
+        x (Tensor): the tensor (n, ...) any.
+
+    Returns:
+        (n, ...) any: a view.
+
+    Raises:
+        ValueError: x has no axis.
+
     Example:
         >>> import gorgo as gg
         >>> gg.flipud(gg.asarray([[1], [2]])).tolist()
@@ -349,6 +433,15 @@ def flipud(x: Tensor) -> Tensor:
 
 def fliplr(x: Tensor) -> Tensor:
     """Reverse the second axis, as a view.
+
+    Args:
+        x (Tensor): the tensor (m, n, ...) any.
+
+    Returns:
+        (m, n, ...) any: a view.
+
+    Raises:
+        ValueError: x has less than two axes.
 
     Example:
         >>> import gorgo as gg
@@ -364,6 +457,15 @@ def fliplr(x: Tensor) -> Tensor:
 def hstack(arrays: Sequence[Tensor]) -> Tensor:
     """Lay tensors side by side: along the second axis, or the only one of rank 1.
 
+    Args:
+        arrays (list of Tensor): the tensors (m, n_i, ...) or (n_i,) any; dtypes are promoted.
+
+    Returns:
+        (m, sum n_i, ...) or (sum n_i,) any: a new tensor.
+
+    Raises:
+        ValueError: there are no tensors, or shapes disagree but for that axis.
+
     Example:
         >>> import gorgo as gg
         >>> gg.hstack([gg.asarray([[1], [2]]), gg.asarray([[3], [4]])]).tolist()
@@ -376,6 +478,15 @@ def hstack(arrays: Sequence[Tensor]) -> Tensor:
 def vstack(arrays: Sequence[Tensor]) -> Tensor:
     """Lay tensors under each other: along the first axis, where those of rank 1 are rows.
 
+    Args:
+        arrays (list of Tensor): the tensors (m_i, n, ...) or (n,) any; dtypes are promoted.
+
+    Returns:
+        (sum m_i, n, ...) any: a new tensor.
+
+    Raises:
+        ValueError: there are no tensors, or shapes disagree but for that axis.
+
     Example:
         >>> import gorgo as gg
         >>> gg.vstack([gg.asarray([1, 2]), gg.asarray([3, 4])]).tolist()
@@ -387,6 +498,15 @@ def vstack(arrays: Sequence[Tensor]) -> Tensor:
 def dstack(arrays: Sequence[Tensor]) -> Tensor:
     """Lay tensors behind each other: along the third axis; see atleast_3d.
 
+    Args:
+        arrays (list of Tensor): the tensors (l, m, n_i, ...), (m, n) or (n,) any; dtypes are promoted.
+
+    Returns:
+        (l, m, sum n_i, ...) any: a new tensor.
+
+    Raises:
+        ValueError: there are no tensors, or shapes disagree but for that axis.
+
     Example:
         >>> import gorgo as gg
         >>> gg.dstack([gg.asarray([1, 2]), gg.asarray([3, 4])]).tolist()
@@ -397,6 +517,15 @@ def dstack(arrays: Sequence[Tensor]) -> Tensor:
 
 def column_stack(arrays: Sequence[Tensor]) -> Tensor:
     """Lay tensors side by side, where those of rank 1 are columns.
+
+    Args:
+        arrays (list of Tensor): the tensors (m, n_i, ...) or (m,) any; dtypes are promoted.
+
+    Returns:
+        (m, sum n_i, ...) any: a new tensor.
+
+    Raises:
+        ValueError: there are no tensors, or shapes disagree but for that axis.
 
     Example:
         >>> import gorgo as gg
@@ -608,6 +737,14 @@ def tril_indices(row: int, col: int | None = None, offset: int = 0) -> Tensor:
 
 def triu_indices(row: int, col: int | None = None, offset: int = 0) -> Tensor:
     """List the positions on and above a diagonal of a matrix; see tril_indices.
+
+    Args:
+        row (int): how many rows it has.
+        col (int): how many columns; None for as many.
+        offset (int): which diagonal: positive ones lie above the main one.
+
+    Returns:
+        (2, n) int64: rows and columns, in row-major order.
 
     Example:
         >>> import gorgo as gg

@@ -69,6 +69,19 @@ def _without(x: Tensor, missing: Tensor | None, instead: float) -> Tensor:
 def nansum(x: Tensor, axis: Axes = None, keepdims: bool = False, *, dtype: dtype | None = None) -> Tensor:
     """Add up what is not NaN; the sum of nothing is 0. See gorgo.sum.
 
+    Args:
+        x (Tensor): the tensor (...) numeric.
+        axis (int or tuple of int): the axes to reduce; None for all.
+        keepdims (bool): whether they stay, with length 1.
+        dtype (dtype): the dtype of the result; None means int64 (uint64) for integers and bool, else x's.
+
+    Returns:
+        (...) any: the sums.
+
+    Raises:
+        ValueError: an axis is out of range or repeats.
+        TypeError: dtype cannot hold the sum.
+
     Example:
         >>> import gorgo as gg
         >>> gg.nansum(gg.asarray([1.0, float("nan"), 2.0])).item()
@@ -79,6 +92,19 @@ def nansum(x: Tensor, axis: Axes = None, keepdims: bool = False, *, dtype: dtype
 
 def nanprod(x: Tensor, axis: Axes = None, keepdims: bool = False, *, dtype: dtype | None = None) -> Tensor:
     """Multiply what is not NaN; the product of nothing is 1. See gorgo.prod.
+
+    Args:
+        x (Tensor): the tensor (...) numeric.
+        axis (int or tuple of int): the axes to reduce; None for all.
+        keepdims (bool): whether they stay, with length 1.
+        dtype (dtype): the dtype of the result; None means int64 (uint64) for integers and bool, else x's.
+
+    Returns:
+        (...) any: the products.
+
+    Raises:
+        ValueError: an axis is out of range or repeats.
+        TypeError: dtype cannot hold the product.
 
     Example:
         >>> import gorgo as gg
@@ -96,6 +122,17 @@ def _numbers(x: Tensor, missing: Tensor, axis: Axes, keepdims: bool) -> Tensor:
 def nanmean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Take the mean of what is not NaN; that of nothing is NaN. See gorgo.mean.
 
+    Args:
+        x (Tensor): the tensor (...) numeric.
+        axis (int or tuple of int): the axes to reduce; None for all.
+        keepdims (bool): whether they stay, with length 1.
+
+    Returns:
+        (...) float: the means, of x's dtype, or the default one for integers and bool.
+
+    Raises:
+        ValueError: an axis is out of range or repeats.
+
     Example:
         >>> import gorgo as gg
         >>> gg.nanmean(gg.asarray([1.0, float("nan"), 3.0])).item()
@@ -111,11 +148,26 @@ def nanmean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 def nanvar(x: Tensor, axis: Axes = None, keepdims: bool = False, *, correction: float = 0.0) -> Tensor:
     """Take the variance of what is not NaN; that of nothing is NaN. See gorgo.var.
 
+    Args:
+        x (Tensor): the tensor (...) real.
+        axis (int or tuple of int): the axes to reduce; None for all.
+        keepdims (bool): whether they stay, with length 1.
+        correction (float): what is taken off the number of elements before it divides.
+
+    Returns:
+        (...) float: the variances, of x's dtype, or the default one for integers and bool.
+
+    Raises:
+        TypeError: x is complex.
+        ValueError: an axis is out of range or repeats.
+
     Example:
         >>> import gorgo as gg
         >>> gg.nanvar(gg.asarray([1.0, float("nan"), 3.0])).item()
         1.0
     """
+    if gorgo.isdtype(x.dtype, "complex floating"):
+        raise TypeError(f"nanvar: x must have a real dtype, got {x.dtype} (x has shape {tuple(x.shape)})")
     missing = _missing(x)
     if missing is None:
         return gorgo.var(x, axis=axis, keepdims=keepdims, correction=correction)
@@ -128,6 +180,19 @@ def nanvar(x: Tensor, axis: Axes = None, keepdims: bool = False, *, correction: 
 def nanstd(x: Tensor, axis: Axes = None, keepdims: bool = False, *, correction: float = 0.0) -> Tensor:
     """Take the standard deviation of what is not NaN; see nanvar.
 
+    Args:
+        x (Tensor): the tensor (...) real.
+        axis (int or tuple of int): the axes to reduce; None for all.
+        keepdims (bool): whether they stay, with length 1.
+        correction (float): what is taken off the number of elements before it divides.
+
+    Returns:
+        (...) float: the deviations, of x's dtype, or the default one for integers and bool.
+
+    Raises:
+        TypeError: x is complex.
+        ValueError: an axis is out of range or repeats.
+
     Example:
         >>> import gorgo as gg
         >>> gg.nanstd(gg.asarray([1.0, float("nan"), 3.0])).item()
@@ -138,6 +203,18 @@ def nanstd(x: Tensor, axis: Axes = None, keepdims: bool = False, *, correction: 
 
 def nanmax(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Find the greatest element that is not NaN; NaN where there is none. See gorgo.max.
+
+    Args:
+        x (Tensor): the tensor (...) real.
+        axis (int or tuple of int): the axes to reduce; None for all.
+        keepdims (bool): whether they stay, with length 1.
+
+    Returns:
+        (...) any: the greatest elements, of x's dtype.
+
+    Raises:
+        ValueError: there is no element to choose, or an axis is out of range or repeats.
+        TypeError: x is complex.
 
     Example:
         >>> import gorgo as gg
@@ -153,6 +230,18 @@ def nanmax(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
 def nanmin(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Find the least element that is not NaN; NaN where there is none. See gorgo.min.
+
+    Args:
+        x (Tensor): the tensor (...) real.
+        axis (int or tuple of int): the axes to reduce; None for all.
+        keepdims (bool): whether they stay, with length 1.
+
+    Returns:
+        (...) any: the least elements, of x's dtype.
+
+    Raises:
+        ValueError: there is no element to choose, or an axis is out of range or repeats.
+        TypeError: x is complex.
 
     Example:
         >>> import gorgo as gg

@@ -227,6 +227,13 @@ def unique_all(x: Tensor, /) -> UniqueAllResult:
 def unique_counts(x: Tensor, /) -> UniqueCountsResult:
     """Find the distinct elements, rising, and how often each occurs; see unique_all.
 
+    Args:
+        x (Tensor): the tensor (...) any.
+
+    Returns:
+        values (n,) any: the distinct elements.
+        counts (n,) int64: how often each occurs.
+
     Example:
         >>> import gorgo as gg
         >>> [t.tolist() for t in gg.unique_counts(gg.asarray([3, 1, 3]))]
@@ -239,6 +246,13 @@ def unique_counts(x: Tensor, /) -> UniqueCountsResult:
 def unique_inverse(x: Tensor, /) -> UniqueInverseResult:
     """Find the distinct elements, rising, and where each element of x is among them; see unique_all.
 
+    Args:
+        x (Tensor): the tensor (...) any.
+
+    Returns:
+        values (n,) any: the distinct elements.
+        inverse_indices (...) int64: for each element of x where it is among the values.
+
     Example:
         >>> import gorgo as gg
         >>> [t.tolist() for t in gg.unique_inverse(gg.asarray([3, 1, 3]))]
@@ -250,6 +264,12 @@ def unique_inverse(x: Tensor, /) -> UniqueInverseResult:
 
 def unique_values(x: Tensor, /) -> Tensor:
     """Find the distinct elements, rising; see unique_all.
+
+    Args:
+        x (Tensor): the tensor (...) any.
+
+    Returns:
+        (n,) any: the distinct elements; every NaN is one.
 
     Example:
         >>> import gorgo as gg
@@ -535,6 +555,18 @@ def median(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Any:
 def nanmedian(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Any:
     """Find the median of what is not NaN; see median.
 
+    Args:
+        x (Tensor): the tensor (..., n, ...) real.
+        axis (int): the axis of length n; None takes all elements.
+        keepdims (bool): whether the axis stays, with length 1.
+
+    Returns:
+        Tensor () without an axis; with one values (...) and indices (...) int64 of where along it they are. Where there
+        is nothing but NaN it is the result.
+
+    Raises:
+        ValueError: the axis is out of range or has no elements.
+
     Example:
         >>> import gorgo as gg
         >>> gg.nanmedian(gg.asarray([4.0, float("nan"), 3.0])).item()
@@ -652,6 +684,20 @@ def nanquantile(
 ) -> Tensor:
     """Find quantiles of what is not NaN; see quantile.
 
+    Args:
+        x (Tensor): the tensor (..., n, ...) float.
+        q (float, or several): the shares, in [0, 1].
+        axis (int): the axis of length n; None takes all elements.
+        keepdims (bool): whether the axis stays, with length 1.
+        interpolation (str): what to take between two elements; see quantile.
+
+    Returns:
+        (...) float of x's dtype; with several shares they are the first axis. NaN where there is nothing else.
+
+    Raises:
+        TypeError: x is not float.
+        ValueError: q or the axis is out of range, interpolation is unknown, or there are no elements.
+
     Example:
         >>> import gorgo as gg
         >>> gg.nanquantile(gg.asarray([1.0, float("nan"), 3.0]), 0.5).item()
@@ -669,6 +715,20 @@ def percentile(
     interpolation: str = "linear",
 ) -> Tensor:
     """Find quantiles by percentages in [0, 100]; see quantile.
+
+    Args:
+        x (Tensor): the tensor (..., n, ...) float.
+        q (float, or several): the percentages, in [0, 100].
+        axis (int): the axis of length n; None takes all elements.
+        keepdims (bool): whether the axis stays, with length 1.
+        interpolation (str): what to take between two elements; see quantile.
+
+    Returns:
+        (...) float of x's dtype; with several percentages they are the first axis. NaN where there is a NaN.
+
+    Raises:
+        TypeError: x is not float.
+        ValueError: q or the axis is out of range, interpolation is unknown, or there are no elements.
 
     Example:
         >>> import gorgo as gg

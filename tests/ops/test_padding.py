@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import gorgo as gg
 from gorgo.nn import functional as F
+
+torch = pytest.importorskip("torch")
 
 NUMPY_MODES = ["constant", "reflect", "symmetric", "edge", "wrap"]
 TORCH_MODES = ["constant", "reflect", "replicate", "circular"]

@@ -280,6 +280,18 @@ def test_columns_and_their_sums_agree_with_torch(size: tuple[int, int], options:
         check(gg.col2im, F.fold, RNG.standard_normal(columns.shape), {"output_size": size, **options})
 
 
+def test_a_window_far_larger_than_its_image_costs_what_it_meets() -> None:
+    x = gg.asarray(np.arange(12.0).reshape(1, 2, 6)).requires_grad_()
+    options = {"stride": 2**39, "padding": 2**39 - 1}
+    largest = gg.max_pool1d(x, 2**40, **options)
+    np.testing.assert_array_equal(largest.detach(), x.detach().max(axis=2, keepdims=True))
+    mean = gg.avg_pool1d(x, 2**40, count_include_pad=False, **options)
+    np.testing.assert_array_equal(mean.detach(), x.detach().mean(axis=2, keepdims=True))
+    (largest.sum() + mean.sum()).backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad, np.tile([1 / 6] * 5 + [7 / 6], (1, 2, 1)))
+
+
 def test_one_pair_by_name_or_place() -> None:
     found = gg.max_pool2d(gg.asarray([[[1.0, 3.0], [2.0, 0.0]]]), 2, return_indices=True)
     assert found.out.tolist() == [[[3.0]]]

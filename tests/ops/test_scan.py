@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import gorgo as gg
+
+torch = pytest.importorskip("torch")
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@
 // Invariant: everything is in double and in log space; a case is worked on by one task alone, so threads change nothing.
 // Source: Graves et al., "Connectionist temporal classification", ICML 2006.
 // Read next: ctc.cpp.
+#include "kernels/coverage.h"
 #include "ops/loss/targets.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace gorgo::GORGO_ISA_NS {
+#ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
 constexpr int kLanes = kVectorBytes / 8;
@@ -427,6 +429,11 @@ void fill_ctc(KernelSink& sink) {
   fill<BFloat16>(sink);
   fill<Float16>(sink);
 }
+
+#else  // inherited
+void fill_ctc(KernelSink& sink);
+void fill_ctc(KernelSink&) {}
+#endif
 
 }  // namespace gorgo::GORGO_ISA_NS
 

@@ -11,6 +11,7 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace gorgo::GORGO_ISA_NS {
+#ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
 struct SquaredError {
@@ -228,6 +229,11 @@ void fill_pointwise_losses(KernelSink& sink) {
   fill<BFloat16>(sink);
   fill<Float16>(sink);
 }
+
+#else  // inherited
+void fill_pointwise_losses(KernelSink& sink);
+void fill_pointwise_losses(KernelSink&) {}
+#endif
 
 }  // namespace gorgo::GORGO_ISA_NS
 

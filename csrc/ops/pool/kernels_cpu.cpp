@@ -138,13 +138,13 @@ void max_plane(const Windows& s, const Plane<S>& x, S* out) {
   for (int64_t line = 0; line < s.d.output * s.h.output; ++line, out += s.w.output) {
     const int64_t depth = line / s.h.output;
     const int64_t i = line % s.h.output;
-    for (int64_t from = 0; from < s.w.output; from += kChunk) {
-      const int64_t to = least(s.w.output, from + kChunk);
+    for (int64_t from = 0; from < s.w.output; from += s.w.chunk()) {
+      const int64_t to = least(s.w.output, from + s.w.chunk());
       for (int64_t j = 0; j < to - from; ++j) best[j] = P::lowest();
       for (int64_t z = s.d.tap_begin(depth); z < s.d.tap_end(depth); ++z) {
         for (int64_t p = s.h.tap_begin(i); p < s.h.tap_end(i); ++p) {
           const S* row = x.at(s.d.first(depth) + z * s.d.step, s.h.first(i) + p * s.h.step, 0);
-          for (int64_t q = 0; q < s.w.kernel; ++q) {
+          for (int64_t q = s.w.tap_begin(to - 1); q < s.w.tap_end(from); ++q) {
             const int64_t begin = most(from, s.w.window_begin(q));
             const int64_t end = least(to, s.w.window_end(q));
             if (begin >= end) continue;
@@ -422,7 +422,7 @@ void fill_pool(KernelSink& sink) {
   add<double>(sink);
   add<Float16>(sink);
   add<BFloat16>(sink);
-#ifdef GORGO_WITH_MOVES
+#ifdef GORGO_WITH_RARE_KERNELS
   add_forward<int8_t>(sink);
   add_forward<uint8_t>(sink);
   add_forward<int16_t>(sink);

@@ -73,13 +73,13 @@ void avg_plane(const Windows& s, const Divisors& divisors, const Plane<S>& x, S*
     const int64_t depth = line / s.h.output;
     const int64_t i = line % s.h.output;
     const int64_t of_line = divisors.of_line(depth, i);
-    for (int64_t from = 0; from < s.w.output; from += kChunk) {
-      const int64_t to = least(s.w.output, from + kChunk);
+    for (int64_t from = 0; from < s.w.output; from += s.w.chunk()) {
+      const int64_t to = least(s.w.output, from + s.w.chunk());
       for (int64_t j = 0; j < to - from; ++j) sums[j] = T{0};
       for (int64_t z = s.d.tap_begin(depth); z < s.d.tap_end(depth); ++z) {
         for (int64_t p = s.h.tap_begin(i); p < s.h.tap_end(i); ++p) {
           const S* row = x.at(s.d.first(depth) + z, s.h.first(i) + p, 0);
-          for (int64_t q = 0; q < s.w.kernel; ++q) {
+          for (int64_t q = s.w.tap_begin(to - 1); q < s.w.tap_end(from); ++q) {
             const int64_t begin = most(from, s.w.window_begin(q));
             const int64_t end = least(to, s.w.window_end(q));
             if (begin >= end) continue;
@@ -142,15 +142,15 @@ void spread(const Windows& s, const Divisors& divisors, const Plane<S>& g, typen
     const int64_t depth = line / s.h.output;
     const int64_t i = line % s.h.output;
     const int64_t of_line = divisors.of_line(depth, i);
-    for (int64_t from = 0; from < s.w.output; from += kChunk) {
-      const int64_t to = least(s.w.output, from + kChunk);
+    for (int64_t from = 0; from < s.w.output; from += s.w.chunk()) {
+      const int64_t to = least(s.w.output, from + s.w.chunk());
       for (int64_t j = from; j < to; ++j) {
         shares[j - from] = P::value(*g.at(depth, i, j)) / static_cast<T>(divisors.of(of_line, j));
       }
       for (int64_t z = s.d.tap_begin(depth); z < s.d.tap_end(depth); ++z) {
         for (int64_t p = s.h.tap_begin(i); p < s.h.tap_end(i); ++p) {
           T* row = sums + ((s.d.first(depth) + z) * s.h.input + s.h.first(i) + p) * s.w.input;
-          for (int64_t q = 0; q < s.w.kernel; ++q) {
+          for (int64_t q = s.w.tap_begin(to - 1); q < s.w.tap_end(from); ++q) {
             const int64_t begin = most(from, s.w.window_begin(q));
             const int64_t end = least(to, s.w.window_end(q));
             if (begin >= end) continue;

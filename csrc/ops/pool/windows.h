@@ -40,6 +40,9 @@ struct Axis {
     if (room > (kernel - 1) * step) return kernel;
     return room <= 0 ? 0 : (room + step - 1) / step;
   }
+  // How many windows side by side a loop over taps takes together: one where a window outgrows the image, so that no loop
+  // runs over taps that meet nothing.
+  GORGO_INLINE int64_t chunk() const { return kernel > 2 * input ? 1 : kChunk; }
   // The windows [begin, end) whose tap lies in the image; not for adaptive ones.
   GORGO_INLINE int64_t window_begin(int64_t tap) const {
     const int64_t before = padding - tap * step;

@@ -10,6 +10,7 @@
 #include "ops/random/substream.h"
 
 namespace gorgo::GORGO_ISA_NS {
+#ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
 // Elements per task: a multiple of the blocks that are made side by side.
@@ -427,5 +428,10 @@ void fill_random_sample(KernelSink& sink) {
   fill_of<float>(sink);
   fill_of<double>(sink);
 }
+
+#else  // inherited
+void fill_random_sample(KernelSink& sink);
+void fill_random_sample(KernelSink&) {}
+#endif
 
 }  // namespace gorgo::GORGO_ISA_NS

@@ -8,6 +8,7 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace gorgo::GORGO_ISA_NS {
+#ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
 // Small integers are compared as int32, so that lanes are wide enough for row numbers too.
@@ -183,6 +184,11 @@ void fill_reduce_arg(KernelSink& sink) {
   fill_arg<uint64_t>(sink);
 #endif
 }
+
+#else  // inherited
+void fill_reduce_arg(KernelSink& sink);
+void fill_reduce_arg(KernelSink&) {}
+#endif
 
 }  // namespace gorgo::GORGO_ISA_NS
 

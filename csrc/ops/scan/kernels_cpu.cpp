@@ -9,7 +9,7 @@
 #include "ops/scan/attrs.h"
 
 namespace gorgo::GORGO_ISA_NS {
-#ifdef GORGO_WITH_MOVES
+#ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
 // ---- what is computed in ----

@@ -5,7 +5,7 @@
 #include "ops/sort/attrs.h"
 
 namespace gorgo::GORGO_ISA_NS {
-#ifdef GORGO_WITH_MOVES
+#ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
 template <class T>
