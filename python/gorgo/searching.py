@@ -421,9 +421,8 @@ def histogram(
         density (bool): whether to divide by the total and the widths, so that the area is 1.
 
     Returns:
-        counts (n,) int64, or of the weights' dtype, or float for a density: a bin contains its lower edge, the last one
-            its upper edge too.
-        edges (n + 1,) float: in x's dtype, or float64 for integers.
+        The counts (n,), int64 or of the weights' dtype or float for a density (a bin contains its lower edge, the last
+        one its upper edge too), and the edges (n + 1,) in x's dtype, or float64 for integers.
 
     Raises:
         ValueError: bins is not positive, edges fall, or the range is empty or not finite.
