@@ -117,8 +117,10 @@ struct ScanPlan {
     const int64_t left = inner - unit % strips * kStrip;
     return left < kStrip ? left : kStrip;
   }
-  // Where line `line` begins in an operand; lines are numbered by the other axes in row-major order.
+  // Where line `line` begins in an operand; lines are numbered by the other axes in row-major order. Lines of no elements,
+  // whose results are the first value alone, begin at its null pointer.
   [[nodiscard]] GORGO_INLINE int64_t begin_of(const KOperand& x, int64_t line) const noexcept {
+    if (x.numel == 0) return 0;
     int64_t at = 0;
     for (int i = x.rank - 1; i >= 0; --i) {
       if (i == axis) continue;
