@@ -78,6 +78,7 @@ Isa probe() noexcept {
 #endif
 #endif
 #endif
+  static_cast<void>(seven);
   static_cast<void>(ymm);
   static_cast<void>(zmm);
   return isa;
