@@ -55,7 +55,9 @@ def check_editable(folder: pathlib.Path) -> None:
     """Install in editable mode into an environment of its own and import from this tree."""
     venv.create(folder / "venv", with_pip=True, system_site_packages=False)
     python = folder / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "-e", str(ROOT)], check=True)
+    # The options of .ci/run's own installation, so that ccache has the objects.
+    options = ["-C", "cmake.define.GORGO_WERROR=ON"]
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", *options, "-e", str(ROOT)], check=True)
     code = "import gorgo; print(gorgo.__file__)"
     where = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, cwd=folder).stdout.strip()
     if pathlib.Path(where) != ROOT / "python" / "gorgo" / "__init__.py":
