@@ -2219,6 +2219,28 @@ add(
     lambda m: [call(m.key(), m(*s, low=-3.0, high=0.5), m(*s, low=1.0, high=4.0)) for s in ((3, 5), (), (0, 2))],
     no_oracle=DEEP,
     large=lambda m: call(m.key(), m(*LARGE, low=-3.0, high=0.5), m(*LARGE, low=1.0, high=4.0)),
+    no_differences="a rejected proposal makes a draw jump",
+)
+
+
+def truncated_slope(low: Array, draw: Array, high: Array, by_high: bool = False) -> Array:
+    first, here, last = (scipy.special.ndtr(x) for x in (low, draw, high))
+    end = high if by_high else low
+    share = (here - first if by_high else last - here) / (last - first)
+    return np.exp((draw * draw - end * end) / 2) * share
+
+
+add(
+    "random_truncated_normal_slope",
+    lambda m: [
+        call(m(*s, low=-3.0, high=-1.0), m(*s, low=-1.0, high=1.0), m(*s, low=1.0, high=3.0), by_high=by_high)
+        for s in ((3, 5), (), (0, 2))
+        for by_high in (False, True)
+    ],
+    truncated_slope,
+    relative=True,
+    no_specials="tests/ops/test_random_distributions.py has its limits",
+    large=lambda m: call(m(*LARGE, low=-3.0, high=-1.0), m(*LARGE, low=-1.0, high=1.0), m(*LARGE, low=1.0, high=3.0)),
 )
 add(
     "random_multinomial",

@@ -175,16 +175,26 @@ def test_composed_elementwise_functions_and_their_gradients_as_pytorch(name: str
             np.testing.assert_allclose(np.asarray(mine), slope.numpy(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64", "complex128"])
 def test_nan_to_num_as_numpy(dtype: str) -> None:
     x = np.array([1.0, np.nan, np.inf, -np.inf, -0.0], dtype)
+    if dtype.startswith("complex"):
+        parts = np.array([1.0, np.nan, np.inf, -np.inf, -0.0], x.real.dtype)
+        x = np.empty((5, 5), dtype)
+        x.real, x.imag = parts[:, None], parts
     for options in ({}, {"nan": 2.0}, {"posinf": 3.0, "neginf": -4.0}):
         got = gg.nan_to_num(gg.asarray(x), **options)
         assert np.asarray(got).dtype == dtype
         np.testing.assert_array_equal(np.asarray(got), np.nan_to_num(x, **options))
     assert gg.nan_to_num(gg.asarray([1, 2])).tolist() == [1, 2]
-    with pytest.raises(TypeError, match="nan_to_num: x dtype must be real, got complex64"):
-        gg.nan_to_num(gg.asarray([1j]))
+
+
+def test_nan_to_num_of_complex_numbers_passes_gradients_by_parts() -> None:
+    x = np.array([complex(1.0, 2.0), complex(np.nan, 2.0), complex(1.0, np.inf), complex(-np.inf, np.nan)])
+    ours = gg.asarray(x).requires_grad_()
+    weights = np.array([1.0 + 2.0j, 3.0 - 1.0j, 0.5 + 0.25j, 2.0 + 1.0j])
+    (slope,) = gg.grad(gg.nan_to_num(ours, posinf=3.0), [ours], gg.asarray(weights))
+    np.testing.assert_array_equal(np.asarray(slope), [1.0 + 2.0j, -1.0j, 0.5, 0.0])
 
 
 def test_float_power_of_other_dtypes() -> None:

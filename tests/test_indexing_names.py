@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -194,6 +195,44 @@ def test_products_with_zeros_have_exact_gradients() -> None:
     for mine, other in zip(g, t, strict=True):
         assert other.grad is not None
         np.testing.assert_array_equal(np.asarray(mine.grad), other.grad.numpy())
+
+
+# Destinations that meet no zero, one, two and three of them, in x and among the values; some are named from the end.
+FACTOR_PLACES = np.array([0, 3, 1, -4, 3, 1, 2, -1, 1, 2, 2])
+FACTORS = np.array([0.0, 3.0, 0.0, 0.0, 5.0, 0.0, 2.0, -4.0, 0.0, 0.0, 7.0])
+BASES = np.array([2.0, 5.0, 0.0, 1.5])
+
+
+def product(x: gg.Tensor, values: gg.Tensor) -> gg.Tensor:
+    return gg.scatter_reduce(x, 0, gg.asarray(FACTOR_PLACES), values, "prod")
+
+
+def test_products_with_zeros_have_second_gradients() -> None:
+    gg.testing.gradcheck(product, [gg.asarray(BASES), gg.asarray(FACTORS)], second=True)
+
+    def parts(x: gg.Tensor, values: gg.Tensor, turned: gg.Tensor) -> gg.Tensor:
+        z = product(x * (1.0 + 0.5j), values * 0.7 - turned * 1.0j)
+        return gg.stack([gg.real(z), gg.imag(z)])
+
+    turned = np.where(FACTORS == 0.0, 0.0, np.arange(11.0) - 4.5)
+    gg.testing.gradcheck(parts, [gg.asarray(a) for a in (BASES, FACTORS, turned)], second=True)
+
+
+def test_products_with_zeros_have_third_gradients() -> None:
+    vectors = np.random.default_rng(0).standard_normal((3, FACTORS.size))
+    v = gg.asarray(FACTORS).requires_grad_()
+    derivative = gg.sum(product(gg.asarray(BASES), v))
+    for vector in vectors:
+        (g,) = gg.grad(derivative, [v], create_graph=True)
+        derivative = gg.sum(g * gg.asarray(vector))
+    expected = 0.0
+    for place in range(4):
+        own = np.flatnonzero(np.equal(FACTOR_PLACES % 4, place)).tolist()
+        for triple in itertools.permutations(own, 3):
+            rest = np.prod([FACTORS[i] for i in own if i not in triple])
+            expected += BASES[place] * rest * np.prod([vectors[k][i] for k, i in enumerate(triple)])
+    assert abs(expected) > 1.0
+    np.testing.assert_allclose(derivative.item(), expected, rtol=1e-12)
 
 
 # ---- x[key] ----

@@ -227,6 +227,9 @@ def test_asarray_of_numbers_and_lists():
     assert gg.asarray([np.float32(1), 2]).dtype is gg.float32
     assert gg.asarray([gg.asarray(1.5), 2]).tolist() == [1.5, 2.0]
     assert gg.asarray(range(3)).tolist() == [0, 1, 2]
+    assert gg.asarray([0, True]).tolist() == [0, 1]
+    assert gg.asarray([True, 2.5]).dtype is gg.float32
+    assert gg.asarray([[True, 1j]]).dtype is gg.complex64
     assert gg.asarray([1, 0], dtype=bool).tolist() == [True, False]
     assert gg.asarray([1, 2], dtype="float64").dtype is gg.float64
     assert gg.asarray([1, 2], dtype=np.int8).dtype is gg.int8

@@ -447,6 +447,9 @@ def test_creation_functions():
     assert_same(gg.full((), True), np.full((), True))
     assert_same(gg.eye(3, 4, k=1), np.eye(3, 4, 1, np.float32))
     assert_same(gg.eye(3, k=-1, dtype=gg.int64), np.eye(3, k=-1, dtype=np.int64))
+    for k in (4, -3, 2**62, -(2**63), 2**63, -(2**99)):
+        assert_same(gg.eye(3, 4, k=k), np.zeros((3, 4), np.float32))
+        assert gg.eye(0, 0, k=k).shape == (0, 0)
     assert gg.empty((2, 3), dtype="int8").dtype == gg.int8
     like = gg.zeros((2, 2), dtype=gg.float64)
     assert_same(gg.ones_like(like), np.ones((2, 2)))

@@ -226,13 +226,21 @@ PyObject* create_linspace(PyObject*, PyObject* const* args, Py_ssize_t nargs, Py
   });
 }
 
+// Which diagonal; one beyond the matrix, however far, holds nothing.
+int64_t diagonal_from(PyObject* o, const EyeAttrs& size) {
+  int beyond = 0;
+  if (PyLong_CheckExact(o)) static_cast<void>(PyLong_AsLongLongAndOverflow(o, &beyond));
+  const int64_t k = beyond > 0 ? size.columns : beyond < 0 ? -size.rows : int_from(o, "eye", "k");
+  return std::clamp(k, -size.rows, std::max(size.columns, -size.rows));
+}
+
 PyObject* create_eye(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
   return guarded([&] {
     const Arguments given("eye", "n_rows, n_cols, /, *, k, dtype, device, requires_grad", args, nargs, kwnames);
     EyeAttrs attrs;
     attrs.rows = int_from(given.required(0), "eye", "n_rows");
     attrs.columns = given.given(1) != nullptr ? int_from(given[1], "eye", "n_cols") : attrs.rows;
-    attrs.k = given.given(2) != nullptr ? int_from(given[2], "eye", "k") : 0;
+    attrs.k = given.given(2) != nullptr ? diagonal_from(given[2], attrs) : 0;
     const Options o = options_of(given, 3, DType::Float32);
     attrs.dtype = o.dtype;
     Tensor t = o.device.type == DeviceType::Null ? make_tensor({attrs.rows, attrs.columns}, o.dtype, o.device)

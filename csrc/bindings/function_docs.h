@@ -647,4 +647,29 @@ Example:
     (True, True)
 )";
 
+inline constexpr const char* kPolygamma = R"(polygamma(n, x)
+--
+
+Derivative of order n of the digamma function.
+
+Args:
+    n (int): the order, from 0 (digamma itself) to 20.
+    x (...) real: a tensor.
+
+Returns:
+    (...) float: a new tensor of x's shape.
+
+Raises:
+    TypeError: x is complex, or n no integer.
+    ValueError: n is out of range.
+
+Source:
+    Abramowitz and Stegun 6.4; the zeta function's remainder by DLMF 25.11.5.
+
+Example:
+    >>> import gorgo as gg
+    >>> round(gg.polygamma(1, gg.asarray(1.0)).item(), 4)
+    1.6449
+)";
+
 }  // namespace gorgo::docs

@@ -159,9 +159,10 @@ void read_items(const Tensor& t, PyObject* const* items, Py_ssize_t count, Key& 
       const int n = axes_taken(item, array);
       if (array->dtype == DType::Bool) {
         for (int i = 0; i < n; ++i) {
-          if (array->shape[i] != t->shape[axis + i]) {
+          // The array API lets an axis of the mask be empty: nothing is chosen then.
+          if (array->shape[i] != t->shape[axis + i] && array->shape[i] != 0) {
             fail<IndexError>("index: mask must have the length ", t->shape[axis + i], " of axis ", axis + i,
-                             ", got a mask of shape ", array->shape, " for shape ", t->shape);
+                             " or 0, got a mask of shape ", array->shape, " for shape ", t->shape);
           }
         }
         if (n == 0) key.cut.insert.push_back(result_axis);
@@ -298,6 +299,7 @@ void write_advanced(const Tensor& view, const Key& key, const Arg& value) {
     // One number under a mask needs no positions: this can be captured, and touches no memory but the target's.
     static const OpDef& where = Registry::instance().get("where");
     const Tensor& mask = only.index;
+    if (mask->numel == 0) return;  // its shape need not be that of the axes
     Shape shape = mask->rank() == 0 ? Shape{1} : mask->shape;
     for (int i = only.axis + shape.size(); i < view->rank(); ++i) shape.push_back(1);
     const Tensor wide = reshape(mask, shape);

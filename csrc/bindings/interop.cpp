@@ -368,10 +368,6 @@ class ListReader {
         continue;
       }
       const Scalar::Kind kind = PyFloat_CheckExact(item) ? Scalar::Kind::Float : number(item, depth + 1).kind;
-      if (seen_ && (kind == Scalar::Kind::Bool) != (kind_ == Scalar::Kind::Bool)) {
-        fail<TypeError>(op_, ": elements must be all bool or all numbers, got ", describe(item), " at ",
-                        place(depth + 1), " after ", kind_ == Scalar::Kind::Bool ? "bools" : "numbers");
-      }
       kind_ = seen_ ? std::max(kind_, kind) : kind;
       seen_ = true;
     }

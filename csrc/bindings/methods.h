@@ -5,6 +5,7 @@
 
 namespace gorgo {
 
+void bind_elementwise(pybind11::module_& m);
 void bind_indexing(pybind11::module_& m);
 void bind_python_methods(pybind11::module_& m);
 

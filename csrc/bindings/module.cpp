@@ -37,6 +37,7 @@ PYBIND11_MODULE(_core, m) {
   gorgo::bind_interop(m);
   gorgo::bind_creation(m);
   gorgo::bind_tensor(m);
+  gorgo::bind_elementwise(m);
   gorgo::bind_indexing(m);
   gorgo::bind_autograd(m);
   gorgo::bind_config(m);

@@ -596,6 +596,15 @@ def dirichlet(
     return gg.softmax(logs, axis=-1).astype(to)
 
 
+def standard_end(end: Real, mean: Real, std: Real, dtype: gg.dtype) -> gg.Tensor:
+    """Return (end - mean) / std; an infinite end stays, so that no gradient meets inf / inf."""
+    at = parameter(end, dtype)
+    if not isinstance(end, gg.Tensor):
+        return at if end in (gg.inf, -gg.inf) else (at - mean) / std
+    open_ended = gg.isinf(at)
+    return gg.where(open_ended, at, (gg.where(open_ended, 0.0, at) - mean) / std)
+
+
 def truncated_normal(
     mean: Real = 0.0,
     std: Real = 1.0,
@@ -622,10 +631,10 @@ def truncated_normal(
 
     Raises:
         ValueError: low is not below high, or std is a number that is not positive.
-        NotImplementedError: in backward, when a parameter wants a gradient.
 
     Source:
-        Robert, "Simulation of truncated normal variables", Statistics and Computing 5 (1995).
+        Robert, "Simulation of truncated normal variables", Statistics and Computing 5 (1995); gradients keep a draw's
+        quantile: Figurnov, Mohamed, Mnih, "Implicit reparameterization gradients", NeurIPS 2018.
 
     Example:
         >>> import gorgo as gg
@@ -636,7 +645,7 @@ def truncated_normal(
     to = drawn_dtype("truncated_normal", dtype, mean, std, low, high)
     sizes = drawn_shape("truncated_normal", shape, mean, std, low, high)
     wide = compute_dtype(to)
-    first, last = ((parameter(end, wide) - mean) / std for end in (low, high))
+    first, last = (standard_end(end, mean, std, wide) for end in (low, high))
     x = located(_core.random_truncated_normal(key_of(generator), first, last, sizes), mean, std, wide)
     # Rounding may have left the interval by a little.
     return gg.minimum(gg.maximum(x, low), high).astype(to)

@@ -545,17 +545,21 @@ def test_gamma_functions_at_poles_limits_and_negative_numbers() -> None:
     mpmath = pytest.importorskip("mpmath")
     for n in range(1, 6):
         expected = [float(mpmath.psi(n, v)) for v in x.tolist()]
-        np.testing.assert_allclose(np.asarray(gg.polygamma(gg.asarray(x), n)), expected, rtol=1e-12)
+        np.testing.assert_allclose(np.asarray(gg.polygamma(n, gg.asarray(x))), expected, rtol=1e-12)
     ends = gg.asarray(np.array([0.0, -0.0, -1.0, np.inf, -np.inf, np.nan]))
     inf, nan = np.inf, np.nan
     np.testing.assert_array_equal(np.asarray(gg.digamma(ends)), [-inf, inf, nan, inf, nan, nan])
     np.testing.assert_array_equal(np.asarray(gg.lgamma(ends)), [inf, inf, inf, inf, inf, nan])
-    np.testing.assert_array_equal(np.asarray(gg.polygamma(ends, 1)), [inf, inf, inf, 0.0, nan, nan])
-    np.testing.assert_array_equal(np.asarray(gg.polygamma(ends, 2)), [-inf, inf, nan, 0.0, nan, nan])
+    np.testing.assert_array_equal(np.asarray(gg.polygamma(1, ends)), [inf, inf, inf, 0.0, nan, nan])
+    np.testing.assert_array_equal(np.asarray(gg.polygamma(2, ends)), [-inf, inf, nan, 0.0, nan, nan])
     with pytest.raises(ValueError, match=r"polygamma: n must be in \[0, 20\], got 21"):
-        gg.polygamma(ends, 21)
+        gg.polygamma(21, ends)
     with pytest.raises(TypeError, match="polygamma: x dtype must be real, got complex64"):
-        gg.polygamma(gg.asarray([1j]), 1)
+        gg.polygamma(1, gg.asarray([1j]))
+    # PyTorch's and SciPy's order; the method has x first.
+    assert gg.polygamma(x=ends[3], n=2).item() == ends[3].polygamma(2).item() == 0.0
+    with pytest.raises(TypeError, match="polygamma: n must be an integer, got a tensor"):
+        gg.polygamma(ends, 1)
 
 
 def test_gradients_at_kinks_and_poles_as_pytorch() -> None:

@@ -303,10 +303,87 @@ def test_a_second_gradient_of_a_gamma_draw_is_refused_with_the_reason() -> None:
         gg.grad(first, [c], one)
 
 
-def test_truncated_draws_refuse_gradients_with_the_reason() -> None:
+ENDS = [
+    (-1.0, 2.0),
+    (-0.1, 0.2),
+    (0.0, 9.0),
+    (-np.inf, 1.0),
+    (-40.0, -0.5),
+    (-50.0, 0.5),
+    (3.0, np.inf),
+    (6.0, 6.01),
+    (12.0, 12.0 + 1e-9),
+    (37.0, 60.0),
+    (1e5, np.inf),
+]
+
+
+@pytest.mark.parametrize(("low", "high"), [*ENDS, *((-high, -low) for low, high in ENDS)])
+def test_slopes_of_truncated_draws_are_those_of_the_quantile(low: float, high: float) -> None:
+    mpmath = pytest.importorskip("mpmath")
+    draws = _core.random_truncated_normal(generator().key(), gg.full((40,), low, dtype=gg.float64), high)
+    by_low, by_high = (
+        array(_core._registry["random_truncated_normal_slope"](low, draws, high, by_high=b)) for b in (False, True)
+    )
+    with mpmath.workdps(60):
+
+        def between(a: Any, b: Any) -> Any:
+            return (mpmath.erfc(a / mpmath.sqrt(2)) - mpmath.erfc(b / mpmath.sqrt(2))) / 2
+
+        def density(x: Any) -> Any:
+            return mpmath.exp(-x * x / 2)
+
+        a, b = mpmath.mpf(low), mpmath.mpf(high)
+        if a < 0:  # the smaller tail keeps its digits
+            a, b, draws = -b, -a, -draws
+            by_low, by_high = by_high, by_low
+        for x, first, last in zip(array(draws).tolist(), by_low, by_high, strict=True):
+            z = mpmath.mpf(x)
+            whole = between(a, b)
+            np.testing.assert_allclose(first, float(density(a) / density(z) * between(z, b) / whole), rtol=1e-12)
+            np.testing.assert_allclose(last, float(density(b) / density(z) * between(a, z) / whole), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_of_truncated_draws_keep_the_quantile(dtype: str) -> None:
+    # Columns: both ends, one of them, none; then two of which only numbers are given.
+    low, high = np.array([-1.0, -np.inf, 0.3, -np.inf]), np.array([2.0, 1.0, np.inf, np.inf])
+    mean, std = np.array([0.5, -0.5, 0.1, 1.0]), np.array([1.0, 0.7, 0.5, 2.0])
+    given = [gg.asarray(p.astype(dtype)).requires_grad_() for p in (mean, std, low, high)]
+    x = gg.random.truncated_normal(*given, shape=(50, 4), generator=generator())
+    z = (array(x) - mean) / std
+    a, b = (low - mean) / std, (high - mean) / std
+    quantile = scipy.stats.truncnorm(a, b).cdf(z)
+    weights = np.random.default_rng(0).standard_normal(z.shape).astype(dtype)
+    ours = gg.grad(x, given, gg.asarray(weights))
+    for i, slope in enumerate(ours):
+        assert slope.dtype == x.dtype
+        expected = 0.0
+        for step, factor in ((1e-4, 1.0), (-1e-4, -1.0)):
+            moved = [mean, std, low, high]
+            moved[i] = moved[i] + step
+            m, s, first, last = moved
+            law = scipy.stats.truncnorm((first - m) / s, (last - m) / s, loc=m, scale=s)
+            expected = expected + factor * law.ppf(quantile) / 2e-4
+        tolerance = 2e-5 if dtype == "float64" else 2e-4
+        np.testing.assert_allclose(array(slope), (expected * weights).sum(axis=0), rtol=tolerance, atol=tolerance)
+    # The same with numbers for ends, one infinite.
+    m = gg.asarray(mean[:1].astype(dtype)).requires_grad_()
+    s = gg.asarray(std[:1].astype(dtype)).requires_grad_()
+    for ends in ((-1.0, 2.0), (-np.inf, 1.0), (0.3, np.inf)):
+        slopes = []
+        for first, last in (ends, [gg.full((1,), end, dtype=dtype) for end in ends]):
+            y = gg.random.truncated_normal(m, s, first, last, shape=(50,), generator=generator())
+            slopes.append([g.item() for g in gg.grad(y.sum(), [m, s])])
+        assert slopes[0] == slopes[1]
+        assert np.isfinite(slopes[0]).all()
+
+
+def test_a_second_gradient_of_a_truncated_draw_is_refused_with_the_reason() -> None:
     mean = gg.asarray([0.5]).requires_grad_()
-    with pytest.raises(NotImplementedError, match=r"random_truncated_normal: .*no smooth function of the ends"):
-        gg.random.truncated_normal(mean).sum().backward()
+    (first,) = gg.grad(gg.random.truncated_normal(mean).sum(), [mean], create_graph=True)
+    with pytest.raises(NotImplementedError, match=r"random_truncated_normal_slope: .*second derivative"):
+        gg.grad(first.sum(), [mean])
 
 
 # ---- elements, threads, layouts, capture ----

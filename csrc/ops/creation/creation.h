@@ -22,4 +22,14 @@ extern CreationOps creation_ops;
   return invoke(*creation_ops.full, {}, &attrs);
 }
 
+// 0, 1, ..., count - 1 as int64.
+[[nodiscard]] inline Tensor whole_numbers(int64_t count) {
+  RampAttrs attrs;
+  attrs.start = Scalar::of_int(0);
+  attrs.step = Scalar::of_int(1);
+  attrs.count = count;
+  attrs.dtype = DType::Int64;
+  return invoke(*creation_ops.ramp, {}, &attrs);
+}
+
 }  // namespace gorgo

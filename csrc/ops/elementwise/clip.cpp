@@ -148,7 +148,7 @@ void register_polygamma(Registry& registry) {
       "Returns:\n    (...) a new tensor of x's shape.\n\n"
       "Raises:\n    TypeError: x is complex.\n    ValueError: n is out of range.\n\n"
       "Source:\n    Abramowitz and Stegun 6.4; the zeta function's remainder by DLMF 25.11.5.\n\n"
-      "Example:\n    >>> import gorgo as gg\n    >>> round(gg.polygamma(gg.asarray(1.0), 1).item(), 4)\n    1.6449";
+      "Example:\n    >>> import gorgo as gg\n    >>> round(gg.asarray(1.0).polygamma(1).item(), 4)\n    1.6449";
   op.inputs = {{.name = "x"}};
   op.attrs = &schema_of<PolygammaAttrs>();
   op.infer = infer_polygamma;

@@ -7,7 +7,9 @@
 #include "ops/creation/creation.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/reduce/reduce.h"
+#include "ops/scan/scan.h"
 #include "ops/shape/shape.h"
+#include "ops/sort/sort.h"
 
 namespace gorgo {
 
@@ -151,13 +153,36 @@ void infer_index_put(InferContext& c) {
   c.add_output(x.dtype, x.shape);
 }
 
+// Of several values for one element the last stays, and it alone has a gradient. Each position leaves its number, and those that
+// find it again have won: a mask that broadcasts to the values' region, or nothing where no two can meet.
+Tensor winners_of_put(const Shape& x, std::span<const Tensor> indices, const Dims& axes) {
+  Shape index_shape;
+  for (const Tensor& t : indices) index_shape = broadcast_shapes(index_shape, t->shape, "index_put");
+  const int64_t positions = numel_of(index_shape, "index_put");
+  if (positions <= 1) return {};
+  Shape flat(x.size(), 1);  // the axes without indices play no part
+  for (const int64_t a : axes) {
+    const int axis = static_cast<int>(a < 0 ? a + x.size() : a);
+    flat[axis] = x[axis];
+  }
+  const int behind = x.size() - axes.size() - index_place(axes.data(), axes.size(), x.size());
+  Shape numbered = index_shape;
+  for (int i = 0; i < behind; ++i) numbered.push_back(1);
+  const Tensor numbers = reshape(whole_numbers(positions), numbered);
+  const Tensor left = index_put(full(flat, Scalar::of_int(0), DType::Int64), numbers, indices, axes);
+  return ops::equal(index(left, indices, axes), numbers);
+}
+
 void vjp_index_put(VjpContext& c) {
   const auto& a = c.attrs_as<IndexPutAttrs>();
   const std::span<const Tensor> indices = saved_indices(c, 2);
-  if (c.wants(0)) {
-    c.set(0, a.accumulate ? c.grad() : index_put(c.grad(), Scalar::of_float(0.0), indices, a.axes));
+  const Scalar zero = Scalar::of_float(0.0);
+  if (c.wants(0)) c.set(0, a.accumulate ? c.grad() : index_put(c.grad(), zero, indices, a.axes));
+  if (c.wants(1)) {
+    const Tensor won = a.accumulate ? Tensor() : winners_of_put(c.input_shape(0), indices, a.axes);
+    const Tensor g = index(c.grad(), indices, a.axes);
+    c.set(1, sum_to(won ? ops::where(won, g, zero) : g, c.input_shape(1)));
   }
-  if (c.wants(1)) c.set(1, sum_to(index(c.grad(), indices, a.axes), c.input_shape(1)));
 }
 
 // ---- along an axis ----
@@ -245,20 +270,62 @@ Tensor reachable(const Tensor& g, const Shape& indices, int axis) {
   return out;
 }
 
+// A shape of ones but for the length of one axis.
+Shape line_shape(int rank, int axis, int64_t length) {
+  Shape out(rank, 1);
+  out[axis] = length;
+  return out;
+}
+
+// As winners_of_put, along an axis.
+Tensor winners_of_scatter(const Shape& x, const Tensor& indices, int axis) {
+  const int64_t length = indices->shape[axis];
+  if (length <= 1) return {};
+  const Tensor numbers = reshape(whole_numbers(length), line_shape(x.size(), axis, length));
+  const Tensor left = scatter(full(x, Scalar::of_int(0), DType::Int64), indices, numbers, axis);
+  return ops::equal(gather(left, indices, axis), numbers);
+}
+
 void vjp_scatter(VjpContext& c) {
   const bool adds = &c.op == index_ops.scatter_add;
   const int64_t given = c.attrs_as<AlongAxisAttrs>().axis;
   const int axis = normalize_axis(given, c.input_shape(0).size(), c.op.name);
-  if (c.wants(0)) c.set(0, adds ? c.grad() : scatter(c.grad(), c.input(1), Scalar::of_float(0.0), axis));
+  const Tensor& indices = c.input(1);
+  const Scalar zero = Scalar::of_float(0.0);
+  if (c.wants(0)) c.set(0, adds ? c.grad() : scatter(c.grad(), indices, zero, axis));
   if (c.wants(2)) {
-    const Tensor g = reachable(c.grad(), c.input_shape(1), axis);
-    c.set(2, sum_to(take_along_axis(g, c.input(1), axis), c.input_shape(2)));
+    const Tensor won = adds ? Tensor() : winners_of_scatter(c.input_shape(0), indices, axis);
+    const Tensor g = gather(c.grad(), indices, axis);
+    c.set(2, sum_to(won ? ops::where(won, g, zero) : g, c.input_shape(2)));
   }
 }
 
-// ---- nonzero ----
-// Of equal extremes each gets its share, as PyTorch has it. The gradient of a product by a value that is zero is the product of
-// the others, found without dividing.
+// For values in the order of their destinations: the product of those before each with the same one. A recurrence that begins
+// anew with 1 at each destination; no division, so zeros are no special case and gradients of any order are right.
+Tensor product_before(const Tensor& destinations, const Tensor& values, int axis) {
+  const int64_t length = values->shape[axis];
+  const Tensor first = ops::equal(whole_numbers(length), Scalar::of_int(0));
+  const Tensor begins = ops::logical_or(ops::not_equal(destinations, roll(destinations, {1}, Dims{axis})),
+                                        reshape(first, line_shape(values->rank(), axis, length)));
+  const Tensor factor = ops::where(begins, Scalar::of_float(0.0), roll(values, {1}, Dims{axis}));
+  return linear_scan(factor, cast_to(begins, values->dtype), axis);
+}
+
+// For each value the product of all others with the same destination.
+Tensor product_of_others(const Tensor& indices, const Tensor& values, int axis, int64_t length) {
+  const Tensor given = cast_to(indices, DType::Int64);
+  const Tensor destinations =
+      ops::where(ops::less(given, Scalar::of_int(0)), ops::add(given, Scalar::of_int(length)), given);
+  const Tensor order = argsort(destinations, axis);
+  const Tensor lines = take_along_axis(destinations, order, axis);
+  const Tensor ordered = take_along_axis(values, order, axis);
+  const Dims only{axis};
+  const Tensor after = flip(product_before(flip(lines, only), flip(ordered, only), axis), only);
+  const Tensor others = ops::multiply(product_before(lines, ordered, axis), after);
+  return take_along_axis_adjoint(others, order, axis, values->shape);  // back in the values' own order
+}
+
+// Of equal extremes each gets its share, as PyTorch has it.
 void vjp_scatter_combine(VjpContext& c) {
   const auto& a = c.attrs_as<ScatterReduceAttrs>();
   const auto reduce = static_cast<ScatterReduction>(a.reduce.index);
@@ -277,23 +344,18 @@ void vjp_scatter_combine(VjpContext& c) {
     return;
   }
   const auto conjugate = [](const Tensor& t) { return is_complex(t->dtype) ? ops::conj(t) : t; };
-  const Tensor is_zero = ops::equal(values, Scalar::of_int(0));
   if (c.wants(0)) {
     const Tensor ones = full(x->shape, Scalar::of_float(1.0), x->dtype);
     c.set(0, ops::multiply(g, conjugate(scatter_combine(ones, indices, values, axis, reduce))));
   }
   if (c.wants(2)) {
-    const Tensor filled = ops::where(is_zero, Scalar::of_float(1.0), values);
-    const Tensor rest = gather(scatter_combine(x, indices, filled, axis, reduce), indices, axis);
-    const Tensor none = full(x->shape, Scalar::of_float(0.0), x->dtype);
-    const Tensor zero_count = gather(scatter_add(none, indices, cast_to(is_zero, x->dtype), axis), indices, axis);
-    const Tensor others = ops::subtract(zero_count, cast_to(is_zero, x->dtype));  // zeros among the other values
-    const Tensor slope =
-        ops::where(ops::equal(others, Scalar::of_int(0)), ops::divide(rest, filled), Scalar::of_float(0.0));
+    const Tensor others = product_of_others(indices, values, axis, x->shape[axis]);
+    const Tensor slope = ops::multiply(gather(x, indices, axis), others);
     c.set(2, sum_to(ops::multiply(gather(g, indices, axis), conjugate(slope)), c.input_shape(2)));
   }
 }
 
+// ---- nonzero ----
 void infer_nonzero(InferContext& c) {
   const TensorImpl& x = c.tensor(0);
   if (x.rank() == 0) fail<ValueError>(c.name(), ": x must have an axis, got shape ()");
@@ -594,7 +656,7 @@ void index_put_into(const Tensor& x, const Arg& values, std::span<const Tensor> 
 Tensor index_mask(const Tensor& x, const Tensor& mask, int axis) {
   if (mask->dtype != DType::Bool) fail<TypeError>("index: mask must have dtype bool, got ", mask->dtype);
   bool fits = axis + mask->rank() <= x->rank();
-  for (int i = 0; fits && i < mask->rank(); ++i) fits = mask->shape[i] == x->shape[axis + i];
+  for (int i = 0; fits && i < mask->rank(); ++i) fits = mask->shape[i] == x->shape[axis + i] || mask->shape[i] == 0;
   if (!fits) {
     fail<IndexError>("index: mask must have the shape of the axes it stands on, from axis ", axis, ", got ",
                      mask->shape, " (x has shape ", x->shape, ")");

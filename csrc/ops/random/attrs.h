@@ -73,6 +73,12 @@ struct GammaSlopeAttrs {
   static constexpr auto fields() { return std::array{GORGO_FIELD(GammaSlopeAttrs, log)}; }
 };
 
+// Which end moves: low, or high.
+struct TruncatedSlopeAttrs {
+  bool by_high = false;
+  static constexpr auto fields() { return std::array{GORGO_FIELD(TruncatedSlopeAttrs, by_high)}; }
+};
+
 struct MultinomialAttrs {
   int64_t count = 1;
   bool replacement = false;

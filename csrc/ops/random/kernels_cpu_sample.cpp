@@ -8,6 +8,7 @@
 #include "ops/random/attrs.h"
 #include "ops/random/gamma_slope.h"
 #include "ops/random/substream.h"
+#include "ops/random/truncated_slope.h"
 
 namespace gorgo::GORGO_ISA_NS {
 #ifdef GORGO_WITH_RARE_KERNELS
@@ -286,19 +287,34 @@ struct TruncatedNormal {
   }
 };
 
-// ---- the gradient of a gamma draw by its concentration ----
+// ---- the gradients of draws by their parameters ----
 
+// A function of kCount operands, in float64.
+template <class T, int kCount, class F>
+GORGO_INLINE void slopes(const KernelArgs& args, int64_t task, const F& f) noexcept {
+  const KOperand& out = args.out[0];
+  const int64_t end = (task + 1) * kSampleGrain < out.numel ? (task + 1) * kSampleGrain : out.numel;
+  Walk<kCount> walk(out, args.in, task * kSampleGrain);
+  for (int64_t i = task * kSampleGrain; i < end; ++i, walk.next()) {
+    double given[kCount];
+    for (int p = 0; p < kCount; ++p) {
+      given[p] = static_cast<double>(static_cast<ComputeType<T>>(args.in[p].as<const T>()[walk.offset(p)]));
+    }
+    out.as<T>()[i] = static_cast<T>(static_cast<ComputeType<T>>(f(given)));
+  }
+}
 template <class T>
 void gamma_slopes(const KernelArgs& args, int64_t task) noexcept {
-  const KOperand& out = args.out[0];
   const bool in_log = args.attrs_as<GammaSlopeAttrs>().log;
-  const int64_t end = (task + 1) * kSampleGrain < out.numel ? (task + 1) * kSampleGrain : out.numel;
-  Walk<2> walk(out, args.in, task * kSampleGrain);
-  for (int64_t i = task * kSampleGrain; i < end; ++i, walk.next()) {
-    const auto a = static_cast<double>(static_cast<ComputeType<T>>(args.in[0].as<const T>()[walk.offset(0)]));
-    const auto x = static_cast<double>(static_cast<ComputeType<T>>(args.in[1].as<const T>()[walk.offset(1)]));
-    out.as<T>()[i] = static_cast<T>(static_cast<ComputeType<T>>(gamma_slope(a, x, in_log)));
-  }
+  slopes<T, 2>(args, task,
+               [&](const double* x) __attribute__((always_inline)) { return gamma_slope(x[0], x[1], in_log); });
+}
+template <class T>
+void truncated_slopes(const KernelArgs& args, int64_t task) noexcept {
+  const bool by_high = args.attrs_as<TruncatedSlopeAttrs>().by_high;
+  slopes<T, 3>(args, task, [&](const double* x) __attribute__((always_inline)) {
+    return by_high ? truncated_slope(-x[2], -x[1], -x[0]) : truncated_slope(x[0], x[1], x[2]);
+  });
 }
 
 // ---- draws of positions by weight ----
@@ -410,6 +426,7 @@ template <class T>
 void fill_of(KernelSink& sink) {
   sink.add("random_gamma", kDTypeOf<T>, Kernel::of({sample<T, T, Gamma>, sample_tasks}));
   sink.add("random_gamma_slope", kDTypeOf<T>, Kernel::of({gamma_slopes<T>, sample_tasks}));
+  sink.add("random_truncated_normal_slope", kDTypeOf<T>, Kernel::of({truncated_slopes<T>, sample_tasks}));
   sink.add("random_truncated_normal", kDTypeOf<T>, Kernel::of({sample<T, T, TruncatedNormal>, sample_tasks}));
 }
 

@@ -29,6 +29,7 @@ struct RandomOps {
   const OpDef* dropout = nullptr;
   const OpDef* dropout_adjoint = nullptr;
   const OpDef* gamma_slope = nullptr;
+  const OpDef* truncated_slope = nullptr;
 };
 extern RandomOps random_ops;
 

@@ -65,10 +65,11 @@ void infer_reals(InferContext& c) {
   c.add_output(c.compute_dtype, parameter_shape(c, 1, c.attrs_as<A>().shape));
 }
 
-void infer_gamma_slope(InferContext& c) {
+// Parameters, and a draw at position 1 whose dtype counts.
+void infer_slope(InferContext& c) {
   c.compute_dtype = c.dtype(1);
   c.cast_mask = ~0u;
-  c.add_output(c.compute_dtype, broadcast_shapes(c.shape(0), c.shape(1), c.name()));
+  c.add_output(c.compute_dtype, parameter_shape(c, 0, {}));
 }
 
 void vjp_gamma(VjpContext& c) {
@@ -76,6 +77,16 @@ void vjp_gamma(VjpContext& c) {
   const GammaSlopeAttrs attrs{c.attrs_as<GammaAttrs>().log};
   const Tensor slope = invoke(*random_ops.gamma_slope, {c.input(1), c.output()}, &attrs);
   c.set(1, sum_to(ops::multiply(c.grad(), slope), c.input_shape(1)));
+}
+
+void vjp_truncated_normal(VjpContext& c) {
+  const auto end = [&](int i) { return c.input(i) ? Arg(c.input(i)) : c.args[static_cast<size_t>(i)]; };
+  for (const int i : {1, 2}) {
+    if (!c.wants(i)) continue;
+    const TruncatedSlopeAttrs attrs{i == 2};
+    const Tensor slope = invoke(*random_ops.truncated_slope, {end(1), c.output(), end(2)}, &attrs);
+    c.set(i, cast_to(sum_to(ops::multiply(c.grad(), slope), c.input_shape(i)), c.input_dtype(i)));
+  }
 }
 
 void infer_multinomial(InferContext& c) {
@@ -268,7 +279,7 @@ Example:
     op.doc = "Tell how a gamma draw moves with its concentration when its quantile stays.";
     op.inputs = {{.name = "concentration", .shape_doc = "(...) float"}, {.name = "draw", .shape_doc = "(...) float"}};
     op.attrs = &schema_of<GammaSlopeAttrs>();
-    op.infer = infer_gamma_slope;
+    op.infer = infer_slope;
     op.not_differentiable = "the second derivative of a gamma quantile by its concentration has no kernel";
     op.onnx = {nullptr, 0, "ONNX has no incomplete gamma function"};
     op.flags.internal = true;
@@ -290,6 +301,7 @@ Raises:
 
 Source:
     Robert, "Simulation of truncated normal variables", Statistics and Computing 5 (1995).
+    Figurnov, Mohamed, Mnih, "Implicit reparameterization gradients", NeurIPS 2018.
 
 Example:
     >>> import gorgo as gg
@@ -299,12 +311,29 @@ Example:
 )",
                     {{.name = "low", .shape_doc = "(...) real"}, {.name = "high", .shape_doc = "(...) real"}});
     op.infer = infer_reals<SampleAttrs>;
-    op.not_differentiable = "draws by rejection are no smooth function of the ends";
+    op.not_differentiable = nullptr;
+    op.vjp = vjp_truncated_normal;
+    op.saves_inputs = 6u;
+    op.saves_outputs = 1u;
     op.raise_fault = [](const Fault& f, const KernelArgs&) {
       fail<ValueError>("random_truncated_normal: low must be below high, got ", figure_of(f, 0), " and ",
                        figure_of(f, 1), " (position ", f.position(), ")");
     };
     registry.add(std::move(op));
+  }
+  {
+    OpDef op;
+    op.name = "random_truncated_normal_slope";
+    op.doc = "Tell how a truncated normal draw moves with an end when its quantile stays.";
+    op.inputs = {{.name = "low", .takes_scalar = true, .shape_doc = "(...) float"},
+                 {.name = "draw", .shape_doc = "(...) float"},
+                 {.name = "high", .takes_scalar = true, .shape_doc = "(...) float"}};
+    op.attrs = &schema_of<TruncatedSlopeAttrs>();
+    op.infer = infer_slope;
+    op.not_differentiable = "the second derivative of a truncated normal quantile by its ends has no kernel";
+    op.onnx = {nullptr, 0, "ONNX has no error function of scaled arguments"};
+    op.flags.internal = true;
+    random_ops.truncated_slope = &registry.add(std::move(op));
   }
   {
     OpDef op = drawing_op("random_multinomial", "Draw positions, each as likely as its weight says.", R"(Args:

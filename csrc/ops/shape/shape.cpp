@@ -133,7 +133,10 @@ void infer_expand_dims(InferContext& c) {
   const int rank = x.rank() + a.axis.size();
   uint64_t inserted = 0;
   for (const int64_t given : a.axis) {
-    const int axis = normalize_axis(given, rank, c.name());
+    if (given < -rank || given >= rank) {  // the array API's exception here
+      fail<IndexError>(c.name(), ": axis must be in [", -rank, ", ", rank, "), got ", given);
+    }
+    const auto axis = given < 0 ? given + rank : given;
     if ((inserted >> axis & 1u) != 0) fail<ValueError>(c.name(), ": axis must not repeat, got ", a.axis);
     inserted |= uint64_t{1} << axis;
   }
@@ -466,7 +469,8 @@ Returns:
     (...) any: a view of x.
 
 Raises:
-    ValueError: an axis is out of range or repeats.
+    IndexError: an axis is out of range.
+    ValueError: an axis repeats.
 
 Example:
     >>> import gorgo as gg
