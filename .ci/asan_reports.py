@@ -12,7 +12,7 @@ import pathlib
 import re
 import sys
 
-ERROR = re.compile(r"ERROR: (AddressSanitizer|UndefinedBehaviorSanitizer)|: runtime error: ")
+ERROR = re.compile(r"ERROR: (AddressSanitizer|UndefinedBehaviorSanitizer)|: runtime error: |CHECK failed: ")
 OURS = re.compile(r"/gorgo/_core\.|\bgorgo::")
 # Made once when the module is imported and kept until the process ends, by design of CPython and pybind11.
 ONCE_PER_PROCESS = re.compile(

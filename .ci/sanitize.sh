@@ -72,9 +72,22 @@ case $kind in
     ;;
 esac
 export PYTHONPATH=$PWD/$folder/python GORGO_SANITIZED=$kind
-status=0
-"${fixed_addresses[@]}" env LD_PRELOAD="$preload" "$python" -X faulthandler -m pytest -q -p no:cacheprovider \
-  "${tests[@]}" "$@" || status=$?
+# One process for each core, each with its part of the tests (tests/conftest.py); where threads are tested, one alone.
+parts=$(nproc)
+if [[ $kind == tsan ]]; then parts=1; fi
+status=0 running=()
+for ((part = 1; part <= parts; ++part)); do
+  "${fixed_addresses[@]}" env LD_PRELOAD="$preload" "$python" -X faulthandler -m pytest -q -p no:cacheprovider \
+    --part "$part/$parts" "${tests[@]}" "$@" >"$logs/tests-$part.log" 2>&1 &
+  running+=($!)
+done
+for ((part = 1; part <= parts; ++part)); do
+  ended=0
+  wait "${running[part - 1]}" || ended=$?
+  cat "$logs/tests-$part.log"
+  echo "== part $part of $parts: exit status $ended"
+  if ((ended)); then status=$ended; fi
+done
 if [[ $kind == asan ]]; then
   "$python" .ci/asan_reports.py "$logs" || status=1
 fi

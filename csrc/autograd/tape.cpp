@@ -220,43 +220,61 @@ void retain_grad(TensorImpl& t) {
 
 namespace {
 
-// Finds a record's place in one backward run: open addressing, since small graphs must stay cheap.
-class NodeIndex {
+// Finds a record's place among the entries of one backward run. A small graph is looked through, which costs less than
+// clearing a table; a larger one has an index by open addressing.
+constexpr int kFewEntries = 16;
+template <class Entry>
+class Places {
  public:
-  NodeIndex() { slots_.resize(64); }
-  // The place of `node`, and whether it is new; new ones get `fresh`.
-  std::pair<int32_t, bool> find_or_add(const Node* node, int32_t fresh) {
-    if ((used_ + 1) * 2 > slots_.size()) grow();
-    Slot& slot = probe(node);
-    if (slot.node != nullptr) return {slot.place, false};
-    slot = {node, fresh};
-    ++used_;
-    return {fresh, true};
+  explicit Places(const SmallVector<Entry, kFewEntries>& entries) noexcept : entries_(entries) {}
+
+  // The record's place, or -1.
+  [[nodiscard]] int32_t find(const Node* node) const {
+    if (slots_.empty()) {
+      for (int i = 0; i < entries_.size(); ++i) {
+        if (entries_[i].record() == node) return i;
+      }
+      return -1;
+    }
+    const Slot& slot = slots_[probe(node)];
+    return slot.node != nullptr ? slot.place : -1;
   }
-  void set(const Node* node, int32_t place) { probe(node).place = place; }
-  int32_t at(const Node* node) { return probe(node).place; }
+  // After an entry was appended.
+  void note_last() {
+    const int count = entries_.size();
+    if (count <= kFewEntries) return;
+    if (count * 2 > slots_.size()) {
+      rebuild();
+    } else {
+      const Node* node = entries_[count - 1].record();
+      slots_[probe(node)] = {node, count - 1};
+    }
+  }
+  // After the entries have changed places.
+  void rebuild() {
+    const int count = entries_.size();
+    if (count <= kFewEntries) return;
+    int size = 4 * kFewEntries;
+    while (size < count * 2) size *= 2;
+    slots_.clear();
+    slots_.resize(size * 2);
+    for (int i = 0; i < count; ++i) slots_[probe(entries_[i].record())] = {entries_[i].record(), i};
+  }
 
  private:
   struct Slot {
     const Node* node = nullptr;
     int32_t place = 0;
   };
-  Slot& probe(const Node* node) {
-    auto i =
-        static_cast<int>((reinterpret_cast<uintptr_t>(node) >> 6) * 0x9e3779b97f4a7c15ull >> 20) & (slots_.size() - 1);
-    while (slots_[i].node != nullptr && slots_[i].node != node) i = (i + 1) & (slots_.size() - 1);
-    return slots_[i];
+  [[nodiscard]] int probe(const Node* node) const {
+    const int mask = slots_.size() - 1;
+    int i = static_cast<int>((reinterpret_cast<uintptr_t>(node) >> 6) * 0x9e3779b97f4a7c15ull >> 20) & mask;
+    while (slots_[i].node != nullptr && slots_[i].node != node) i = (i + 1) & mask;
+    return i;
   }
-  void grow() {
-    SmallVector<Slot, 64> old = std::move(slots_);
-    slots_ = {};
-    slots_.resize(old.size() * 2);
-    for (const Slot& slot : old) {
-      if (slot.node != nullptr) probe(slot.node) = slot;
-    }
-  }
-  SmallVector<Slot, 64> slots_;
-  int used_ = 0;
+
+  const SmallVector<Entry, kFewEntries>& entries_;
+  SmallVector<Slot, 1> slots_;
 };
 
 // One backward run: the reachable records in falling number order, each with the gradients gathered for its outputs.
@@ -266,10 +284,11 @@ class Run {
     SmallVector<Node*, 32> stack;
     const auto reach = [&](TapeNode* tape_node) {
       auto* node = static_cast<Node*>(tape_node);
-      if (!index_.find_or_add(node, 0).second) return;
+      if (places_.find(node) >= 0) return;
       Entry& entry = entries_.emplace_back();
       entry.node = Ref<TapeNode>::share(node);
       entry.sums.resize(node->output_count);
+      places_.note_last();
       stack.push_back(node);
     };
     for (const Tensor& root : roots) {
@@ -283,7 +302,7 @@ class Run {
       }
     }
     std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.number() > b.number(); });
-    for (int i = 0; i < entries_.size(); ++i) index_.set(entries_[i].record(), i);
+    places_.rebuild();
   }
 
   // Restricts the run to what leads to `inputs`, whose gradients it collects instead of summing into leaves.
@@ -295,7 +314,7 @@ class Run {
       entry.useful = false;
       for (const Wanted& w : wanted_) entry.useful = entry.useful || w.tensor->grad_fn == entry.node;
       for (const Edge& edge : entry.record()->edges) {
-        if (edge.node) entry.useful = entry.useful || entries_[index_.at(static_cast<Node*>(edge.node.get()))].useful;
+        if (edge.node) entry.useful = entry.useful || entry_of(edge.node).useful;
         if (edge.leaf) entry.useful = entry.useful || wanted_leaf(edge.leaf.get()) != nullptr;
       }
     }
@@ -304,7 +323,7 @@ class Run {
   // Hands a gradient to whatever made tensor value (node, output), or to the leaf.
   void deliver(const Ref<TapeNode>& node, int32_t output, const Tensor& leaf, Tensor g) {
     if (node) {
-      entries_[index_.at(static_cast<Node*>(node.get()))].sums[output].add(std::move(g), options_.create_graph);
+      entry_of(node).sums[output].add(std::move(g), options_.create_graph);
     } else if (!collecting_) {
       accumulate_grad(*leaf, std::move(g), options_.create_graph);
     } else if (Wanted* w = wanted_leaf(leaf.get())) {
@@ -339,6 +358,8 @@ class Run {
     Tensor tensor;
     GradSum sum;
   };
+
+  Entry& entry_of(const Ref<TapeNode>& node) { return entries_[places_.find(static_cast<Node*>(node.get()))]; }
 
   Wanted* wanted_leaf(const TensorImpl* leaf) {
     for (Wanted& w : wanted_) {
@@ -435,8 +456,8 @@ class Run {
   }
 
   BackwardOptions options_;
-  NodeIndex index_;
-  SmallVector<Entry, 16> entries_;
+  SmallVector<Entry, kFewEntries> entries_;
+  Places<Entry> places_{entries_};
   SmallVector<Wanted, 2> wanted_;
   bool collecting_ = false;
 };

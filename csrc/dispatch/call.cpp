@@ -114,10 +114,10 @@ struct Frame {
 }
 
 bool is_long(const OpDef& op, const KernelArgs& args) {
-  if (op.cost != nullptr && op.cost(args).flops > kUnlockFlops) return true;
   int64_t most = 0;
   for (int i = 0; i < args.in_count + args.out_count; ++i) most = std::max(most, args.in[i].numel);
-  return most >= kUnlockElements;
+  if (most >= kUnlockElements) return true;
+  return !op.flags.elementwise && op.cost != nullptr && op.cost(args).flops > kUnlockFlops;
 }
 
 void launch(const OpDef& op, const Kernel& kernel, Frame& frame) {
@@ -173,8 +173,8 @@ struct CastArgs {
 
  private:
   static bool must_cast(const InferContext& context, size_t i) {
-    return ((context.cast_mask >> std::min<size_t>(i, 31)) & 1u) != 0 && context.in[i].is_tensor() &&
-           context.in[i].tensor->dtype != context.compute_dtype;
+    return context.in[i].is_tensor() && context.in[i].tensor->dtype != context.compute_dtype &&
+           ((context.cast_mask >> std::min<size_t>(i, 31)) & 1u) != 0;
   }
 };
 

@@ -276,11 +276,10 @@ size_t PoolCore::free_bytes() const noexcept {
 }
 
 // Detaches free segments, the longest unused first, until at most so many bytes are free or no segment is; they leave
-// as a chain for release_segments.
-Segment* PoolCore::trim_to(size_t kept_bytes) noexcept {
-  Segment* chain = nullptr;
+// as a chain for release_segments, before those that it is given.
+Segment* PoolCore::trim_to(size_t kept_bytes, Segment* chain) noexcept {
   size_t free_now = free_bytes();
-  if (free_now <= kept_bytes) return nullptr;
+  if (free_now <= kept_bytes) return chain;
   for (const auto& heap : heaps_) heap->drop_spare_slabs();
   while (free_now > kept_bytes) {
     LargeHeap* from = nullptr;
@@ -300,8 +299,8 @@ Segment* PoolCore::trim_to(size_t kept_bytes) noexcept {
   return chain;
 }
 
-Segment* PoolCore::trim_to_cache_limit() noexcept {
-  return trim_to(cache_limit_ > granted_bytes_ ? cache_limit_ - granted_bytes_ : 0);
+Segment* PoolCore::trim_to_cache_limit(Segment* chain) noexcept {
+  return trim_to(cache_limit_ > granted_bytes_ ? cache_limit_ - granted_bytes_ : 0, chain);
 }
 
 void PoolCore::release_segments(Segment* chain) noexcept {
@@ -480,8 +479,9 @@ void PoolCore::release_slow(ThreadFront* front, Block* block) noexcept {
     return;
   }
   const bool ours = front != nullptr && block->stream == front->stream;
+  Segment* chain = nullptr;
   if (block->klass == kLargeClass) {
-    if (!ours || !keep_large(front, block)) home_of(block).give(block);
+    if (!ours || !keep_large(front, block, chain)) home_of(block).give(block);
   } else {
     home_of(block).give(block);
     if (ours) {
@@ -495,14 +495,14 @@ void PoolCore::release_slow(ThreadFront* front, Block* block) noexcept {
       }
     }
   }
-  Segment* chain = trim_to_cache_limit();
+  chain = trim_to_cache_limit(chain);
   lock.unlock();
   release_segments(chain);
 }
 
 // Puts a large block into the front that allocated it, asking for more of the cache limit where needed; false if it has
-// to go home.
-bool PoolCore::keep_large(ThreadFront* front, Block* block) noexcept {
+// to go home. Adds the segments that make way for it to the chain.
+bool PoolCore::keep_large(ThreadFront* front, Block* block, Segment*& chain) noexcept {
   const size_t needed = front->large_cached_bytes + block->bytes;
   if (block->home != front || needed > front_large_bytes_) return false;
   ThreadFront::LargeSlot& place = front->large[ThreadFront::large_slot(block->bytes)];
@@ -524,6 +524,11 @@ bool PoolCore::keep_large(ThreadFront* front, Block* block) noexcept {
     const size_t step = front_large_bytes_ / 8;
     const size_t credit = std::min(front_large_bytes_, std::max(needed, front->large_credit_bytes + step));
     granted_bytes_ += credit - front->large_credit_bytes;
+    chain = trim_to_cache_limit(chain);
+    if (free_bytes() + granted_bytes_ > cache_limit_) {  // live blocks keep the rest of their segments from going
+      granted_bytes_ -= credit - front->large_credit_bytes;
+      return false;
+    }
     front->large_credit_bytes = credit;
   }
   block->next = place.head;

@@ -98,8 +98,8 @@ class PoolCore {
   LargeBlock* grow(Lock& lock, StreamHeap& heap, size_t segment_bytes, size_t capacity);
 
   size_t free_bytes() const noexcept;
-  Segment* trim_to(size_t kept_bytes) noexcept;
-  Segment* trim_to_cache_limit() noexcept;
+  Segment* trim_to(size_t kept_bytes, Segment* chain = nullptr) noexcept;
+  Segment* trim_to_cache_limit(Segment* chain = nullptr) noexcept;
   void release_segments(Segment* chain) noexcept;
   void collect_passed(Lock& lock, bool wait);
   void start_crossing(Block* block) noexcept;
@@ -107,7 +107,7 @@ class PoolCore {
   void hand_out(ThreadFront* front, Block* block, size_t bytes, bool missed) noexcept;
   void account(ThreadFront* front, int64_t bytes) noexcept;
   void raise_peak(int64_t active) noexcept;
-  bool keep_large(ThreadFront* front, Block* block) noexcept;
+  bool keep_large(ThreadFront* front, Block* block, Segment*& chain) noexcept;
   void wrap(Block* block) noexcept;
   void unwrap(Block* block) noexcept;
   void note_damage(GuardDamage::Kind kind, const Block* block) noexcept;

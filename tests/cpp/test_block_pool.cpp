@@ -298,6 +298,25 @@ TEST_CASE("the cache limit holds after every release, the oldest goes first") {
   CHECK(pool.stats().cache_limit == 0);
 }
 
+TEST_CASE("what live blocks hold in their segments counts towards the cache limit") {
+  BudgetAllocator raw;
+  BlockPool pool(raw, with_cache_limit(10 * kMiB));
+  std::vector<Block*> kept, gone;
+  for (int i = 0; i < 48; ++i) (i % 4 == 0 ? kept : gone).push_back(pool.allocate(512 * kKiB));
+  for (Block* block : gone) pool.release(block);
+  const size_t stuck = pool.stats().cached_bytes;
+  REQUIRE(stuck >= 10 * kMiB);
+  std::vector<Block*> blocks;
+  for (int i = 0; i < 10; ++i) blocks.push_back(pool.allocate(2 * kMiB));
+  for (Block* block : blocks) {
+    pool.release(block);
+    CHECK(pool.stats().cached_bytes <= stuck);
+  }
+  for (Block* block : kept) pool.release(block);
+  CHECK(pool.stats().cached_bytes <= 10 * kMiB);
+  check_sums(pool, raw);
+}
+
 TEST_CASE("many sizes in turn keep to the limit and stay correct") {
   BudgetAllocator raw;
   BlockPool pool(raw, with_cache_limit(32 * kMiB));
