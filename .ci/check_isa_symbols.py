@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""Fail if code compiled for one instruction set could be linked into another.
+"""Fail if code compiled for one instruction set could be linked into another, or if the compiler fused products.
 
 An inline function or template that several object files define becomes a weak symbol, and the linker keeps one copy of
 it. If the copy it keeps was compiled for AVX-512, a processor without AVX-512 dies on it. So no weak symbol may be
 defined both by an object compiled with instruction set flags and by any object compiled with other flags.
+
+A sum and a difference that alternate from lane to lane tempt GCC to fuse them with their products, whatever
+-ffp-contract says: no kernel may hold such an instruction (csrc/core/rounded.h).
 
 Run as `check_isa_symbols.py BUILD_FOLDER...` after a build; each folder is judged alone. `--self-test` shows that the
 check can fail.
@@ -14,6 +17,7 @@ from __future__ import annotations
 import argparse
 import collections
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +26,7 @@ import tempfile
 # Data without code, equal in every copy: the exception personality's address, type descriptions and their names.
 HARMLESS_PREFIXES = ("DW.ref.", "_ZTI", "_ZTS")
 GROUP_PREFIX = "gorgo_isa_"
+FUSED_PRODUCT = re.compile(r"\tvfm(addsub|subadd)")
 
 
 def weak_symbols(objects: list[pathlib.Path]) -> dict[str, str]:
@@ -67,6 +72,25 @@ def violations(groups: dict[str, list[pathlib.Path]]) -> list[str]:
     return lines
 
 
+def fused_products(groups: dict[str, list[pathlib.Path]]) -> list[str]:
+    """Return one line for each kernel function that holds a fused product with alternating signs."""
+    lines = []
+    for target, objects in groups.items():
+        if not target.startswith(GROUP_PREFIX):
+            continue
+        for path in objects:
+            command = ["objdump", "--disassemble", "--no-show-raw-insn", str(path)]
+            function = ""
+            counts: dict[str, int] = collections.Counter()
+            for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines():
+                if line.endswith(">:"):
+                    function = line.partition("<")[2][:-2]
+                elif FUSED_PRODUCT.search(line):
+                    counts[function] += 1
+            lines += [f"{name}: {count} fused products in {target}" for name, count in sorted(counts.items())]
+    return lines
+
+
 def demangle(lines: list[str]) -> list[str]:
     """Return the lines with C++ names readable, where c++filt is installed."""
     if not lines or shutil.which("c++filt") is None:
@@ -91,10 +115,19 @@ def self_test() -> None:
             found = violations(groups_of(build))
             if len(found) != expected:
                 sys.exit(f"self-test: expected {expected} shared symbols with {call}, got {found}")
+        target = pathlib.Path(folder) / "fused" / "CMakeFiles" / f"{GROUP_PREFIX}avx2.dir"
+        target.mkdir(parents=True)
+        source = "#include <immintrin.h>\n"
+        source += "__m256 f(__m256 a, __m256 b, __m256 c) { return _mm256_fmaddsub_ps(a, b, c); }\n"
+        (target / "kernel.cpp").write_text(source)
+        flags = ["-mavx2", "-mfma", "-c", "-o", "kernel.cpp.o", "kernel.cpp"]
+        subprocess.run(["c++", *flags], check=True, cwd=target)
+        if len(fused_products(groups_of(target.parents[1]))) != 1:
+            sys.exit("self-test: expected one fused product")
 
 
 def main() -> None:
-    """Check each build folder; exit with 1 and a list when a symbol is shared."""
+    """Check each build folder; exit with 1 and a list when a symbol is shared or a product fused."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("builds", nargs="*", type=pathlib.Path)
     parser.add_argument("--self-test", action="store_true")
@@ -107,12 +140,15 @@ def main() -> None:
         isas = [target for target in groups if target.startswith(GROUP_PREFIX)]
         if GROUP_PREFIX + "base" not in isas:
             sys.exit(f"check_isa_symbols: {build} must hold objects of {GROUP_PREFIX}base, got {sorted(groups)}")
-        lines = demangle(violations(groups))
-        for line in lines:
+        shared, fused = demangle(violations(groups)), demangle(fused_products(groups))
+        for line in [*shared, *fused]:
             print(line)
         objects = sum(map(len, groups.values()))
-        print(f"{build}: {len(lines)} shared weak symbols in {objects} objects of {sorted(groups)}")
-        failed = failed or bool(lines)
+        print(
+            f"{build}: {len(shared)} shared weak symbols and {len(fused)} functions with fused products in "
+            f"{objects} objects of {sorted(groups)}"
+        )
+        failed = failed or bool(shared) or bool(fused)
     sys.exit(1 if failed else 0)
 
 

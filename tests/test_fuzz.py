@@ -1,6 +1,6 @@
 """Anything at any op: every call gives a result that holds together or an error of ours, and never harm.
 
-Calls are drawn from what the registry says of each op: a sample of samples.py with a few places changed, or operands
+Calls are drawn from what the registry says of each op: a row of samples with a few places changed, or operands
 and attributes out of nothing. GORGO_FUZZ sets the number of calls for each op (200 take half an hour);
 GORGO_FUZZ_LOG names a file that holds the call being made, for the case that the process does not survive it.
 """

@@ -46,6 +46,14 @@ def test_files_are_small_and_name_known_sets() -> None:
         assert len(json.loads(path.read_text())) > 60
 
 
+def test_complex_numbers_round_alike_under_every_instruction_set() -> None:
+    base, *others = (json.loads((golden.HERE / f"{isa}.json").read_text()) for isa in ("base", "avx2"))
+    names = [name for name in base if name.startswith("complex ")]
+    assert len(names) > 5
+    for other in others:
+        assert {name: other[name] for name in names} == {name: base[name] for name in names}
+
+
 def test_what_calls_the_c_library_is_left_out() -> None:
     dtypes = {name: set(short) for name, short, _ in golden.cases()}
     for name in golden.NOT_HERE["in every dtype"]:

@@ -1,6 +1,6 @@
 """The matrix: every op of the registry over dtypes, layouts, edges, gradients, capture, instruction sets and threads.
 
-What is particular to an op stands in its row of samples.py; nothing here names one. An op without a row fails.
+What is particular to an op stands in its row of samples; nothing here names one. An op without a row fails.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ def described(op: str, dtype: str, sample: Sample) -> str:
 
 
 def test_every_op_has_a_row_and_every_row_an_op() -> None:
-    assert not sorted(set(REGISTRY) - set(ROWS)), "ops without a row in tests/samples.py"
-    assert not sorted(set(ROWS) - set(REGISTRY)), "rows of tests/samples.py without an op"
+    assert not sorted(set(REGISTRY) - set(ROWS)), "ops without a row in tests/samples"
+    assert not sorted(set(ROWS) - set(REGISTRY)), "rows of tests/samples without an op"
 
 
 @pytest.mark.parametrize("op", sorted(REGISTRY))

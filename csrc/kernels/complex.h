@@ -3,6 +3,7 @@
 // Invariant: as in math.h; special functions go through the C library, whose branch cuts they have.
 #pragma once
 
+#include "core/rounded.h"
 #include "kernels/math.h"
 
 namespace gorgo::GORGO_ISA_NS {
@@ -32,7 +33,7 @@ GORGO_INLINE Complex<T> operator-(Complex<T> a) {
 }
 template <class T>
 GORGO_INLINE Complex<T> operator*(Complex<T> a, Complex<T> b) {
-  return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+  return {rounded(a.re * b.re) - rounded(a.im * b.im), rounded(a.re * b.im) + rounded(a.im * b.re)};
 }
 // Scaled by the divisor's larger part (Smith), so that no square overflows.
 template <class T>
@@ -43,8 +44,8 @@ GORGO_INLINE Complex<T> operator/(Complex<T> a, Complex<T> b) {
   if (large == 0) return {a.re / large, a.im / large};
   const T ratio = small / large;
   const T scale = 1 / (large + small * ratio);
-  if (real_leads) return {(a.re + a.im * ratio) * scale, (a.im - a.re * ratio) * scale};
-  return {(a.re * ratio + a.im) * scale, (a.im * ratio - a.re) * scale};
+  if (real_leads) return {(a.re + rounded(a.im * ratio)) * scale, (a.im - rounded(a.re * ratio)) * scale};
+  return {(rounded(a.re * ratio) + a.im) * scale, (rounded(a.im * ratio) - a.re) * scale};
 }
 template <class T>
 GORGO_INLINE bool operator==(Complex<T> a, Complex<T> b) {

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "core/dtype.h"
+#include "core/rounded.h"
 #include "kernels/gemm/lanes.h"
 #include "kernels/gemm/micro.h"
 #include "kernels/gemm/pack.h"
@@ -552,7 +553,7 @@ struct Plain<std::complex<R>> {
   GORGO_GEMM_INLINE Sum zero() { return {R{0}, R{0}}; }
   GORGO_GEMM_INLINE Sum add(Sum a, Sum b) { return {a.re + b.re, a.im + b.im}; }
   GORGO_GEMM_INLINE Sum multiply_add(Sum a, Sum b, Sum c) {
-    return {c.re + (a.re * b.re - a.im * b.im), c.im + (a.re * b.im + a.im * b.re)};
+    return {c.re + (rounded(a.re * b.re) - rounded(a.im * b.im)), c.im + (rounded(a.re * b.im) + rounded(a.im * b.re))};
   }
 };
 

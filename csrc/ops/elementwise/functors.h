@@ -5,7 +5,7 @@
 // itself be differentiated (elementwise.cpp). They use the vocabulary of kernels/math.h, found through V, and `like(x,
 // c)` for a constant of x's kind; `conj` makes a gradient right for complex values and does nothing to real ones.
 // backward(g, x, y) of a unary op and backward_a, backward_b(g, a, b, y) of a binary one may use only what the facts
-// save. To add an op: write its struct, name it in op_list.h, add a row to tests/samples.py.
+// save. To add an op: write its struct, name it in op_list.h, add a row to tests/samples/elementwise.py.
 // Read next: functors_special.h (the rarer ones), elementwise.cpp.
 #pragma once
 

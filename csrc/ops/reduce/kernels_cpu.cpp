@@ -3,6 +3,7 @@
 // Compiled once per ISA. Invariant: see skeleton.h and kernels/fold.h; float sums are made in float within small groups and
 // in double beyond them, integers wrap.
 // Read next: kernels_cpu_arg.cpp (argmax, argmin).
+#include "core/rounded.h"
 #include "ops/reduce/skeleton.h"
 
 #pragma GCC diagnostic push
@@ -301,7 +302,7 @@ struct ComplexFold {
   GORGO_INLINE static Partial few(const Storage*, int64_t) { return {}; }
   GORGO_INLINE static Partial of(Partial a, Partial b) {
     if constexpr (kProduct) {
-      return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+      return {rounded(a.re * b.re) - rounded(a.im * b.im), rounded(a.re * b.im) + rounded(a.im * b.re)};
     } else {
       return {a.re + b.re, a.im + b.im};
     }

@@ -50,24 +50,6 @@ GORGO_INLINE T narrow(SumType<T> v) noexcept {
     return static_cast<T>(v);
   }
 }
-// A number that has been rounded: GCC 12 fuses the products of complex numbers with their sums when it makes vectors of
-// them, contraction or not, and then columns would differ from rows.
-GORGO_INLINE double rounded(double v) noexcept {
-#if defined(__x86_64__)
-  __asm__("" : "+x"(v));
-#elif defined(__aarch64__)
-  __asm__("" : "+w"(v));
-#endif
-  return v;
-}
-template <class C>
-GORGO_INLINE C product(C a, C b) noexcept {
-  if constexpr (IsComplex<C>::value) {
-    return {rounded(a.re * b.re) - rounded(a.im * b.im), rounded(a.re * b.im) + rounded(a.im * b.re)};
-  } else {
-    return a * b;
-  }
-}
 template <class C>
 GORGO_INLINE C whole(double v) noexcept {
   if constexpr (IsComplex<C>::value) {
@@ -316,9 +298,7 @@ struct Product {
   static int64_t axis_of(const CumulativeAttrs& a) noexcept { return a.axis.has ? a.axis.value : 0; }
   static int64_t initial(const CumulativeAttrs& a) noexcept { return a.include_initial ? 1 : 0; }
   GORGO_INLINE static SumType<T> first(const SumType<T>* v) noexcept { return v[0]; }
-  GORGO_INLINE static SumType<T> next(SumType<T> carried, const SumType<T>* v) noexcept {
-    return product(carried, v[0]);
-  }
+  GORGO_INLINE static SumType<T> next(SumType<T> carried, const SumType<T>* v) noexcept { return carried * v[0]; }
 };
 
 template <class T>
@@ -330,7 +310,7 @@ struct Linear {
   static int64_t initial(const ScanAttrs&) noexcept { return 0; }
   GORGO_INLINE static SumType<T> first(const SumType<T>* v) noexcept { return v[1]; }
   GORGO_INLINE static SumType<T> next(SumType<T> carried, const SumType<T>* v) noexcept {
-    return product(v[0], carried) + v[1];
+    return v[0] * carried + v[1];
   }
 };
 
