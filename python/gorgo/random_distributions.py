@@ -70,32 +70,57 @@ def check(name: str, argument: str, value: Real, holds: Callable[[float], bool],
         raise ValueError(f"{name}: {argument} {expectation}, got {value:g}")
 
 
-def check_positive(name: str, **parameters: Real) -> None:
-    for argument, value in parameters.items():
-        check(name, argument, value, lambda v: 0.0 < v < gg.inf, "must be positive and finite")
-
-
-def check_finite(name: str, **parameters: Real) -> None:
-    for argument, value in parameters.items():
-        check(name, argument, value, lambda v: -gg.inf < v < gg.inf, "must be finite")
-
-
 def compute_dtype(dtype: gg.dtype) -> gg.dtype:
     """Return what the formulas are computed in: uniforms of 16 bits would be too coarse for a logarithm."""
     return gg.float64 if dtype == gg.float64 else gg.float32
 
 
-def unit_exponential(shape: tuple[int, ...], dtype: gg.dtype, generator: Generator | None) -> gg.Tensor:
-    """Draw from the exponential distribution of mean one; 1 - u is exact and never zero."""
-    return -gg.log(1.0 - _core.random_uniform(key_of(generator), shape, 0.0, 1.0, compute_dtype(dtype)))
+def parameter(value: Real, dtype: gg.dtype) -> gg.Tensor:
+    """Return a parameter as a tensor of `dtype`."""
+    return value.astype(dtype) if isinstance(value, gg.Tensor) else gg.full((), value, dtype=dtype)
 
 
-def open_uniform(shape: tuple[int, ...], dtype: gg.dtype, generator: Generator | None) -> gg.Tensor:
-    """Draw from (0, 1), without both ends and without the middle: odd multiples of the resolution."""
-    wide = compute_dtype(dtype)
-    half = 2.0**-53 if wide == gg.float64 else 2.0**-24
-    u = _core.random_uniform(key_of(generator), shape, 0.0, 1.0, wide)
-    return gg.floor(u * (0.5 / half)) * (2.0 * half) + half
+class Draw:
+    """One call of a distribution: the shape and dtype that its arguments ask for, and the numbers that it starts from.
+
+    Parameters are named by what is expected of them, those that need no look here come as they are.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: Shape | None,
+        dtype: gg.dtype | None,
+        generator: Generator | None,
+        *others: Real,
+        finite: dict[str, Real] | None = None,
+        positive: dict[str, Real] | None = None,
+    ) -> None:
+        finite, positive = finite or {}, positive or {}
+        for argument, value in finite.items():
+            check(name, argument, value, lambda v: -gg.inf < v < gg.inf, "must be finite")
+        for argument, value in positive.items():
+            check(name, argument, value, lambda v: 0.0 < v < gg.inf, "must be positive and finite")
+        parameters = (*others, *finite.values(), *positive.values())
+        self.dtype, self.shape = drawn_dtype(name, dtype, *parameters), drawn_shape(name, shape, *parameters)
+        self.wide = compute_dtype(self.dtype)
+        self.generator = generator
+
+    def exponential(self) -> gg.Tensor:
+        """Draw from the exponential distribution of mean one; 1 - u is exact and never zero."""
+        return -gg.log(1.0 - self._uniform())
+
+    def uniform(self) -> gg.Tensor:
+        """Draw from (0, 1), without both ends and without the middle: odd multiples of the resolution."""
+        half = 2.0**-53 if self.wide == gg.float64 else 2.0**-24
+        return gg.floor(self._uniform() * (0.5 / half)) * (2.0 * half) + half
+
+    def _uniform(self) -> gg.Tensor:
+        return _core.random_uniform(key_of(self.generator), self.shape, 0.0, 1.0, self.wide)
+
+    def located(self, x: gg.Tensor, location: Real, scale: Real) -> gg.Tensor:
+        """Return location + scale x in the draw's dtype."""
+        return located(x, location, scale, self.dtype)
 
 
 def located(x: gg.Tensor, location: Real, scale: Real, dtype: gg.dtype) -> gg.Tensor:
@@ -136,9 +161,8 @@ def exponential(
         >>> gg.random.exponential(2.0, (3,)).shape
         (3,)
     """
-    check_positive("exponential", scale=scale)
-    to, sizes = drawn_dtype("exponential", dtype, scale), drawn_shape("exponential", shape, scale)
-    return located(unit_exponential(sizes, to, generator), 0.0, scale, to)
+    draw = Draw("exponential", shape, dtype, generator, positive={"scale": scale})
+    return draw.located(draw.exponential(), 0.0, scale)
 
 
 def laplace(
@@ -172,12 +196,9 @@ def laplace(
         >>> gg.random.laplace(0.0, 2.0, (3,)).shape
         (3,)
     """
-    check_finite("laplace", loc=loc)
-    check_positive("laplace", scale=scale)
-    to, sizes = drawn_dtype("laplace", dtype, loc, scale), drawn_shape("laplace", shape, loc, scale)
-    side = 2.0 * open_uniform(sizes, to, generator) - 1.0
-    x = -gg.sign(side) * gg.log(1.0 - gg.abs(side))
-    return located(x, loc, scale, to)
+    draw = Draw("laplace", shape, dtype, generator, finite={"loc": loc}, positive={"scale": scale})
+    side = 2.0 * draw.uniform() - 1.0
+    return draw.located(-gg.sign(side) * gg.log(1.0 - gg.abs(side)), loc, scale)
 
 
 def logistic(
@@ -211,12 +232,9 @@ def logistic(
         >>> gg.random.logistic(0.0, 2.0, (3,)).shape
         (3,)
     """
-    check_finite("logistic", loc=loc)
-    check_positive("logistic", scale=scale)
-    to, sizes = drawn_dtype("logistic", dtype, loc, scale), drawn_shape("logistic", shape, loc, scale)
-    u = open_uniform(sizes, to, generator)
-    x = gg.log(u) - gg.log(1.0 - u)
-    return located(x, loc, scale, to)
+    draw = Draw("logistic", shape, dtype, generator, finite={"loc": loc}, positive={"scale": scale})
+    u = draw.uniform()
+    return draw.located(gg.log(u) - gg.log(1.0 - u), loc, scale)
 
 
 def gumbel(
@@ -250,11 +268,8 @@ def gumbel(
         >>> gg.random.gumbel(0.0, 2.0, (3,)).shape
         (3,)
     """
-    check_finite("gumbel", loc=loc)
-    check_positive("gumbel", scale=scale)
-    to, sizes = drawn_dtype("gumbel", dtype, loc, scale), drawn_shape("gumbel", shape, loc, scale)
-    x = -gg.log(-gg.log(open_uniform(sizes, to, generator)))
-    return located(x, loc, scale, to)
+    draw = Draw("gumbel", shape, dtype, generator, finite={"loc": loc}, positive={"scale": scale})
+    return draw.located(-gg.log(-gg.log(draw.uniform())), loc, scale)
 
 
 def cauchy(
@@ -288,11 +303,8 @@ def cauchy(
         >>> gg.random.cauchy(0.0, 2.0, (3,)).shape
         (3,)
     """
-    check_finite("cauchy", loc=loc)
-    check_positive("cauchy", scale=scale)
-    to, sizes = drawn_dtype("cauchy", dtype, loc, scale), drawn_shape("cauchy", shape, loc, scale)
-    x = gg.tan(gg.pi * (open_uniform(sizes, to, generator) - 0.5))
-    return located(x, loc, scale, to)
+    draw = Draw("cauchy", shape, dtype, generator, finite={"loc": loc}, positive={"scale": scale})
+    return draw.located(gg.tan(gg.pi * (draw.uniform() - 0.5)), loc, scale)
 
 
 def log_normal(
@@ -324,10 +336,9 @@ def log_normal(
         True
     """
     check("log_normal", "std", std, lambda v: v >= 0.0, "must not be negative")
-    to, sizes = drawn_dtype("log_normal", dtype, mean, std), drawn_shape("log_normal", shape, mean, std)
-    wide = compute_dtype(to)
-    z = _core.random_normal(key_of(generator), sizes, 0.0, 1.0, wide)
-    return gg.exp(located(z, mean, std, wide)).astype(to)
+    draw = Draw("log_normal", shape, dtype, generator, mean, std)
+    z = _core.random_normal(key_of(generator), draw.shape, 0.0, 1.0, draw.wide)
+    return gg.exp(located(z, mean, std, draw.wide)).astype(draw.dtype)
 
 
 lognormal = log_normal
@@ -364,9 +375,8 @@ def weibull(
         >>> gg.random.weibull(1.5, shape=(3,)).shape
         (3,)
     """
-    check_positive("weibull", a=a, scale=scale)
-    to, sizes = drawn_dtype("weibull", dtype, a, scale), drawn_shape("weibull", shape, a, scale)
-    return located(unit_exponential(sizes, to, generator) ** (1.0 / a), 0.0, scale, to)
+    draw = Draw("weibull", shape, dtype, generator, positive={"a": a, "scale": scale})
+    return draw.located(draw.exponential() ** (1.0 / a), 0.0, scale)
 
 
 def pareto(
@@ -400,9 +410,8 @@ def pareto(
         >>> bool(gg.all(gg.random.pareto(2.0, 3.0, (9,)) >= 3.0))
         True
     """
-    check_positive("pareto", a=a, scale=scale)
-    to, sizes = drawn_dtype("pareto", dtype, a, scale), drawn_shape("pareto", shape, a, scale)
-    return located(gg.exp(unit_exponential(sizes, to, generator) / a), 0.0, scale, to)
+    draw = Draw("pareto", shape, dtype, generator, positive={"a": a, "scale": scale})
+    return draw.located(gg.exp(draw.exponential() / a), 0.0, scale)
 
 
 def rayleigh(
@@ -434,14 +443,8 @@ def rayleigh(
         >>> gg.random.rayleigh(2.0, (3,)).shape
         (3,)
     """
-    check_positive("rayleigh", scale=scale)
-    to, sizes = drawn_dtype("rayleigh", dtype, scale), drawn_shape("rayleigh", shape, scale)
-    return located(gg.sqrt(2.0 * unit_exponential(sizes, to, generator)), 0.0, scale, to)
-
-
-def parameter(value: Real, dtype: gg.dtype) -> gg.Tensor:
-    """Return a parameter as a tensor of `dtype`."""
-    return value.astype(dtype) if isinstance(value, gg.Tensor) else gg.full((), value, dtype=dtype)
+    draw = Draw("rayleigh", shape, dtype, generator, positive={"scale": scale})
+    return draw.located(gg.sqrt(2.0 * draw.exponential()), 0.0, scale)
 
 
 def gamma(
@@ -476,11 +479,9 @@ def gamma(
         >>> gg.random.gamma(0.5, shape=(3,)).shape
         (3,)
     """
-    check_positive("gamma", scale=scale)
-    to = drawn_dtype("gamma", dtype, concentration, scale)
-    sizes = drawn_shape("gamma", shape, concentration, scale)
-    x = _core.random_gamma(key_of(generator), parameter(concentration, to), sizes)
-    return located(x, 0.0, scale, to)
+    draw = Draw("gamma", shape, dtype, generator, concentration, positive={"scale": scale})
+    x = _core.random_gamma(key_of(generator), parameter(concentration, draw.dtype), draw.shape)
+    return draw.located(x, 0.0, scale)
 
 
 def chisquare(
@@ -512,9 +513,8 @@ def chisquare(
         >>> gg.random.chisquare(3.0, (3,)).shape
         (3,)
     """
-    check_positive("chisquare", df=df)
-    to, sizes = drawn_dtype("chisquare", dtype, df), drawn_shape("chisquare", shape, df)
-    return 2.0 * _core.random_gamma(key_of(generator), parameter(df, to) * 0.5, sizes)
+    draw = Draw("chisquare", shape, dtype, generator, positive={"df": df})
+    return 2.0 * _core.random_gamma(key_of(generator), parameter(df, draw.dtype) * 0.5, draw.shape)
 
 
 def beta(
@@ -548,13 +548,11 @@ def beta(
         >>> gg.random.beta(0.5, 2.0, (3,)).shape
         (3,)
     """
-    check_positive("beta", a=a, b=b)
-    to, sizes = drawn_dtype("beta", dtype, a, b), drawn_shape("beta", shape, a, b)
-    wide = compute_dtype(to)
-    both = [gg.broadcast_to(parameter(p, wide), sizes) for p in (a, b)]
+    draw = Draw("beta", shape, dtype, generator, positive={"a": a, "b": b})
+    both = [gg.broadcast_to(parameter(p, draw.wide), draw.shape) for p in (a, b)]
     # By logarithms, which do not underflow where a and b are small.
     logs = _core.random_gamma(key_of(generator), gg.stack(both), log=True)
-    return gg.sigmoid(logs[0] - logs[1]).astype(to)
+    return gg.sigmoid(logs[0] - logs[1]).astype(draw.dtype)
 
 
 def dirichlet(
@@ -641,14 +639,11 @@ def truncated_normal(
         >>> bool(gg.all(gg.abs(gg.random.truncated_normal(shape=(9,))) <= 2.0))
         True
     """
-    check_positive("truncated_normal", std=std)
-    to = drawn_dtype("truncated_normal", dtype, mean, std, low, high)
-    sizes = drawn_shape("truncated_normal", shape, mean, std, low, high)
-    wide = compute_dtype(to)
-    first, last = (standard_end(end, mean, std, wide) for end in (low, high))
-    x = located(_core.random_truncated_normal(key_of(generator), first, last, sizes), mean, std, wide)
+    draw = Draw("truncated_normal", shape, dtype, generator, mean, low, high, positive={"std": std})
+    first, last = (standard_end(end, mean, std, draw.wide) for end in (low, high))
+    z = _core.random_truncated_normal(key_of(generator), first, last, draw.shape)
     # Rounding may have left the interval by a little.
-    return gg.minimum(gg.maximum(x, low), high).astype(to)
+    return gg.minimum(gg.maximum(located(z, mean, std, draw.wide), low), high).astype(draw.dtype)
 
 
 def geometric(

@@ -5,7 +5,7 @@ Read next: gorgo/searching.py (order statistics).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import gorgo
@@ -201,6 +201,15 @@ def nanstd(x: Tensor, axis: Axes = None, keepdims: bool = False, *, correction: 
     return gorgo.sqrt(nanvar(x, axis, keepdims, correction=correction))
 
 
+def _extreme(find: Callable[..., Tensor], x: Tensor, last: float, axis: Axes, keepdims: bool) -> Tensor:
+    """Find an extreme with `last`, which never wins, for what is missing."""
+    missing = _missing(x)
+    if missing is None:
+        return find(x, axis=axis, keepdims=keepdims)
+    found = find(_without(x, missing, last), axis=axis, keepdims=keepdims)
+    return gorgo.where(gorgo.all(missing, axis=axis, keepdims=keepdims), float("nan"), found)
+
+
 def nanmax(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Find the greatest element that is not NaN; NaN where there is none. See gorgo.max.
 
@@ -221,11 +230,7 @@ def nanmax(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
         >>> gg.nanmax(gg.asarray([1.0, float("nan"), 3.0])).item()
         3.0
     """
-    missing = _missing(x)
-    if missing is None:
-        return gorgo.max(x, axis=axis, keepdims=keepdims)
-    found = gorgo.max(_without(x, missing, float("-inf")), axis=axis, keepdims=keepdims)
-    return gorgo.where(gorgo.all(missing, axis=axis, keepdims=keepdims), float("nan"), found)
+    return _extreme(gorgo.max, x, float("-inf"), axis, keepdims)
 
 
 def nanmin(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
@@ -248,8 +253,4 @@ def nanmin(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
         >>> gg.nanmin(gg.asarray([1.0, float("nan"), 3.0])).item()
         1.0
     """
-    missing = _missing(x)
-    if missing is None:
-        return gorgo.min(x, axis=axis, keepdims=keepdims)
-    found = gorgo.min(_without(x, missing, float("inf")), axis=axis, keepdims=keepdims)
-    return gorgo.where(gorgo.all(missing, axis=axis, keepdims=keepdims), float("nan"), found)
+    return _extreme(gorgo.min, x, float("inf"), axis, keepdims)
