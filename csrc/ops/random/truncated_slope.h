@@ -26,7 +26,7 @@ GORGO_INLINE double mills_ratio(double x) noexcept {
   }
   if (x > 1e8) return 1.0 / x;
   double below = x;  // x + 1 / (x + 2 / (x + ...)), from the end
-  for (double k = 120.0; k >= 1.0; k -= 1.0) below = x + k / below;
+  for (double k = floor(8.0 + 340.0 / (x * x)); k >= 1.0; k -= 1.0) below = x + k / below;  // to 3e-15
   return 1.0 / below;
 }
 
