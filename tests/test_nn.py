@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -225,3 +229,123 @@ def test_frozen_parameters_stay_while_others_learn() -> None:
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False, False]
     net[0].requires_grad_()
     assert all(p.requires_grad for p in net.parameters())
+
+
+@contextmanager
+def room_for(size_bytes: int) -> Iterator[None]:
+    """Let the pool take this much more from the system, and no more."""
+    limit = gg.memory.stats()["limit"]
+    gg.memory.empty_cache()
+    gg.memory.set_limit(gg.memory.stats()["reserved_bytes"] + size_bytes)
+    try:
+        yield
+    finally:
+        gg.memory.set_limit(limit)
+
+
+class SmallAndLarge(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.small, self.large = nn.Parameter(gg.zeros((8,))), nn.Parameter(gg.zeros((1 << 24,)))
+
+
+def test_load_state_dict_without_memory_for_all_casts_changes_nothing() -> None:
+    net = SmallAndLarge()
+    state = {name: np.broadcast_to(1.0, p.shape) for name, p in net.named_parameters()}
+    with room_for(1 << 20), pytest.raises(gg.OutOfMemoryError):
+        net.load_state_dict(state)
+    assert net.small.tolist() == [0.0] * 8
+    net.load_state_dict(state)
+    assert net.small.tolist() == [1.0] * 8
+
+
+def test_an_optimizer_takes_over_a_state_or_nothing_of_it() -> None:
+    net = SmallAndLarge()
+    optimizer = gg.optim.Adam(net.parameters(), lr=0.5)
+    state = optimizer.state_dict()
+    state["param_groups"][0]["lr"] = 0.25
+    for entry in state["state"].values():
+        entry["exp_avg"] = np.broadcast_to(1.0, entry["exp_avg"].shape)
+
+    def unchanged() -> bool:
+        group = optimizer.param_groups[0]
+        moments = optimizer.state[id(net.small)]["exp_avg"]
+        return group["lr"] == group.cells["lr"].value == 0.5 and moments.tolist() == [0.0] * 8
+
+    with room_for(1 << 20), pytest.raises(gg.OutOfMemoryError):
+        optimizer.load_state_dict(state)
+    assert unchanged()
+    small, options = state["state"][0], state["param_groups"][0]
+    wrong = [
+        ({"state": {7: {}}}, ValueError, r"parameters of the state must be numbers below 2, got 7"),
+        (
+            {"state": {0: {**small, "exp_avg": np.ones(9)}}},
+            ValueError,
+            r"exp_avg of parameter 0 must have shape \(8,\)",
+        ),
+        ({"param_groups": []}, ValueError, r"groups must have sizes \[2\], got \[\]"),
+        ({"param_groups": [{**options, "lr": "a"}]}, TypeError, r"Adam: lr must be a number, got str"),
+        ({"param_groups": [{**options, "betas": (0.5, 1.5)}]}, ValueError, r"Adam: betas must be in \[0, 1\), got"),
+        ({"param_groups": [{**options, "betas": 0.5}]}, TypeError, r"betas must be two numbers, got 0.5"),
+    ]
+    for change, kind, message in wrong:
+        with pytest.raises(kind, match=message):
+            optimizer.load_state_dict({**state, **change})
+        assert unchanged()
+    optimizer.load_state_dict(state)
+    assert optimizer.param_groups[0].cells["lr"].value == 0.25
+    assert optimizer.state[id(net.small)]["exp_avg"].tolist() == [1.0] * 8
+
+
+SIZED_LAYERS: list[tuple[Callable[..., nn.Module], dict[str, int | tuple[int, ...]]]] = [
+    (nn.Linear, {"in_features": 3, "out_features": 2}),
+    (nn.Flatten, {"start_axis": 1, "end_axis": -1}),
+    (nn.Conv1d, {"in_channels": 2, "out_channels": 4, "kernel_size": 3, "stride": 2, "padding": 1, "groups": 2}),
+    (nn.Conv2d, {"in_channels": 2, "out_channels": 4, "kernel_size": (3, 3), "dilation": (1, 2)}),
+    (nn.ConvTranspose2d, {"in_channels": 2, "out_channels": 4, "kernel_size": 3, "stride": 2, "output_padding": 1}),
+    (nn.MaxPool2d, {"kernel_size": 2, "stride": 2, "padding": 1}),
+    (nn.AvgPool1d, {"kernel_size": 2, "divisor_override": 3}),
+    (nn.LPPool2d, {"norm_type": 2, "kernel_size": (2, 1)}),
+    (nn.ZeroPad2d, {"padding": 2}),
+    (nn.BatchNorm2d, {"num_features": 3}),
+    (nn.GroupNorm, {"num_groups": 2, "num_channels": 4}),
+    (nn.LayerNorm, {"normalized_shape": 3}),
+    (nn.RMSNorm, {"normalized_shape": (2, 3)}),
+    (nn.Embedding, {"num_embeddings": 5, "embedding_dim": 2, "padding_idx": -1}),
+    (nn.Bilinear, {"in1_features": 2, "in2_features": 3, "out_features": 4}),
+    (nn.Unflatten, {"axis": 1, "unflattened_size": (2, 3)}),
+    (nn.LocalResponseNorm, {"size": 2}),
+    (nn.LSTM, {"input_size": 2, "hidden_size": 3, "num_layers": 2}),
+    (nn.GRUCell, {"input_size": 2, "hidden_size": 3}),
+    (nn.MultiheadAttention, {"embed_dim": 4, "num_heads": 2, "kdim": 3, "vdim": 5}),
+    (nn.TransformerEncoderLayer, {"d_model": 4, "nhead": 2, "dim_feedforward": 3}),
+    (nn.PReLU, {"num_parameters": 3}),
+    (nn.Softmax, {"axis": -1}),
+    (nn.AdaptiveAvgPool2d, {"output_size": 2}),
+]
+
+
+@pytest.mark.parametrize(("layer", "sizes"), SIZED_LAYERS, ids=[row[0].__name__ for row in SIZED_LAYERS])
+def test_sizes_of_layers_are_whatever_has_an_index(layer: Any, sizes: dict[str, Any]) -> None:
+    plain = layer(**sizes)
+    given = {k: np.int64(v) if isinstance(v, int) else tuple(map(np.int64, v)) for k, v in sizes.items()}
+    ours = layer(**given)
+    assert repr(ours) == repr(plain)
+    assert [(k, p.shape) for k, p in ours.state_dict().items()] == [(k, p.shape) for k, p in plain.state_dict().items()]
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "value", "got"),
+    [
+        (layer, name, value, got)
+        for layer, sizes in SIZED_LAYERS
+        for name in sizes
+        if name not in ("norm_type", "output_size") and (layer, name) != (nn.Conv1d, "padding")  # a word too
+        for value, got in (("a", "str 'a'"), (1.5, "float 1.5"), (True, "bool True"), ((1, None), None))
+    ],
+)
+def test_sizes_of_layers_that_are_no_integers_are_refused(layer: Any, name: str, value: Any, got: str | None) -> None:
+    sizes = {**next(s for one, s in SIZED_LAYERS if one is layer), name: value}
+    said = rf"got {got}" if got else r"got (tuple \(1, None\)|NoneType None)"
+    with pytest.raises(TypeError, match=rf"^\w+: (each of )?\w+ must be an integer, {said}$"):
+        layer(**sizes)

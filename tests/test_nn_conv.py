@@ -171,12 +171,13 @@ def test_repr_says_what_differs_from_the_defaults() -> None:
             lambda: nn.ConvTranspose2d(1, 1, 3, padding_mode="reflect"),
             "ConvTranspose2d: padding_mode must be 'zeros', got 'reflect'",
         ),
-        (
-            lambda: nn.ConvTranspose2d(1, 1, 3, padding="same"),  # type: ignore[arg-type]
-            "ConvTranspose2d: padding must be an integer or 2 of them, got 'same'",
-        ),
     ],
 )
 def test_messages(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         make()
+
+
+def test_a_transposed_convolution_has_no_padding_by_name() -> None:
+    with pytest.raises(TypeError, match=r"^ConvTranspose2d: padding must be an integer, got str 'same'"):
+        nn.ConvTranspose2d(1, 1, 3, padding="same")

@@ -393,3 +393,27 @@ def test_a_captured_step_with_each_hot_loss_equals_the_eager_one() -> None:
         compiled = gg.compile(step)
         for _ in range(3):
             assert [v.detach().numpy().tobytes() for v in compiled(x, t)] == eager
+
+
+@pytest.mark.parametrize(
+    ("loss", "good", "wrong"),
+    [
+        (F.multi_margin_loss, [0, 2], [[0, -1], [0, -3], [3, 0], [-9, 0]]),
+        (
+            F.multilabel_margin_loss,
+            [[0, -1, 1], [2, 1, 0]],
+            [[[0, -2, -1], [0, 1, 2]], [[0, -1, -2], [0, 1, 2]], [[0, -1, 3], [0, 1, 2]], [[3, -1, 0], [0, 1, 2]]],
+        ),
+    ],
+)
+def test_margin_losses_refuse_targets_out_of_range_in_a_captured_step_too(loss, good, wrong) -> None:
+    scores = gg.asarray([[0.5, 1.0, -1.0], [2.0, 0.0, 0.25]])
+    compiled = gg.compile(loss)
+    expected = loss(scores, gg.asarray(good)).item()
+    assert [compiled(scores, gg.asarray(good)).item() for _ in range(2)] == [expected] * 2  # recorded, replayed
+    for targets in wrong:
+        with pytest.raises(IndexError, match=rf"^{loss.__name__}: target must be in \[(0|-1), 3\), got -?\d"):
+            loss(scores, gg.asarray(targets))
+        with pytest.raises(IndexError, match=r"^(take_along_axis|scatter_add): index must be in \[-3, 3\), got 3"):
+            compiled(scores, gg.asarray(targets))
+        assert compiled(scores, gg.asarray(good)).item() == expected

@@ -126,7 +126,7 @@ def test_layers_say_what_they_are() -> None:
     for layer, text in (
         (nn.MaxPool3d(2), "kernel_size=(2, 2, 2), stride=(2, 2, 2)"),
         (nn.AdaptiveAvgPool2d((1, None)), "output_size=(1, None)"),
-        (nn.LPPool1d(2.0, 3), "norm_type=2.0, kernel_size=3"),
+        (nn.LPPool1d(2.0, 3), "norm_type=2.0, kernel_size=(3,)"),
         (nn.ConstantPad1d((1, 2), 7.0), "padding=(1, 2), value=7.0"),
         (nn.ZeroPad2d(1), "padding=(1, 1, 1, 1)"),
         (nn.Upsample(scale_factor=2, mode="bilinear"), "scale_factor=2, mode='bilinear'"),

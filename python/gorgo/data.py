@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import gorgo as gg
+from gorgo.arguments import as_integer
 
 __all__ = [
     "BatchSampler",
@@ -475,9 +476,7 @@ def _own_generator() -> gg.random.Generator:
 
 
 def _check_batch_size(batch_size: Any, name: str) -> None:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-        raise TypeError(f"{name}: batch_size must be an integer, got {type(batch_size).__name__}")
-    if batch_size < 1:
+    if as_integer(name, "batch_size", batch_size) < 1:
         raise ValueError(f"{name}: batch_size must be 1 or more, got {batch_size}")
 
 
@@ -610,9 +609,7 @@ class DataLoader(Generic[T]):
         _check_dataset(dataset, "DataLoader")
         _check_batch_size(batch_size, "DataLoader")
         for name, value, least in (("num_workers", num_workers, 0), ("prefetch", prefetch, 1)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"DataLoader: {name} must be an integer, got {type(value).__name__}")
-            if value < least:
+            if as_integer("DataLoader", name, value) < least:
                 raise ValueError(f"DataLoader: {name} must be {least} or more, got {value}")
         if sampler is not None and shuffle:
             raise ValueError("DataLoader: shuffle must be off beside a sampler, got both")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import gorgo as gg
 from gorgo import _core
+from gorgo.arguments import as_integers
 from gorgo.random_generator import Generator, Real, Shape, key_of
 
 __all__ = [
@@ -38,7 +39,7 @@ __all__ = [
 
 def sizes_of(shape: Shape) -> tuple[int, ...]:
     """Return a shape as a tuple; a number is one axis."""
-    return (shape,) if isinstance(shape, int) else tuple(shape)
+    return as_integers("random", "shape", shape)
 
 
 def drawn_shape(name: str, shape: Shape | None, *parameters: Real) -> tuple[int, ...]:

@@ -109,7 +109,11 @@ default_generator = Generator()
 
 def key_of(generator: Generator | None) -> gg.Tensor:
     """Take the next key of a generator; of the default one when None."""
-    return (default_generator if generator is None else generator).key()
+    if generator is None:
+        return default_generator.key()
+    if not isinstance(generator, Generator):
+        raise TypeError(f"random: generator must be a gorgo.random.Generator or None, got {type(generator).__name__}")
+    return generator.key()
 
 
 def seed(seed: int | None = None) -> Generator:

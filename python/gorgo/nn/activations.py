@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import gorgo as gg
+from gorgo.arguments import as_integer
 from gorgo.nn.module import Module, Parameter
 
 __all__ = [
@@ -682,6 +683,7 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
+        num_parameters = as_integer("PReLU", "num_parameters", num_parameters)
         if num_parameters < 1:
             raise ValueError(f"PReLU: num_parameters must be positive, got {num_parameters}")
         self.num_parameters = num_parameters
@@ -916,7 +918,7 @@ class GLU(Module):
 
     def __init__(self, axis: int = -1) -> None:
         super().__init__()
-        self.axis = axis
+        self.axis = as_integer("GLU", "axis", axis)
 
     def forward(self, x: gg.Tensor) -> gg.Tensor:
         """Return glu(x)."""
@@ -941,7 +943,7 @@ class Softmax(Module):
 
     def __init__(self, axis: int = -1) -> None:
         super().__init__()
-        self.axis = axis
+        self.axis = as_integer("Softmax", "axis", axis)
 
     def forward(self, x: gg.Tensor) -> gg.Tensor:
         """Return gg.softmax(x)."""
@@ -966,7 +968,7 @@ class LogSoftmax(Module):
 
     def __init__(self, axis: int = -1) -> None:
         super().__init__()
-        self.axis = axis
+        self.axis = as_integer("LogSoftmax", "axis", axis)
 
     def forward(self, x: gg.Tensor) -> gg.Tensor:
         """Return gg.log_softmax(x)."""
@@ -991,7 +993,7 @@ class Softmin(Module):
 
     def __init__(self, axis: int = -1) -> None:
         super().__init__()
-        self.axis = axis
+        self.axis = as_integer("Softmin", "axis", axis)
 
     def forward(self, x: gg.Tensor) -> gg.Tensor:
         """Return softmin(x)."""

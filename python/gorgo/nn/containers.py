@@ -36,7 +36,7 @@ class _ModuleSequence(Module):
         return index % n
 
     def _like(self, members: list[Module]) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: _like must be defined")
 
     def __len__(self) -> int:
         return len(self._modules)

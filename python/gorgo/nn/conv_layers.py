@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gorgo as gg
+from gorgo.arguments import named_integers
 from gorgo.nn import convolution, functional
 from gorgo.nn.convolution import Sizes, numbers, padding_numbers
 from gorgo.nn.layers import _weights
@@ -39,6 +40,9 @@ class _Convolution(Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        in_channels, out_channels, groups = named_integers(
+            name, in_channels=in_channels, out_channels=out_channels, groups=groups
+        )
         if in_channels < 1 or out_channels < 1:
             raise ValueError(f"{name}: channels must be positive, got {in_channels} and {out_channels}")
         if groups < 1 or in_channels % groups != 0 or out_channels % groups != 0:

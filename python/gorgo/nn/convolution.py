@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gorgo as gg
+from gorgo.arguments import as_integers
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
@@ -18,8 +19,8 @@ Sizes = int | Sequence[int]
 
 def numbers(value: Sizes, axes: int, name: str, where: str) -> tuple[int, ...]:
     """Return one integer for each axis."""
-    each = (value,) * axes if isinstance(value, int) else tuple(value)
-    if len(each) != axes or not all(isinstance(n, int) for n in each):
+    each = as_integers(where, name, value, axes)
+    if len(each) != axes:
         raise ValueError(f"{where}: {name} must be an integer or {axes} of them, got {value!r}")
     return each
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gorgo as gg
+from gorgo.arguments import as_integer, named_integers
 from gorgo.nn import functional, init
 from gorgo.nn.module import Module, Parameter
 
@@ -39,6 +40,10 @@ class Embedding(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        num_embeddings, embedding_dim = named_integers(
+            "Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
+        )
+        padding_idx = None if padding_idx is None else as_integer("Embedding", "padding_idx", padding_idx)
         if num_embeddings < 1 or embedding_dim < 1:
             raise ValueError(
                 f"Embedding: sizes must be positive, got num_embeddings {num_embeddings}, embedding_dim {embedding_dim}"

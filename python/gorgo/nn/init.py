@@ -221,7 +221,7 @@ def dirac_(tensor: gg.Tensor, groups: int = 1) -> gg.Tensor:
     middle = tuple(n // 2 for n in tensor.shape[2:])
     with gg.no_grad():
         tensor.fill_(0)
-        for group in range(groups):
+        for group in range(groups if size > 0 else 0):
             for channel in range(min(size, tensor.shape[1])):
                 tensor[(group * size + channel, channel, *middle)] = 1.0
     return tensor
@@ -282,7 +282,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         >>> gg.nn.init.calculate_gain("leaky_relu", 1.0)
         1.0
     """
-    if nonlinearity in ("linear", "sigmoid") or nonlinearity.startswith("conv"):
+    if nonlinearity in ("linear", "sigmoid") or str(nonlinearity).startswith("conv"):
         return 1.0
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import gorgo as gg
+from gorgo.arguments import named_integers
 from gorgo.nn import functional, init
 from gorgo.nn.module import Module, Parameter
 
@@ -44,6 +45,7 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__()
+        in_features, out_features = named_integers("Linear", in_features=in_features, out_features=out_features)
         if in_features < 1 or out_features < 1:
             raise ValueError(
                 f"Linear: sizes must be positive, got in_features {in_features}, out_features {out_features}"
@@ -73,8 +75,7 @@ class Flatten(Module):
 
     def __init__(self, start_axis: int = 1, end_axis: int = -1) -> None:
         super().__init__()
-        self.start_axis = start_axis
-        self.end_axis = end_axis
+        self.start_axis, self.end_axis = named_integers("Flatten", start_axis=start_axis, end_axis=end_axis)
 
     def forward(self, x: gg.Tensor) -> gg.Tensor:
         """Return x with the axes merged."""

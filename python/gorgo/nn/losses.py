@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gorgo as gg
+from gorgo.arguments import as_integers
 from gorgo.nn.distances import clamp_constant
 
 __all__ = [
@@ -514,7 +515,7 @@ def poisson_nll_loss(
 def _lengths(lengths: Lengths, device: Any) -> gg.Tensor:
     if isinstance(lengths, gg.Tensor):
         return lengths.reshape((-1,))
-    return gg.asarray([lengths] if isinstance(lengths, int) else list(lengths), dtype=gg.int64, device=device)
+    return gg.asarray(as_integers("ctc_loss", "lengths", lengths), dtype=gg.int64, device=device)
 
 
 def ctc_loss(

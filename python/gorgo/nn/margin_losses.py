@@ -157,8 +157,7 @@ def multi_margin_loss(
     n, classes = x.shape
     if tuple(target.shape) != tuple(input.shape[:-1]):
         raise ValueError(f"{op}: target must have shape {tuple(input.shape[:-1])}, got {tuple(target.shape)}")
-    wanted = target.reshape((n, 1))
-    _in_range(op, wanted, classes)
+    wanted = _in_range(op, target.reshape((n, 1)), classes)
     away = gg.relu(margin - gg.take_along_axis(x, wanted, axis=1) + x)
     if p == 2:
         away = away * away
@@ -171,14 +170,21 @@ def multi_margin_loss(
     return reduced(op, losses.reshape(target.shape), reduction)
 
 
-def _in_range(op: str, target: gg.Tensor, classes: int, lowest: int = 0) -> None:
-    """Name the first target that is out of range; while a step is captured the ops' own checks have to do."""
-    if gg.graph.is_capturing() or target.size == 0:
-        return
+def _in_range(op: str, target: gg.Tensor, classes: int, lowest: int = 0) -> gg.Tensor:
+    """Return the targets, none of them out of range.
+
+    An eager call names the first that is. A captured one cannot look at values: there a wrong target becomes one that
+    the op which reads by it refuses, while a negative one of its own would count from the end.
+    """
     wrong = gg.logical_or(target < lowest, target >= classes)
+    if gg.graph.is_capturing():
+        return gg.where(wrong, classes, target)
+    if target.size == 0:
+        return target
     if wrong.any().item():
         at = gg.argmax(wrong.reshape((-1,)).astype(gg.int32)).item()
         raise IndexError(f"{op}: target must be in [{lowest}, {classes}), got {target.reshape((-1,))[int(at)].item()}")
+    return target
 
 
 def multilabel_margin_loss(input: gg.Tensor, target: gg.Tensor, reduction: str = "mean") -> gg.Tensor:
@@ -205,14 +211,13 @@ def multilabel_margin_loss(input: gg.Tensor, target: gg.Tensor, reduction: str =
     op = "multilabel_margin_loss"
     x = _cases(op, input)
     check_same_shape(op, input, "target", target)
-    labels = target.reshape(x.shape)
     n, classes = x.shape
-    _in_range(op, labels, classes, -1)
+    labels = _in_range(op, target.reshape(x.shape), classes, -1)
     ends = labels < 0
     place = gg.arange(classes, device=x.device)
     first_end = gg.where(ends, place, classes).min(axis=1, keepdims=True)
     counts = place < first_end
-    safe = gg.where(counts, labels, 0)
+    safe = gg.where(gg.logical_or(counts, labels >= classes), labels, 0)  # refused wherever it stands
     inside = gg.scatter_add(gg.zeros((n, classes), dtype=gg.int64, device=x.device), 1, safe, counts.astype(gg.int64))
     scores = gg.take_along_axis(x, safe, axis=1)
     away = gg.relu(1.0 - gg.expand_dims(scores, axis=2) + gg.expand_dims(x, axis=1))

@@ -308,8 +308,10 @@ class Module:
         if misfits:
             raise ValueError(f"load_state_dict: {'; '.join(misfits)}")
         with gg.no_grad():
-            for name, value in values.items():
-                own[name].copy_(value.astype(own[name].dtype) if value.dtype != own[name].dtype else value)
+            # What may fail comes before the first write.
+            cast = {name: value.astype(own[name].dtype, copy=False) for name, value in values.items()}
+            for name, value in cast.items():
+                own[name].copy_(value)
         return LoadResult(missing, unexpected)
 
     def extra_repr(self) -> str:

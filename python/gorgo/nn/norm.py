@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gorgo as gg
+from gorgo.arguments import as_integer, as_integers, named_integers
 from gorgo.nn import functional
 from gorgo.nn.module import Module, Parameter
 
@@ -139,6 +140,7 @@ class GroupNorm(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        num_groups, num_channels = named_integers("GroupNorm", num_groups=num_groups, num_channels=num_channels)
         if num_groups < 1 or num_channels < 1 or num_channels % num_groups != 0:
             raise ValueError(
                 f"GroupNorm: num_groups must divide num_channels, got groups {num_groups}, channels {num_channels}"
@@ -174,6 +176,7 @@ class _ChannelNorm(Module):
         dtype: Any,
     ) -> None:
         super().__init__()
+        num_features = as_integer(type(self).__name__, "num_features", num_features)
         if num_features < 1:
             raise ValueError(f"{type(self).__name__}: num_features must be positive, got {num_features}")
         self.num_features = num_features
@@ -373,7 +376,7 @@ class InstanceNorm3d(_InstanceNorm):
 
 
 def _sizes(shape: int | Sequence[int], layer: str) -> tuple[int, ...]:
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    sizes = as_integers(layer, "normalized_shape", shape)
     if not sizes or any(size < 1 for size in sizes):
         raise ValueError(f"{layer}: normalized_shape must be positive sizes, got {shape!r}")
     return sizes

@@ -152,13 +152,17 @@ def _listed(inputs: Any) -> Sequence[Any]:
         return [inputs]
     if not isinstance(inputs, Sequence) or isinstance(inputs, str):
         raise TypeError(f"summary: inputs must be a shape, a tensor or a list of them, got {type(inputs).__name__}")
-    return [inputs] if all(isinstance(n, int) for n in inputs) else inputs
+    return [inputs] if all(map(_is_size, inputs)) else inputs
+
+
+def _is_size(value: Any) -> bool:
+    return hasattr(type(value), "__index__") and not isinstance(value, gg.Tensor)
 
 
 def _null_like(value: Any, dtype: Any) -> gg.Tensor:
     if isinstance(value, gg.Tensor):
         return gg.empty(value.shape, dtype=value.dtype, device="null")
-    if not isinstance(value, Sequence) or not all(isinstance(n, int) for n in value):
+    if not isinstance(value, Sequence) or not all(map(_is_size, value)):
         raise TypeError(f"summary: an input must be a shape or a tensor, got {value!r}")
     return gg.empty(tuple(value), dtype=dtype or gg.float32, device="null")
 

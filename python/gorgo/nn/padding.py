@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import gorgo as gg
+from gorgo.arguments import as_integers
 from gorgo.nn import functional
 from gorgo.nn.module import Module
 
@@ -40,7 +41,7 @@ class _Pad(Module):
 
     def __init__(self, padding: Widths) -> None:
         super().__init__()
-        widths = (padding,) * (2 * self.axes) if isinstance(padding, int) else tuple(padding)
+        widths = as_integers(type(self).__name__, "padding", padding, 2 * self.axes)
         if len(widths) != 2 * self.axes:
             raise ValueError(
                 f"{type(self).__name__}: padding must be {2 * self.axes} integers, or one for all, got {padding!r}"

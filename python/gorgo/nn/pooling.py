@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gorgo as gg
+from gorgo.arguments import as_integer, as_integers
 from gorgo.nn.module import Module
 
 __all__ = [
@@ -61,9 +62,9 @@ adaptive_avg_pool1d = gg.adaptive_avg_pool1d
 
 def _filled(x: gg.Tensor, output_size: OutputSize, axes: int) -> Size:
     """Return the size with None, which stands for x's own, replaced."""
-    if isinstance(output_size, int):
+    if output_size is not None and not isinstance(output_size, Sequence):
         return output_size
-    sizes = [output_size] * axes if output_size is None else list(output_size)
+    sizes = [None] * axes if output_size is None else list(output_size)
     own = x.shape[-axes:]
     if len(sizes) != axes or len(own) != axes:
         return tuple(size for size in sizes if size is not None)  # the op says what is wrong
@@ -155,7 +156,7 @@ def _lp_pool(axes: int, x: gg.Tensor, p: float, kernel_size: Size, stride: Size 
         return largest if p > 0 else -largest
     average = (avg_pool1d, avg_pool2d, avg_pool3d)[axes - 1]
     mean: gg.Tensor = average(gg.pow(x, p), kernel_size, stride, 0, ceil_mode)
-    count = kernel_size**axes if isinstance(kernel_size, int) else math.prod(kernel_size)
+    count = math.prod(as_integers(f"lp_pool{axes}d", "kernel_size", kernel_size, axes))
     total = mean * float(count)
     # At zero the root has no slope; there the gradient is zero, as from a constant.
     zero = total == 0.0
@@ -236,7 +237,7 @@ def lp_pool3d(
 
 
 def _sizes(value: Size, name: str, layer: str, axes: int, least: int) -> tuple[int, ...]:
-    sizes = (value,) * axes if isinstance(value, int) else tuple(value)
+    sizes = as_integers(layer, name, value, axes)
     if len(sizes) != axes or any(size < least for size in sizes):
         raise ValueError(f"{layer}: {name} must be {axes} integers of at least {least}, or one for all, got {value!r}")
     return sizes
@@ -355,7 +356,9 @@ class _AvgPool(Module):
         self.padding = _sizes(padding, "padding", layer, axes, 0)
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
-        self.divisor_override = divisor_override
+        self.divisor_override = (
+            None if divisor_override is None else as_integer(layer, "divisor_override", divisor_override)
+        )
 
     def forward(self, x: gg.Tensor) -> gg.Tensor:
         """Return the pooled x ((n,) c, ...)."""
@@ -547,8 +550,9 @@ class _LPPool(Module):
     ) -> None:
         super().__init__()
         self.norm_type = norm_type
-        self.kernel_size = kernel_size
-        self.stride = stride
+        layer, axes = type(self).__name__, self.axes
+        self.kernel_size = _sizes(kernel_size, "kernel_size", layer, axes, 1)
+        self.stride = self.kernel_size if stride is None else _sizes(stride, "stride", layer, axes, 1)
         self.ceil_mode = ceil_mode
 
     def forward(self, x: gg.Tensor) -> gg.Tensor:

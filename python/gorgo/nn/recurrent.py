@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import gorgo as gg
+from gorgo.arguments import as_integer, named_integers
 from gorgo.nn import functional, init
 from gorgo.nn.module import Module, Parameter
 
@@ -39,9 +40,11 @@ def _step(mode: str, gates: gg.Tensor, state: State, weight: gg.Tensor, bias: gg
 _GATES = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
 
 
-def _check_sizes(layer: str, input_size: int, hidden_size: int) -> None:
-    if input_size < 1 or hidden_size < 1:
+def _checked_sizes(layer: str, input_size: int, hidden_size: int) -> list[int]:
+    sizes = named_integers(layer, input_size=input_size, hidden_size=hidden_size)
+    if min(sizes) < 1:
         raise ValueError(f"{layer}: sizes must be positive, got input_size {input_size}, hidden_size {hidden_size}")
+    return sizes
 
 
 def _check_nonlinearity(layer: str, nonlinearity: str) -> None:
@@ -52,7 +55,7 @@ def _check_nonlinearity(layer: str, nonlinearity: str) -> None:
 class _Cell(Module):
     def __init__(self, mode: str, input_size: int, hidden_size: int, bias: bool, device: Any, dtype: Any) -> None:
         super().__init__()
-        _check_sizes(type(self).__name__, input_size, hidden_size)
+        input_size, hidden_size = _checked_sizes(type(self).__name__, input_size, hidden_size)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self._mode = mode
@@ -197,7 +200,8 @@ class _Recurrent(Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        _check_sizes(name, input_size, hidden_size)
+        input_size, hidden_size = _checked_sizes(name, input_size, hidden_size)
+        num_layers = as_integer(name, "num_layers", num_layers)
         if num_layers < 1:
             raise ValueError(f"{name}: num_layers must be positive, got {num_layers}")
         if not 0.0 <= dropout <= 1.0:

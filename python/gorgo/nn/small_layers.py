@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gorgo as gg
+from gorgo.arguments import as_integer, as_integers, named_integers
 from gorgo.nn import init
 from gorgo.nn.module import Module, Parameter
 
@@ -80,6 +81,9 @@ class Bilinear(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        in1_features, in2_features, out_features = named_integers(
+            "Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features
+        )
         if min(in1_features, in2_features, out_features) < 1:
             raise ValueError(f"Bilinear: sizes must be positive, got {in1_features}, {in2_features} and {out_features}")
         self.in1_features = in1_features
@@ -159,7 +163,7 @@ class LocalResponseNorm(Module):
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
-        self.size = size
+        self.size = as_integer("LocalResponseNorm", "size", size)
         self.alpha = alpha
         self.beta = beta
         self.k = k
@@ -188,8 +192,8 @@ class Unflatten(Module):
 
     def __init__(self, axis: int, unflattened_size: Sequence[int]) -> None:
         super().__init__()
-        self.axis = axis
-        self.unflattened_size = tuple(unflattened_size)
+        self.axis = as_integer("Unflatten", "axis", axis)
+        self.unflattened_size = as_integers("Unflatten", "unflattened_size", unflattened_size)
 
     def forward(self, x: gg.Tensor) -> gg.Tensor:
         """Return x with the axis split."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gorgo as gg
+from gorgo.arguments import as_integer, named_integers
 from gorgo.nn import functional, init
 from gorgo.nn.attention import attention_weights, scaled_dot_product_attention
 from gorgo.nn.containers import ModuleList
@@ -83,6 +84,7 @@ class MultiheadAttention(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        embed_dim, num_heads = named_integers("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads)
         if embed_dim < 1 or num_heads < 1 or embed_dim % num_heads != 0:
             raise ValueError(
                 f"MultiheadAttention: num_heads must divide embed_dim, got num_heads {num_heads}, embed_dim {embed_dim}"
@@ -93,8 +95,10 @@ class MultiheadAttention(Module):
         self.num_heads = num_heads
         self.head_dim = embed_dim // num_heads
         self.dropout = dropout
-        self.kdim = embed_dim if kdim is None else kdim
-        self.vdim = embed_dim if vdim is None else vdim
+        self.kdim = embed_dim if kdim is None else as_integer("MultiheadAttention", "kdim", kdim)
+        self.vdim = embed_dim if vdim is None else as_integer("MultiheadAttention", "vdim", vdim)
+        if self.kdim < 1 or self.vdim < 1:
+            raise ValueError(f"MultiheadAttention: sizes must be positive, got kdim {self.kdim}, vdim {self.vdim}")
         self.batch_first = batch_first
         self.add_zero_attn = add_zero_attn
 
@@ -362,8 +366,10 @@ class TransformerEncoder(Module):
 
     def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
         super().__init__()
-        self.layers = ModuleList([copy.deepcopy(encoder_layer) for _ in range(num_layers)])
-        self.num_layers = num_layers
+        self.num_layers = as_integer("TransformerEncoder", "num_layers", num_layers)
+        if self.num_layers < 1:
+            raise ValueError(f"TransformerEncoder: num_layers must be positive, got {num_layers}")
+        self.layers = ModuleList([copy.deepcopy(encoder_layer) for _ in range(self.num_layers)])
         self.norm = norm
 
     def forward(

@@ -36,7 +36,7 @@ class _Adaptive(Optimizer):
 
     def _kinds(self, group: dict[str, Any]) -> list[str]:
         """Return the names of the state in the order of the op's operands."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: _kinds must be defined")
 
     def make_state(self, parameter: gg.Tensor, group: ParamGroup) -> dict[str, gg.Tensor]:
         """Return zeros for each kind of state; step counts are one integer."""

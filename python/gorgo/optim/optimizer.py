@@ -18,6 +18,21 @@ def numbers_of(name: str, values: Any) -> tuple[float, float]:
     return float(pair[0]), float(pair[1])
 
 
+def _number_below(count: int, number: Any) -> int:
+    """Return the number of a parameter, which a file may have as text."""
+    if not str(number).isdecimal() or int(number) >= count:
+        raise ValueError(f"load_state_dict: parameters of the state must be numbers below {count}, got {number!r}")
+    return int(number)
+
+
+def _fitting(value: Any, own: gg.Tensor, what: str) -> gg.Tensor:
+    """Return a value of the state in the dtype and shape of ours; PyTorch counts steps in floats."""
+    given = value if isinstance(value, gg.Tensor) else gg.asarray(value)
+    if given.size != own.size or (given.ndim > 1 and tuple(given.shape) != tuple(own.shape)):
+        raise ValueError(f"load_state_dict: {what} must have shape {tuple(own.shape)}, got {tuple(given.shape)}")
+    return given.detach().astype(own.dtype, copy=False).reshape(own.shape)
+
+
 class ParamGroup(dict[str, Any]):
     """Parameters with their hyper-parameters.
 
@@ -108,22 +123,25 @@ class Optimizer:
             if id(p) in known:
                 raise ValueError(f"{name}: params must be in one group once, got one again at position {i}")
             known.add(id(p))
-        values = {
-            k: float(v)
-            if isinstance(self.defaults[k], float)
-            else numbers_of(k, v)
-            if isinstance(self.defaults[k], tuple)
-            else v
-            for k, v in {**self.defaults, **group}.items()
-            if k != "params"
-        }
-        self.check_options(values)
-        made = ParamGroup(values)
+        made = ParamGroup(self._options({k: v for k, v in {**self.defaults, **group}.items() if k != "params"}))
         dict.__setitem__(made, "params", params)
         self.param_groups.append(made)
         for p in params:
             self.state[id(p)] = self.make_state(p, made)
         gg.graph.bump_epoch()
+
+    def _options(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return hyper-parameters as the defaults have them: numbers as floats, pairs of numbers as tuples."""
+        made = dict(values)
+        for k, default in self.defaults.items():
+            if isinstance(default, tuple):
+                made[k] = numbers_of(k, made[k])
+            elif isinstance(default, float):
+                if isinstance(made[k], bool) or not hasattr(type(made[k]), "__float__"):
+                    raise TypeError(f"{type(self).__name__}: {k} must be a number, got {type(made[k]).__name__}")
+                made[k] = float(made[k])
+        self.check_options(made)
+        return made
 
     def check_options(self, values: dict[str, Any]) -> None:
         """Raise ValueError for hyper-parameters out of range; subclasses define it."""
@@ -134,7 +152,7 @@ class Optimizer:
 
     def update_group(self, group: ParamGroup, params: list[gg.Tensor]) -> None:
         """Apply one step to the parameters that have gradients; subclasses define it."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: update_group must be defined")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
@@ -174,28 +192,40 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what state_dict returned, copying into this optimizer's own state.
+        """Take over what state_dict returned, copying into this optimizer's own state; either all of it or nothing.
 
         Raises:
-            ValueError: when groups or their sizes differ.
+            TypeError: when a hyper-parameter or a value of the state is no number or tensor.
+            ValueError: when groups or their sizes, or shapes, differ, or a hyper-parameter is out of range.
         """
         groups = state["param_groups"]
         ours = [len(g["params"]) for g in self.param_groups]
         theirs = [len(g["params"]) for g in groups]
         if ours != theirs:
             raise ValueError(f"load_state_dict: groups must have sizes {ours}, got {theirs}")
-        params = [p for g in self.param_groups for p in g["params"]]
+        # Whatever may fail comes before the first change.
+        values = []
+        wanted: dict[int, dict[str, gg.Tensor]] = {}
         for group, given in zip(self.param_groups, groups, strict=True):
-            group.update({k: v for k, v in given.items() if k != "params"})
+            options = self._options({k: v for k, v in {**group, **given}.items() if k != "params"})
+            values.append(options)
             for p in group["params"]:  # an option that was switched on may want more state
-                self.state[id(p)] = {**self.make_state(p, group), **self.state[id(p)]}
+                wanted[id(p)] = {**self.make_state(p, ParamGroup(options)), **self.state[id(p)]}
+        params = [p for g in self.param_groups for p in g["params"]]
+        copies: list[tuple[gg.Tensor, gg.Tensor]] = []
+        for number, entry in state["state"].items():
+            own = wanted[id(params[_number_below(len(params), number)])]
+            copies += [
+                (own[key], _fitting(value, own[key], f"{key} of parameter {number}"))
+                for key, value in entry.items()
+                if key in own and value is not None
+            ]
+        self.state |= wanted
+        for group, options in zip(self.param_groups, values, strict=True):
+            group.update(options)
         with gg.no_grad():
-            for number, entry in state["state"].items():
-                own = self.state[id(params[int(number)])]
-                for key, value in entry.items():
-                    if key in own and value is not None:
-                        given = value if isinstance(value, gg.Tensor) else gg.asarray(value)
-                        own[key].copy_(given.astype(own[key].dtype))  # PyTorch counts steps in floats
+            for target, source in copies:
+                target.copy_(source)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import gorgo as gg
+from gorgo.arguments import as_integer
 from gorgo.optim.optimizer import Optimizer, ParamGroup
 
 __all__ = [
@@ -41,9 +42,7 @@ def _check_optimizer(optimizer: object, name: str) -> None:
 
 
 def _check_positive_int(value: object, argument: str, name: str, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}: {argument} must be an integer, got {type(value).__name__}")
-    if value < least:
+    if as_integer(name, argument, value) < least:
         raise ValueError(f"{name}: {argument} must be {least} or more, got {value}")
 
 

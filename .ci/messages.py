@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""List the places that raise an error which no test reaches: every message has a test that provokes it.
+
+    cmake --preset coverage && cmake --build --preset coverage
+    python .ci/messages.py                      # every test but the fuzz, which reaches messages by luck; some minutes
+    python .ci/messages.py --more tests/ops     # adds what these tests reach to what was reached before
+
+A place is a `fail<...>`, `throw` or `PyErr_...` in csrc, a `raise` in python/gorgo. What ran is counted by gcov for C++
+and by a trace function for Python. What no caller can reach stands below with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "build" / "coverage"
+TRACED = BUILD / "raised.json"
+
+# (file, part of the statement): why no test can reach it.
+UNREACHABLE: dict[tuple[str, str], str] = {}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A statement that raises."""
+
+    path: str
+    first: int
+    last: int
+    text: str
+
+
+# ---- places ----
+
+RAISES = re.compile(r"\bfail<|\bthrow [A-Z]\w*\(|\bPyErr_(SetString|Format)\(")
+# Passes on what stands elsewhere: an error that Python has set already, or the text of a C++ exception.
+PASSES_ON = re.compile(r"throw PythonError\(\)|, e\.what\(\)\)|^\s*throw E\(cat\(")
+
+
+def cpp_sites() -> Iterator[Site]:
+    """Yield what raises in csrc."""
+    for path in sorted((ROOT / "csrc").rglob("*")):
+        if path.suffix not in (".cpp", ".h") or "cuda" in path.parts:
+            continue
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines, 1):
+            found = RAISES.search(line.split("//")[0])
+            if not found or PASSES_ON.search(line):
+                continue
+            text, last = line[found.start() :], number
+            while not text.rstrip().endswith((";", "}")) and last < len(lines):
+                text += " " + lines[last].strip()
+                last += 1
+            yield Site(str(path.relative_to(ROOT)), number, number, text)
+
+
+def python_sites() -> Iterator[Site]:
+    """Yield what raises in python/gorgo, re-raises aside."""
+    for path in sorted((ROOT / "python").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and node.exc is not None:
+                last = node.end_lineno or node.lineno
+                yield Site(str(path.relative_to(ROOT)), node.lineno, last, ast.unparse(node))
+
+
+# ---- what ran ----
+
+
+def run_traced(pytest_arguments: list[str]) -> int:
+    """Run pytest here and add the lines of its raise statements to those of earlier runs."""
+    import pytest
+
+    lines = {str(ROOT / s.path): set[int]() for s in python_sites()}
+    for site in python_sites():
+        lines[str(ROOT / site.path)].update(range(site.first, site.last + 1))
+    known: dict[str, set[int]] = {}  # by the name that a code object has, which may be a link
+    reached: set[tuple[str, int]] = set()
+
+    def inside(frame: FrameType, event: str, _argument: object) -> Any:
+        if event == "line" and frame.f_lineno in known[frame.f_code.co_filename]:
+            reached.add((os.path.realpath(frame.f_code.co_filename), frame.f_lineno))
+        return inside
+
+    def called(frame: FrameType, _event: str, _argument: object) -> Any:
+        name = frame.f_code.co_filename
+        if name not in known:
+            known[name] = lines.get(os.path.realpath(name), set())
+        return inside if known[name] else None
+
+    threading.settrace(called)
+    sys.settrace(called)
+    status = pytest.main(pytest_arguments)
+    sys.settrace(None)
+    before = json.loads(TRACED.read_text()) if TRACED.exists() else []
+    now = {(str(Path(name).relative_to(ROOT)), line) for name, line in reached}
+    TRACED.write_text(json.dumps(sorted({tuple(pair) for pair in before} | now)))
+    return int(status)
+
+
+def counted_lines() -> dict[str, set[int]]:
+    """Return for each file of csrc the lines all of whose own blocks ran, in some instance of their function."""
+    ran: dict[str, set[int]] = {}
+    files = [str(path) for path in BUILD.rglob("*.gcda")]
+    if not files:
+        sys.exit(f"messages: {BUILD} must hold a coverage build whose tests have run, got no counts")
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            ["gcov", "--json-format", "--hash-filenames", *files], cwd=folder, check=True, capture_output=True
+        )
+        for report in Path(folder).glob("*.gcov.json.gz"):
+            document = json.loads(gzip.decompress(report.read_bytes()))
+            for file in document["files"]:
+                path = os.path.normpath(Path(document["current_working_directory"]) / file["file"])
+                if not path.startswith(str(ROOT / "csrc")):
+                    continue
+                # `if (bad) fail<...>(...)` is one line: it counts when none of its blocks was left out.
+                ran.setdefault(str(Path(path).relative_to(ROOT)), set()).update(
+                    line["line_number"] for line in file["lines"] if line["count"] and not line["unexecuted_block"]
+                )
+    return ran
+
+
+# ---- the judgement ----
+
+
+def main() -> None:
+    """Run the tests under the counters; exit with 1 and a list if a place that raises is reached by none."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--more", action="store_true", help="add to the counts of earlier runs")
+    parser.add_argument("--traced", action="store_true", help=argparse.SUPPRESS)
+    options, pytest_arguments = parser.parse_known_args()
+    if options.traced:
+        sys.exit(run_traced(pytest_arguments))
+    if not options.more:
+        for path in [*BUILD.rglob("*.gcda"), TRACED]:
+            path.unlink(missing_ok=True)
+        subprocess.run([BUILD / "gorgo_cpp_tests"], check=True, stdout=subprocess.DEVNULL)
+    all_but_fuzz = [f"--ignore-glob={ROOT}/tests/test_fuzz*"]
+    arguments = ["-q", "-p", "no:cacheprovider", *(pytest_arguments or all_but_fuzz)]
+    environment = {**os.environ, "PYTHONPATH": str(BUILD / "python")}
+    subprocess.run([sys.executable, __file__, "--traced", *arguments], env=environment, cwd=ROOT, check=False)
+
+    ran = counted_lines()
+    for path, line in json.loads(TRACED.read_text()):
+        ran.setdefault(path, set()).add(line)
+    sites = [*cpp_sites(), *python_sites()]
+    reached = {s for s in sites if ran.get(s.path, set()) & set(range(s.first, s.last + 1))}
+    excused = {s for s in sites if any(s.path == path and part in s.text for path, part in UNREACHABLE)}
+    wrong = [
+        f"the list of what cannot be reached has {path}: {part!r}, which {what}"
+        for path, part in UNREACHABLE
+        for named in [{s for s in excused if s.path == path and part in s.text}]
+        for what in (["is nowhere"] if not named else ["a test has reached"] if named & reached else [])
+    ]
+    missing = sorted(set(sites) - reached - excused, key=lambda s: (s.path, s.first))
+    for line in [*wrong, *(f"{s.path}:{s.first}: {s.text[:160]}" for s in missing)]:
+        print(line)
+    print(f"{len(sites)} places raise: {len(reached)} reached, {len(excused)} cannot be, {len(missing)} without a test")
+    sys.exit(1 if wrong or missing else 0)
+
+
+if __name__ == "__main__":
+    main()
