@@ -178,6 +178,8 @@ def public_name(op: str) -> str:
     """Return the op that this internal one serves or whose gradient it computes, in whose name it may speak."""
     if op == "scatter_combine":
         return "scatter_reduce"
+    if op == "random_parameter":
+        return r"\w+"
     return re.sub(r"_(backward|adjoint|curvature|gather|grad(_input|_weight)?)$", "", op)
 
 

@@ -17,7 +17,7 @@ from gorgo.random_distributions import (
     beta,
     binomial,
     cauchy,
-    check,
+    checked,
     chisquare,
     dirichlet,
     drawn_dtype,
@@ -158,7 +158,7 @@ def normal(
         (*shape) float: the numbers.
 
     Raises:
-        ValueError: std is a number that is negative.
+        ValueError: an entry of std is negative.
 
     Source:
         Box, Muller, "A note on the generation of random normal deviates", Ann. Math. Stat. 29 (1958).
@@ -170,7 +170,7 @@ def normal(
     """
     sizes, to = drawn_shape("normal", shape, mean, std), drawn_dtype("random_normal", dtype, mean, std)
     if isinstance(mean, gg.Tensor) or isinstance(std, gg.Tensor):
-        check("normal", "std", std, lambda v: v >= 0.0, "must not be negative")
+        std = checked("normal", "std", std, "not negative")
         return (mean + std * _core.random_normal(key_of(generator), sizes, 0.0, 1.0, to)).astype(to)
     return _core.random_normal(key_of(generator), sizes, mean, std, to)
 
@@ -657,7 +657,7 @@ def exponential_(x: gg.Tensor, rate: Real = 1.0, *, generator: Generator | None 
         >>> gg.zeros((2,)).exponential_(2.0).shape
         (2,)
     """
-    check("exponential_", "rate", rate, lambda v: 0.0 < v < gg.inf, "must be positive and finite")
+    rate = checked("exponential_", "rate", rate, "positive and finite")
     return _filled(x, exponential(1.0 / rate, **_draws_for("exponential_", x, generator)))
 
 

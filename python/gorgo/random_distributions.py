@@ -2,12 +2,14 @@
 
 Most are functions of uniforms and normals, so that gradients with respect to their parameters, capture and fusion
 come from the ops composed. The others are kernels by rejection, in which each element has a stream of its own.
-Invariant: element i depends on (seed, counter, i) and its own parameters alone.
+Invariants: element i depends on (seed, counter, i) and its own parameters alone; a parameter out of range is an
+error, be it a number or an element of a tensor, and in a captured function as in an eager one.
 Read next: gorgo/random_generator.py.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import gorgo as gg
@@ -65,10 +67,24 @@ def drawn_dtype(name: str, dtype: gg.dtype | None, *parameters: Real) -> gg.dtyp
     return dtype
 
 
-def check(name: str, argument: str, value: Real, holds: Callable[[float], bool], expectation: str) -> None:
-    """Refuse a number that is out of range; tensors are not looked at."""
-    if not isinstance(value, gg.Tensor) and not holds(value):
-        raise ValueError(f"{name}: {argument} {expectation}, got {value:g}")
+RULES: dict[str, Callable[[float], bool]] = {
+    "finite": math.isfinite,
+    "not negative": lambda v: v >= 0.0,
+    "positive and finite": lambda v: 0.0 < v < math.inf,
+}
+
+
+def checked(name: str, argument: str, value: Real, rule: str) -> Real:
+    """Return a parameter that follows a rule; a tensor's elements are looked at when the draw runs, captured or not."""
+    if isinstance(value, gg.Tensor):
+        passed: gg.Tensor = _core.random_parameter(value, f"{name}: {argument}", rule)
+        return passed
+    if not hasattr(type(value), "__float__"):
+        raise TypeError(f"{name}: {argument} must be a real number or a tensor, got {type(value).__name__}")
+    number = float(value)
+    if not RULES[rule](number):
+        raise ValueError(f"{name}: {argument} must be {rule}, got {number:g}")
+    return number
 
 
 def compute_dtype(dtype: gg.dtype) -> gg.dtype:
@@ -84,7 +100,7 @@ def parameter(value: Real, dtype: gg.dtype) -> gg.Tensor:
 class Draw:
     """One call of a distribution: the shape and dtype that its arguments ask for, and the numbers that it starts from.
 
-    Parameters are named by what is expected of them, those that need no look here come as they are.
+    Parameters are named by what is expected of them, and are in `checked` afterwards; others come as they are.
     """
 
     def __init__(
@@ -98,10 +114,8 @@ class Draw:
         positive: dict[str, Real] | None = None,
     ) -> None:
         finite, positive = finite or {}, positive or {}
-        for argument, value in finite.items():
-            check(name, argument, value, lambda v: -gg.inf < v < gg.inf, "must be finite")
-        for argument, value in positive.items():
-            check(name, argument, value, lambda v: 0.0 < v < gg.inf, "must be positive and finite")
+        self.checked = [checked(name, argument, value, "finite") for argument, value in finite.items()]
+        self.checked += [checked(name, argument, value, "positive and finite") for argument, value in positive.items()]
         parameters = (*others, *finite.values(), *positive.values())
         self.dtype, self.shape = drawn_dtype(name, dtype, *parameters), drawn_shape(name, shape, *parameters)
         self.wide = compute_dtype(self.dtype)
@@ -152,7 +166,7 @@ def exponential(
         (*shape) float: the draws.
 
     Raises:
-        ValueError: scale is a number that is not positive.
+        ValueError: an entry of scale is not positive and finite.
 
     Source:
         Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
@@ -163,6 +177,7 @@ def exponential(
         (3,)
     """
     draw = Draw("exponential", shape, dtype, generator, positive={"scale": scale})
+    (scale,) = draw.checked
     return draw.located(draw.exponential(), 0.0, scale)
 
 
@@ -187,7 +202,7 @@ def laplace(
         (*shape) float: the draws.
 
     Raises:
-        ValueError: scale is a number that is not positive, or loc one that is not finite.
+        ValueError: an entry of scale is not positive and finite, or one of loc not finite.
 
     Source:
         Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
@@ -198,6 +213,7 @@ def laplace(
         (3,)
     """
     draw = Draw("laplace", shape, dtype, generator, finite={"loc": loc}, positive={"scale": scale})
+    loc, scale = draw.checked
     side = 2.0 * draw.uniform() - 1.0
     return draw.located(-gg.sign(side) * gg.log(1.0 - gg.abs(side)), loc, scale)
 
@@ -223,7 +239,7 @@ def logistic(
         (*shape) float: the draws.
 
     Raises:
-        ValueError: scale is a number that is not positive, or loc one that is not finite.
+        ValueError: an entry of scale is not positive and finite, or one of loc not finite.
 
     Source:
         Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
@@ -234,6 +250,7 @@ def logistic(
         (3,)
     """
     draw = Draw("logistic", shape, dtype, generator, finite={"loc": loc}, positive={"scale": scale})
+    loc, scale = draw.checked
     u = draw.uniform()
     return draw.located(gg.log(u) - gg.log(1.0 - u), loc, scale)
 
@@ -259,7 +276,7 @@ def gumbel(
         (*shape) float: the draws.
 
     Raises:
-        ValueError: scale is a number that is not positive, or loc one that is not finite.
+        ValueError: an entry of scale is not positive and finite, or one of loc not finite.
 
     Source:
         Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
@@ -270,6 +287,7 @@ def gumbel(
         (3,)
     """
     draw = Draw("gumbel", shape, dtype, generator, finite={"loc": loc}, positive={"scale": scale})
+    loc, scale = draw.checked
     return draw.located(-gg.log(-gg.log(draw.uniform())), loc, scale)
 
 
@@ -294,7 +312,7 @@ def cauchy(
         (*shape) float: the draws.
 
     Raises:
-        ValueError: scale is a number that is not positive, or loc one that is not finite.
+        ValueError: an entry of scale is not positive and finite, or one of loc not finite.
 
     Source:
         Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
@@ -305,6 +323,7 @@ def cauchy(
         (3,)
     """
     draw = Draw("cauchy", shape, dtype, generator, finite={"loc": loc}, positive={"scale": scale})
+    loc, scale = draw.checked
     return draw.located(gg.tan(gg.pi * (draw.uniform() - 0.5)), loc, scale)
 
 
@@ -329,15 +348,15 @@ def log_normal(
         (*shape) float: the draws.
 
     Raises:
-        ValueError: std is a number that is negative.
+        ValueError: an entry of std is negative.
 
     Example:
         >>> import gorgo as gg
         >>> bool(gg.all(gg.random.log_normal(0.0, 1.0, (9,)) > 0.0))
         True
     """
-    check("log_normal", "std", std, lambda v: v >= 0.0, "must not be negative")
     draw = Draw("log_normal", shape, dtype, generator, mean, std)
+    std = checked("log_normal", "std", std, "not negative")
     z = _core.random_normal(key_of(generator), draw.shape, 0.0, 1.0, draw.wide)
     return gg.exp(located(z, mean, std, draw.wide)).astype(draw.dtype)
 
@@ -366,7 +385,7 @@ def weibull(
         (*shape) float: the draws.
 
     Raises:
-        ValueError: a or scale is a number that is not positive.
+        ValueError: an entry of a or scale is not positive and finite.
 
     Source:
         Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
@@ -377,6 +396,7 @@ def weibull(
         (3,)
     """
     draw = Draw("weibull", shape, dtype, generator, positive={"a": a, "scale": scale})
+    a, scale = draw.checked
     return draw.located(draw.exponential() ** (1.0 / a), 0.0, scale)
 
 
@@ -401,7 +421,7 @@ def pareto(
         (*shape) float: the draws.
 
     Raises:
-        ValueError: a or scale is a number that is not positive.
+        ValueError: an entry of a or scale is not positive and finite.
 
     Source:
         Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
@@ -412,6 +432,7 @@ def pareto(
         True
     """
     draw = Draw("pareto", shape, dtype, generator, positive={"a": a, "scale": scale})
+    a, scale = draw.checked
     return draw.located(gg.exp(draw.exponential() / a), 0.0, scale)
 
 
@@ -434,7 +455,7 @@ def rayleigh(
         (*shape) float: the draws.
 
     Raises:
-        ValueError: scale is a number that is not positive.
+        ValueError: an entry of scale is not positive and finite.
 
     Source:
         Devroye, "Non-uniform random variate generation", Springer 1986, chapter II.2.
@@ -445,6 +466,7 @@ def rayleigh(
         (3,)
     """
     draw = Draw("rayleigh", shape, dtype, generator, positive={"scale": scale})
+    (scale,) = draw.checked
     return draw.located(gg.sqrt(2.0 * draw.exponential()), 0.0, scale)
 
 
@@ -469,7 +491,7 @@ def gamma(
         (*shape) float: the draws.
 
     Raises:
-        ValueError: an entry of concentration is not positive and finite, or scale is a number that is not.
+        ValueError: an entry of concentration or scale is not positive and finite.
 
     Source:
         Marsaglia, Tsang, "A simple method for generating gamma variables", ACM Trans. Math. Softw. 26 (2000).
@@ -480,7 +502,8 @@ def gamma(
         >>> gg.random.gamma(0.5, shape=(3,)).shape
         (3,)
     """
-    draw = Draw("gamma", shape, dtype, generator, concentration, positive={"scale": scale})
+    draw = Draw("gamma", shape, dtype, generator, positive={"concentration": concentration, "scale": scale})
+    concentration, scale = draw.checked
     x = _core.random_gamma(key_of(generator), parameter(concentration, draw.dtype), draw.shape)
     return draw.located(x, 0.0, scale)
 
@@ -515,6 +538,7 @@ def chisquare(
         (3,)
     """
     draw = Draw("chisquare", shape, dtype, generator, positive={"df": df})
+    (df,) = draw.checked
     return 2.0 * _core.random_gamma(key_of(generator), parameter(df, draw.dtype) * 0.5, draw.shape)
 
 
@@ -550,6 +574,7 @@ def beta(
         (3,)
     """
     draw = Draw("beta", shape, dtype, generator, positive={"a": a, "b": b})
+    a, b = draw.checked
     both = [gg.broadcast_to(parameter(p, draw.wide), draw.shape) for p in (a, b)]
     # By logarithms, which do not underflow where a and b are small.
     logs = _core.random_gamma(key_of(generator), gg.stack(both), log=True)
@@ -589,9 +614,8 @@ def dirichlet(
     if given.ndim == 0:
         raise ValueError("dirichlet: concentration must have an axis, got shape ()")
     to = drawn_dtype("dirichlet", dtype, given)
-    logs = _core.random_gamma(
-        key_of(generator), given.astype(compute_dtype(to)), (*sizes_of(shape), *given.shape), log=True
-    )
+    alpha = checked("dirichlet", "concentration", given.astype(compute_dtype(to)), "positive and finite")
+    logs = _core.random_gamma(key_of(generator), alpha, (*sizes_of(shape), *given.shape), log=True)
     return gg.softmax(logs, axis=-1).astype(to)
 
 
@@ -629,7 +653,7 @@ def truncated_normal(
         (*shape) float: the draws.
 
     Raises:
-        ValueError: low is not below high, or std is a number that is not positive.
+        ValueError: low is not below high, or an entry of std is not positive and finite.
 
     Source:
         Robert, "Simulation of truncated normal variables", Statistics and Computing 5 (1995); gradients keep a draw's
@@ -641,6 +665,7 @@ def truncated_normal(
         True
     """
     draw = Draw("truncated_normal", shape, dtype, generator, mean, low, high, positive={"std": std})
+    (std,) = draw.checked
     first, last = (standard_end(end, mean, std, draw.wide) for end in (low, high))
     z = _core.random_truncated_normal(key_of(generator), first, last, draw.shape)
     # Rounding may have left the interval by a little.

@@ -538,12 +538,12 @@ def test_edges() -> None:
         (
             lambda: gg.random.gamma(-1.0),
             ValueError,
-            r"random_gamma: concentration must be positive and finite, got -1 \(position 0\)",
+            r"gamma: concentration must be positive and finite, got -1$",
         ),
         (
             lambda: gg.random.gamma(gg.asarray([1.0, 0.0, float("nan")])),
             ValueError,
-            r"random_gamma: concentration must be positive and finite, got 0 \(position 1\)",
+            r"^gamma: concentration must be positive and finite, got 0 \(position 1\)",
         ),
         (lambda: gg.random.gamma(1.0, 0.0), ValueError, r"gamma: scale must be positive and finite, got 0"),
         (
@@ -630,3 +630,68 @@ def test_edges() -> None:
 def test_messages_name_op_argument_and_value(call: Any, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+# Function, arguments that are right, and the rule of each that has one.
+PARAMETERS: list[tuple[str, dict[str, float], dict[str, str]]] = [
+    ("beta", {"a": 2.0, "b": 3.0}, {"a": "positive and finite", "b": "positive and finite"}),
+    ("cauchy", {"loc": 0.0, "scale": 1.0}, {"loc": "finite", "scale": "positive and finite"}),
+    ("chisquare", {"df": 2.0}, {"df": "positive and finite"}),
+    ("exponential", {"scale": 1.0}, {"scale": "positive and finite"}),
+    ("gamma", {"concentration": 2.0, "scale": 1.0}, dict.fromkeys(("concentration", "scale"), "positive and finite")),
+    ("gumbel", {"loc": 0.0, "scale": 1.0}, {"loc": "finite", "scale": "positive and finite"}),
+    ("laplace", {"loc": 0.0, "scale": 1.0}, {"loc": "finite", "scale": "positive and finite"}),
+    ("log_normal", {"mean": 0.0, "std": 1.0}, {"std": "not negative"}),
+    ("logistic", {"loc": 0.0, "scale": 1.0}, {"loc": "finite", "scale": "positive and finite"}),
+    ("normal", {"mean": 0.0, "std": 1.0}, {"std": "not negative"}),
+    ("pareto", {"a": 2.0, "scale": 1.0}, {"a": "positive and finite", "scale": "positive and finite"}),
+    ("rayleigh", {"scale": 1.0}, {"scale": "positive and finite"}),
+    ("truncated_normal", {"mean": 0.0, "std": 1.0}, {"std": "positive and finite"}),
+    ("weibull", {"a": 2.0, "scale": 1.0}, {"a": "positive and finite", "scale": "positive and finite"}),
+]
+WRONG = {"finite": [np.inf, np.nan], "not negative": [-1.0, np.nan], "positive and finite": [0.0, -1.0, np.inf, np.nan]}
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "argument", "rule"),
+    [(name, right, argument, rule) for name, right, rules in PARAMETERS for argument, rule in rules.items()],
+)
+def test_a_tensor_as_parameter_follows_the_rule_of_a_number_in_a_captured_function_too(
+    name: str, right: dict[str, float], argument: str, rule: str
+) -> None:
+    draw = getattr(gg.random, name)
+
+    def of(value: Any) -> gg.Tensor:
+        return draw(**{**right, argument: value})
+
+    good = gg.full((3,), right[argument])
+    compiled = gg.compile(of)
+    assert of(good).shape == compiled(good).shape == compiled(good).shape == (3,)
+    for wrong in WRONG[rule]:
+        where = gg.asarray([right[argument], wrong, right[argument]])
+        message = rf"{name}: {argument} must be {rule}, got {wrong:g}".replace("+", r"\+")
+        if name != "normal":  # numbers are the op's own there
+            with pytest.raises(ValueError, match=f"^{message}$"):
+                of(wrong)
+        for call in (of, compiled):
+            with pytest.raises(ValueError, match=rf"^{message} \(position 1\)"):
+                call(where)
+        assert compiled(good).shape == (3,)
+
+
+def test_a_checked_parameter_passes_gradients_on_and_must_be_real() -> None:
+    scale = gg.asarray([2.0, 3.0]).requires_grad_()
+    draws = gg.random.exponential(scale, generator=gg.random.Generator(3))
+    draws.sum().backward()
+    np.testing.assert_allclose(array(scale.grad), array(draws.detach()) / [2.0, 3.0], rtol=1e-6)
+    with pytest.raises(TypeError, match=r"^exponential: scale must be real, got dtype complex64"):
+        gg.random.exponential(gg.asarray([1j]))
+    with pytest.raises(TypeError, match=r"^weibull: a must be a real number or a tensor, got str"):
+        gg.random.weibull("a")
+    with pytest.raises(
+        ValueError, match=r"^dirichlet: concentration must be positive and finite, got 0 \(position 1\)"
+    ):
+        gg.random.dirichlet([1.0, 0.0])
+    with pytest.raises(ValueError, match=r"^exponential_: rate must be positive and finite, got -1 \(position 0\)"):
+        gg.zeros((1,)).exponential_(gg.asarray([-1.0]))
+    assert gg.random.exponential(gg.asarray([2, 3])).dtype == gg.float32

@@ -112,6 +112,16 @@ add(
     large=lambda m: call(m.key(), np.ceil(m(*LARGE, low=1.0, high=60.0)), m(LARGE[1], low=0.0, high=1.0)),
 )
 add(
+    "random_parameter",
+    lambda m: [
+        call(m(*shape, low=0.5, high=5.0), of="exponential: scale", rule="positive and finite")
+        for shape in ((3, 5), (), (0, 2))
+    ],
+    lambda x, **_: x,
+    large=lambda m: call(m(*LARGE), of="laplace: loc", rule="finite"),
+    no_specials="it refuses them",
+)
+add(
     "random_truncated_normal",
     lambda m: [call(m.key(), m(*s, low=-3.0, high=0.5), m(*s, low=1.0, high=4.0)) for s in ((3, 5), (), (0, 2))],
     no_oracle=DEEP,

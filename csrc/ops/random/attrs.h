@@ -87,6 +87,44 @@ struct MultinomialAttrs {
   }
 };
 
+// What a parameter of a distribution composed in Python must be, and in whose name a wrong one is refused.
+inline constexpr const char* kParameterRules[] = {"finite", "not negative", "positive and finite", nullptr};
+enum class ParameterRule : uint8_t { Finite, NotNegative, PositiveAndFinite };
+inline constexpr const char* kParameters[] = {"beta: a",
+                                              "beta: b",
+                                              "cauchy: loc",
+                                              "cauchy: scale",
+                                              "chisquare: df",
+                                              "dirichlet: concentration",
+                                              "exponential: scale",
+                                              "exponential_: rate",
+                                              "gamma: concentration",
+                                              "gamma: scale",
+                                              "gumbel: loc",
+                                              "gumbel: scale",
+                                              "laplace: loc",
+                                              "laplace: scale",
+                                              "log_normal: std",
+                                              "logistic: loc",
+                                              "logistic: scale",
+                                              "normal: std",
+                                              "pareto: a",
+                                              "pareto: scale",
+                                              "rayleigh: scale",
+                                              "truncated_normal: std",
+                                              "weibull: a",
+                                              "weibull: scale",
+                                              nullptr};
+
+struct ParameterAttrs {
+  Choice of;
+  Choice rule;
+  static constexpr auto fields() {
+    return std::array{GORGO_FIELD(ParameterAttrs, of).must().of_words(kParameters),
+                      GORGO_FIELD(ParameterAttrs, rule).must().of_words(kParameterRules)};
+  }
+};
+
 struct DropoutAttrs {
   double p = 0.5;
   static constexpr auto fields() { return std::array{GORGO_FIELD(DropoutAttrs, p)}; }

@@ -416,6 +416,25 @@ void look_up(const KernelArgs& args, int64_t task) noexcept {
   }
 }
 
+// Copies a parameter and reports the first element that breaks its rule.
+template <class T>
+void check_parameter(const KernelArgs& args, int64_t task) noexcept {
+  const auto rule = static_cast<ParameterRule>(args.attrs_as<ParameterAttrs>().rule.index);
+  const KOperand& out = args.out[0];
+  const int64_t end = (task + 1) * kSampleGrain < out.numel ? (task + 1) * kSampleGrain : out.numel;
+  Walk<1> walk(out, args.in, task * kSampleGrain);
+  for (int64_t i = task * kSampleGrain; i < end; ++i, walk.next()) {
+    const T element = args.in[0].as<const T>()[walk.offset(0)];
+    const auto value = static_cast<double>(static_cast<ComputeType<T>>(element));
+    const bool holds = rule == ParameterRule::NotNegative
+                           ? value >= 0.0
+                           : value - value == 0.0 && (rule == ParameterRule::Finite || value > 0.0);
+    if (!holds) [[unlikely]]
+      args.fault->report(i, 1, __builtin_bit_cast(int64_t, value));
+    out.as<T>()[i] = element;
+  }
+}
+
 size_t multinomial_scratch(const KernelArgs& args) noexcept {
   const Rows r = rows_of(args);
   const auto entries = static_cast<size_t>(r.rows * r.length);
@@ -427,6 +446,7 @@ void fill_of(KernelSink& sink) {
   sink.add("random_gamma", kDTypeOf<T>, Kernel::of({sample<T, T, Gamma>, sample_tasks}));
   sink.add("random_gamma_slope", kDTypeOf<T>, Kernel::of({gamma_slopes<T>, sample_tasks}));
   sink.add("random_truncated_normal_slope", kDTypeOf<T>, Kernel::of({truncated_slopes<T>, sample_tasks}));
+  sink.add("random_parameter", kDTypeOf<T>, Kernel::of({check_parameter<T>, sample_tasks}));
   sink.add("random_truncated_normal", kDTypeOf<T>, Kernel::of({sample<T, T, TruncatedNormal>, sample_tasks}));
 }
 

@@ -89,6 +89,20 @@ void vjp_truncated_normal(VjpContext& c) {
   }
 }
 
+const char* parameter_word(const void* attrs) {
+  return kParameters[static_cast<const ParameterAttrs*>(attrs)->of.index];
+}
+
+void infer_parameter(InferContext& c) {
+  const DType d = c.dtype(0);
+  if (is_complex(d)) fail<TypeError>(parameter_word(c.attrs), " must be real, got dtype ", d);
+  c.compute_dtype = is_floating(d) ? d : DType::Float32;
+  c.cast_mask = ~0u;
+  c.add_output(c.compute_dtype, c.shape(0));
+}
+
+void vjp_parameter(VjpContext& c) { c.set(0, c.grad()); }
+
 void infer_multinomial(InferContext& c) {
   check_key(c, 0, "key");
   const Shape& weights = c.shape(1);
@@ -334,6 +348,38 @@ Example:
     op.onnx = {nullptr, 0, "ONNX has no error function of scaled arguments"};
     op.flags.internal = true;
     random_ops.truncated_slope = &registry.add(std::move(op));
+  }
+  {
+    OpDef op;
+    op.name = "random_parameter";
+    op.doc = "Pass a distribution's parameter on, or refuse it in the name of the function that was given it.";
+    op.details = R"(Args:
+    x (...) real: the parameter.
+    of (str): function and argument, such as 'exponential: scale'.
+    rule (str): what its elements must be, 'finite', 'not negative' or 'positive and finite'.
+
+Returns:
+    (...) float: x, as float32 when it is not floating.
+
+Raises:
+    ValueError: an element is not what it must be.
+
+Example:
+    >>> import gorgo as gg
+    >>> gg._core.random_parameter(gg.asarray([2.0]), "exponential: scale", "positive and finite").tolist()
+    [2.0]
+)";
+    op.inputs = {{.name = "x", .shape_doc = "(...) real"}};
+    op.attrs = &schema_of<ParameterAttrs>();
+    op.infer = infer_parameter;
+    op.vjp = vjp_parameter;
+    op.onnx = {nullptr, 0, "ONNX has no op that refuses values"};
+    op.raise_fault = [](const Fault& f, const KernelArgs& args) {
+      fail<ValueError>(parameter_word(args.attrs), " must be ",
+                       kParameterRules[args.attrs_as<ParameterAttrs>().rule.index], ", got ", figure_of(f, 0),
+                       " (position ", f.position(), ")");
+    };
+    registry.add(std::move(op));
   }
   {
     OpDef op = drawing_op("random_multinomial", "Draw positions, each as likely as its weight says.", R"(Args:
