@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import os
 import re
 import subprocess
 import sys
@@ -44,12 +43,9 @@ def run(page: str, blocks: list[tuple[int, str]]) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in NOT_RUN])
 def test_page(page: str, tmp_path: Path) -> None:
     """In a process of its own: pages set limits and look at what is in use, as a reader's program would."""
-    # A page ends with what its blocks have made still in use, which a leak checker at the process's end takes for lost.
-    env = {**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
     ran = subprocess.run(
         [sys.executable, __file__, page],
         cwd=tmp_path,
-        env=env,
         capture_output=True,
         text=True,
         timeout=300,

@@ -63,7 +63,7 @@ def test_in_a_long_backward() -> None:
     x = gg.ones((64,))
     x.requires_grad_()
     y = x
-    for _ in range(200_000):
+    for _ in range(long(200_000)):
         y = y * 1.0
     loss = y.sum()
 

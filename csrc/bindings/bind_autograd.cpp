@@ -362,7 +362,7 @@ PyMethodDef tensor_autograd_methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
-void bind_autograd(pybind11::module_& m) {
+void bind_autograd(PyObject* module) {
   static PyGetSetDef record_properties[] = {
       {"name", record_name, nullptr, "The op's name.", nullptr},
       {"place", record_place, nullptr, "The line of the program that called the op, or None.", nullptr},
@@ -394,14 +394,14 @@ void bind_autograd(pybind11::module_& m) {
   r.tp_richcompare = record_compare;
   r.tp_hash = record_hash;
   r.tp_free = PyObject_Free;
-  finish_static_type(r, m, nullptr);
+  finish_static_type(r, module, nullptr);
 
   PyTypeObject& g = begin_static_type(grad_mode_type, "gorgo.grad_mode", sizeof(PyGradMode),
                                       "The thread's gradient mode for a with statement or a decorated function.");
   g.tp_methods = mode_methods;
   g.tp_call = mode_call;
-  finish_static_type(g, m, nullptr);
-  check_status(PyModule_AddFunctions(m.ptr(), functions));
+  finish_static_type(g, module, nullptr);
+  check_status(PyModule_AddFunctions(module, functions));
   install_python_hooks();
 }
 

@@ -52,7 +52,8 @@ bool is_batch_invariant() { return batch_invariant.load(std::memory_order_relaxe
 
 }  // namespace
 
-void bind_config(py::module_& m) {
+void bind_config(PyObject* module) {
+  auto m = pybind11::reinterpret_borrow<pybind11::module_>(module);
   m.def("_config", &config, "Return the facts that show_config prints.");
   m.def("_shared_calls", &shared_calls, "Return how many kernel phases so far had work for several threads.");
   m.def("set_batch_invariant", &set_batch_invariant, py::arg("on"),

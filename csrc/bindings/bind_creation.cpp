@@ -505,7 +505,7 @@ PyMethodDef tensor_shape_methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
-void bind_creation(pybind11::module_& m) {
+void bind_creation(PyObject* module) {
   static const std::string pad_doc =
       cat("pad(x, /, pad_width, mode='constant', value=0)\n--\n\n", shape_ops.pad->doc, "\n\n", shape_ops.pad->details);
   static PyMethodDef functions[] = {
@@ -573,7 +573,7 @@ void bind_creation(pybind11::module_& m) {
       {"matrix_transpose", matrix_transpose_function, METH_O, docs::kMatrixTranspose},
       {nullptr, nullptr, 0, nullptr},
   };
-  check_status(PyModule_AddFunctions(m.ptr(), functions));
+  check_status(PyModule_AddFunctions(module, functions));
 }
 
 }  // namespace gorgo

@@ -20,11 +20,11 @@ PyObject* polygamma(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject
 
 }  // namespace
 
-void bind_elementwise(pybind11::module_& m) {
+void bind_elementwise(PyObject* module) {
   static PyMethodDef def = {"polygamma", fast(polygamma), kFastCall, docs::kPolygamma};
   const PyRef home = PyRef::checked(PyUnicode_FromString("gorgo"));  // where ops are
-  const PyRef function = PyRef::checked(PyCFunction_NewEx(&def, m.ptr(), home.get()));
-  check_status(PyObject_SetAttrString(m.ptr(), def.ml_name, function.get()));
+  const PyRef function = PyRef::checked(PyCFunction_NewEx(&def, module, home.get()));
+  check_status(PyObject_SetAttrString(module, def.ml_name, function.get()));
 }
 
 }  // namespace gorgo

@@ -2,6 +2,9 @@
 #include <sstream>
 
 #include "bindings/compiled_function.h"
+
+#include <pybind11/pybind11.h>
+
 #include "bindings/convert.h"
 #include "bindings/module.h"
 #include "bindings/tensor_type.h"
@@ -98,8 +101,11 @@ py::list describe_values(const Graph& graph, const std::vector<int32_t>& ids) {
 
 }  // namespace
 
-void bind_graph(py::module_& m) {
-  bind_compiled_function(m);
+PyObject* wrap_graph(Graph graph) { return py::cast(std::make_shared<Graph>(std::move(graph))).release().ptr(); }
+
+void bind_graph(PyObject* module) {
+  auto m = pybind11::reinterpret_borrow<pybind11::module_>(module);
+  bind_compiled_function(module);
   py::class_<Graph, std::shared_ptr<Graph>>(m, "Graph", "A recorded program: nodes in topological order over values.")
       .def("__str__", [](const Graph& g) { return text_of(g, &Graph::print); })
       .def("__repr__",

@@ -120,7 +120,7 @@ PyMethodDef methods[] = {
 
 }  // namespace
 
-void bind_indexing(pybind11::module_& m) {
+void bind_indexing(PyObject* module) {
   static PyMethodDef functions[] = {
       {"gather", fast(gather_function), kFastCall,
        "gather(x, /, axis, indices)\n--\n\nReturn the entries along an axis that each position names for itself.\n\n"
@@ -168,8 +168,8 @@ void bind_indexing(pybind11::module_& m) {
   // They stand for ops, so they are at home where ops are.
   const PyRef home = PyRef::checked(PyUnicode_FromString("gorgo"));
   for (PyMethodDef* def = functions; def->ml_name != nullptr; ++def) {
-    const PyRef function = PyRef::checked(PyCFunction_NewEx(def, m.ptr(), home.get()));
-    check_status(PyObject_SetAttrString(m.ptr(), def->ml_name, function.get()));
+    const PyRef function = PyRef::checked(PyCFunction_NewEx(def, module, home.get()));
+    check_status(PyObject_SetAttrString(module, def->ml_name, function.get()));
   }
   for (PyMethodDef* def = methods; def->ml_name != nullptr; ++def) {
     const PyRef method = PyRef::checked(PyDescr_NewMethod(&tensor_type, def));

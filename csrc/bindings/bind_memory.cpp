@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "autograd/tape.h"
+#include "bindings/errors.h"
 #include "bindings/module.h"
 #include "bindings/origin.h"
 #include "core/check.h"
@@ -39,7 +40,7 @@ SourceLines& source_lines() {
 
 uint64_t tag_of_line_here() noexcept {
   static thread_local bool asking = false;  // looking at frames may collect garbage, and that may run Python
-  if (asking || Py_IsInitialized() == 0 || PyGILState_Check() == 0) return 0;
+  if (asking || interpreter_is_gone() || !holds_gil()) return 0;
   asking = true;
   uint64_t tag = 0;
   try {
@@ -136,7 +137,8 @@ py::list check_guards() {
 
 }  // namespace
 
-void bind_memory(py::module_& m) {
+void bind_memory(PyObject* module) {
+  auto m = pybind11::reinterpret_borrow<pybind11::module_>(module);
   using Unlocked = py::call_guard<GilReleased>;
   py::module_ memory = m.def_submodule("memory", "The CPU pool. Use gorgo.memory instead.");
   memory.def("stats", &stats);

@@ -23,7 +23,8 @@ py::tuple stop() {
 
 }  // namespace
 
-void bind_profile(py::module_& m) {
+void bind_profile(PyObject* module) {
+  auto m = pybind11::reinterpret_borrow<pybind11::module_>(module);
   py::module_ profile = m.def_submodule("_profile", "The profiler's switch. Use gorgo.profile instead.");
   profile.def("start", &start_profile, py::arg("max_events"), py::arg("shapes"));
   profile.def("stop", &stop);

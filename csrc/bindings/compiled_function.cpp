@@ -546,8 +546,8 @@ PyObject* compiled_graphs(PyObject* object, PyObject*) noexcept {
   return guarded([&]() -> PyObject* {
     PyRef out = PyRef::checked(PyList_New(0));
     for (const auto& program : *self_of(object)->programs) {
-      const pybind11::object graph = pybind11::cast(std::make_shared<Graph>(program->program->graph()));
-      check_status(PyList_Append(out.get(), graph.ptr()));
+      const PyRef graph(wrap_graph(program->program->graph()));
+      check_status(PyList_Append(out.get(), graph.get()));
     }
     return out.detach();
   });
@@ -686,7 +686,7 @@ void refuse_while_recording(const TensorImpl& t, const char* op) {
                    " (return it, and read it outside)");
 }
 
-void bind_compiled_function(pybind11::module_& m) {
+void bind_compiled_function(PyObject* module) {
   PyTypeObject& t = begin_static_type(
       compiled_type, "gorgo.CompiledFunction", sizeof(PyCompiledFunction),
       "A function whose calls are recorded once per kind of arguments and replayed; made by gorgo.compile.");
@@ -703,8 +703,8 @@ void bind_compiled_function(pybind11::module_& m) {
   t.tp_methods = compiled_methods;
   t.tp_getset = compiled_properties;
   t.tp_members = compiled_members;
-  finish_static_type(t, m, "CompiledFunction");
-  check_status(PyModule_AddFunctions(m.ptr(), module_functions));
+  finish_static_type(t, module, "CompiledFunction");
+  check_status(PyModule_AddFunctions(module, module_functions));
 }
 
 }  // namespace gorgo

@@ -6,18 +6,20 @@
 // Read next: compiled_function.cpp, graph/capture.h, graph/executor.h.
 #pragma once
 
-#include <pybind11/pybind11.h>
-
 #include <memory>
 
+#include "bindings/python.h"
 #include "graph/ir.h"
 
 namespace gorgo {
 
 // Adds the type and the functions that recording code calls (guards, host effects).
-void bind_compiled_function(pybind11::module_& m);
+void bind_compiled_function(PyObject* module);
 
 // Records one call of `function` and returns the graph; its results are the graph's outputs, in flattened order.
 [[nodiscard]] std::shared_ptr<Graph> trace_call(PyObject* function, PyObject* args, PyObject* kwargs);
+
+// A new gorgo.graph.Graph (bind_graph.cpp).
+[[nodiscard]] PyObject* wrap_graph(Graph graph);
 
 }  // namespace gorgo

@@ -5,11 +5,10 @@
 // Read next: op_function.h.
 #pragma once
 
-#include <pybind11/pybind11.h>
-
 #include <string>
 
 #include "bindings/errors.h"
+#include "bindings/python.h"
 #include "bindings/tensor_type.h"
 #include "core/attrs.h"
 #include "opdef/op.h"

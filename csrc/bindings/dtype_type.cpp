@@ -228,7 +228,7 @@ PyObject* numpy_dtype(DType d, const char* op) {
   return PyRef::checked(PyObject_CallMethod(numpy.get(), "dtype", "s", dtype_name(d))).detach();
 }
 
-void bind_dtypes(pybind11::module_& m) {
+void bind_dtypes(PyObject* module) {
   static int complex_mark = 0;
   static PyGetSetDef properties[] = {
       {"name", get_name, nullptr, "The name, such as 'float32'.", nullptr},
@@ -259,14 +259,14 @@ void bind_dtypes(pybind11::module_& m) {
   t.tp_hash = dtype_hash;
   t.tp_getset = properties;
   t.tp_methods = methods;
-  finish_static_type(t, m, "dtype");
+  finish_static_type(t, module, "dtype");
   for (int i = 0; i < kDTypeCount; ++i) {
     PyObject* o = PyObject_Init(reinterpret_cast<PyObject*>(&singletons[i]), &dtype_type);
     singletons[i].value = static_cast<DType>(i);
     Py_INCREF(o);  // one reference that is never given back
-    m.attr(dtype_name(static_cast<DType>(i))) = pybind11::handle(o);
+    check_status(PyObject_SetAttrString(module, dtype_name(static_cast<DType>(i)), o));
   }
-  check_status(PyModule_AddFunctions(m.ptr(), functions));
+  check_status(PyModule_AddFunctions(module, functions));
 }
 
 }  // namespace gorgo

@@ -3,8 +3,7 @@
 // A dtype equals its name, NumPy's dtype of that name and NumPy's scalar type. Read next: core/dtype.h.
 #pragma once
 
-#include <pybind11/pybind11.h>
-
+#include "bindings/python.h"
 #include "core/dtype.h"
 
 namespace gorgo {

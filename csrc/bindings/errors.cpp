@@ -1,5 +1,7 @@
 #include "bindings/errors.h"
 
+#include <pybind11/pybind11.h>
+
 #include <chrono>
 #include <new>
 #include <thread>
@@ -54,7 +56,8 @@ void set_python_error() noexcept {
   }
 }
 
-void bind_errors(pybind11::module_& m) {
+void bind_errors(PyObject* module) {
+  auto m = pybind11::reinterpret_borrow<pybind11::module_>(module);
   const auto add = [&m](const char* name, const char* qualified, const char* doc, PyObject* base) {
     PyObject* type = PyRef::checked(PyErr_NewExceptionWithDoc(qualified, doc, base, nullptr)).detach();
     m.attr(name) = pybind11::handle(type);

@@ -5,10 +5,9 @@
 // Read next: core/check.h (the exceptions).
 #pragma once
 
-#include <pybind11/pybind11.h>
-
 #include <exception>
 
+#include "bindings/python.h"
 #include "core/check.h"
 
 namespace gorgo {
@@ -21,8 +20,19 @@ struct PythonError final : std::exception {
 // To be called in a catch block with the GIL held: sets the Python exception for the C++ one being handled.
 void set_python_error() noexcept;
 
-// Has the interpreter begun to end? Objects are no longer to be touched from then on.
+// Has the interpreter begun to end? From then on only the thread that ends it may touch objects.
 [[nodiscard]] inline bool interpreter_is_gone() noexcept { return Py_IsInitialized() == 0; }
+
+// May this thread touch objects? True also for the thread that ends the interpreter, until no object is left; there
+// PyGILState_Check is no help, since it says yes to everybody once its own bookkeeping is gone.
+[[nodiscard]] inline bool holds_gil() noexcept {
+#if PY_VERSION_HEX >= 0x030D0000
+  const PyThreadState* current = PyThreadState_GetUnchecked();
+#else
+  const PyThreadState* current = _PyThreadState_UncheckedGet();
+#endif
+  return current != nullptr && current == PyGILState_GetThisThreadState();
+}
 
 // Once the interpreter has ended, CPython before 3.14 answers a thread that asks for the GIL by unwinding its stack, which
 // would run destructors without the GIL, and ends the process at the first function that lets no exception through. Such a

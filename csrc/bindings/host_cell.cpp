@@ -53,7 +53,7 @@ PyObject* cell_repr(PyObject* self) noexcept {
 
 }  // namespace
 
-void bind_host_cell(pybind11::module_& m) {
+void bind_host_cell(PyObject* module) {
   static PyGetSetDef properties[] = {
       {"value", cell_value, cell_set_value, "The number; a captured program sees a change at its next run.", nullptr},
       {nullptr, nullptr, nullptr, nullptr, nullptr},
@@ -64,7 +64,7 @@ void bind_host_cell(pybind11::module_& m) {
   t.tp_dealloc = cell_dealloc;
   t.tp_repr = cell_repr;
   t.tp_getset = properties;
-  finish_static_type(t, m, "HostCell");
+  finish_static_type(t, module, "HostCell");
 }
 
 }  // namespace gorgo

@@ -2,8 +2,7 @@
 // Read next: core/attrs.h (HostValue).
 #pragma once
 
-#include <pybind11/pybind11.h>
-
+#include "bindings/python.h"
 #include "core/attrs.h"
 
 namespace gorgo {

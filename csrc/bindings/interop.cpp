@@ -568,14 +568,14 @@ PyMethodDef tensor_interop_methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
-void bind_interop(pybind11::module_& m) {
+void bind_interop(PyObject* module) {
   static PyMethodDef functions[] = {
       {"asarray", fast(asarray), kFastCall, docs::kAsarray},
       {"tensor", fast(tensor), kFastCall, docs::kTensor},
       {"from_dlpack", fast(from_dlpack), kFastCall, docs::kFromDlpack},
       {nullptr, nullptr, 0, nullptr},
   };
-  check_status(PyModule_AddFunctions(m.ptr(), functions));
+  check_status(PyModule_AddFunctions(module, functions));
 }
 
 }  // namespace gorgo

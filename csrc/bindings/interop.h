@@ -5,8 +5,7 @@
 // Read next: interop.cpp, dlpack.cpp.
 #pragma once
 
-#include <pybind11/pybind11.h>
-
+#include "bindings/python.h"
 #include "bindings/tensor_type.h"
 #include "core/attrs.h"
 #include "tensor/tensor.h"

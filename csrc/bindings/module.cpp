@@ -3,6 +3,8 @@
 // Read next: module.h, tensor_type.cpp.
 #include "bindings/module.h"
 
+#include <pybind11/pybind11.h>
+
 #include <string>
 
 #include "bindings/methods.h"
@@ -32,20 +34,20 @@ PYBIND11_MODULE(_core, m) {
   gorgo::install_devices();
   gorgo::install_funnel();
   gorgo::register_all_ops();
-  gorgo::bind_errors(m);
-  gorgo::bind_dtypes(m);
-  gorgo::bind_interop(m);
-  gorgo::bind_creation(m);
-  gorgo::bind_tensor(m);
-  gorgo::bind_elementwise(m);
-  gorgo::bind_indexing(m);
-  gorgo::bind_autograd(m);
-  gorgo::bind_config(m);
-  gorgo::bind_memory(m);
-  gorgo::bind_printing(m);
-  gorgo::bind_profile(m);
+  gorgo::bind_errors(m.ptr());
+  gorgo::bind_dtypes(m.ptr());
+  gorgo::bind_interop(m.ptr());
+  gorgo::bind_creation(m.ptr());
+  gorgo::bind_tensor(m.ptr());
+  gorgo::bind_elementwise(m.ptr());
+  gorgo::bind_indexing(m.ptr());
+  gorgo::bind_autograd(m.ptr());
+  gorgo::bind_config(m.ptr());
+  gorgo::bind_memory(m.ptr());
+  gorgo::bind_printing(m.ptr());
+  gorgo::bind_profile(m.ptr());
   m.attr("__all__") = public_names(m);
-  gorgo::bind_host_cell(m);
-  gorgo::bind_graph(m);
-  gorgo::bind_python_methods(m);
+  gorgo::bind_host_cell(m.ptr());
+  gorgo::bind_graph(m.ptr());
+  gorgo::bind_python_methods(m.ptr());
 }

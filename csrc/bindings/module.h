@@ -1,21 +1,21 @@
 // The parts of the module, one function for each file of this folder, called in order by module.cpp.
 #pragma once
 
-#include <pybind11/pybind11.h>
+#include "bindings/python.h"
 
 namespace gorgo {
 
-void bind_errors(pybind11::module_& m);
-void bind_dtypes(pybind11::module_& m);
-void bind_host_cell(pybind11::module_& m);
-void bind_tensor(pybind11::module_& m);  // and every op
-void bind_interop(pybind11::module_& m);
-void bind_creation(pybind11::module_& m);
-void bind_autograd(pybind11::module_& m);
-void bind_config(pybind11::module_& m);
-void bind_memory(pybind11::module_& m);
-void bind_printing(pybind11::module_& m);
-void bind_profile(pybind11::module_& m);
-void bind_graph(pybind11::module_& m);
+void bind_errors(PyObject* module);
+void bind_dtypes(PyObject* module);
+void bind_host_cell(PyObject* module);
+void bind_tensor(PyObject* module);  // and every op
+void bind_interop(PyObject* module);
+void bind_creation(PyObject* module);
+void bind_autograd(PyObject* module);
+void bind_config(PyObject* module);
+void bind_memory(PyObject* module);
+void bind_printing(PyObject* module);
+void bind_profile(PyObject* module);
+void bind_graph(PyObject* module);
 
 }  // namespace gorgo

@@ -1,6 +1,8 @@
 // In order: the call (fast path, then the matching of arguments), the facts (doc, signature), the types, the module.
 #include "bindings/op_function.h"
 
+#include <pybind11/pybind11.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -468,7 +470,7 @@ PyObject* bind_method(PyObject* self, PyObject* object, PyObject*) noexcept {
   return PyMethod_New(self, object);
 }
 
-void ready(PyTypeObject& type, const char* name, pybind11::module_& m) {
+void ready(PyTypeObject& type, const char* name, PyObject* module) {
   static PyGetSetDef properties[] = {
       {"__name__", get_name, nullptr, nullptr, nullptr},
       {"__qualname__", get_qualname, nullptr, nullptr, nullptr},
@@ -494,7 +496,7 @@ void ready(PyTypeObject& type, const char* name, pybind11::module_& m) {
     t.tp_flags |= Py_TPFLAGS_METHOD_DESCRIPTOR;
     t.tp_descr_get = bind_method;
   }
-  finish_static_type(t, m, nullptr);
+  finish_static_type(t, module, nullptr);
 }
 
 bool any_required(const AttrSchema* schema) {
@@ -567,9 +569,10 @@ constexpr Alias kAliases[] = {
 
 }  // namespace
 
-void add_op_functions(pybind11::module_& m, PyTypeObject& type) {
-  ready(function_type, "gorgo.op", m);
-  ready(method_type, "gorgo.op_method", m);
+void add_op_functions(PyObject* module, PyTypeObject& type) {
+  const auto m = pybind11::reinterpret_borrow<pybind11::module_>(module);
+  ready(function_type, "gorgo.op", module);
+  ready(method_type, "gorgo.op_method", module);
   PyObject* dict = type.tp_dict;
   const auto add_method = [&](const OpDef& op, const char* name, bool in_place) {
     if (PyDict_GetItemString(dict, name) != nullptr) return;  // written by hand, with a wider signature

@@ -5,9 +5,8 @@
 // Read next: opdef/op.h (what an op says of itself), convert.h (how a field is read).
 #pragma once
 
-#include <pybind11/pybind11.h>
-
 #include "bindings/errors.h"
+#include "bindings/python.h"
 #include "opdef/invoke.h"
 
 namespace gorgo {
@@ -23,6 +22,6 @@ struct PyOp {
 };
 
 // Makes the callables: functions into `m`, methods into the type's dict where the name is free.
-void add_op_functions(pybind11::module_& m, PyTypeObject& tensor_type);
+void add_op_functions(PyObject* module, PyTypeObject& tensor_type);
 
 }  // namespace gorgo

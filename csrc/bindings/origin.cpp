@@ -165,7 +165,7 @@ std::string outside(PyCodeObject* code) {
 
 // ---- Ctrl-C and the GIL ----
 
-void* release_gil() noexcept { return PyGILState_Check() != 0 ? static_cast<void*>(PyEval_SaveThread()) : nullptr; }
+void* release_gil() noexcept { return holds_gil() ? static_cast<void*>(PyEval_SaveThread()) : nullptr; }
 void reacquire_gil(void* state) noexcept {
   try {
     PyEval_RestoreThread(static_cast<PyThreadState*>(state));
@@ -185,10 +185,10 @@ void check_signals() {
   // A thread without a state is not the main one, which alone runs handlers; or the interpreter has ended.
   PyThreadState* state = PyGILState_GetThisThreadState();
   if (state == nullptr) return;
-  const bool holds_gil = PyGILState_Check() != 0;
-  if (!holds_gil) reacquire_gil(state);
+  const bool had_gil = holds_gil();
+  if (!had_gil) reacquire_gil(state);
   const int status = PyErr_CheckSignals();
-  if (!holds_gil) PyEval_SaveThread();
+  if (!had_gil) PyEval_SaveThread();
   if (status != 0) throw PythonError();
 }
 
@@ -210,23 +210,23 @@ std::string describe_origin(const Origin& origin) {
 }
 
 void release_reference(PyObject* o) noexcept {
-  if (interpreter_is_gone()) return;
-  if (PyGILState_Check() != 0) {
+  if (holds_gil()) {
     Py_DECREF(o);
     return;
   }
+  if (interpreter_is_gone()) return;
   const std::lock_guard lock(pending().mutex);
   pending().references.push_back(o);
   pending().schedule();
 }
 
 void release_buffer(Py_buffer* buffer) noexcept {
-  if (interpreter_is_gone()) return;
-  if (PyGILState_Check() != 0) {
+  if (holds_gil()) {
     PyBuffer_Release(buffer);
     delete buffer;
     return;
   }
+  if (interpreter_is_gone()) return;
   const std::lock_guard lock(pending().mutex);
   pending().buffers.push_back(buffer);
   pending().schedule();

@@ -4,9 +4,8 @@
 // worked out only when a message needs them. Read next: autograd/tape.h (OriginHooks).
 #pragma once
 
-#include <pybind11/pybind11.h>
-
 #include "autograd/tape.h"
+#include "bindings/python.h"
 
 namespace gorgo {
 

@@ -4,8 +4,6 @@
 //
 // In order: the options, one number as text, a column format for all shown numbers, the recursion over axes, the Python
 // functions.
-#include <pybind11/stl.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -370,25 +368,44 @@ PyObject* tensor_repr(PyObject* self) noexcept {
   });
 }
 
+namespace {
+
+PyObject* get_print_options(PyObject*, PyObject*) noexcept {
+  return guarded([] {
+    const PyRef scientific(options.scientific ? PyBool_FromLong(*options.scientific ? 1 : 0) : Py_NewRef(Py_None));
+    return Py_BuildValue("iLLiO", options.precision, static_cast<long long>(options.threshold),
+                         static_cast<long long>(options.edge_items), options.line_width, scientific.get());
+  });
+}
+
+PyObject* set_print_options(PyObject*, PyObject* args) noexcept {
+  int precision = 0;
+  long long threshold = 0;
+  long long edge_items = 0;
+  int line_width = 0;
+  PyObject* scientific = nullptr;
+  if (PyArg_ParseTuple(args, "iLLiO", &precision, &threshold, &edge_items, &line_width, &scientific) == 0)
+    return nullptr;
+  options = {precision, threshold, edge_items, line_width,
+             scientific == Py_None ? std::nullopt : std::optional(scientific == Py_True)};
+  Py_RETURN_NONE;
+}
+
+}  // namespace
+
 PyObject* tensor_str(PyObject* self) noexcept {
   return guarded([&] { return to_python(body(*tensor_of(self), " ", "", options.line_width)); });
 }
 
-void bind_printing(pybind11::module_& m) {
-  namespace py = pybind11;
-  m.def(
-      "_print_options",
-      [] {
-        return py::make_tuple(options.precision, options.threshold, options.edge_items, options.line_width,
-                              options.scientific);
-      },
-      "Return this thread's precision, threshold, edgeitems, linewidth and sci_mode.");
-  m.def(
-      "_set_print_options",
-      [](int precision, int64_t threshold, int64_t edge_items, int line_width, std::optional<bool> scientific) {
-        options = {precision, threshold, edge_items, line_width, scientific};
-      },
-      "Replace this thread's print options; gorgo.set_printoptions checks them.");
+void bind_printing(PyObject* module) {
+  static PyMethodDef functions[] = {
+      {"_print_options", get_print_options, METH_NOARGS,
+       "Return this thread's precision, threshold, edgeitems, linewidth and sci_mode."},
+      {"_set_print_options", set_print_options, METH_VARARGS,
+       "Replace this thread's print options; gorgo.set_printoptions checks them."},
+      {nullptr, nullptr, 0, nullptr},
+  };
+  check_status(PyModule_AddFunctions(module, functions));
 }
 
 PyObject* tensor_to_list(const Tensor& t) {

@@ -57,15 +57,15 @@ PyObject* add_python_methods(PyObject*, PyObject* table) noexcept {
 
 }  // namespace
 
-void bind_python_methods(pybind11::module_& m) {
+void bind_python_methods(PyObject* module) {
   PyTypeObject& t = begin_static_type(python_method_type, "gorgo.python_method", sizeof(PythonMethod), nullptr);
   t.tp_descr_get = bind;
-  finish_static_type(t, m, nullptr);
+  finish_static_type(t, module, nullptr);
   static PyMethodDef functions[] = {
       {"_add_python_methods", add_python_methods, METH_O, nullptr},
       {nullptr, nullptr, 0, nullptr},
   };
-  check_status(PyModule_AddFunctions(m.ptr(), functions));
+  check_status(PyModule_AddFunctions(module, functions));
 }
 
 }  // namespace gorgo

@@ -1,9 +1,8 @@
 // The two ends of defining a CPython type by hand: zeroed memory in, a ready type in the module out.
 #pragma once
 
-#include <pybind11/pybind11.h>
-
 #include "bindings/errors.h"
+#include "bindings/python.h"
 
 namespace gorgo {
 
@@ -18,9 +17,9 @@ inline PyTypeObject& begin_static_type(PyTypeObject& type, const char* qualified
 }
 
 // Readies the type and, when `name` is given, puts it into the module.
-inline void finish_static_type(PyTypeObject& type, pybind11::module_& m, const char* name) {
+inline void finish_static_type(PyTypeObject& type, PyObject* module, const char* name) {
   check_status(PyType_Ready(&type));
-  if (name != nullptr) m.attr(name) = pybind11::handle(reinterpret_cast<PyObject*>(&type));
+  if (name != nullptr) check_status(PyObject_SetAttrString(module, name, reinterpret_cast<PyObject*>(&type)));
 }
 
 }  // namespace gorgo

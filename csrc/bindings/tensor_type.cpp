@@ -689,7 +689,7 @@ void assign_value(const Tensor& target, const Arg& value, const char* op) {
   assign(target, Arg(broadcast_to(wide, target->shape)));
 }
 
-void bind_tensor(pybind11::module_& m) {
+void bind_tensor(PyObject* module) {
   static PySequenceMethods sequence{};
   sequence.sq_length = length;
   sequence.sq_item = tensor_sequence_item;
@@ -729,7 +729,7 @@ void bind_tensor(pybind11::module_& m) {
   t.tp_methods = own_methods;
   t.tp_getset = own_properties;
   t.tp_weaklistoffset = offsetof(PyTensor, weak_references);
-  finish_static_type(t, m, "Tensor");
+  finish_static_type(t, module, "Tensor");
   for (PyMethodDef* methods :
        {tensor_shape_methods, tensor_interop_methods, tensor_autograd_methods, tensor_random_methods}) {
     for (PyMethodDef* def = methods; def->ml_name != nullptr; ++def) {
@@ -739,8 +739,8 @@ void bind_tensor(pybind11::module_& m) {
   }
   // NumPy then leaves operators to us, which refuse its arrays with advice instead of losing the gradient silently.
   check_status(PyDict_SetItemString(t.tp_dict, "__array_ufunc__", Py_None));
-  check_status(PyModule_AddFunctions(m.ptr(), functions));
-  add_op_functions(m, t);
+  check_status(PyModule_AddFunctions(module, functions));
+  add_op_functions(module, t);
 }
 
 }  // namespace gorgo

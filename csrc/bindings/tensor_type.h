@@ -6,9 +6,8 @@
 // Read next: op_function.h (how ops are called), convert.h, indexing.cpp.
 #pragma once
 
-#include <pybind11/pybind11.h>
-
 #include "bindings/errors.h"
+#include "bindings/python.h"
 #include "opdef/op.h"
 
 namespace gorgo {
