@@ -43,6 +43,7 @@ class Site:
     first: int
     last: int
     text: str
+    shares_line: bool = False  # with the condition that it hangs on
 
 
 # ---- places ----
@@ -66,7 +67,7 @@ def cpp_sites() -> Iterator[Site]:
             while not text.rstrip().endswith((";", "}")) and last < len(lines):
                 text += " " + lines[last].strip()
                 last += 1
-            yield Site(str(path.relative_to(ROOT)), number, number, text)
+            yield Site(str(path.relative_to(ROOT)), number, number, text, "(" in line[: found.start()])
 
 
 def python_sites() -> Iterator[Site]:
@@ -112,9 +113,10 @@ def run_traced(pytest_arguments: list[str]) -> int:
     return int(status)
 
 
-def counted_lines() -> dict[str, set[int]]:
-    """Return for each file of csrc the lines all of whose own blocks ran, in some instance of their function."""
+def counted_lines() -> tuple[dict[str, set[int]], dict[str, set[int]]]:
+    """Return for each file of csrc the lines that ran, and those all of whose blocks did, in some instance."""
     ran: dict[str, set[int]] = {}
+    whole: dict[str, set[int]] = {}
     files = [str(path) for path in BUILD.rglob("*.gcda")]
     if not files:
         sys.exit(f"messages: {BUILD} must hold a coverage build whose tests have run, got no counts")
@@ -128,11 +130,13 @@ def counted_lines() -> dict[str, set[int]]:
                 path = os.path.normpath(Path(document["current_working_directory"]) / file["file"])
                 if not path.startswith(str(ROOT / "csrc")):
                     continue
-                # `if (bad) fail<...>(...)` is one line: it counts when none of its blocks was left out.
-                ran.setdefault(str(Path(path).relative_to(ROOT)), set()).update(
-                    line["line_number"] for line in file["lines"] if line["count"] and not line["unexecuted_block"]
-                )
-    return ran
+                relative = str(Path(path).relative_to(ROOT))
+                for line in file["lines"]:
+                    if line["count"]:
+                        ran.setdefault(relative, set()).add(line["line_number"])
+                        if not line["unexecuted_block"]:
+                            whole.setdefault(relative, set()).add(line["line_number"])
+    return ran, whole
 
 
 # ---- the judgement ----
@@ -155,11 +159,14 @@ def main() -> None:
     environment = {**os.environ, "PYTHONPATH": str(BUILD / "python")}
     subprocess.run([sys.executable, __file__, "--traced", *arguments], env=environment, cwd=ROOT, check=False)
 
-    ran = counted_lines()
+    ran, whole = counted_lines()
     for path, line in json.loads(TRACED.read_text()):
         ran.setdefault(path, set()).add(line)
     sites = [*cpp_sites(), *python_sites()]
-    reached = {s for s in sites if ran.get(s.path, set()) & set(range(s.first, s.last + 1))}
+    # `if (bad) fail<...>(...)` is one line: it has reached its end when none of its blocks was left out.
+    reached = {
+        s for s in sites if (whole if s.shares_line else ran).get(s.path, set()) & set(range(s.first, s.last + 1))
+    }
     excused = {s for s in sites if any(s.path == path and part in s.text for path, part in UNREACHABLE)}
     wrong = [
         f"the list of what cannot be reached has {path}: {part!r}, which {what}"
