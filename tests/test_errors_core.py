@@ -32,6 +32,41 @@ def adam(*operands: gg.Tensor, number: int = 1) -> None:
     gg.adam_update(*operands, count=number, lr=0.1)
 
 
+def twice() -> None:
+    y = (ones(1, requires_grad=True) * ones(1, requires_grad=True)).exp()
+    y.backward()
+    y.backward()
+
+
+def entered_often() -> None:
+    mode = gg.no_grad()
+    entered = 0
+    try:
+        for _ in range(65):
+            mode.__enter__()
+            entered += 1
+    finally:
+        for _ in range(entered):
+            mode.__exit__(None, None, None)
+
+
+class Producer:
+    def __init__(self) -> None:
+        self.capsule = ones(1).__dlpack__()
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self.capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
+def used_capsule() -> None:
+    producer = Producer()
+    gg.from_dlpack(producer)
+    gg.from_dlpack(producer)
+
+
 OPS = gg._core._registry
 # Each row: exception, message (a regular expression), call.
 CASES: list[tuple[type[Exception], str, Any]] = [
@@ -164,6 +199,88 @@ CASES: list[tuple[type[Exception], str, Any]] = [
         ValueError,
         r"^adam_update: step counter 0 must be one int64, got float32 \(1,\)",
         lambda: adam(*[ones(1) for _ in range(5)]),
+    ),
+    # what only the registry's own functions can be given
+    (TypeError, r"^polygamma: x dtype must be real, got complex64", lambda: gg.polygamma(1, gg.asarray([1j]))),
+    (ValueError, r"^ramp: count must not be negative, got -1", lambda: OPS["ramp"](0, 1, -1)),
+    (
+        TypeError,
+        r"^ramp: dtype must be an integer or a floating-point type, got bool",
+        lambda: OPS["ramp"](0, 1, 1, dtype="bool"),
+    ),
+    (
+        OverflowError,
+        r"^ramp: elements must fit int64",
+        lambda: OPS["ramp"](start=2**62, step=2**62, count=9, dtype="int64"),
+    ),
+    (
+        ValueError,
+        r"^softmax_backward: g must be like y, float32 \(3,\)",
+        lambda: OPS["softmax_backward"](ones(2), ones(3)),
+    ),
+    (
+        ValueError,
+        r"^as_strided: strides must have one entry per axis",
+        lambda: OPS["as_strided"](ones(4), shape=(2,), strides=(1, 1), offset=0),
+    ),
+    (
+        ValueError,
+        r"^as_strided: .* must stay within 4 elements",
+        lambda: OPS["as_strided"](ones(4), shape=(9,), strides=(1,), offset=0),
+    ),
+    (
+        TypeError,
+        r"^view_scatter: src must have dtype float32",
+        lambda: OPS["view_scatter"](ones(4), gg.arange(2), shape=(2,), strides=(1,), offset=0),
+    ),
+    (
+        ValueError,
+        r"^view_scatter: src must broadcast to \(2,\)",
+        lambda: OPS["view_scatter"](ones(4), ones(3, 2), shape=(2,), strides=(1,), offset=0),
+    ),
+    (
+        ValueError,
+        r"^view_scatter: the view must not hold an element twice",
+        lambda: OPS["view_scatter"](ones(4), ones(2), shape=(2,), strides=(0,), offset=0),
+    ),
+    (
+        ValueError,
+        r"^sum_to: shape must be one that broadcasts to \(2,\), got \(3,\)",
+        lambda: OPS["sum_to"](ones(2), shape=(3,)),
+    ),
+    (
+        ValueError,
+        r"^dropout_adjoint: mask must be bool of shape \(2,\)",
+        lambda: OPS["dropout_adjoint"](ones(2), ones(2), p=0.5),
+    ),
+    (
+        TypeError,
+        r"^sort: x must have an order, got complex64",
+        lambda: gg.sort(gg.asarray([1j])),
+    ),
+    (RuntimeError, r"^backward: graph must not have been freed by an earlier backward, got", twice),
+    (RuntimeError, r"^grad mode: one object must be entered at most 64 times", entered_often),
+    (
+        ValueError,
+        r"^Graph.run: input 0 must be float32 \(2,\), got float64 \(2,\)",
+        lambda: gg.graph.trace(gg.exp, ones(2)).run(ones(2, dtype=gg.float64)),
+    ),
+    (TypeError, r"^exp: arguments are \(x\), got the keyword y", lambda: gg.exp(ones(1), y=1)),
+    (ValueError, r"^from_dlpack: x must give a DLPack capsule that nobody has used yet", used_capsule),
+    (
+        TypeError,
+        r"^random_uniform: dtype must be a real floating one, got int32",
+        lambda: gg._core.random_uniform(gg.random.Generator(1).key(), (1,), dtype="int32"),
+    ),
+    (
+        ValueError,
+        r"^random_geometric: shape must be one that the parameters broadcast to",
+        lambda: gg._core.random_geometric(gg.random.Generator(1).key(), gg.full((2, 3), 0.5), shape=(3,)),
+    ),
+    (
+        TypeError,
+        r"^random_poisson: rate must be real, got complex64",
+        lambda: gg._core.random_poisson(gg.random.Generator(1).key(), gg.asarray([1j])),
     ),
 ]
 
