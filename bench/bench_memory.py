@@ -131,6 +131,48 @@ def global_average(shape: tuple[int, ...]) -> Case:
     )
 
 
+def average_of_boxes(shape: tuple[int, ...], kernel: int) -> Case:
+    """Build the averages of the boxes that part images of three axes."""
+    n, c, *size = shape
+    split = (n, c, *(part for length in size for part in (length // kernel, kernel)))
+
+    def jax_function(jax: Any) -> Callable[[Any], Any]:
+        lax, window = importlib.import_module("jax.lax"), (1, 1, kernel, kernel, kernel)
+        return jax.jit(lambda x: lax.reduce_window(x, 0.0, lax.add, window, window, "VALID") / kernel**3)
+
+    return case(
+        f"avg pool {kernel}x{kernel}x{kernel}/{kernel}, {'x'.join(map(str, shape))}",
+        shape,
+        {
+            "torch": lambda torch: lambda x: torch.nn.functional.avg_pool3d(x, kernel),
+            "jax": jax_function,
+            "gorgo": lambda gg: lambda x: gg.avg_pool3d(x, kernel),
+        },
+        lambda x: x.reshape(split).mean((3, 5, 7)),
+    )
+
+
+def adaptive_average(shape: tuple[int, ...], out: int) -> Case:
+    """Build averages of windows that part images unevenly; JAX has none."""
+
+    def oracle(x: np.ndarray) -> np.ndarray:
+        for axis in (2, 3):
+            length = shape[axis]
+            cuts = [(o * length // out, -(-(o + 1) * length // out)) for o in range(out)]
+            x = np.stack([x.take(range(*cut), axis).mean(axis) for cut in cuts], axis)
+        return x
+
+    return case(
+        f"adaptive average to {out}x{out}, {'x'.join(map(str, shape))}",
+        shape,
+        {
+            "torch": lambda torch: lambda x: torch.nn.functional.adaptive_avg_pool2d(x, out),
+            "gorgo": lambda gg: lambda x: gg.adaptive_avg_pool2d(x, out),
+        },
+        oracle,
+    )
+
+
 # ---- everything else ----
 
 
@@ -260,5 +302,7 @@ CASES = [
         for backward in (False, True)
     ],
     *[global_average(shape) for shape in ([(2, 3, 5, 5)] if toy() else [(32, 512, 7, 7), (32, 64, 56, 56)])],
+    average_of_boxes((2, 3, 4, 6, 6) if toy() else (4, 16, 16, 28, 28), 2),
+    adaptive_average((2, 3, 7, 7) if toy() else (8, 64, 30, 30), 3 if toy() else 7),
     *(case for n in ((16_384,) if toy() else (16_384, 1_000_000)) for case in everything_of(n)),
 ]

@@ -5,7 +5,7 @@
 // vectors; adaptive ones window by window.
 // Invariant: tasks and the order of sums depend on shapes alone.
 #include "kernels/coverage.h"
-#include "kernels/vec.h"
+#include "kernels/pairs.h"
 #include "ops/pool/windows.h"
 
 namespace gorgo::GORGO_ISA_NS {
@@ -42,38 +42,6 @@ template <class T>
 GORGO_GEMM_INLINE T winner(T best, T value) {
   return beats(value, best) ? value : best;
 }
-
-#if defined(__clang__)
-#define GORGO_SHUFFLE(Index, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define GORGO_SHUFFLE(Index, a, b, ...) __builtin_shuffle(a, b, Index{__VA_ARGS__})
-#endif
-
-// Elements by twos: those at even and at odd places of two neighbouring vectors, and back.
-template <class T>
-struct Pairs {
-  using V = Vec<T>;
-  using Index = RawVector<SignedLike<T>, V::kLanes>;
-  static constexpr int kLanes = V::kLanes;
-  V even, odd;
-
-  GORGO_INLINE static Pairs load(const T* p) {
-    return split(load_raw<V>(p), load_raw<V>(p + kLanes), std::make_integer_sequence<int, kLanes>{});
-  }
-  GORGO_INLINE void store(T* p) const { join_to(p, std::make_integer_sequence<int, kLanes>{}); }
-
- private:
-  template <int... I>
-  GORGO_INLINE static Pairs split(V a, V b, std::integer_sequence<int, I...>) {
-    return {{GORGO_SHUFFLE(Index, a.raw, b.raw, (2 * I)...)}, {GORGO_SHUFFLE(Index, a.raw, b.raw, (2 * I + 1)...)}};
-  }
-  template <int... I>
-  GORGO_INLINE void join_to(T* p, std::integer_sequence<int, I...>) const {
-    store_raw(p, V{GORGO_SHUFFLE(Index, even.raw, odd.raw, (I / 2 + I % 2 * kLanes)...)});
-    store_raw(p + kLanes, V{GORGO_SHUFFLE(Index, even.raw, odd.raw, (kLanes / 2 + I / 2 + I % 2 * kLanes)...)});
-  }
-};
-#undef GORGO_SHUFFLE
 
 template <class T, int N>
 GORGO_INLINE auto lanes_beat(Vec<T, N> value, Vec<T, N> best) {

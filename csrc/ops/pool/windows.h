@@ -103,10 +103,10 @@ struct Plane {
   int64_t slice, row, col;
   Plane(const KOperand& x, int axes, int64_t index) : data(x.as<S>()) {
     const int leading = x.rank - axes;
-    if (leading == 2) {
+    if (leading == 2 && x.strides[0] != x.shape[1] * x.strides[1]) {
       data += index / x.shape[1] * x.strides[0] + index % x.shape[1] * x.strides[1];
     } else {
-      data += index * x.strides[0];
+      data += index * x.strides[leading - 1];
     }
     slice = axes == 3 ? x.strides[leading] : 0;
     row = axes >= 2 ? x.strides[x.rank - 2] : 0;
