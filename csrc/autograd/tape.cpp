@@ -6,7 +6,6 @@
 
 #include "autograd/accumulate.h"
 #include "core/freelist.h"
-#include "core/set_attrs.h"
 #include "opdef/core_ops.h"
 
 namespace gorgo {
@@ -61,7 +60,7 @@ Ref<TapeNode> make_node(const OpDef& op, std::span<const Arg> args, std::span<co
   const auto count = static_cast<int>(args.size());
   node->op = &op;
   node->number = next_number.fetch_add(1, std::memory_order_relaxed);
-  set_attrs(node->attrs, op.attrs, attrs);
+  node->attrs = Attrs(op.attrs, attrs);
   node->output_count = output_count;
   node->edges.reserve(count);
   node->input_metas.reserve(count);

@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <iosfwd>
+#include <memory>
 #include <new>
 #include <string>
 #include <type_traits>
@@ -185,11 +186,13 @@ struct AttrSchema {
   size_t size = 0;
   void (*construct)(void* at) = nullptr;               // default values
   void (*copy)(void* at, const void* from) = nullptr;  // into raw memory
+  void (*move)(void* at, void* from) noexcept = nullptr;
   void (*destroy)(void* at) noexcept = nullptr;
 };
 
 template <class A>
 [[nodiscard]] const AttrSchema& schema_of() {
+  static_assert(std::is_nothrow_move_constructible_v<A>);
   static constexpr auto kFields = A::fields();
   static const AttrSchema kSchema{
       kFields.data(),
@@ -197,6 +200,7 @@ template <class A>
       sizeof(A),
       [](void* at) { new (at) A(); },
       [](void* at, const void* from) { new (at) A(*static_cast<const A*>(from)); },
+      [](void* at, void* from) noexcept { new (at) A(std::move(*static_cast<A*>(from))); },
       [](void* at) noexcept { static_cast<A*>(at)->~A(); },
   };
   return kSchema;
@@ -211,25 +215,21 @@ void attrs_print(std::ostream& out, const AttrSchema& schema, const void* attrs)
 class Attrs {
  public:
   Attrs() = default;
-  Attrs(const AttrSchema* schema, const void* from) : schema_(from != nullptr ? schema : nullptr) {
-    if (schema_ != nullptr) schema_->copy(allocate(), from);
+  Attrs(const AttrSchema* schema, const void* from) {
+    if (schema != nullptr && from != nullptr) make(schema, [&](void* at) { schema->copy(at, from); });
   }
-  explicit Attrs(const AttrSchema* schema) : schema_(schema) {  // default values
-    if (schema_ != nullptr) schema_->construct(allocate());
+  explicit Attrs(const AttrSchema* schema) {  // default values
+    if (schema != nullptr) make(schema, [&](void* at) { schema->construct(at); });
   }
   Attrs(const Attrs& o) : Attrs(o.schema_, o.get()) {}
-  Attrs& operator=(const Attrs& o) {
-    if (this != &o) {
-      this->~Attrs();
-      new (this) Attrs(o);
-    }
+  Attrs(Attrs&& o) noexcept { steal(o); }
+  // The copy is made before anything is given up: where it fails, the old value stands.
+  Attrs& operator=(Attrs o) noexcept {
+    drop();
+    steal(o);
     return *this;
   }
-  ~Attrs() {
-    if (schema_ == nullptr) return;
-    schema_->destroy(data());
-    if (!is_inline()) ::operator delete(heap_);
-  }
+  ~Attrs() { drop(); }
 
   [[nodiscard]] const void* get() const noexcept {
     return schema_ == nullptr ? nullptr : const_cast<Attrs*>(this)->data();
@@ -245,10 +245,38 @@ class Attrs {
   static constexpr size_t kInlineBytes = 32;
   [[nodiscard]] bool is_inline() const noexcept { return schema_->size <= kInlineBytes; }
   void* data() noexcept { return is_inline() ? static_cast<void*>(inline_) : heap_; }
-  void* allocate() {
-    if (!is_inline()) heap_ = ::operator new(schema_->size);
-    return data();
+  // Into an empty one, which stays so when `construct` or the memory for it fails.
+  template <class F>
+  void make(const AttrSchema* schema, F construct) {
+    if (schema->size <= kInlineBytes) {
+      construct(inline_);
+    } else {
+      std::unique_ptr<void, HeapDelete> heap(::operator new(schema->size));
+      construct(heap.get());
+      heap_ = heap.release();
+    }
+    schema_ = schema;
   }
+  void drop() noexcept {
+    if (schema_ == nullptr) return;
+    schema_->destroy(data());
+    if (!is_inline()) ::operator delete(heap_);
+    schema_ = nullptr;
+  }
+  // Into an empty one, and leaves the other empty.
+  void steal(Attrs& o) noexcept {
+    if (o.schema_ == nullptr) return;
+    if (o.is_inline()) {
+      o.schema_->move(inline_, o.inline_);
+      o.schema_->destroy(o.inline_);
+    } else {
+      heap_ = o.heap_;
+    }
+    schema_ = std::exchange(o.schema_, nullptr);
+  }
+  struct HeapDelete {
+    void operator()(void* at) const noexcept { ::operator delete(at); }
+  };
   const AttrSchema* schema_ = nullptr;
   union {
     alignas(16) unsigned char inline_[kInlineBytes];

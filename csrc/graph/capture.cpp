@@ -1,7 +1,5 @@
 #include "graph/capture.h"
 
-#include "core/set_attrs.h"
-
 namespace gorgo {
 namespace {
 
@@ -116,7 +114,7 @@ int32_t Recorder::value_of(TensorImpl& t) {
   const RegionAttrs region = region_of(t, root);
   IrNode& node = graph_.nodes.emplace_back();
   node.op = core_ops().as_strided;
-  set_attrs(node.attrs, node.op->attrs, &region);
+  node.attrs = Attrs(node.op->attrs, &region);
   node.inputs.push_back(IrOperand{root, false, {}});
   const int32_t value = new_value(t.dtype, t.shape);
   graph_.define(static_cast<int32_t>(graph_.nodes.size()) - 1, value);
@@ -149,7 +147,7 @@ void Recorder::write(TensorImpl& t, int32_t value) {
   const RegionAttrs region = region_of(t, root);
   IrNode& node = graph_.nodes.emplace_back();
   node.op = core_ops().view_scatter;
-  set_attrs(node.attrs, node.op->attrs, &region);
+  node.attrs = Attrs(node.op->attrs, &region);
   node.inputs = {IrOperand{root, false, {}}, IrOperand{value, false, {}}};
   const IrValue& before = graph_.values[static_cast<size_t>(root)];
   const int32_t after = new_value(before.dtype, Shape(before.shape));
@@ -163,7 +161,7 @@ void Recorder::call(const OpDef& op, Operands operands, std::span<const Arg> arg
   const auto index = static_cast<int32_t>(graph_.nodes.size());
   IrNode& node = graph_.nodes.emplace_back();
   node.op = &op;
-  set_attrs(node.attrs, op.attrs, attrs);
+  node.attrs = Attrs(op.attrs, attrs);
   node.inputs = std::move(operands);
   if (origin_hooks.here != nullptr && origin_hooks.describe != nullptr) {
     const Origin origin = origin_hooks.here();
@@ -194,7 +192,7 @@ void Recorder::call_into(const OpDef& op, Operands operands, const void* attrs, 
   const auto index = static_cast<int32_t>(graph_.nodes.size());
   IrNode& node = graph_.nodes.emplace_back();
   node.op = &op;
-  set_attrs(node.attrs, op.attrs, attrs);
+  node.attrs = Attrs(op.attrs, attrs);
   node.inputs = std::move(operands);
   const int32_t value = new_value(target->dtype, target->shape);
   graph_.define(index, value);

@@ -391,6 +391,7 @@ const AttrSchema* schema() {
       sizeof(ConvAttrs),
       [](void* at) { new (at) ConvAttrs{Dims(kAxes, 1), Dims(kAxes, 0), Dims(kAxes, 1), Dims(kExtra, 0), 1}; },
       [](void* at, const void* from) { new (at) ConvAttrs(*static_cast<const ConvAttrs*>(from)); },
+      [](void* at, void* from) noexcept { new (at) ConvAttrs(std::move(*static_cast<ConvAttrs*>(from))); },
       [](void* at) noexcept { static_cast<ConvAttrs*>(at)->~ConvAttrs(); },
   };
   return &kSchema;
