@@ -220,6 +220,7 @@ else:
         Conv(8, 37, (28, 28), 53),
         Conv(8, 96, (28, 28), 96, groups=96),
         Conv(1, 192, (14, 14), 192, groups=192),
+        Conv(1, 192, (14, 14), 192, stride=2, groups=192),
         Conv(8, 96, (28, 28), 96, stride=2, groups=96),
         Conv(8, 96, (28, 28), 64, (1, 1), padding=0),
         Conv(1, 192, (14, 14), 64, (1, 1), padding=0),
@@ -234,6 +235,9 @@ else:
         Conv(8, 96, (28, 28), 96, groups=96, what=BY_IMAGE),
         Conv(8, 96, (28, 28), 96, groups=96, what=BY_WEIGHT),
         Conv(8, 96, (28, 28), 96, stride=2, groups=96, what=BY_IMAGE),
+        Conv(8, 96, (28, 28), 96, stride=2, groups=96, what=BY_WEIGHT),
         Conv(8, 96, (28, 28), 64, (1, 1), padding=0, what=BY_WEIGHT),
+        Conv(16, 32, (256,), 64, (5,), padding=2, what=BY_IMAGE),
+        Conv(16, 32, (256,), 64, (5,), padding=2, what=BY_WEIGHT),
     ]
 CASES = [conv_case(described(shape), shape) for shape in SHAPES]

@@ -101,11 +101,20 @@ struct Lanes<float> {
     return _mm256_maskload_ps(p, _mm256_andnot_si256(edge(first).mask, edge(last).mask));
   }
   GORGO_GEMM_INLINE void store_edge(float* p, Edge e, Vec v) {
-    // A masked store takes tens of cycles on AMD's cores, a few scalar ones do not.
+    // A masked store takes tens of cycles on AMD's cores, a few narrower ones do not.
     if (e.count == kWidth) return store(p, v);
-    float lanes[kWidth];
-    store(lanes, v);
-    for (int i = 0; i < e.count; ++i) p[i] = lanes[i];
+    __m128 left = _mm256_castps256_ps128(v);
+    if ((e.count & 4) != 0) {
+      _mm_storeu_ps(p, left);
+      left = _mm256_extractf128_ps(v, 1);
+      p += 4;
+    }
+    if ((e.count & 2) != 0) {
+      _mm_storel_pi(reinterpret_cast<__m64*>(p), left);
+      left = _mm_movehl_ps(left, left);
+      p += 2;
+    }
+    if ((e.count & 1) != 0) _mm_store_ss(p, left);
   }
   GORGO_GEMM_INLINE Vec broadcast(float x) { return _mm256_set1_ps(x); }
   GORGO_GEMM_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
@@ -143,9 +152,13 @@ struct Lanes<double> {
   }
   GORGO_GEMM_INLINE void store_edge(double* p, Edge e, Vec v) {
     if (e.count == kWidth) return store(p, v);
-    double lanes[kWidth];
-    store(lanes, v);
-    for (int i = 0; i < e.count; ++i) p[i] = lanes[i];
+    __m128d left = _mm256_castpd256_pd128(v);
+    if ((e.count & 2) != 0) {
+      _mm_storeu_pd(p, left);
+      left = _mm256_extractf128_pd(v, 1);
+      p += 2;
+    }
+    if ((e.count & 1) != 0) _mm_store_sd(p, left);
   }
   GORGO_GEMM_INLINE Vec broadcast(double x) { return _mm256_set1_pd(x); }
   GORGO_GEMM_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_pd(a, b, c); }

@@ -21,7 +21,7 @@ template <class T>
 Tile direct_tile(int64_t height, int64_t width, int64_t slices, int64_t stride_h, int64_t reach_h, int64_t runs,
                  int64_t reach_w) {
   constexpr int64_t kWidth = Lanes<T>::kWidth;
-  int64_t cols = least(round_up(most(1, width), kWidth), 64 * kWidth);
+  int64_t cols = least(most(width, kWidth), 64 * kWidth);
   while (true) {
     const Tile t = tile_with(kTileElements, slices, cols, height, width, stride_h, reach_h, runs, reach_w);
     if ((t.fits && t.rows >= least(4, height)) || cols == kWidth) return t;
@@ -59,11 +59,24 @@ struct Target {
   int64_t stride, step;
 };
 
-// Sums of kRows by kVectors vectors of windows, of which `cols` elements in a row are wanted.
 template <class T, int kRows, int kVectors>
-void sum_block(const Summands<T>& s, const T* from, const Target<T>& target, T* to, int64_t cols) {
+using Sums = typename Lanes<T>::Vec[kRows][kVectors];
+
+template <class T, int kRows, int kVectors>
+GORGO_GEMM_INLINE void add_bias(const T* bias, Sums<T, kRows, kVectors>& acc) {
+  if (bias == nullptr) return;
+  const auto value = Lanes<T>::broadcast(*bias);
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = acc[r][v] + value;
+  }
+}
+
+// Sums of kRows rows by kVectors vectors of windows, the last one at `last`.
+template <class T, int kRows, int kVectors>
+GORGO_GEMM_INLINE void sum_windows(const Summands<T>& s, const T* from, int64_t last, Sums<T, kRows, kVectors>& acc) {
   using L = Lanes<T>;
-  typename L::Vec acc[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
@@ -77,40 +90,47 @@ void sum_block(const Summands<T>& s, const T* from, const Target<T>& target, T* 
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
-        acc[r][v] = L::fma(factor, L::load(at + r * row_step + v * L::kWidth), acc[r][v]);
+        const int64_t place = v + 1 == kVectors ? last : v * L::kWidth;
+        acc[r][v] = L::fma(factor, L::load(at + r * row_step + place), acc[r][v]);
       }
     }
   }
-  if (s.bias != nullptr) {
-    const auto bias = L::broadcast(*s.bias);
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = acc[r][v] + bias;
-    }
-  }
-  if (target.step == 1) {
-    const auto edge = L::edge(static_cast<int>(least(L::kWidth, cols - (kVectors - 1) * L::kWidth)));
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r, to += target.stride) {
-#pragma GCC unroll 8
-      for (int v = 0; v + 1 < kVectors; ++v) L::store(to + v * L::kWidth, acc[r][v]);
-      L::store_edge(to + (kVectors - 1) * L::kWidth, edge, acc[r][kVectors - 1]);
-    }
-    return;
-  }
+  add_bias<T, kRows, kVectors>(s.bias, acc);
+}
+
+// Writes a block; `cols` elements of a row are wanted, all vectors where there is one at least.
+template <class T, int kRows, int kVectors>
+GORGO_GEMM_INLINE void write_windows(const Sums<T, kRows, kVectors>& acc, int64_t last, const Target<T>& target, T* to,
+                                     int64_t cols) {
+  using L = Lanes<T>;
+  const auto edge = L::edge(static_cast<int>(least(L::kWidth, cols)));
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r, to += target.stride) {
-    T lanes[kVectors * L::kWidth];
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) L::store(lanes + v * L::kWidth, acc[r][v]);
-    const int64_t count = least(kVectors * L::kWidth, cols);
-    for (int64_t q = 0; q < count; ++q) to[q * target.step] = lanes[q];
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t place = v + 1 == kVectors ? last : v * L::kWidth;
+      if (target.step != 1) {
+        T lanes[L::kWidth];
+        L::store(lanes, acc[r][v]);
+        for (int64_t q = 0; q < least(L::kWidth, cols); ++q) to[(place + q) * target.step] = lanes[q];
+      } else if (cols >= L::kWidth) {
+        L::store(to + place, acc[r][v]);
+      } else {
+        L::store_edge(to + place, edge, acc[r][v]);
+      }
+    }
   }
 }
 
+template <class T, int kRows, int kVectors>
+void sum_block(const Summands<T>& s, const T* from, const Target<T>& target, T* to, int64_t last, int64_t cols) {
+  Sums<T, kRows, kVectors> acc;
+  sum_windows<T, kRows, kVectors>(s, from, last, acc);
+  write_windows<T, kRows, kVectors>(acc, last, target, to, cols);
+}
+
 template <class T>
-using SumFunction = void (*)(const Summands<T>&, const T*, const Target<T>&, T*, int64_t);
+using SumFunction = void (*)(const Summands<T>&, const T*, const Target<T>&, T*, int64_t, int64_t);
 
 // Blocks of several rows and vectors, by vectors less one: enough sums at a time to hide the latency of fma.
 template <class T>
@@ -124,27 +144,155 @@ constexpr SumTable<T> kSumTable[4] = {{6, sum_block<T, 6, 1>, sum_block<T, 1, 1>
                                       {3, sum_block<T, 3, 3>, sum_block<T, 1, 3>},
                                       {2, sum_block<T, 2, 4>, sum_block<T, 1, 4>}};
 
-// All outputs of a tile.
+// ---- three by three ----
+
+// A window of 3 x 3 whose rows lie `line` apart in the copy, as rows of windows do (or half as far), has its weights in registers, and what is
+// loaded serves each row of windows that it lies under.
+constexpr int kGridRows = 4;
+template <class T>
+constexpr int kGridVectors = Lanes<T>::kRows == 14 ? 4 : 1;
+
+template <class T>
+bool is_grid(const Summands<T>& s, int64_t* line, int64_t* stride) {
+  if (s.taps != 9) return false;
+  *line = s.at[3] - s.at[0];
+  for (int64_t k = 3; k < 9; ++k) {
+    if (s.at[k] - s.at[k - 3] != *line) return false;
+  }
+  *stride = s.row_step == 2 * *line ? 2 : 1;
+  return *stride == 2 || s.row_step == *line || s.row_step == -*line;
+}
+
+// Rows are taken as taps rise: upwards where `line` is negative, and windows and what is written then too.
+template <class T, int kStride, int kRows, int kVectors>
+void grid_block(const Summands<T>& s, const T* from, int64_t line, const Target<T>& target, T* to, int64_t last,
+                int64_t cols) {
+  using L = Lanes<T>;
+  typename L::Vec weight[9];
+#pragma GCC unroll 16
+  for (int k = 0; k < 9; ++k) weight[k] = L::broadcast(s.weight[k]);
+  Sums<T, kRows, kVectors> acc;
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = L::zero();
+  }
+  const T* const columns[3] = {from + s.at[0], from + s.at[1], from + s.at[2]};
+#pragma GCC unroll 16
+  for (int y = 0; y < (kRows - 1) * kStride + 3; ++y) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 3; ++j) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const int64_t place = v + 1 == kVectors ? last : v * L::kWidth;
+        const auto value = L::load(columns[j] + y * line + place);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) {
+          const int i = y - r * kStride;
+          if (i >= 0 && i < 3) acc[r][v] = L::fma(weight[3 * i + j], value, acc[r][v]);
+        }
+      }
+    }
+  }
+  add_bias<T, kRows, kVectors>(s.bias, acc);
+  write_windows<T, kRows, kVectors>(acc, last, target, to, cols);
+}
+
+template <class T, int kStride, int kRows>
+void grid_blocks(const Summands<T>& s, const T* from, int64_t line, const Target<T>& target, T* to, int64_t cols) {
+  constexpr int64_t kWidth = Lanes<T>::kWidth;
+  const int64_t end = most(0, cols - kWidth);
+  int64_t col = 0;
+  for (; col + kGridVectors<T> * kWidth <= cols; col += kGridVectors<T> * kWidth) {
+    grid_block<T, kStride, kRows, kGridVectors<T>>(s, from + col, line, target, to + col * target.step,
+                                                   (kGridVectors<T> - 1) * kWidth, cols);
+  }
+  for (; col < cols; col += kWidth) {
+    const int64_t at = least(col, end);
+    grid_block<T, kStride, kRows, 1>(s, from + at, line, target, to + at * target.step, 0, cols);
+  }
+}
+
+template <class T, int kStride>
+void grid_tile(const Summands<T>& s, int64_t line, const Target<T>& target, int64_t rows, int64_t cols) {
+  const bool upwards = s.row_step == -line;
+  const auto at = [&](int64_t row, int64_t height, auto&& blocks) {
+    const int64_t first = upwards ? row + height - 1 : row;
+    blocks(s, s.copy + first * s.row_step, line,
+           Target<T>{target.to, upwards ? -target.stride : target.stride, target.step},
+           target.to + first * target.stride, cols);
+  };
+  if (rows < kGridRows) {
+    for (int64_t row = 0; row < rows; ++row) at(row, 1, grid_blocks<T, kStride, 1>);
+    return;
+  }
+  for (int64_t row = 0; row < rows; row += kGridRows) {
+    at(least(row, rows - kGridRows), kGridRows, grid_blocks<T, kStride, kGridRows>);
+  }
+}
+
+// ---- tiles ----
+
+// All outputs of a tile. The last vector of a row and the last block of rows overlap others, where there is one: the same sums are made again.
 template <class T>
 void sum_tile(const Summands<T>& s, const Target<T>& target, int64_t rows, int64_t cols) {
   constexpr int64_t kWidth = Lanes<T>::kWidth;
+  int64_t line, stride;
+  if (is_grid(s, &line, &stride)) {
+    return stride == 2 ? grid_tile<T, 2>(s, line, target, rows, cols) : grid_tile<T, 1>(s, line, target, rows, cols);
+  }
   for (int64_t col = 0; col < cols;) {
     const int64_t vectors = least(4, ceil_div(cols - col, kWidth));
+    const int64_t last = least((vectors - 1) * kWidth, most(0, cols - kWidth) - col);
     const SumTable<T>& sums = kSumTable<T>[vectors - 1];
-    const T* from = s.copy + col;
-    T* to = target.to + col * target.step;
-    int64_t row = 0;
-    for (; row + sums.rows <= rows; row += sums.rows) {
-      sums.many(s, from, target, to, cols - col);
-      from += sums.rows * s.row_step;
-      to += sums.rows * target.stride;
-    }
-    for (; row < rows; ++row) {
-      sums.one(s, from, target, to, cols - col);
-      from += s.row_step;
-      to += target.stride;
+    const bool one = rows < sums.rows;
+    const int64_t step = one ? 1 : sums.rows;
+    for (int64_t each = 0; each < rows; each += step) {
+      const int64_t row = least(each, rows - step);
+      (one ? sums.one : sums.many)(s, s.copy + row * s.row_step + col, target,
+                                   target.to + row * target.stride + col * target.step, last, cols);
     }
     col += vectors * kWidth;
+  }
+}
+
+// Two phases whose outputs lie between each other, `even` of the first and as many of the second or one less in a row.
+template <class T, int kRows>
+void sum_pairs(const Summands<T>& s, const Summands<T>& t, const T* from, T* to, int64_t stride, int64_t even,
+               int64_t both) {
+  constexpr int64_t kWidth = Lanes<T>::kWidth;
+  const int64_t end = most(0, even - kWidth);
+  for (int64_t each = 0; each < even; each += kWidth) {
+    const int64_t col = least(each, end);
+    Sums<T, kRows, 1> first, second;
+    sum_windows<T, kRows, 1>(s, from + col, 0, first);
+    sum_windows<T, kRows, 1>(t, from + col, 0, second);
+    T* at = to + 2 * col;
+    const int64_t count = both - 2 * col;
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r, at += stride) {
+      const Pairs<T> pair{{first[r][0]}, {second[r][0]}};
+      if (count >= 2 * kWidth) {
+        pair.store(at);
+      } else {
+        T lanes[2 * kWidth];
+        pair.store(lanes);
+        for (int64_t q = 0; q < count; ++q) at[q] = lanes[q];
+      }
+    }
+  }
+}
+
+template <class T>
+void sum_pairs_of_tile(const Summands<T>& s, const Summands<T>& t, T* to, int64_t stride, int64_t rows, int64_t even,
+                       int64_t odd) {
+  constexpr int64_t kRows = 6;
+  const bool one = rows < kRows;
+  const int64_t step = one ? 1 : kRows;
+  for (int64_t each = 0; each < rows; each += step) {
+    const int64_t row = least(each, rows - step);
+    (one ? sum_pairs<T, 1> : sum_pairs<T, kRows>)(s, t, s.copy + row * s.row_step, to + row * stride, stride, even,
+                                                  even + odd);
   }
 }
 
@@ -282,17 +430,23 @@ void run_direct_transposed(const Sizes& s, const Images<T>& x, const T* weight, 
                       col + phases.first_w, copy + (o * s.kd + l) * t.slice());
       }
     }
-    int64_t begin = 0;
-    for (int64_t phase = 0; phase < count_h * count_w; ++phase) {
-      const int64_t y = phase / count_w;
-      const int64_t x_at = phase % count_w;
+    const auto summands = [&](int64_t phase) {
+      const int64_t begin = phase > 0 ? ends[phase - 1] : 0;
+      return Summands<T>{
+          copy, t.line(), at + begin, weights + begin, ends[phase] - begin, bias != nullptr ? bias + group : nullptr};
+    };
+    for (int64_t y = 0; y < count_h; ++y) {
       T* const to =
-          out + (image * s.c + group) * s.image + (slice * s.h + row * s.stride_h + y) * s.w + col * s.stride_w + x_at;
-      sum_tile<T>(
-          {copy, t.line(), at + begin, weights + begin, ends[phase] - begin, bias != nullptr ? bias + group : nullptr},
-          {to, s.stride_h * s.w, s.stride_w}, least(t.rows, ceil_div(s.h - y, s.stride_h) - row),
-          least(t.cols, ceil_div(s.w - x_at, s.stride_w) - col));
-      begin = ends[phase];
+          out + (image * s.c + group) * s.image + (slice * s.h + row * s.stride_h + y) * s.w + col * s.stride_w;
+      const int64_t rows = least(t.rows, ceil_div(s.h - y, s.stride_h) - row);
+      const auto cols = [&](int64_t x_at) { return least(t.cols, ceil_div(s.w - x_at, s.stride_w) - col); };
+      if (count_w == 2) {
+        sum_pairs_of_tile<T>(summands(2 * y), summands(2 * y + 1), to, s.stride_h * s.w, rows, cols(0), cols(1));
+        continue;
+      }
+      for (int64_t x_at = 0; x_at < count_w; ++x_at) {
+        sum_tile<T>(summands(y * count_w + x_at), {to + x_at, s.stride_h * s.w, s.stride_w}, rows, cols(x_at));
+      }
     }
   }
 }

@@ -8,6 +8,7 @@
 // Read next: bands.h, direct.h.
 #pragma once
 
+#include "kernels/pairs.h"
 #include "ops/conv/windows.h"
 
 namespace gorgo::GORGO_ISA_NS {
@@ -55,58 +56,79 @@ struct Inside {
         last(most(first, least(run, w > begin ? ceil_div(w - begin, step) : 0))) {}
 };
 
-// Zeros, elements of the line from `from` on, zeros. Whole vectors are stored: what lies behind the run is written later, or nobody's.
+// How the vector at an element of a line meets the image.
+struct Meeting {
+  int first, last;  // lanes that do
+  Meeting(const Inside& in, int64_t q, int64_t width)
+      : first(static_cast<int>(least(width, most(0, in.first - q)))),
+        last(static_cast<int>(most(first, least(width, in.last - q)))) {}
+};
 template <class T>
-void copy_run(const T* from, const Inside& in, int64_t run, T* to) {
-  using L = Lanes<T>;
-  for (int64_t q = 0; q < in.first; q += L::kWidth) L::store(to + q, L::zero());
-  int64_t q = in.first;
-  for (; q < in.last; q += L::kWidth) {
-    const auto count = static_cast<int>(least(L::kWidth, in.last - q));
-    L::store(to + q, count == L::kWidth ? L::load(from + q) : L::load_edge(from + q, L::edge(count)));
-  }
-  for (; q < run; q += L::kWidth) L::store(to + q, L::zero());
+GORGO_GEMM_INLINE typename Lanes<T>::Vec load_met(const T* p, const Meeting& m) {
+  return m.first == m.last ? Lanes<T>::zero() : Lanes<T>::load_range(p, m.first, m.last);
 }
 
-// Two runs at once, of the even and of the odd elements.
+// Copies `count` lines, `apart` elements from each other: zeros, what lies `in` the image, zeros. Whole vectors are stored: from the last one on,
+// so that what one writes behind its run is written once more, or nobody's.
 template <class T>
-void copy_two_runs(const T* __restrict from, const Inside& even, const Inside& odd, int64_t run, T* __restrict to) {
-  const int64_t first = most(even.first, odd.first);
-  const int64_t last = most(first, least(even.last, odd.last));
-  T* __restrict to_odd = to + run;
-  const auto one = [&](int64_t q) __attribute__((always_inline)) {
-    to[q] = q >= even.first && q < even.last ? from[2 * q] : T{0};
-    to_odd[q] = q >= odd.first && q < odd.last ? from[2 * q + 1] : T{0};
-  };
-  for (int64_t q = 0; q < first; ++q) one(q);
-  for (int64_t q = first; q < last; ++q) {
-    to[q] = from[2 * q];
-    to_odd[q] = from[2 * q + 1];
+void copy_lines(const Tile& t, const T* from, int64_t apart, int64_t count, const Inside& in, T* to) {
+  using L = Lanes<T>;
+  for (int64_t q = (t.run - 1) / L::kWidth * L::kWidth; q >= 0; q -= L::kWidth) {
+    const Meeting met(in, q, L::kWidth);
+    const T* line = from + q;
+    T* copy = to + q;
+    if (met.first == 0 && met.last == L::kWidth) {
+      for (int64_t i = 0; i < count; ++i, line += apart, copy += t.run) L::store(copy, L::load(line));
+    } else {
+      for (int64_t i = 0; i < count; ++i, line += apart, copy += t.run) L::store(copy, load_met(line, met));
+    }
   }
-  for (int64_t q = last; q < run; ++q) one(q);
+}
+
+// The same for two runs, of the even and of the odd elements of a line.
+template <class T>
+void copy_split_lines(const Tile& t, const T* from, int64_t apart, int64_t count, const Inside& in, T* to) {
+  constexpr int64_t kWidth = Lanes<T>::kWidth;
+  for (int64_t q = (t.run - 1) / kWidth * kWidth; q >= 0; q -= kWidth) {
+    const Meeting one(in, 2 * q, kWidth);
+    const Meeting two(in, 2 * q + kWidth, kWidth);
+    const bool whole = one.first == 0 && one.last == kWidth && two.first == 0 && two.last == kWidth;
+    const T* line = from + 2 * q;
+    T* copy = to + q;
+    for (int64_t i = 0; i < count; ++i, line += apart, copy += 2 * t.run) {
+      const auto pair =
+          whole ? Pairs<T>::load(line) : Pairs<T>::split({load_met(line, one)}, {load_met(line + kWidth, two)});
+      store_raw(copy, pair.even);
+      store_raw(copy + t.run, pair.odd);
+    }
+  }
+}
+
+// Calls for memory in order, as the processor foresees it: copies go over lines again and again, a vector of each at a time.
+template <class T>
+void fetch_lines(const T* from, const T* to) {
+  for (; from < to; from += 64 / sizeof(T)) __builtin_prefetch(from);
 }
 
 // Copies lines [y, y + t.lines) of one slice of h by w elements, from column x on; what lies outside is zero.
 template <class T>
 void copy_slice(const Tile& t, const T* from, int64_t h, int64_t w, int64_t y, int64_t x, T* to) {
-  const Inside first(x, t.runs, w, t.run);
-  const Inside second(x + 1, t.runs, w, t.run);
-  for (int64_t i = 0; i < t.lines; ++i, ++y, to += t.line()) {
-    if (from == nullptr || y < 0 || y >= h) {
-      copy_run<T>(to, Inside(0, 1, 0, 0), t.line(), to);
-      continue;
-    }
-    const T* const line = from + y * w + x;
-    if (t.runs == 1) {
-      copy_run<T>(line, first, t.run, to);
-    } else if (t.runs == 2) {
-      copy_two_runs<T>(line, first, second, t.run, to);
-    } else {
-      for (int64_t p = 0; p < t.runs; ++p) {
-        const Inside in(x + p, t.runs, w, t.run);
-        T* const run = to + p * t.run;
-        for (int64_t q = 0; q < t.run; ++q) run[q] = q >= in.first && q < in.last ? line[p + q * t.runs] : T{0};
-      }
+  const int64_t begin = from == nullptr ? t.lines : least(t.lines, most(0, -y));
+  const int64_t end = most(begin, least(t.lines, h - y));
+  for (int64_t i = 0; i < begin * t.line(); ++i) to[i] = T{0};
+  for (int64_t i = end * t.line(); i < t.slice(); ++i) to[i] = T{0};
+  if (begin == end) return;
+  fetch_lines(from + (y + begin) * w, from + (y + end) * w);
+  const T* const first = from + (y + begin) * w + x;
+  T* const copy = to + begin * t.line();
+  if (t.runs == 1) return copy_lines<T>(t, first, w, end - begin, Inside(x, 1, w, t.run), copy);
+  if (t.runs == 2) return copy_split_lines<T>(t, first, w, end - begin, Inside(x, 1, w, 2 * t.run), copy);
+  for (int64_t p = 0; p < t.runs; ++p) {
+    const Inside in(x + p, t.runs, w, t.run);
+    for (int64_t i = 0; i < end - begin; ++i) {
+      const T* const line = first + i * w + p;
+      T* const run = copy + i * t.line() + p * t.run;
+      for (int64_t q = 0; q < t.run; ++q) run[q] = q >= in.first && q < in.last ? line[q * t.runs] : T{0};
     }
   }
 }
