@@ -67,6 +67,27 @@ def used_capsule() -> None:
     gg.from_dlpack(producer)
 
 
+def indices(*values: int) -> gg.Tensor:
+    return gg.asarray(list(values), dtype=gg.int64)
+
+
+def unaligned() -> np.ndarray:
+    return np.ndarray((4,), dtype=np.float32, buffer=np.zeros(17, dtype=np.uint8)[1:])
+
+
+def replayed() -> None:
+    gg.compile(lambda x: (x * x).sum())(ones(2, requires_grad=True)).backward()
+
+
+def nested() -> None:
+    gg.compile(lambda x: gg.graph.trace(gg.exp, x))(ones(1))
+
+
+def too_long() -> None:
+    half = gg.broadcast_to(ones(1), (2**62,))
+    gg.concat([half, half])
+
+
 OPS = gg._core._registry
 # Each row: exception, message (a regular expression), call.
 CASES: list[tuple[type[Exception], str, Any]] = [
@@ -281,6 +302,207 @@ CASES: list[tuple[type[Exception], str, Any]] = [
         TypeError,
         r"^random_poisson: rate must be real, got complex64",
         lambda: gg._core.random_poisson(gg.random.Generator(1).key(), gg.asarray([1j])),
+    ),
+    (
+        RuntimeError,
+        r"^backward: tensor must have a record, got the result of a compiled function \(shape \(\);",
+        replayed,
+    ),
+    (TypeError, r"^arange: start must be a real number, got str 'a'", lambda: gg.arange("a")),
+    (ValueError, r"^leak_report: most must be at least 0, got -1", lambda: gg.memory.leak_report(-1)),
+    (OverflowError, r"^full: an integer must fit 64 bits, got int 11805", lambda: gg.full((2,), 2**70, dtype=gg.int64)),
+    (OverflowError, r"^sum: an integer must fit 64 bits, got int 11805", lambda: gg.sum(ones(2), axis=2**70)),
+    (TypeError, r"^iter: tensor must have rank 1 or more, got shape \(\)", lambda: iter(ones())),
+    (
+        ValueError,
+        r"^asarray: copy=False needs memory aligned to its elements",
+        lambda: gg.asarray(unaligned(), copy=False),
+    ),
+    (ValueError, r"^asarray: rank must be at most 32, got 33", lambda: gg.asarray(np.ones((1,) * 33))),
+    (TypeError, r"^asarray: elements must be numbers, got str 'a' at \[1\]", lambda: gg.asarray([1, "a"])),
+    (TypeError, r"^sum: keyword must be one of ours, got dim; here it is called axis", lambda: gg.sum(ones(1), dim=0)),
+    (TypeError, r"^exp: x must be given once, got it twice", lambda: gg.exp(ones(1), x=ones(1))),
+    (TypeError, r"^add: x2 must be a tensor or a number, got str 'a'", lambda: gg.add(ones(1), "a")),
+    (ValueError, r"^device: must be one of cpu, got 'cuda:0'", lambda: ones(1).to_device("cuda:0")),
+    (ValueError, r"^ones: shape must have at most 32 integers, got 33", lambda: ones(*(1,) * 33)),
+    (RuntimeError, r"^capture: recordings must not nest, got a second one on this thread", nested),
+    (TypeError, r"^where: condition must be a tensor, got float 1.0", lambda: gg.where(1.0, ones(1), ones(1))),
+    (TypeError, r"^negative: x dtype must be numeric, got bool", lambda: gg.negative(ones(1, dtype=gg.bool))),
+    (ValueError, r"^take: x must have an axis, got shape \(\)", lambda: gg.take(ones(), indices(0), axis=0)),
+    (ValueError, r"^roll: x must have an axis, got shape \(\)", lambda: gg.roll(ones(), 1, axis=0)),
+    (ValueError, r"^flip: axis must not repeat, got \(0, 0\)", lambda: gg.flip(ones(2, 2), axis=(0, 0))),
+    (
+        ValueError,
+        r"^reshape: x must have strides that allow a view of shape \(6,\) \(or copy it first\), got \(1, 3\)",
+        lambda: ones(2, 3).T.view(6),
+    ),
+    (OverflowError, r"^concat: axis 0 must have fewer than 2\*\*63 elements", too_long),
+    (
+        TypeError,
+        r"^ctc_loss: log_probs must have a real floating dtype, got int64",
+        lambda: gg.nn.functional.ctc_loss(ones(3, 1, 2, dtype=gg.int64), indices(1).reshape(1, 1), [3], [1]),
+    ),
+    (
+        ValueError,
+        r"^col2im: x must have 2 or 3 axes \(\(n,\) c kh kw, windows\), got shape \(4,\)",
+        lambda: gg.nn.functional.fold(ones(4), (2, 2), (2, 2)),
+    ),
+    (
+        ValueError,
+        r"^im2col: kernel_size must be in \[1, 2\*\*30\], got \(0, 2\)",
+        lambda: gg.nn.functional.unfold(ones(1, 1, 4, 4), (0, 2)),
+    ),
+    (
+        ValueError,
+        r"^im2col: kernel_size must have 2 entries \(height, width\), got \(2, 2, 2\)",
+        lambda: gg.nn.functional.unfold(ones(1, 1, 4, 4), (2, 2, 2)),
+    ),
+    (
+        ValueError,
+        r"^isclose: rtol and atol must not be negative, got -1 and 1e-08",
+        lambda: gg.isclose(ones(1), ones(1), rtol=-1),
+    ),
+    # Companions, which gradients call with operands that fit.
+    (
+        ValueError,
+        r"^attention_backward: g must be float32 \(1, 2, 4\), got float32 \(1, 3, 4\)",
+        lambda: OPS["attention_backward"](
+            *[ones(1, 2, 4)] * 3, None, ones(1, 2, 4), ones(1, 2), ones(1, 3, 4), ones(1, 2)
+        ),
+    ),
+    (
+        ValueError,
+        r"^divide_backward: which must be in \[1, 3\], got 4",
+        lambda: OPS["divide_backward"](ones(2), ones(2), ones(2), which=4),
+    ),
+    (
+        ValueError,
+        r"^sqrt_backward: saved must fit the gradient's float32 \(2,\), got float64 \(2,\)",
+        lambda: OPS["sqrt_backward"](ones(2), ones(2, dtype=gg.float64)),
+    ),
+    (
+        ValueError,
+        r"^index_adjoint: g must have shape \(1,\), got \(3,\)",
+        lambda: OPS["index_adjoint"](ones(3), [indices(0)], axes=(0,), shape=(4,)),
+    ),
+    (
+        ValueError,
+        r"^index_adjoint: axes must name one axis for each index tensor, got \(0, 1\) for 1",
+        lambda: OPS["index_adjoint"](ones(1), [indices(0)], axes=(0, 1), shape=(4,)),
+    ),
+    (
+        ValueError,
+        r"^take_along_axis_adjoint: g must have shape \(1,\), got \(3,\)",
+        lambda: OPS["take_along_axis_adjoint"](ones(3), indices(0), axis=0, shape=(4,)),
+    ),
+    (
+        ValueError,
+        r"^ctc_loss_backward: g must be float32 \(1,\), got float32 \(2,\)",
+        lambda: OPS["ctc_loss_backward"](
+            ones(3, 1, 2), indices(1).reshape(1, 1), indices(3), indices(1), ones(2), reduction="none"
+        ),
+    ),
+    (
+        ValueError,
+        r"^cross_entropy_backward: g must be float32 \(2,\), got float32 \(3,\)",
+        lambda: OPS["cross_entropy_backward"](ones(2, 3), indices(0, 1), ones(3), reduction="none"),
+    ),
+    (
+        ValueError,
+        r"^mse_loss_backward: g must be float32 \(2,\), got float32 \(3,\)",
+        lambda: OPS["mse_loss_backward"](ones(2), ones(2), ones(3), reduction="none"),
+    ),
+    (
+        ValueError,
+        r"^layer_norm_backward: g must be like x, float32 \(2, 3\), got float32 \(2, 4\)",
+        lambda: OPS["layer_norm_backward"](ones(2, 4), ones(2, 3), None),
+    ),
+    (
+        ValueError,
+        r"^view_adjoint: g must have shape \(2,\), got \(3,\)",
+        lambda: OPS["view_adjoint"](ones(3), base_shape=(4,), shape=(2,), strides=(1,), offset=0),
+    ),
+    (
+        ValueError,
+        r"^pad_adjoint: mode must take elements from x, got 'constant'",
+        lambda: OPS["pad_adjoint"](ones(3), pad_width=(1, 1), mode="constant", shape=(3,)),
+    ),
+    (
+        ValueError,
+        r"^pad_adjoint: g must have shape \(5,\), got \(3,\)",
+        lambda: OPS["pad_adjoint"](ones(3), pad_width=(1, 1), mode="reflect", shape=(3,)),
+    ),
+    (
+        IndexError,
+        r"^index_view: start, step and length of axis 0 must stay in \[0, 3\), got 0, 1 and 4",
+        lambda: OPS["index_view"](ones(3), start=(0,), step=(1,), length=(4,)),
+    ),
+    (
+        ValueError,
+        r"^index_view: start, step and length must have 1 entries, got \(0, 0\), \(1,\) and \(4,\)",
+        lambda: OPS["index_view"](ones(3), start=(0, 0), step=(1,), length=(4,)),
+    ),
+    (
+        ValueError,
+        r"^index_view: insert must list rising positions in the result, got \(1, 0\)",
+        lambda: OPS["index_view"](ones(3), start=(0,), step=(1,), length=(3,), insert=(1, 0)),
+    ),
+    (
+        ValueError,
+        r"^as_strided: x must be contiguous, got strides \(1, 2\) for shape \(2, 3\)",
+        lambda: OPS["as_strided"](ones(3, 2).T, shape=(2,), strides=(1,), offset=0),
+    ),
+    (
+        TypeError,
+        r"^index_put: values must have dtype float32, got float64",
+        lambda: OPS["index_put"](ones(3), ones(1, dtype=gg.float64), [indices(0)], axes=(0,)),
+    ),
+    (
+        ValueError,
+        r"^index_put: values must broadcast to \(1,\), got \(2,\)",
+        lambda: OPS["index_put"](ones(3), ones(2), [indices(0)], axes=(0,)),
+    ),
+    (
+        ValueError,
+        r"^scatter: values must broadcast to the indices' shape \(1,\), got \(2,\)",
+        lambda: OPS["scatter"](ones(3), indices(0), ones(2), axis=0),
+    ),
+    (
+        TypeError,
+        r"^scatter_combine: x must have an order, got complex64",
+        lambda: OPS["scatter_combine"](gg.asarray([1j]), indices(0), gg.asarray([1j]), axis=0, reduce="amax"),
+    ),
+    (
+        ValueError,
+        r"^max_pool_grad: g must have shape \(1, 1, 2, 2\), got \(1, 1, 3, 3\)",
+        lambda: OPS["max_pool_grad"](
+            ones(1, 1, 3, 3), ones(1, 1, 4, 4), kernel_size=(2, 2), padding=(0, 0), dilation=(1, 1)
+        ),
+    ),
+    (
+        ValueError,
+        r"^max_pool_gather: v must have x's shape \(1, 1, 4, 4\), got \(1, 1, 3, 3\)",
+        lambda: OPS["max_pool_gather"](ones(1, 1, 3, 3), ones(1, 1, 4, 4), kernel_size=(2, 2)),
+    ),
+    (
+        ValueError,
+        r"^avg_pool_grad: g must have size \(2, 2\) for input_size \(4, 4\), got shape \(1, 1, 3, 3\)",
+        lambda: OPS["avg_pool_grad"](ones(1, 1, 3, 3), input_size=(4, 4), kernel_size=(2, 2), padding=(0, 0)),
+    ),
+    (
+        ValueError,
+        r"^max_pool_grad: kernel_size must have 1 to 3 entries, got \(1, 1, 1, 1\)",
+        lambda: OPS["max_pool_grad"](ones(1, 1, 3, 3), ones(1, 1, 4, 4), kernel_size=(1, 1, 1, 1)),
+    ),
+    (
+        ValueError,
+        r"^resample_grad: g must have size 6 along axis 0, got shape \(5,\) for input_size 3",
+        lambda: OPS["resample_grad"](ones(5), input_size=3, size=6, axis=0, mode="nearest"),
+    ),
+    (
+        ValueError,
+        r"^conv2d_grad_weight: g must have 1 images of at most \(2, 2\) windows, got shape \(1, 1, 9, 9\)",
+        lambda: OPS["conv2d_grad_weight"](ones(1, 1, 2, 2), ones(1, 1, 9, 9), kernel_size=(1, 1)),
     ),
 ]
 
