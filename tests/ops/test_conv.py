@@ -38,7 +38,8 @@ CASES = [
     (2, 5, 10, (13, 22), (3, 5), (2, 3), (1, 4), (2, 1), 5),
     (1, 3, 3, (5, 700), (3, 3), 1, 1, 1, 3),
     (2, 4, 4, (9, 9), (5, 5), 2, 2, 1, 4),
-    # Images of one column or row, around a vector, of rows and columns that blocks do not part evenly; windows beyond the image.
+    # Images of one column or row, and around a vector; rows and columns that blocks do not part evenly; windows beyond
+    # the image.
     (2, 3, 3, (7, 1), (3, 3), 1, 1, 1, 3),
     (1, 3, 6, (1, 9), (3, 3), 2, 1, 1, 3),
     (2, 2, 2, (3, 3), (3, 3), 1, 2, 1, 2),
