@@ -53,6 +53,12 @@ class CallAttrs {
 
 // ---- results ----
 
+// Types and methods point at their names, which therefore live as long as the process.
+const char* kept(std::string name) {
+  static auto& names = *new std::deque<std::string>();
+  return names.emplace_back(std::move(name)).c_str();
+}
+
 // A named tuple type with the outputs' names.
 PyTypeObject* result_type_of(PyOp& f) {
   if (f.result_type != nullptr) return f.result_type;
@@ -60,10 +66,7 @@ PyTypeObject* result_type_of(PyOp& f) {
   fields.reserve(f.op->outputs.size() + 1);
   for (const char* output : f.op->outputs) fields.push_back({output, nullptr});
   fields.push_back({nullptr, nullptr});
-  // Before Python 3.11 a type keeps pointing at its name; both live as long as the process.
-  static auto& names = *new std::deque<std::string>();
-  const std::string& name = names.emplace_back(cat("gorgo.", f.op->name, "_result"));
-  PyStructSequence_Desc desc{name.c_str(), "The results by name.", fields.data(),
+  PyStructSequence_Desc desc{kept(cat("gorgo.", f.op->name, "_result")), "The results by name.", fields.data(),
                              static_cast<int>(f.op->outputs.size())};
   f.result_type = PyStructSequence_NewType(&desc);
   if (f.result_type == nullptr) throw PythonError();
@@ -590,7 +593,7 @@ void add_op_functions(PyObject* module, PyTypeObject& type) {
     if (op.inputs.empty() || op.inputs[0].kind == SlotKind::List) return;
     add_method(op, name, false);
     if (op.flags.elementwise && op.outputs.size() == 1) {
-      add_method(op, (new std::string(cat(name, "_")))->c_str(), true);  // lives as long as the type
+      add_method(op, kept(cat(name, "_")), true);
     }
   };
   const Registry& registry = Registry::instance();
