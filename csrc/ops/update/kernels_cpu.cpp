@@ -1,6 +1,8 @@
 // The fused updates on the CPU: one pass over parameters, gradients and buffers; compiled once per instruction set.
 //
 // Invariant: elements are independent, so the split into tasks (by element ranges over all tensors) changes no bit.
+#include <type_traits>
+
 #include "core/kernel_args.h"
 #include "ops/update/attrs.h"
 
@@ -16,18 +18,47 @@ struct SgdNumbers {
   bool nesterov;
 };
 
-template <class T, class C>
-GORGO_INLINE void sgd_element(const SgdNumbers<C>& n, C sign, bool buffered, bool first, T& parameter, T gradient,
-                              T* buffer) {
-  const C p = static_cast<C>(parameter);
-  C g = sign * static_cast<C>(gradient);
-  if (n.weight_decay != static_cast<C>(0)) g = g + n.weight_decay * p;  // 0 * inf must not appear
-  if (buffered) {
-    const C b = first ? g : n.momentum * static_cast<C>(*buffer) + n.keep * g;
-    *buffer = static_cast<T>(b);
-    g = n.nesterov ? g + n.momentum * b : b;
+// What the loop must not ask for each element: with these fixed it becomes vector code at any level of optimization.
+template <bool kDecays, bool kBuffered, bool kFirst, bool kNesterov>
+struct SgdWay {
+  static constexpr bool kUsesBuffer = kBuffered;
+
+  template <class T, class C>
+  GORGO_INLINE static void element(const SgdNumbers<C>& n, C sign, T& parameter, T gradient, T* buffer) {
+    const C p = static_cast<C>(parameter);
+    C g = sign * static_cast<C>(gradient);
+    if constexpr (kDecays) g = g + n.weight_decay * p;  // not with a weight of 0: 0 * inf must not appear
+    if constexpr (kBuffered) {
+      C b = g;
+      if constexpr (!kFirst) b = n.momentum * static_cast<C>(*buffer) + n.keep * g;
+      *buffer = static_cast<T>(b);
+      g = kNesterov ? g + n.momentum * b : b;
+    }
+    parameter = static_cast<T>(p - n.lr * g);
   }
-  parameter = static_cast<T>(p - n.lr * g);
+};
+
+template <class F>
+GORGO_INLINE void choose(bool on, F&& f) {
+  if (on) {
+    f(std::true_type());
+  } else {
+    f(std::false_type());
+  }
+}
+
+// Calls f with the way of these numbers.
+template <class C, class F>
+GORGO_INLINE void choose_way(const SgdNumbers<C>& n, bool buffered, bool first, F&& f) {
+  choose(n.weight_decay != static_cast<C>(0), [&](auto decays) {
+    if (!buffered) {
+      f(SgdWay<decays.value, false, false, false>());
+      return;
+    }
+    choose(first, [&](auto is_first) {
+      choose(n.nesterov, [&](auto nesterov) { f(SgdWay<decays.value, true, is_first.value, nesterov.value>()); });
+    });
+  });
 }
 
 // Where element i of a tensor lies, for layouts that are not in order.
@@ -60,26 +91,23 @@ void sgd_range(const KernelArgs& args, int32_t tensor, int64_t first, int64_t la
   const KOperand& g = args.in[count + tensor];
   const KOperand* b = buffered ? &args.in[2 * count + tensor] : nullptr;
   const bool is_first = buffered && *args.in[3 * count + tensor].as<int64_t>() == 0;
-  if (p.contiguous && g.contiguous && (b == nullptr || b->contiguous)) {
-    T* __restrict parameter = p.as<T>();
-    const T* __restrict gradient = g.as<T>();
-    T* __restrict buffer = buffered ? b->as<T>() : nullptr;
-    if (!buffered) {
-      for (int64_t i = first; i < last; ++i)
-        sgd_element<T, C>(n, sign, false, false, parameter[i], gradient[i], nullptr);
-    } else if (is_first) {
-      for (int64_t i = first; i < last; ++i)
-        sgd_element<T, C>(n, sign, true, true, parameter[i], gradient[i], buffer + i);
-    } else {
-      for (int64_t i = first; i < last; ++i)
-        sgd_element<T, C>(n, sign, true, false, parameter[i], gradient[i], buffer + i);
+  const bool in_order = p.contiguous && g.contiguous && (b == nullptr || b->contiguous);
+  choose_way(n, buffered, is_first, [&](auto way) {
+    using Way = decltype(way);
+    if (in_order) {
+      T* __restrict parameter = p.as<T>();
+      const T* __restrict gradient = g.as<T>();
+      T* __restrict buffer = buffered ? b->as<T>() : nullptr;
+      for (int64_t i = first; i < last; ++i) {
+        Way::element(n, sign, parameter[i], gradient[i], Way::kUsesBuffer ? buffer + i : nullptr);
+      }
+      return;
     }
-    return;
-  }
-  for (int64_t i = first; i < last; ++i) {
-    T* buffer = buffered ? b->as<T>() + place_of(*b, i) : nullptr;
-    sgd_element<T, C>(n, sign, buffered, is_first, p.as<T>()[place_of(p, i)], g.as<T>()[place_of(g, i)], buffer);
-  }
+    for (int64_t i = first; i < last; ++i) {
+      T* buffer = buffered ? b->as<T>() + place_of(*b, i) : nullptr;
+      Way::element(n, sign, p.as<T>()[place_of(p, i)], g.as<T>()[place_of(g, i)], buffer);
+    }
+  });
 }
 
 int64_t sgd_tasks(const KernelArgs& args) noexcept {

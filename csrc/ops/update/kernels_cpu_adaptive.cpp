@@ -190,6 +190,20 @@ struct Update {
 
   template <int kArrays>
   GORGO_INLINE static void walk(const Rule& rule, const KOperand* const* operands, int64_t first, int64_t last) {
+    bool in_order = true;
+    T* start[kArrays];
+    for (int k = 0; k < kArrays; ++k) {
+      in_order = in_order && operands[k]->contiguous;
+      start[k] = operands[k]->as<T>();
+    }
+    // Whole vectors of tensors in order, which is nearly everything, ask for nothing else.
+    for (; in_order && first + kLanes <= last; first += kLanes) {
+      V x[kMaxArrays];
+      for (int k = 0; k < kArrays; ++k) x[k] = load<T, kLanes>(start[k] + first);
+      rule.step(x);
+      store(start[0] + first, x[0]);
+      for (int k = 2; k < kArrays; ++k) store(start[k] + first, x[k]);
+    }
     for (int64_t i = first; i < last; i += kLanes) {
       const int n = last - i < kLanes ? static_cast<int>(last - i) : kLanes;
       V x[kMaxArrays];
