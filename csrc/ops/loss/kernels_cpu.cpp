@@ -4,6 +4,7 @@
 // Compiled once per ISA. Invariant: a target out of range is reported and its line yields nothing; ignored lines yield zero
 // and do not count towards the mean. Sums over lines are made in double, merged in the order of the tasks.
 // Read next: kernels/lines.h.
+#include "kernels/coverage.h"
 #include "kernels/lines.h"
 #include "ops/loss/attrs.h"
 #include "ops/loss/targets.h"
@@ -12,6 +13,7 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace gorgo::GORGO_ISA_NS {
+#ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
 template <class S>
@@ -257,6 +259,11 @@ void fill_loss(KernelSink& sink) {
   fill<BFloat16>(sink);
   fill<Float16>(sink);
 }
+
+#else  // inherited
+void fill_loss(KernelSink& sink);
+void fill_loss(KernelSink&) {}
+#endif
 
 }  // namespace gorgo::GORGO_ISA_NS
 

@@ -3,9 +3,11 @@
 //
 // Rows of the matrix are the taps of the window, channel by channel; columns are the windows, row by row.
 // Invariant: a plane is summed tap by tap, whatever the threads do.
+#include "kernels/coverage.h"
 #include "ops/pool/windows.h"
 
 namespace gorgo::GORGO_ISA_NS {
+#ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
 Windows windows_of_columns(const ColumnsAttrs& a, const int64_t* size, int64_t planes) {
@@ -111,5 +113,9 @@ void fill_pool_columns(KernelSink& sink) {
   add<Float16>(sink);
   add<BFloat16>(sink);
 }
+
+#else  // inherited
+void fill_pool_columns(KernelSink&) {}
+#endif
 
 }  // namespace gorgo::GORGO_ISA_NS

@@ -5,6 +5,7 @@
 // Invariant: elements are independent, so neither the split into tasks nor vectors change a bit.
 // Read next: attrs.h.
 #include "core/kernel_args.h"
+#include "kernels/coverage.h"
 #include "kernels/math.h"
 #include "ops/update/attrs.h"
 
@@ -12,6 +13,7 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace gorgo::GORGO_ISA_NS {
+#ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
 constexpr int64_t kTaskElements = 1 << 15;
@@ -271,6 +273,11 @@ void fill_update_adaptive(KernelSink& sink) {
   add<Float16>(sink);
   add<BFloat16>(sink);
 }
+
+#else  // inherited
+void fill_update_adaptive(KernelSink& sink);
+void fill_update_adaptive(KernelSink&) {}
+#endif
 
 }  // namespace gorgo::GORGO_ISA_NS
 
