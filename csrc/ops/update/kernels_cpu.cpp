@@ -3,15 +3,12 @@
 // Invariant: elements are independent, so the split into tasks (by element ranges over all tensors) changes no bit.
 #include <type_traits>
 
-#include "core/kernel_args.h"
 #include "kernels/coverage.h"
-#include "ops/update/attrs.h"
+#include "ops/update/elements.h"
 
 namespace gorgo::GORGO_ISA_NS {
 #ifdef GORGO_WITH_RARE_KERNELS
 namespace {
-
-constexpr int64_t kTaskElements = 1 << 15;
 
 // Hyper-parameters as read at the start of a task, in the type of the arithmetic.
 template <class C>
@@ -63,16 +60,6 @@ GORGO_INLINE void choose_way(const SgdNumbers<C>& n, bool buffered, bool first, 
   });
 }
 
-// Where element i of a tensor lies, for layouts that are not in order.
-GORGO_INLINE int64_t place_of(const KOperand& operand, int64_t i) {
-  int64_t at = 0;
-  for (int32_t axis = operand.rank; axis-- > 0;) {
-    at += (i % operand.shape[axis]) * operand.strides[axis];
-    i /= operand.shape[axis];
-  }
-  return at;
-}
-
 // A momentum of zero leaves buffers and counters alone, as if they were not there.
 GORGO_INLINE bool uses_buffers(const KernelArgs& args) noexcept {
   const auto& attrs = args.attrs_as<SgdAttrs>();
@@ -112,36 +99,20 @@ void sgd_range(const KernelArgs& args, int32_t tensor, int64_t first, int64_t la
   });
 }
 
-int64_t sgd_tasks(const KernelArgs& args) noexcept {
-  const int64_t count = args.attrs_as<SgdAttrs>().count;
-  int64_t elements = 0;
-  for (int64_t i = 0; i < count; ++i) elements += args.in[i].numel;
-  return (elements + kTaskElements - 1) / kTaskElements;
-}
-
-// Task t has elements [t, t + 1) * kTaskElements of all parameters laid end to end.
 template <class T>
 void sgd_run(const KernelArgs& args, int64_t task) noexcept {
-  const auto count = static_cast<int32_t>(args.attrs_as<SgdAttrs>().count);
-  const int64_t begin = task * kTaskElements;
-  const int64_t end = begin + kTaskElements;
-  int64_t start = 0;
-  for (int32_t i = 0; i < count && start < end; ++i) {
-    const int64_t stop = start + args.in[i].numel;
-    if (stop > begin) sgd_range<T>(args, i, (begin > start ? begin : start) - start, (end < stop ? end : stop) - start);
-    start = stop;
-  }
+  each_range<SgdAttrs>(args, task,
+                       [&](int32_t tensor, int64_t first, int64_t last) { sgd_range<T>(args, tensor, first, last); });
 }
 
-void sgd_count_steps(const KernelArgs& args, int64_t) noexcept {
-  const auto count = static_cast<int32_t>(args.attrs_as<SgdAttrs>().count);
-  if (!uses_buffers(args)) return;
-  for (int32_t i = 3 * count; i < 4 * count; ++i) ++*args.in[i].as<int64_t>();
+void sgd_count_steps(const KernelArgs& args, int64_t task) noexcept {
+  if (uses_buffers(args)) count_steps<SgdAttrs>(args, task);
 }
 
 template <class T>
 void add(KernelSink& sink) {
-  sink.add("sgd_update", kDTypeOf<T>, Kernel::of(Phase{&sgd_run<T>, &sgd_tasks}, Phase{&sgd_count_steps, nullptr}));
+  sink.add("sgd_update", kDTypeOf<T>,
+           Kernel::of(Phase{&sgd_run<T>, &element_tasks<SgdAttrs>}, Phase{&sgd_count_steps, nullptr}));
 }
 
 }  // namespace

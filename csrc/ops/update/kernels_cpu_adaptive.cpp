@@ -3,11 +3,10 @@
 // Compiled once per ISA. Operands lie in one list: count parameters, count gradients, then count tensors for each array of
 // state, then count step counters where the rule has them.
 // Invariant: elements are independent, so neither the split into tasks nor vectors change a bit.
-// Read next: attrs.h.
-#include "core/kernel_args.h"
+// Read next: elements.h.
 #include "kernels/coverage.h"
 #include "kernels/math.h"
-#include "ops/update/attrs.h"
+#include "ops/update/elements.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"
@@ -16,7 +15,6 @@ namespace gorgo::GORGO_ISA_NS {
 #ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
-constexpr int64_t kTaskElements = 1 << 15;
 constexpr int kMaxArrays = 5;  // parameter, gradient and three of state
 
 // base^n by squaring: the same bits on every instruction set.
@@ -149,16 +147,6 @@ struct Adagrad {
   }
 };
 
-// Where element i of a tensor lies, for layouts that are not in order.
-GORGO_INLINE int64_t place_of(const KOperand& operand, int64_t i) {
-  int64_t at = 0;
-  for (int32_t axis = operand.rank; axis-- > 0;) {
-    at += (i % operand.shape[axis]) * operand.strides[axis];
-    i /= operand.shape[axis];
-  }
-  return at;
-}
-
 template <class T, template <class> class RuleOf>
 struct Update {
   static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(ComputeType<T>));
@@ -229,39 +217,26 @@ struct Update {
     if (arrays == 5) walk<5>(rule, operands, first, last);
   }
 
-  static int64_t tasks(const KernelArgs& args) noexcept {
-    const int64_t count = args.attrs_as<Attrs>().count;
-    int64_t elements = 0;
-    for (int64_t i = 0; i < count; ++i) elements += args.in[i].numel;
-    return (elements + kTaskElements - 1) / kTaskElements;
-  }
-  // Task t has elements [t, t + 1) * kTaskElements of all parameters laid end to end.
   static void run(const KernelArgs& args, int64_t task) noexcept {
-    const auto count = static_cast<int32_t>(args.attrs_as<Attrs>().count);
-    const int64_t begin = task * kTaskElements;
-    const int64_t end = begin + kTaskElements;
-    int64_t start = 0;
-    for (int32_t i = 0; i < count && start < end; ++i) {
-      const int64_t stop = start + args.in[i].numel;
-      if (stop > begin) range(args, i, (begin > start ? begin : start) - start, (end < stop ? end : stop) - start);
-      start = stop;
-    }
+    each_range<Attrs>(args, task,
+                      [&](int32_t tensor, int64_t first, int64_t last) { range(args, tensor, first, last); });
   }
-  static void count_steps(const KernelArgs& args, int64_t) noexcept {
-    const auto count = static_cast<int32_t>(args.attrs_as<Attrs>().count);
-    for (int32_t i = args.in_count - count; i < args.in_count; ++i) ++*args.in[i].as<int64_t>();
+  static Kernel kernel() {
+    const Phase update{&run, &element_tasks<Attrs>};
+    if constexpr (Rule::kCountsSteps) {
+      return Kernel::of(update, Phase{&count_steps<Attrs>, nullptr});
+    } else {
+      return Kernel::of(update);
+    }
   }
 };
 
 template <class T>
 void add(KernelSink& sink) {
   constexpr DType d = kDTypeOf<T>;
-  using A = Update<T, Adam>;
-  using R = Update<T, Rmsprop>;
-  using G = Update<T, Adagrad>;
-  sink.add("adam_update", d, Kernel::of(Phase{&A::run, &A::tasks}, Phase{&A::count_steps, nullptr}));
-  sink.add("rmsprop_update", d, Kernel::of(Phase{&R::run, &R::tasks}));
-  sink.add("adagrad_update", d, Kernel::of(Phase{&G::run, &G::tasks}, Phase{&G::count_steps, nullptr}));
+  sink.add("adam_update", d, Update<T, Adam>::kernel());
+  sink.add("rmsprop_update", d, Update<T, Rmsprop>::kernel());
+  sink.add("adagrad_update", d, Update<T, Adagrad>::kernel());
 }
 
 }  // namespace
