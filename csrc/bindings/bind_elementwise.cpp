@@ -21,10 +21,11 @@ PyObject* polygamma(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject
 }  // namespace
 
 void bind_elementwise(PyObject* module) {
-  static PyMethodDef def = {"polygamma", fast(polygamma), kFastCall, docs::kPolygamma};
-  const PyRef home = PyRef::checked(PyUnicode_FromString("gorgo"));  // where ops are
-  const PyRef function = PyRef::checked(PyCFunction_NewEx(&def, module, home.get()));
-  check_status(PyObject_SetAttrString(module, def.ml_name, function.get()));
+  static PyMethodDef functions[] = {
+      {"polygamma", fast(polygamma), kFastCall, docs::kPolygamma},
+      {nullptr, nullptr, 0, nullptr},
+  };
+  add_functions_for_ops(module, functions);
 }
 
 }  // namespace gorgo

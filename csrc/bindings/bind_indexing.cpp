@@ -165,12 +165,7 @@ void bind_indexing(PyObject* module) {
       {"_scatter_combine", fast(combine_function), kFastCall, nullptr},
       {nullptr, nullptr, 0, nullptr},
   };
-  // They stand for ops, so they are at home where ops are.
-  const PyRef home = PyRef::checked(PyUnicode_FromString("gorgo"));
-  for (PyMethodDef* def = functions; def->ml_name != nullptr; ++def) {
-    const PyRef function = PyRef::checked(PyCFunction_NewEx(def, module, home.get()));
-    check_status(PyObject_SetAttrString(module, def->ml_name, function.get()));
-  }
+  add_functions_for_ops(module, functions);
   for (PyMethodDef* def = methods; def->ml_name != nullptr; ++def) {
     const PyRef method = PyRef::checked(PyDescr_NewMethod(&tensor_type, def));
     check_status(PyDict_SetItemString(tensor_type.tp_dict, def->ml_name, method.get()));

@@ -21,7 +21,7 @@ struct PyOp {
   bool in_place;  // writes its result into the first operand
 };
 
-// Makes the callables: functions into `m`, methods into the type's dict where the name is free.
+// Makes the callables: functions into `module`, methods into the type's dict where the name is free.
 void add_op_functions(PyObject* module, PyTypeObject& tensor_type);
 
 }  // namespace gorgo
