@@ -253,10 +253,10 @@ class Places {
   void rebuild() {
     const int count = entries_.size();
     if (count <= kFewEntries) return;
-    int size = 4 * kFewEntries;
-    while (size < count * 2) size *= 2;
+    int size = 8 * kFewEntries;
+    while (size < count * 4) size *= 2;  // a quarter full at most, half when it is next made anew
     slots_.clear();
-    slots_.resize(size * 2);
+    slots_.resize(size);
     for (int i = 0; i < count; ++i) slots_[probe(entries_[i].record())] = {entries_[i].record(), i};
   }
 
