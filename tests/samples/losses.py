@@ -35,26 +35,17 @@ SOFTMAX_RANK0 = "there is no axis to normalize over"
 SOFTMAX_SPECIALS = (
     "the oracles give NaN for a line with an infinity in other ways; the family's own tests look at these"
 )
-add(
-    "softmax",
-    along({"axis": 0}),
-    lambda x, axis=-1: scipy.special.softmax(x, axis=axis),
-    scale=8.0,
-    large=lambda make: call(make(*LARGE)),
-    no_rank0=SOFTMAX_RANK0,
-    no_specials=SOFTMAX_SPECIALS,
-    rough_layouts=ROUGH,
-)
-add(
-    "log_softmax",
-    along({"axis": 0}),
-    lambda x, axis=-1: scipy.special.log_softmax(x, axis=axis),
-    scale=8.0,
-    large=lambda make: call(make(*LARGE)),
-    no_rank0=SOFTMAX_RANK0,
-    no_specials=SOFTMAX_SPECIALS,
-    rough_layouts=ROUGH,
-)
+for name, oracle in (("softmax", scipy.special.softmax), ("log_softmax", scipy.special.log_softmax)):
+    add(
+        name,
+        along({"axis": 0}),
+        lambda x, axis=-1, oracle=oracle: oracle(x, axis=axis),
+        scale=8.0,
+        large=lambda make: call(make(*LARGE)),
+        no_rank0=SOFTMAX_RANK0,
+        no_specials=SOFTMAX_SPECIALS,
+        rough_layouts=ROUGH,
+    )
 add(
     "logsumexp",
     along({"axis": 0, "keepdims": True}),
