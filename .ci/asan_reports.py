@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Judge the address sanitizer's reports of a Python process.
 
-Every memory error fails, and so does memory that our module allocated and nobody can reach. CPython and NumPy leave
-memory behind at exit, with frames of the interpreter in every stack; a suppression that names them would hide our leaks
-too. So the sanitizer writes all reports to files, and of the leaks this keeps those with a frame of our own module.
+Every memory error fails, and so do a leak check that broke down and memory that our module allocated and nobody can
+reach. CPython and NumPy leave memory behind at exit, with frames of the interpreter in every stack; a suppression that
+names them would hide our leaks too. So the sanitizer writes all reports to files, and of the leaks this keeps those with
+a frame of our own module.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import re
 import sys
 
 ERROR = re.compile(r"ERROR: (AddressSanitizer|UndefinedBehaviorSanitizer)|: runtime error: |CHECK failed: ")
+# The sanitizer's own failures: then nothing was looked at, which must not pass for "no leak".
+UNJUDGED = re.compile(r"has encountered a fatal error|Tracer caught signal|failed to (allocate|deallocate|map|read)")
 OURS = re.compile(r"/gorgo/_core\.|\bgorgo::")
 # Made once when the module is imported and kept until the process ends, by design of CPython and pybind11.
 ONCE_PER_PROCESS = re.compile(
@@ -39,13 +42,15 @@ def self_test() -> None:
         sys.exit("asan_reports: self-test of leaks failed")
     if ERROR.search("==1==ERROR: LeakSanitizer: detected") or not ERROR.search("==7==ERROR: AddressSanitizer: heap-"):
         sys.exit("asan_reports: self-test of errors failed")
+    if UNJUDGED.search(ours) or not UNJUDGED.search("==9==LeakSanitizer has encountered a fatal error.\n"):
+        sys.exit("asan_reports: self-test of the sanitizer's own failures failed")
 
 
 def main() -> None:
     """Read every report below the folder given; exit with 1 if one tells of an error or of a leak of ours."""
     self_test()
     reports = {path: path.read_text(errors="replace") for path in sorted(pathlib.Path(sys.argv[1]).glob("report*"))}
-    errors = [text for text in reports.values() if ERROR.search(text)]
+    errors = [text for text in reports.values() if ERROR.search(text) or UNJUDGED.search(text)]
     for text in errors[:5]:
         print(text[:6000], end="\n\n")
     found = [block for text in reports.values() for block in leaks(text)]
