@@ -21,11 +21,15 @@ python=${PYTHON:-python}
 folder=${GORGO_BUILD_ROOT:-build}/$kind
 
 if ((build)); then
-  # One vector instruction set beyond base is enough for a reduced run, and halves the build. For threads base alone is: what
-  # they share out depends on shapes, not on the instruction set.
-  isas="avx2;avx512"
-  if ! ((full)); then isas=$([[ $kind == tsan ]] || echo avx2); fi
-  cmake --preset "$kind" -B "$folder" "-DGORGO_ISAS=$isas" "-DPython_EXECUTABLE=$(command -v "$python")"
+  # One instruction set is enough for a reduced run, the one that the tests then use: AVX2, the same source as base with
+  # longer vectors. For threads it is base: what they share out depends on shapes, not on the instruction set.
+  isas="avx2;avx512" base=ON
+  if ! ((full)); then
+    isas=$([[ $kind == tsan ]] || echo avx2)
+    base=OFF
+  fi
+  cmake --preset "$kind" -B "$folder" "-DGORGO_ISAS=$isas" "-DGORGO_SANITIZE_BASE=$base" \
+    "-DPython_EXECUTABLE=$(command -v "$python")"
   cmake --build "$folder" --parallel "$(nproc)"
 fi
 
@@ -53,8 +57,8 @@ if ! ((full)); then
 fi
 echo "== Python tests under $kind"
 # The interpreter itself is not instrumented, so the runtime is loaded before it; libstdc++ with it, or the
-# interceptor of exceptions finds nothing to call. CPython leaves memory behind at exit, so leaks are written to files
-# and judged by asan_reports.py. Its allocator is left out of play so that each object is a block of its own that the
+# interceptor of exceptions finds nothing to call. CPython leaves memory behind at exit, so leaks are judged by
+# sanitized_tests.py. Its allocator is left out of play so that each object is a block of its own that the
 # sanitizer can watch.
 case $kind in
   asan)
@@ -63,7 +67,7 @@ case $kind in
     export ASAN_OPTIONS=$ASAN_OPTIONS:alloc_dealloc_mismatch=0:detect_odr_violation=0:allocator_may_return_null=1
     # The leak checker's `exitcode` would hide the death of the process by another error too; so reports tell.
     export LSAN_OPTIONS=exitcode=0:report_objects=0:max_leaks=0:print_suppressions=0
-    export ASAN_OPTIONS=$ASAN_OPTIONS:abort_on_error=1:log_path=$logs/report
+    export ASAN_OPTIONS=$ASAN_OPTIONS:abort_on_error=1
     ;;
   ubsan) preload=$(libraries libubsan.so libstdc++.so) ;;
   tsan)
@@ -72,23 +76,10 @@ case $kind in
     ;;
 esac
 export PYTHONPATH=$PWD/$folder/python GORGO_SANITIZED=$kind
-# One process for each core, each with its part of the tests (tests/conftest.py); where threads are tested, one alone.
-parts=$(nproc)
-if [[ $kind == tsan ]]; then parts=1; fi
-status=0 running=()
-for ((part = 1; part <= parts; ++part)); do
+if [[ $kind == tsan ]]; then
+  # Threads are tested one process at a time.
   "${fixed_addresses[@]}" env LD_PRELOAD="$preload" "$python" -X faulthandler -m pytest -q -p no:cacheprovider \
-    --part "$part/$parts" "${tests[@]}" "$@" >"$logs/tests-$part.log" 2>&1 &
-  running+=($!)
-done
-for ((part = 1; part <= parts; ++part)); do
-  ended=0
-  wait "${running[part - 1]}" || ended=$?
-  cat "$logs/tests-$part.log"
-  echo "== part $part of $parts: exit status $ended"
-  if ((ended)); then status=$ended; fi
-done
-if [[ $kind == asan ]]; then
-  "$python" .ci/asan_reports.py "$logs" || status=1
+    "${tests[@]}" "$@"
+else
+  "$python" .ci/sanitized_tests.py "$kind" "$logs" "$preload" "${tests[@]}" "$@"
 fi
-exit "$status"

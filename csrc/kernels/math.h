@@ -490,7 +490,7 @@ GORGO_INLINE ExpReduced<T, N> exp_reduce(Vec<T, N> x) {
   const auto magic = broadcast<V>(Ln2<T>::kMagic);
   const auto shifted = mul_add(x, broadcast<V>(Ln2<T>::kInverse), magic);
   const auto whole = shifted - magic;
-  const auto head = x - whole * broadcast<V>(Ln2<T>::kHigh);
+  const auto head = mul_add(-whole, broadcast<V>(Ln2<T>::kHigh), x);
   const auto tail = whole * broadcast<V>(Ln2<T>::kLow);
   const auto r = head - tail;
   return {bits_as<I>(shifted) - bits_as<I>(magic), r, (head - r) - tail};
@@ -512,9 +512,38 @@ GORGO_INLINE Vec<double, N> exp_q(Vec<double, N> r) {
   return polynomial(r, kExpQ64);
 }
 
+// The smaller of x and a limit, the larger, and what lies between two; NaN stays.
 template <class V>
-GORGO_INLINE V clamp(V x, V low, V high) {  // keeps NaN
-  return select(x < low, low, select(x > high, high, x));
+GORGO_INLINE V at_most(V x, V high) {
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (std::is_same_v<V, Vec<float, 16>>) {
+    return {(typename V::Raw)_mm512_min_ps((__m512)high.raw, (__m512)x.raw)};
+  }
+#endif
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (std::is_same_v<V, Vec<float, 8>>) {
+    return {(typename V::Raw)_mm256_min_ps((__m256)high.raw, (__m256)x.raw)};
+  }
+#endif
+  return select(x > high, high, x);
+}
+template <class V>
+GORGO_INLINE V at_least(V x, V low) {
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (std::is_same_v<V, Vec<float, 16>>) {
+    return {(typename V::Raw)_mm512_max_ps((__m512)low.raw, (__m512)x.raw)};
+  }
+#endif
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (std::is_same_v<V, Vec<float, 8>>) {
+    return {(typename V::Raw)_mm256_max_ps((__m256)low.raw, (__m256)x.raw)};
+  }
+#endif
+  return select(x < low, low, x);
+}
+template <class V>
+GORGO_INLINE V clamp(V x, V low, V high) {
+  return at_least(at_most(x, high), low);
 }
 
 template <int N>
@@ -530,24 +559,6 @@ GORGO_INLINE Vec<double, N> exp(Vec<double, N> x) {
   const auto e = exp_reduce(clamp(x, broadcast<V>(-746.0), broadcast<V>(710.0)));
   const auto sum = e.r + mul_add(e.r * e.r, exp_q(e.r), e.low);
   return scale(broadcast<V>(1.0) + sum, e.n);
-}
-
-// e^x as (high + low) 2^n with a relative error near 2^-28, for functions that need more than a float of it.
-template <int N>
-struct ExpParts {
-  Vec<std::int32_t, N> n;
-  Vec<float, N> high;
-  Vec<float, N> low;
-};
-template <int N>
-GORGO_INLINE ExpParts<N> exp_parts(Vec<float, N> x) {
-  const auto e = exp_reduce(x);
-  const auto one = broadcast<Vec<float, N>>(1.0f);
-  const auto q = mul_add(e.r * e.r, exp_q(e.r), e.low);
-  const auto high = one + e.r;
-  const auto rest = (e.r - (high - one)) + q;
-  const auto sum = high + rest;
-  return {e.n, sum, rest - (sum - high)};
 }
 
 template <int N>
@@ -573,25 +584,21 @@ GORGO_INLINE Vec<double, N> expm1(Vec<double, N> x) {
 template <int N>
 GORGO_INLINE Vec<float, N> sigmoid(Vec<float, N> x) {
   using V = Vec<float, N>;
-  const auto zero = broadcast<V>(0.0f);
-  const auto one = broadcast<V>(1.0f);
-  // With z = e^-|x|: 1 / (1 + z) or z / (1 + z), the quotient corrected by its remainder.
-  const auto e = exp_parts(-minimum(abs(x), broadcast<V>(104.0f)));
-  // Below 2^-60 nothing of z shows beside 1, so that a power within the normal exponents will do.
   using I = Vec<std::int32_t, N>;
-  const auto sixty = broadcast<I>(-60);
-  const auto power = power_of_two(select(e.n < sixty, sixty, e.n));
-  const auto z = e.high * power;
-  const auto d = one + z;
-  const auto d_low = (z - (d - one)) + e.low * power;
-  const auto negative = x < zero;
-  const auto top = select(negative, e.high, one);
-  const auto top_low = select(negative, e.low, zero);
-  const auto inverse = one / d;
-  const auto q = top * inverse;
-  const auto rest = mul_add_once(-q, d, top) + (top_low - q * d_low);
-  const auto n = select(negative, e.n, broadcast<I>(0));
-  return scale(mul_add(rest, inverse, q), n);
+  const auto one = broadcast<V>(1.0f);
+  // 1 / (1 + e^|x|) = 2^-n / ((1 + 2^-n) + (e^r - 1)), the quotient corrected by its remainder. Below 2^-60 nothing of the
+  // power shows beside 1, so that one within the normal exponents will do.
+  const auto e = exp_reduce(at_most(abs(x), broadcast<V>(104.0f)));
+  const auto sixty = broadcast<I>(60);
+  const auto power = power_of_two(-select(e.n > sixty, sixty, e.n));
+  const auto rise = mul_add(e.r * e.r, exp_q(e.r), e.r);
+  const auto whole = one + power;
+  const auto d = whole + rise;
+  const auto d_low = (rise - (d - whole)) + (power - (whole - one));
+  const auto q = one / d;
+  const auto rest = mul_add(-q, d_low, mul_add_once(-q, d, one));
+  const auto tail = scale(mul_add(rest, q, q), -e.n);
+  return select(x < broadcast<V>(0.0f), tail, one - tail);
 }
 template <int N>
 GORGO_INLINE Vec<double, N> sigmoid(Vec<double, N> x) {
@@ -608,17 +615,21 @@ template <int N>
 GORGO_INLINE Vec<float, N> tanh(Vec<float, N> x) {
   using V = Vec<float, N>;
   const auto one = broadcast<V>(1.0f);
+  const auto two = broadcast<V>(2.0f);
   const auto magnitude = abs(x);
   const auto z = x * x;
   const auto small = mul_add(x * z, polynomial(z, kTanhP), x);
-  // 1 - 2 / (e^2|x| + 1), the divisor in two parts.
-  const auto e = exp_parts(minimum(magnitude + magnitude, broadcast<V>(20.0f)));
+  // 1 - 2 / (e^2|x| + 1). The divisor is (2^n + 1) + 2^n (e^r - 1), whose first part is exact; its rounding and the
+  // quotient's are made good together.
+  const auto e = exp_reduce(at_most(magnitude + magnitude, broadcast<V>(20.0f)));
   const auto power = power_of_two(e.n);
-  const auto high = e.high * power;
-  const auto d = high + one;
-  const auto d_low = (one - (d - high)) + e.low * power;
-  const auto t = broadcast<V>(2.0f) / d;
-  const auto large = one - (t - t * t * broadcast<V>(0.5f) * d_low);
+  const auto rise = power * mul_add(e.r * e.r, exp_q(e.r), e.r);
+  const auto whole = power + one;
+  const auto d = whole + rise;
+  const auto d_low = rise - (d - whole);
+  const auto t = two / d;
+  const auto rest = mul_add(-t, d_low, mul_add_once(-t, d, two));
+  const auto large = one - mul_add(rest, t * broadcast<V>(0.5f), t);
   return copysign(select(magnitude < broadcast<V>(0.625f), small, large), x);
 }
 template <int N>
@@ -672,6 +683,60 @@ GORGO_INLINE Vec<float, N> erfc(Vec<float, N> x) {
 template <int N>
 GORGO_INLINE Vec<double, N> erfc(Vec<double, N> x) {
   return libm_erfc(x);
+}
+
+// The normal distribution's tail P(X > m) is e^(-m^2/2) W(m); W as a quotient of polynomials in m without a negative
+// coefficient, relative error 1.7e-8 for m in [0, 14.7].
+constexpr float kTailTop[] = {0x1p-1f, 0x1.c13998p-2f, 0x1.77e01ap-3f, 0x1.4db0d8p-5f, 0x1.0ebf1ep-8f};
+constexpr float kTailBottom[] = {0x1p+0f,        0x1.acdefcp+0f, 0x1.34283ep+0f,
+                                 0x1.e18b02p-2f, 0x1.a23ec8p-4f, 0x1.5353a0p-7f};
+// m = min(|x|, 15), W(m) and e^(-m^2/2) = 2^n (1 + rise); the exponent is held to twice a float's digits.
+template <int N>
+struct NormalTail {
+  Vec<float, N> m;
+  Vec<float, N> w;
+  Vec<float, N> rise;
+  Vec<std::int32_t, N> n;
+};
+template <int N>
+GORGO_INLINE NormalTail<N> normal_tail(Vec<float, N> x) {
+  using V = Vec<float, N>;
+  const auto m = at_most(abs(x), broadcast<V>(15.0f));
+  const auto half = broadcast<V>(-0.5f) * m;
+  const auto h = half * m;
+  const auto e = exp_reduce(h);
+  const auto r = e.r + mul_add_once(half, m, -h);
+  return {m, polynomial(m, kTailTop) / polynomial(m, kTailBottom), mul_add(r * r, exp_q(r), r), e.n};
+}
+
+// x times the normal distribution function of x, as max(x, 0) - |x| P(X > |x|), so that neither side cancels; its
+// slope. -inf times 0 is NaN here too.
+template <int N>
+GORGO_INLINE Vec<float, N> gelu(Vec<float, N> x) {
+  const auto e = normal_tail(x);
+  const auto v = e.m * e.w;
+  const auto zero = broadcast<Vec<float, N>>(0.0f);
+  return select(x < zero, x * zero, x) - scale(mul_add(v, e.rise, v), e.n);
+}
+template <int N>
+GORGO_INLINE Vec<float, N> gelu_slope(Vec<float, N> x) {
+  using V = Vec<float, N>;
+  constexpr float kInvSqrtTwoPi = 0x1.988454p-2f;
+  const auto e = normal_tail(x);
+  const auto v = e.w - e.m * broadcast<V>(kInvSqrtTwoPi);
+  const auto slope = scale(mul_add(v, e.rise, v), e.n);
+  return select(x < broadcast<V>(0.0f), slope, broadcast<V>(1.0f) - slope);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> gelu(Vec<double, N> x) {
+  using V = Vec<double, N>;
+  return x * (broadcast<V>(0.5) * erfc(broadcast<V>(-0.70710678118654752440) * x));
+}
+template <int N>
+GORGO_INLINE Vec<double, N> gelu_slope(Vec<double, N> x) {
+  using V = Vec<double, N>;
+  const auto density = broadcast<V>(0.39894228040143267794) * exp(broadcast<V>(-0.5) * (x * x));
+  return broadcast<V>(0.5) * erfc(broadcast<V>(-0.70710678118654752440) * x) + x * density;
 }
 
 // Through float64, whose exponential loses nothing that a float shows; near zero sinh x = x + x^3 / 6.
@@ -1049,6 +1114,8 @@ GORGO_SCALAR_1(acosh)
 GORGO_SCALAR_1(atanh)
 GORGO_SCALAR_1(erf)
 GORGO_SCALAR_1(erfc)
+GORGO_SCALAR_1(gelu)
+GORGO_SCALAR_1(gelu_slope)
 GORGO_SCALAR_1(sigmoid)
 GORGO_SCALAR_1(softplus)
 #undef GORGO_SCALAR_1

@@ -18,9 +18,7 @@ namespace gorgo::GORGO_FUNCTOR_NS {
 constexpr double kLn2Value = 0.69314718055994530942;
 constexpr double kLn10Value = 2.30258509299404568402;
 constexpr double kTwoOverSqrtPi = 1.12837916709551257390;
-constexpr double kSqrtHalf = 0.70710678118654752440;
 constexpr double kSqrtTwoOverPi = 0.79788456080286535588;
-constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
 constexpr double kGeluCubic = 0.044715;
 
 // ---- arithmetic ----
@@ -531,12 +529,8 @@ struct Gelu {
                                 .saves_a = kSavesA,
                                 .onnx = "Gelu",
                                 .since_opset = 20};
-  GORGO_FORWARD_1 { return x * (like(x, 0.5) * erfc(like(x, -kSqrtHalf) * x)); }
-  GORGO_BACKWARD_1 {
-    const auto cdf = like(x, 0.5) * erfc(like(x, -kSqrtHalf) * x);
-    const auto density = like(x, kInvSqrtTwoPi) * exp(like(x, -0.5) * (x * x));
-    return g * (cdf + x * density);
-  }
+  GORGO_FORWARD_1 { return gelu(x); }
+  GORGO_BACKWARD_1 { return g * gelu_slope(x); }
 };
 struct GeluTanh {
   static constexpr Facts kFacts{.name = "gelu_tanh",
