@@ -99,6 +99,7 @@ def test_subsets_and_concatenations():
     ("size", "lengths", "expected"),
     [
         (10, [7, 3], [7, 3]),
+        (10, list(np.asarray([7, 3])), [7, 3]),
         (10, [0.75, 0.25], [8, 2]),
         (10, [1 / 3] * 3, [4, 3, 3]),
         (3, [0, 3], [0, 3]),

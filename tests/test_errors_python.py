@@ -98,6 +98,13 @@ CASES: list[tuple[type[Exception], str, Any]] = [
     ),
     # manipulation
     (ValueError, "hsplit: x must have an axis, got shape ()", lambda: gg.hsplit(ones(), 1)),
+    (TypeError, "hsplit: sections must be an integer, got bool True", lambda: gg.hsplit(ones(4), True)),
+    (TypeError, "chunk: chunks must be an integer, got float 2.0", lambda: gg.chunk(ones(4), 2.0)),
+    (
+        ValueError,
+        "tensordot: axes must be an integer or a pair of tuples, got (1,)",
+        lambda: gg.tensordot(ones(2), ones(2), axes=(1,)),
+    ),
     (ValueError, "rot90: axes must be a pair, got (0, 1, 2)", lambda: gg.rot90(ones(1, 1, 1), 1, (0, 1, 2))),
     (
         TypeError,

@@ -226,6 +226,21 @@ def test_einsum_can_be_captured() -> None:
     assert compiled.recordings == 1
 
 
+def test_numpy_integers_are_integers() -> None:
+    x = gg.asarray(np.arange(12.0).reshape(2, 6))
+    two, one = np.int64(2), np.int32(1)
+    calls: list[Callable[[Any, Any], Any]] = [
+        lambda n, axis: gg.chunk(x, n, axis),
+        lambda n, axis: gg.tensor_split(x, n, axis),
+        lambda n, axis: (*gg.hsplit(x, n), *gg.split(x, n, axis=axis)),
+        lambda n, axis: (gg.flatten(x, 0, axis), gg.unflatten(x, axis, (n, -1)), gg.diff(x, n=n, axis=axis)),
+        lambda n, axis: (gg.moveaxis(x, axis, 0), gg.rot90(x, n, (axis, 0)), gg.kthvalue(x, n, axis).values),
+    ]
+    for call in calls:
+        for got, expected in zip(call(two, one), call(2, 1), strict=True):
+            np.testing.assert_array_equal(np.asarray(got), np.asarray(expected))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

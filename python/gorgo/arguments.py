@@ -1,4 +1,4 @@
-"""Integers among arguments, taken as the ops take them: whatever has __index__, NumPy's included, and no bool.
+"""Integers and axes among arguments, taken as the ops take them: whatever has __index__, NumPy's included, and no bool.
 
 What does not fit is refused with the message of an op, `op: argument must be an integer, got value`.
 """
@@ -6,9 +6,10 @@ What does not fit is refused with the message of an op, `op: argument must be an
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["as_integer", "as_integers", "named_integers"]
+__all__ = ["as_axes", "as_axis", "as_integer", "as_integers", "named_integers"]
 
 
 def as_integer(op: str, name: str, value: Any) -> int:
@@ -35,6 +36,23 @@ def as_integers(op: str, name: str, value: Any, count: int | None = None) -> tup
 def named_integers(op: str, **values: Any) -> list[int]:
     """Return several arguments, each one integer, in order."""
     return [as_integer(op, name, value) for name, value in values.items()]
+
+
+def as_axis(op: str, value: Any, of: Sequence[int] | int, name: str = "axis") -> int:
+    """Return an axis of a shape, or of so many axes, counted from the front."""
+    axis = as_integer(op, name, value)
+    rank, told = (of, "") if isinstance(of, int) else (len(of), f" (x has shape {tuple(of)})")
+    if not -rank <= axis < rank:
+        raise ValueError(f"{op}: {name} must be in [{-rank}, {rank}), got {axis}{told}")
+    return axis % rank
+
+
+def as_axes(op: str, value: Any, shape: Sequence[int], name: str = "axes") -> list[int]:
+    """Return one or several axes of a shape, none of them twice."""
+    axes = [as_axis(op, axis, shape, name) for axis in as_integers(op, name, value)]
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"{op}: {name} must not repeat, got {value}")
+    return axes
 
 
 def _described(value: Any) -> str:

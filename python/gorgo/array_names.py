@@ -11,6 +11,7 @@ from typing import Any
 
 import gorgo
 from gorgo import Tensor, dtype
+from gorgo.arguments import as_axes, as_axis, as_integer
 
 __all__ = [
     "NamespaceInfo",
@@ -120,17 +121,6 @@ def broadcast_arrays(*tensors: Tensor) -> list[Tensor]:
     return [gorgo.broadcast_to(t, shape) for t in tensors]
 
 
-def _axes(name: str, what: str, axes: int | Sequence[int], rank: int) -> list[int]:
-    out = []
-    for axis in (axes,) if isinstance(axes, int) else axes:
-        if not -rank <= axis < rank:
-            raise ValueError(f"{name}: {what} must be in [{-rank}, {rank}), got {axis}")
-        out.append(axis % rank)
-    if len(set(out)) != len(out):
-        raise ValueError(f"{name}: {what} must not repeat, got {axes}")
-    return out
-
-
 def moveaxis(x: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Move axes to other places, as a view; the rest keep their order.
 
@@ -151,8 +141,8 @@ def moveaxis(x: Tensor, source: int | Sequence[int], destination: int | Sequence
         (3, 4, 2)
     """
     rank = len(x.shape)
-    sources = _axes("moveaxis", "source", source, rank)
-    places = _axes("moveaxis", "destination", destination, rank)
+    sources = as_axes("moveaxis", source, x.shape, "source")
+    places = as_axes("moveaxis", destination, x.shape, "destination")
     if len(sources) != len(places):
         raise ValueError(f"moveaxis: as many source as destination axes expected, got {len(sources)} and {len(places)}")
     order = [axis for axis in range(rank) if axis not in sources]
@@ -182,12 +172,18 @@ def tensordot(x1: Tensor, x2: Tensor, /, *, axes: int | tuple[Sequence[int], Seq
         (2, 5)
     """
     rank1, rank2 = len(x1.shape), len(x2.shape)
-    if isinstance(axes, int):
-        if not 0 <= axes <= min(rank1, rank2):
-            raise ValueError(f"tensordot: axes must be in [0, {min(rank1, rank2)}], got {axes}")
-        gone1, gone2 = list(range(rank1 - axes, rank1)), list(range(axes))
+    given: Any = axes
+    if hasattr(type(given), "__iter__"):
+        pair = tuple(given)
+        if len(pair) != 2:
+            raise ValueError(f"tensordot: axes must be an integer or a pair of tuples, got {given}")
+        gone1 = as_axes("tensordot", pair[0], x1.shape, "axes[0]")
+        gone2 = as_axes("tensordot", pair[1], x2.shape, "axes[1]")
     else:
-        gone1, gone2 = _axes("tensordot", "axes[0]", axes[0], rank1), _axes("tensordot", "axes[1]", axes[1], rank2)
+        n = as_integer("tensordot", "axes", given)
+        if not 0 <= n <= min(rank1, rank2):
+            raise ValueError(f"tensordot: axes must be in [0, {min(rank1, rank2)}], got {n}")
+        gone1, gone2 = list(range(rank1 - n, rank1)), list(range(n))
     lengths1, lengths2 = [x1.shape[i] for i in gone1], [x2.shape[i] for i in gone2]
     if lengths1 != lengths2:
         raise ValueError(f"tensordot: axes must be of equal lengths, got {lengths1} and {lengths2}")
@@ -296,8 +292,7 @@ def diff(
         >>> gg.diff(gg.asarray([1, 4, 9, 16]), n=2).tolist()
         [2, 2]
     """
-    rank = len(x.shape)
-    [axis] = _axes("diff", "axis", axis, rank)
+    axis, n = as_axis("diff", axis, x.shape), as_integer("diff", "n", n)
     if n < 0:
         raise ValueError(f"diff: n must be 0 or more, got {n}")
     parts = [t for t in (prepend, x, append) if t is not None]

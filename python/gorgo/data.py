@@ -15,6 +15,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from numbers import Integral
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import gorgo as gg
@@ -220,6 +221,8 @@ def random_split(
     counts = list(lengths)
     if any(not n >= 0 for n in counts):
         raise ValueError(f"random_split: lengths must be 0 or more, got {counts}")
+    if all(isinstance(n, Integral) for n in counts):
+        counts = [int(n) for n in counts]
     if counts and math.isclose(sum(counts), 1.0) and not (size == 1 and all(isinstance(n, int) for n in counts)):
         counts = [math.floor(size * n) for n in counts]
         for i in range(size - int(sum(counts))):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gorgo
 from gorgo import Tensor, _core
+from gorgo.arguments import as_axis
 
 __all__ = [
     "index_add",
@@ -22,13 +23,6 @@ __all__ = [
     "put_along_axis",
     "scatter_reduce",
 ]
-
-
-def _axis(name: str, axis: int, x: Tensor) -> int:
-    rank = len(x.shape)
-    if not -rank <= axis < rank:
-        raise ValueError(f"{name}: axis must be in [{-rank}, {rank}), got {axis} (x has shape {tuple(x.shape)})")
-    return axis % rank
 
 
 def _line(name: str, indices: Tensor) -> Tensor:
@@ -63,11 +57,11 @@ def index_select(x: Tensor, axis: int, indices: Tensor) -> Tensor:
         >>> gg.index_select(gg.asarray([[1, 2], [3, 4]]), 1, gg.asarray([1, 1])).tolist()
         [[2, 2], [4, 4]]
     """
-    return gorgo.take(x, _line("index_select", indices), axis=_axis("index_select", axis, x))
+    return gorgo.take(x, _line("index_select", indices), axis=as_axis("index_select", axis, x.shape))
 
 
 def _source(name: str, x: Tensor, axis: int, indices: Tensor, source: Tensor) -> tuple[int, Tensor]:
-    axis = _axis(name, axis, x)
+    axis = as_axis(name, axis, x.shape)
     indices = _line(name, indices)
     expected = (*x.shape[:axis], indices.size, *x.shape[axis + 1 :])
     if tuple(source.shape) != expected:
@@ -153,7 +147,7 @@ def index_fill(x: Tensor, axis: int, indices: Tensor, value: float | Tensor) -> 
         >>> gg.index_fill(gg.zeros((2, 3)), 1, gg.asarray([0, 2]), 1.0).tolist()
         [[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]
     """
-    axis = _axis("index_fill", axis, x)
+    axis = as_axis("index_fill", axis, x.shape)
     # By a mask, so that a value's gradient counts an entry once that is named twice.
     mask = gorgo.zeros((x.shape[axis],), dtype=gorgo.bool)
     mask[_line("index_fill", indices)] = True
@@ -166,7 +160,7 @@ def index_fill_(x: Tensor, axis: int, indices: Tensor, value: float | Tensor) ->
     """Fill entries along an axis, in place; see index_fill."""
     if isinstance(value, Tensor) and value.requires_grad:
         return x.copy_(index_fill(x, axis, indices, value))
-    axis = _axis("index_fill", axis, x)
+    axis = as_axis("index_fill", axis, x.shape)
     x[(slice(None),) * axis + (_line("index_fill", indices),)] = _one("index_fill", value)
     return x
 
@@ -309,7 +303,7 @@ def narrow(x: Tensor, axis: int, start: int, length: int) -> Tensor:
         >>> gg.narrow(gg.asarray([1, 2, 3, 4]), 0, 1, 2).tolist()
         [2, 3]
     """
-    axis = _axis("narrow", axis, x)
+    axis = as_axis("narrow", axis, x.shape)
     n = x.shape[axis]
     first = start + n if start < 0 else start
     if not (0 <= first <= n and 0 <= length <= n - first):
@@ -338,7 +332,7 @@ def put_along_axis(x: Tensor, indices: Tensor, values: Tensor | float, axis: int
         >>> gg.put_along_axis(gg.zeros((2, 2)), gg.asarray([[1], [0]]), 5.0, axis=1).tolist()
         [[0.0, 5.0], [5.0, 0.0]]
     """
-    axis = _axis("put_along_axis", axis, x)
+    axis = as_axis("put_along_axis", axis, x.shape)
     if len(indices.shape) != len(x.shape):
         raise ValueError(
             f"put_along_axis: indices must have the rank of x, {len(x.shape)}, got shape {tuple(indices.shape)}"

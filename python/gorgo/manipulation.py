@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import gorgo
 from gorgo import Tensor, dtype
+from gorgo.arguments import as_axis, as_integer, as_integers
 
 __all__ = [
     "atleast_1d",
@@ -50,12 +51,6 @@ __all__ = [
 ]
 
 
-def _axis(name: str, axis: int, rank: int, what: str = "axis") -> int:
-    if not -rank <= axis < rank:
-        raise ValueError(f"{name}: {what} must be in [{-rank}, {rank}), got {axis}")
-    return axis % rank
-
-
 # ---- cutting ----
 
 
@@ -78,7 +73,8 @@ def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
         >>> [part.tolist() for part in gg.chunk(gg.asarray([1, 2, 3, 4, 5]), 2)]
         [[1, 2, 3], [4, 5]]
     """
-    axis = _axis("chunk", axis, len(x.shape))
+    axis = as_axis("chunk", axis, x.shape)
+    chunks = as_integer("chunk", "chunks", chunks)
     if chunks < 1:
         raise ValueError(f"chunk: chunks must be positive, got {chunks}")
     n = x.shape[axis]
@@ -113,26 +109,29 @@ def tensor_split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> tup
 
 
 def _tensor_split(name: str, x: Tensor, sections: int | Sequence[int], axis: int) -> tuple[Tensor, ...]:
-    axis = _axis(name, axis, len(x.shape))
+    axis = as_axis(name, axis, x.shape)
     n = x.shape[axis]
-    if isinstance(sections, int):
-        if sections < 1:
-            raise ValueError(f"{name}: sections must be positive, got {sections}")
-        short, longer = divmod(n, sections)
-        cuts = [i * short + min(i, longer) for i in range(1, sections)]
+    if hasattr(type(sections), "__iter__"):
+        cuts = list(as_integers(name, "sections", sections))
     else:
-        cuts = [int(i) for i in sections]
+        parts = as_integer(name, "sections", sections)
+        if parts < 1:
+            raise ValueError(f"{name}: sections must be positive, got {parts}")
+        short, longer = divmod(n, parts)
+        cuts = [i * short + min(i, longer) for i in range(1, parts)]
     before = (slice(None),) * axis
     ends = [None, *cuts, None]
     return tuple(x[(*before, slice(first, last))] for first, last in itertools.pairwise(ends))
 
 
 def _equal_split(name: str, x: Tensor, sections: int | Sequence[int], axis: int) -> tuple[Tensor, ...]:
-    if isinstance(sections, int) and sections > 0 and x.shape[axis] % sections:
-        raise ValueError(
-            f"{name}: sections must divide the length {x.shape[axis]} of axis {axis}, got {sections} (x has shape"
-            f" {tuple(x.shape)})"
-        )
+    if not hasattr(type(sections), "__iter__"):
+        parts = as_integer(name, "sections", sections)
+        if parts > 0 and x.shape[axis] % parts:
+            raise ValueError(
+                f"{name}: sections must divide the length {x.shape[axis]} of axis {axis}, got {parts} (x has shape"
+                f" {tuple(x.shape)})"
+            )
     return _tensor_split(name, x, sections, axis)
 
 
@@ -249,7 +248,7 @@ def flatten(x: Tensor, start_axis: int = 0, end_axis: int = -1) -> Tensor:
         (2, 12)
     """
     rank = max(len(x.shape), 1)
-    first, last = _axis("flatten", start_axis, rank, "start_axis"), _axis("flatten", end_axis, rank, "end_axis")
+    first, last = as_axis("flatten", start_axis, rank, "start_axis"), as_axis("flatten", end_axis, rank, "end_axis")
     if last < first:
         raise ValueError(f"flatten: end_axis must not lie before start_axis, got {start_axis} and {end_axis}")
     merged = math.prod(x.shape[first : last + 1])
@@ -292,7 +291,7 @@ def unflatten(x: Tensor, axis: int, sizes: Sequence[int]) -> Tensor:
         >>> gg.unflatten(gg.ones((2, 12)), 1, (3, -1)).shape
         (2, 3, 4)
     """
-    axis = _axis("unflatten", axis, len(x.shape))
+    axis = as_axis("unflatten", axis, x.shape)
     lengths = list(sizes)
     n = x.shape[axis]
     if lengths.count(-1) == 1:
@@ -398,7 +397,7 @@ def rot90(x: Tensor, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
     rank = len(x.shape)
     if len(axes) != 2:
         raise ValueError(f"rot90: axes must be a pair, got {tuple(axes)}")
-    first, second = (_axis("rot90", axis, rank, "axes") for axis in axes)
+    first, second = (as_axis("rot90", axis, rank, "axes") for axis in axes)
     if first == second:
         raise ValueError(f"rot90: axes must differ, got {tuple(axes)}")
     k %= 4
@@ -559,7 +558,7 @@ def repeat_interleave(x: Tensor, repeats: int | Tensor, axis: int | None = None)
         return gorgo.repeat(x, repeats, axis=axis)
     if axis is None:
         x, axis = gorgo.reshape(x, (-1,)), 0
-    axis = _axis("repeat_interleave", axis, len(x.shape))
+    axis = as_axis("repeat_interleave", axis, x.shape)
     n = x.shape[axis]
     if not gorgo.isdtype(repeats.dtype, "integral"):
         raise TypeError(f"repeat_interleave: repeats must be integers, got {repeats.dtype.name}")
@@ -684,7 +683,7 @@ def diag_embed(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> 
     rank = len(x.shape) + 1
     if rank < 2:
         raise ValueError("diag_embed: x must have an axis, got shape ()")
-    rows, columns = _axis("diag_embed", axis1, rank, "axis1"), _axis("diag_embed", axis2, rank, "axis2")
+    rows, columns = as_axis("diag_embed", axis1, rank, "axis1"), as_axis("diag_embed", axis2, rank, "axis2")
     if rows == columns:
         raise ValueError(f"diag_embed: axis1 and axis2 must differ, got {axis1} and {axis2}")
     n = x.shape[-1] + abs(offset)
@@ -842,7 +841,7 @@ def cross(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
         [0, 0, 1]
     """
     rank = max(len(x1.shape), len(x2.shape))
-    axis = _axis("cross", axis, rank)
+    axis = as_axis("cross", axis, rank)
     for x in (x1, x2):
         own = axis - (rank - len(x.shape))
         if own < 0 or x.shape[own] != 3:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import gorgo
 from gorgo import Tensor
+from gorgo.arguments import as_axis, as_integer
 
 __all__ = [
     "KthValueResult",
@@ -85,13 +86,6 @@ class ModeResult(NamedTuple):
 
 def _is_complex(x: Tensor) -> bool:
     return gorgo.isdtype(x.dtype, "complex floating")
-
-
-def _axis(name: str, axis: int, x: Tensor) -> int:
-    rank = len(x.shape)
-    if not -rank <= axis < rank:
-        raise ValueError(f"{name}: axis must be in [{-rank}, {rank}), got {axis} (x has shape {tuple(x.shape)})")
-    return axis % rank
 
 
 # ---- searching ----
@@ -311,7 +305,7 @@ def unique(
         order, begins, values, _ = _unique(x)
         shape: tuple[int, ...] = tuple(x.shape)
     else:
-        axis = _axis("unique", axis, x)
+        axis = as_axis("unique", axis, x.shape)
         n = x.shape[axis]
         rows = gorgo.reshape(gorgo.moveaxis(x.detach(), axis, 0), (n, -1) if n else (0, 1))
         order, begins = _runs([part for i in range(rows.shape[1]) for part in _columns(rows[:, i])])
@@ -502,7 +496,7 @@ def kthvalue(x: Tensor, k: int, axis: int = -1, keepdims: bool = False) -> KthVa
         >>> values.item(), indices.item()
         (4, 2)
     """
-    axis = _axis("kthvalue", axis, x)
+    axis, k = as_axis("kthvalue", axis, x.shape), as_integer("kthvalue", "k", k)
     n = x.shape[axis]
     if not 1 <= k <= n:
         raise ValueError(f"kthvalue: k must be in [1, {n}], got {k} (x has shape {tuple(x.shape)})")
@@ -513,7 +507,7 @@ def _median(name: str, x: Tensor, axis: int | None, keepdims: bool, leave_out_na
     if axis is None:
         found = _median(name, gorgo.reshape(x, (-1,)), 0, False, leave_out_nan)[0]
         return gorgo.reshape(found, (1,) * len(x.shape)) if keepdims else found
-    axis = _axis(name, axis, x)
+    axis = as_axis(name, axis, x.shape)
     n = x.shape[axis]
     if n == 0:
         raise ValueError(f"{name}: x must have an element along axis {axis}, got shape {tuple(x.shape)}")
@@ -601,7 +595,7 @@ def _quantile(
     if axis is None:
         lines = gorgo.reshape(x, (-1,))
     else:
-        lines = gorgo.moveaxis(x, _axis(name, axis, x), -1)
+        lines = gorgo.moveaxis(x, as_axis(name, axis, x.shape), -1)
     n = lines.shape[-1]
     if n == 0:
         raise ValueError(f"{name}: x must have elements to choose from, got shape {tuple(x.shape)}")
@@ -636,7 +630,7 @@ def _quantile(
     else:
         out = gorgo.moveaxis(out, -1, 0)
         if keepdims:
-            out = gorgo.expand_dims(out, axis=_axis(name, axis, x) + 1)
+            out = gorgo.expand_dims(out, axis=as_axis(name, axis, x.shape) + 1)
     return out[0] if single else out
 
 
@@ -758,7 +752,7 @@ def mode(x: Tensor, axis: int = -1, keepdims: bool = False) -> ModeResult:
         >>> values.item(), indices.item()
         (3, 2)
     """
-    axis = _axis("mode", axis, x)
+    axis = as_axis("mode", axis, x.shape)
     n = x.shape[axis]
     if n == 0:
         raise ValueError(f"mode: x must have an element along axis {axis}, got shape {tuple(x.shape)}")
