@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Run the Python tests of a sanitized build, each file in a process of its own, and judge what the sanitizer says.
+"""Run the Python tests of a sanitized build in many short processes, and judge what the sanitizer says.
 
     sanitized_tests.py asan REPORTS PRELOAD tests [pytest arguments]
 
-For sanitize.sh, which sets the environment. One process for each core runs at a time; a file with many tests is shared
-out among several. So a leak is found in the process whose file leaks, and what one test leaves behind (threads, other
-libraries) is not in the way of the rest.
+For sanitize.sh, which sets the environment. One process for each core runs at a time, for a few hundred tests: a part
+of a large file, or some small ones. So a leak is found near the test that leaks, and what one leaves behind (threads,
+other libraries) is not in the way of the rest.
 
 Of AddressSanitizer every memory error fails, and so does memory that our module allocated and nobody can reach.
 CPython and NumPy leave memory behind at exit, with frames of the interpreter in every stack; a suppression that names
@@ -75,17 +75,18 @@ class Outcome:
 
 @dataclasses.dataclass
 class Share:
-    """A file's tests, or a part of them."""
+    """The tests of some files, or a part of them."""
 
-    path: str
-    part: int
-    parts: int
+    paths: list[str]
     tests: int
+    part: int = 1
+    parts: int = 1
 
     @property
     def name(self) -> str:
         """What the share is called in the output and on the disk."""
-        return self.path + (f" {self.part}/{self.parts}" if self.parts > 1 else "")
+        files = self.paths[0] + (f" to {self.paths[-1]}" if len(self.paths) > 1 else "")
+        return files + (f" {self.part}/{self.parts}" if self.parts > 1 else "")
 
     def run(self, folder: pathlib.Path, environment: dict[str, str], arguments: list[str]) -> Outcome:
         """Run the tests, with the sanitizer's reports in a folder of their own."""
@@ -93,7 +94,7 @@ class Share:
         folder.mkdir(parents=True)
         options = f"{environment.get('ASAN_OPTIONS', '')}:log_path={folder / 'report'}"
         command = [sys.executable, "-X", "faulthandler", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        command += ["--part", f"{self.part}/{self.parts}", self.path, *arguments]
+        command += ["--part", f"{self.part}/{self.parts}", *self.paths, *arguments]
         start = time.monotonic()
         ended = subprocess.run(
             command,
@@ -126,10 +127,19 @@ def shares(tests: str, environment: dict[str, str], arguments: list[str]) -> lis
     counts = collections.Counter(line.partition("::")[0] for line in listed.stdout.splitlines() if "::" in line)
     if not counts:
         sys.exit("sanitized_tests: the arguments select no tests")
-    found = []
-    for path, count in counts.items():
+    found: list[Share] = []
+    small = Share([], 0)
+    for path, count in sorted(counts.items()):
         parts = math.ceil(count / TESTS_PER_PROCESS)
-        found += [Share(path, part, parts, count // parts) for part in range(1, parts + 1)]
+        if parts > 1:
+            found += [Share([path], count // parts, part, parts) for part in range(1, parts + 1)]
+            continue
+        if small.tests + count > TESTS_PER_PROCESS:
+            found.append(small)
+            small = Share([], 0)
+        small = Share([*small.paths, path], small.tests + count)
+    if small.paths:
+        found.append(small)
     return sorted(found, key=lambda share: -share.tests)
 
 
