@@ -3,7 +3,7 @@
 
     sanitized_tests.py asan REPORTS PRELOAD tests [pytest arguments]
 
-For sanitize.sh, which sets the environment. One process for each core runs at a time, for a few hundred tests: a part
+For sanitize.sh, which sets the environment. One process for each core runs at a time, for some hundred tests: a part
 of a large file, or some small ones. So a leak is found near the test that leaks, and what one leaves behind (threads,
 other libraries) is not in the way of the rest.
 
@@ -35,7 +35,7 @@ ONCE_PER_PROCESS = re.compile(
     r"PyInit__core|pybind11::(detail::)?(get_internals|get_local_internals|class_|module_)|pybind11_exec"
 )
 NO_TESTS = 5  # pytest's exit status where the arguments select none
-TESTS_PER_PROCESS = 400
+TESTS_PER_PROCESS = 1000
 
 
 def leaks(text: str) -> list[str]:
