@@ -13,8 +13,6 @@
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"
 
-#define GORGO_INLINE_LAMBDA __attribute__((always_inline))
-
 namespace gorgo::GORGO_ISA_NS {
 
 struct FoldSum {

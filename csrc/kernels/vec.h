@@ -31,6 +31,9 @@
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"
 
+// For lambdas, where the attribute stands after the parameters.
+#define GORGO_INLINE_LAMBDA __attribute__((always_inline))
+
 namespace gorgo::GORGO_ISA_NS {
 
 #if defined(GORGO_ISA_AVX512)

@@ -10,109 +10,9 @@
 #include "kernels/gemm/lanes.h"
 #include "kernels/gemm/micro.h"
 #include "kernels/gemm/stored.h"
+#include "kernels/zip.h"
 
 namespace gorgo::GORGO_ISA_NS {
-
-#if defined(__clang__)
-#define GORGO_SHUFFLE(Index, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define GORGO_SHUFFLE(Index, a, b, ...) __builtin_shuffle(a, b, Index{__VA_ARGS__})
-#endif
-
-// low: a0 b0 a1 b1 ...; high: the same from the middle on.
-template <class T, int kWidth>
-struct InterleaveOf;
-
-template <>
-struct InterleaveOf<float, 16> {
-  typedef std::int32_t Index __attribute__((vector_size(64)));
-  template <class Vec>
-  GORGO_GEMM_INLINE Vec low(Vec a, Vec b) {
-    return GORGO_SHUFFLE(Index, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  }
-  template <class Vec>
-  GORGO_GEMM_INLINE Vec high(Vec a, Vec b) {
-    return GORGO_SHUFFLE(Index, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-  }
-};
-
-template <class T>
-struct InterleaveOf<T, 8> {
-  typedef std::int32_t Index4 __attribute__((vector_size(32)));
-  typedef std::int64_t Index8 __attribute__((vector_size(64)));
-  template <class Vec>
-  GORGO_GEMM_INLINE Vec low(Vec a, Vec b) {
-    if constexpr (sizeof(T) == 4) {
-      return GORGO_SHUFFLE(Index4, a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-    } else {
-      return GORGO_SHUFFLE(Index8, a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-    }
-  }
-  template <class Vec>
-  GORGO_GEMM_INLINE Vec high(Vec a, Vec b) {
-    if constexpr (sizeof(T) == 4) {
-      return GORGO_SHUFFLE(Index4, a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-    } else {
-      return GORGO_SHUFFLE(Index8, a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-    }
-  }
-};
-
-template <class T>
-struct InterleaveOf<T, 4> {
-  typedef std::int32_t Index4 __attribute__((vector_size(16)));
-  typedef std::int64_t Index8 __attribute__((vector_size(32)));
-  template <class Vec>
-  GORGO_GEMM_INLINE Vec low(Vec a, Vec b) {
-    if constexpr (sizeof(T) == 4) {
-      return GORGO_SHUFFLE(Index4, a, b, 0, 4, 1, 5);
-    } else {
-      return GORGO_SHUFFLE(Index8, a, b, 0, 4, 1, 5);
-    }
-  }
-  template <class Vec>
-  GORGO_GEMM_INLINE Vec high(Vec a, Vec b) {
-    if constexpr (sizeof(T) == 4) {
-      return GORGO_SHUFFLE(Index4, a, b, 2, 6, 3, 7);
-    } else {
-      return GORGO_SHUFFLE(Index8, a, b, 2, 6, 3, 7);
-    }
-  }
-};
-
-template <class T>
-struct InterleaveOf<T, 2> {
-  typedef std::int64_t Index __attribute__((vector_size(16)));
-  template <class Vec>
-  GORGO_GEMM_INLINE Vec low(Vec a, Vec b) {
-    return GORGO_SHUFFLE(Index, a, b, 0, 2);
-  }
-  template <class Vec>
-  GORGO_GEMM_INLINE Vec high(Vec a, Vec b) {
-    return GORGO_SHUFFLE(Index, a, b, 1, 3);
-  }
-};
-
-#undef GORGO_SHUFFLE
-
-// In place: v[i] becomes column i of the square whose rows were v.
-template <class T>
-GORGO_GEMM_INLINE void transpose_square(typename Lanes<T>::Vec* v) {
-  constexpr int kWidth = Lanes<T>::kWidth;
-  using Vec = typename Lanes<T>::Vec;
-  using Zip = InterleaveOf<T, kWidth>;
-#pragma GCC unroll 4
-  for (int round = 1; round < kWidth; round *= 2) {
-    Vec out[kWidth];
-#pragma GCC unroll 16
-    for (int i = 0; i < kWidth / 2; ++i) {
-      out[2 * i] = Zip::low(v[i], v[i + kWidth / 2]);
-      out[2 * i + 1] = Zip::high(v[i], v[i + kWidth / 2]);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < kWidth; ++i) v[i] = out[i];
-  }
-}
 
 // Reads `count` <= width rows of a vector each (`edge_lanes` of it when ragged), and transposes: v[i] is what stood at
 // i of each row.
@@ -128,7 +28,7 @@ GORGO_GEMM_INLINE void load_transposed(typename Lanes<typename Stored<S>::Comput
            : kEdge    ? Stored<S>::load_edge(from + i * from_stride, edge, edge_lanes)
                       : Stored<S>::load(from + i * from_stride);
   }
-  transpose_square<T>(v);
+  transpose_square<T, L::kWidth>(v);
 }
 
 // The same, stored as rows of a full vector, `to_stride` apart.

@@ -13,6 +13,7 @@
 #include "core/shape.h"
 #include "kernels/complex.h"
 #include "kernels/coverage.h"
+#include "kernels/zip.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"
@@ -223,10 +224,33 @@ inline int64_t class_bytes(Class c) noexcept {
 
 // A matrix whose columns lie side by side in memory, into rows. By tiles that pass through a small buffer, so that each line
 // of memory is read once and whole, wherever the columns begin.
+constexpr int64_t kTile = 16;
+// A whole tile, by squares of vectors of 16 bytes.
+template <class Unit>
+GORGO_INLINE void transpose_tile(const Unit* tile, unsigned char* to, int64_t row_bytes) noexcept {
+  constexpr int kSize = static_cast<int>(sizeof(Unit));
+  constexpr int kSide = 16 / kSize;
+  if constexpr (kSide == 1) {
+    for (int64_t r = 0; r < kTile; ++r) {
+      for (int64_t c = 0; c < kTile; ++c) std::memcpy(to + r * row_bytes + c * kSize, tile + c * kTile + r, kSize);
+    }
+  } else {
+    using Square = RawVector<Unit, kSide>;
+    for (int64_t c = 0; c < kTile; c += kSide) {
+      for (int64_t r = 0; r < kTile; r += kSide) {
+        Square v[kSide];
+#pragma GCC unroll 16
+        for (int i = 0; i < kSide; ++i) std::memcpy(&v[i], tile + (c + i) * kTile + r, sizeof(Square));
+        transpose_square<Unit, kSide>(v);
+#pragma GCC unroll 16
+        for (int i = 0; i < kSide; ++i) std::memcpy(to + (r + i) * row_bytes + c * kSize, &v[i], sizeof(Square));
+      }
+    }
+  }
+}
 template <class Unit>
 void transpose_units(unsigned char* to, const unsigned char* from, int64_t column_stride, int64_t rows,
                      int64_t columns) noexcept {
-  constexpr int64_t kTile = 16;
   constexpr auto kSize = static_cast<int64_t>(sizeof(Unit));
   Unit tile[kTile][kTile];
   for (int64_t r0 = 0; r0 < rows; r0 += kTile) {
@@ -235,19 +259,23 @@ void transpose_units(unsigned char* to, const unsigned char* from, int64_t colum
       const int64_t width = columns - c0 < kTile ? columns - c0 : kTile;
       for (int64_t c = 0; c < width; ++c) {
         const unsigned char* source = from + (c0 + c) * column_stride + r0 * kSize;
+        if (c0 + c + kTile < columns) {  // the lines are far apart, which the processor does not foresee
+          __builtin_prefetch(source + kTile * column_stride);
+          if constexpr (kTile * kSize > 64) __builtin_prefetch(source + kTile * column_stride + 64);
+        }
         if (height == kTile) {
           std::memcpy(tile[c], source, kTile * sizeof(Unit));
         } else {
           std::memcpy(tile[c], source, static_cast<size_t>(height * kSize));
         }
       }
-      for (int64_t r = 0; r < height; ++r) {
-        unsigned char* target = to + ((r0 + r) * columns + c0) * kSize;
-        if (width == kTile) {
-          for (int64_t c = 0; c < kTile; ++c) std::memcpy(target + c * kSize, &tile[c][r], sizeof(Unit));
-        } else {
-          for (int64_t c = 0; c < width; ++c) std::memcpy(target + c * kSize, &tile[c][r], sizeof(Unit));
-        }
+      unsigned char* target = to + (r0 * columns + c0) * kSize;
+      if (height == kTile && width == kTile) {
+        transpose_tile(&tile[0][0], target, columns * kSize);
+        continue;
+      }
+      for (int64_t r = 0; r < height; ++r, target += columns * kSize) {
+        for (int64_t c = 0; c < width; ++c) std::memcpy(target + c * kSize, &tile[c][r], sizeof(Unit));
       }
     }
   }

@@ -98,10 +98,94 @@ GORGO_GEMM_INLINE void along(const S* at, int64_t step, int64_t n, F&& body) {
   }
 }
 
+// Maxima of dense rows in vectors: the rows of a window first, a column at a time, then along the row that this gives.
+// False where a window is too wide for it.
+constexpr int64_t kMostRows = 32;
+constexpr int64_t kSpan = 1024;
+template <class S>
+bool max_plane_by_rows(const Windows& s, const Plane<S>& x, S* out) {
+  using V = Vec<S>;
+  constexpr int64_t kLanes = V::kLanes;
+  const int64_t reach = (s.w.kernel - 1) * s.w.step;  // from a window's first column to its last
+  if (s.d.kernel > kMostRows || s.h.kernel > kMostRows || s.d.kernel * s.h.kernel > kMostRows || reach > kSpan / 2 ||
+      s.w.stride > kSpan / 4 || s.w.kernel > 2 * s.w.input) {
+    return false;
+  }
+  const S lowest = Element<S>::lowest();
+  const int64_t at_once = (kSpan - reach - 1) / s.w.stride + 1;
+  alignas(64) S columns[kSpan + 2 * kLanes];  // vectors may read beyond what is asked of them
+  const int64_t used = least(kSpan, (s.w.output - 1) * s.w.stride + reach + 1) + 2 * kLanes;
+  for (int64_t c = 0; c < used; ++c) columns[c] = lowest;
+  for (int64_t line = 0; line < s.d.output * s.h.output; ++line, out += s.w.output) {
+    const int64_t depth = line / s.h.output;
+    const int64_t i = line % s.h.output;
+    const S* rows[kMostRows];
+    int count = 0;
+    for (int64_t z = s.d.tap_begin(depth); z < s.d.tap_end(depth); ++z) {
+      for (int64_t p = s.h.tap_begin(i); p < s.h.tap_end(i); ++p) {
+        rows[count++] = x.at(s.d.first(depth) + z * s.d.step, s.h.first(i) + p * s.h.step, 0);
+      }
+    }
+    for (int64_t from = 0; from < s.w.output; from += at_once) {
+      const int64_t n = least(at_once, s.w.output - from);
+      const int64_t first = s.w.first(from);
+      const int64_t end = first + (n - 1) * s.w.stride + reach + 1;
+      const int64_t begin = count > 0 ? most(first, 0) : end;
+      const int64_t stop = most(begin, least(end, s.w.input));
+      for (int64_t c = first; c < begin; ++c) columns[c - first] = lowest;
+      for (int64_t c = stop; c < end; ++c) columns[c - first] = lowest;
+      const auto maxima = [&](int64_t c, const auto& load) GORGO_INLINE_LAMBDA {
+        V v = load(rows[0] + c);
+        for (int r = 1; r < count; ++r) v = winner(v, load(rows[r] + c));
+        return v;
+      };
+      int64_t c = begin;
+      for (; c + kLanes <= stop; c += kLanes) {
+        store_raw(columns + (c - first), maxima(c, [](const S* at) GORGO_INLINE_LAMBDA { return load_raw<V>(at); }));
+      }
+      if (c < stop) {
+        const auto left = static_cast<int>(stop - c);
+        const V v = maxima(c, [&](const S* at) GORGO_INLINE_LAMBDA {
+          return gorgo::GORGO_ISA_NS::load_partial<S, V::kLanes>(at, left);
+        });
+        gorgo::GORGO_ISA_NS::store_partial(columns + (c - first), v, left);
+      }
+      const auto along_row = [&](const auto& tap) GORGO_INLINE_LAMBDA {
+        for (int64_t j = 0; j < n; j += kLanes) {
+          V v = tap(j, 0);
+          for (int64_t q = 1; q < s.w.kernel; ++q) v = winner(v, tap(j, q));
+          if (n - j >= kLanes) {
+            store_raw(out + from + j, v);
+          } else {
+            gorgo::GORGO_ISA_NS::store_partial(out + from + j, v, static_cast<int>(n - j));
+          }
+        }
+      };
+      if (s.w.stride == 1) {
+        along_row([&](int64_t j, int64_t q) GORGO_INLINE_LAMBDA { return load_raw<V>(columns + j + q * s.w.step); });
+      } else if (s.w.stride == 2) {
+        along_row([&](int64_t j, int64_t q)
+                      GORGO_INLINE_LAMBDA { return Pairs<S>::load(columns + 2 * j + q * s.w.step).even; });
+      } else {
+        for (int64_t j = 0; j < n; ++j) {
+          const S* window = columns + j * s.w.stride;
+          S best = window[0];
+          for (int64_t q = 1; q < s.w.kernel; ++q) best = winner(best, window[q * s.w.step]);
+          out[from + j] = best;
+        }
+      }
+    }
+  }
+  return true;
+}
+
 template <class S>
 void max_plane(const Windows& s, const Plane<S>& x, S* out) {
   using P = Element<S>;
   using T = typename P::Compute;
+  if constexpr (std::is_same_v<S, float> || std::is_same_v<S, double>) {
+    if (x.col == 1 && s.w.output >= Vec<S>::kLanes && max_plane_by_rows<S>(s, x, out)) return;
+  }
   T best[kChunk];
   for (int64_t line = 0; line < s.d.output * s.h.output; ++line, out += s.w.output) {
     const int64_t depth = line / s.h.output;

@@ -60,40 +60,38 @@ template <class Source>
     const int rows = end - row < kRows ? static_cast<int>(end - row) : kRows;
     const S* line[kRows];
     for (int r = 0; r < rows; ++r, at.next()) line[r] = base + at.in();
-    const auto sweep = [&](int64_t j, const auto& load) GORGO_INLINE_LAMBDA {
+    // Columns that are not dense, and the last ones, are gathered first; what a tile holds beyond them comes to nothing.
+    S tile[kRows][kLanes];
+    const S* gathered[kRows];
+    for (int64_t j = 0; j < width; j += kLanes) {
+      const S* const* from = line;
+      int64_t at_column = j;
+      if (step != 1 || j + kLanes > width) {
+        const auto left = width - j < kLanes ? static_cast<int>(width - j) : kLanes;
+        for (int r = 0; r < rows; ++r) {
+          gather(line[r] + j * step, step, left, tile[r]);
+          for (int l = left; l < kLanes; ++l) tile[r][l] = S{};
+          gathered[r] = tile[r];
+        }
+        from = gathered;
+        at_column = 0;
+      }
+      const auto load = [&](int r) GORGO_INLINE_LAMBDA { return source.load(from[r] + at_column, j); };
       V v;
       if (rows == kRows) {
         V part[4];
         for (int k = 0; k < 4; ++k) {
-          part[k] = Combine::of(Combine::of(load(line[4 * k]), load(line[4 * k + 1])),
-                                Combine::of(load(line[4 * k + 2]), load(line[4 * k + 3])));
+          part[k] =
+              Combine::of(Combine::of(load(4 * k), load(4 * k + 1)), Combine::of(load(4 * k + 2), load(4 * k + 3)));
         }
         v = Combine::of(Combine::of(part[0], part[1]), Combine::of(part[2], part[3]));
       } else {
-        v = load(line[0]);
-        for (int r = 1; r < rows; ++r) v = Combine::of(v, load(line[r]));
+        v = load(0);
+        for (int r = 1; r < rows; ++r) v = Combine::of(v, load(r));
       }
       W w = Source::widen(v);
       if (row != begin) w = Combine::of(load_raw<W>(into + j), w);
       store_raw(into + j, w);
-    };
-    int64_t j = 0;
-    for (; step == 1 && j + kLanes <= width; j += kLanes) {
-      sweep(j, [&](const S* p) GORGO_INLINE_LAMBDA { return source.load(p + j, j); });
-    }
-    for (; j < width; j += kLanes) {
-      const auto left = width - j < kLanes ? static_cast<int>(width - j) : kLanes;
-      const S* from[kRows];
-      S tile[kRows][kLanes];
-      for (int r = 0; r < rows; ++r) {
-        from[r] = line[r];
-        line[r] += j * step;
-        if (step == 1) continue;
-        gather(line[r], step, left, tile[r]);
-        line[r] = tile[r];
-      }
-      sweep(j, [&](const S* p) GORGO_INLINE_LAMBDA { return source.load_partial(p, j, left); });
-      for (int r = 0; r < rows; ++r) line[r] = from[r];
     }
   }
 }

@@ -1,0 +1,70 @@
+// Interleaving of two vectors and its reverse, and what they make: transposes of square blocks, elements by twos.
+//
+// For kernel files (compiled per ISA). Read next: vec.h.
+#pragma once
+
+#include <utility>
+
+#include "kernels/vec.h"
+
+namespace gorgo::GORGO_ISA_NS {
+
+// For any vector type of N elements T.
+template <class T, int N>
+struct Zip {
+  using Index [[maybe_unused]] = RawVector<SignedLike<T>, N>;
+  using Places = std::make_integer_sequence<int, N>;
+
+  // a0 b0 a1 b1 ... of the first halves, and of the second.
+  template <class Raw>
+  GORGO_INLINE static Raw low(Raw a, Raw b) {
+    return zip<0>(a, b, Places{});
+  }
+  template <class Raw>
+  GORGO_INLINE static Raw high(Raw a, Raw b) {
+    return zip<N / 2>(a, b, Places{});
+  }
+  // a0 a2 ... b0 b2 ..., and a1 a3 ... b1 b3 ...
+  template <class Raw>
+  GORGO_INLINE static Raw even(Raw a, Raw b) {
+    return unzip<0>(a, b, Places{});
+  }
+  template <class Raw>
+  GORGO_INLINE static Raw odd(Raw a, Raw b) {
+    return unzip<1>(a, b, Places{});
+  }
+
+ private:
+#if defined(__clang__)
+#define GORGO_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define GORGO_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Index{__VA_ARGS__})
+#endif
+  template <int From, class Raw, int... I>
+  GORGO_INLINE static Raw zip(Raw a, Raw b, std::integer_sequence<int, I...>) {
+    return GORGO_SHUFFLE(a, b, (From + I / 2 + I % 2 * N)...);
+  }
+  template <int From, class Raw, int... I>
+  GORGO_INLINE static Raw unzip(Raw a, Raw b, std::integer_sequence<int, I...>) {
+    return GORGO_SHUFFLE(a, b, (From + 2 * I)...);
+  }
+#undef GORGO_SHUFFLE
+};
+
+// In place: v[i] becomes column i of the square whose N rows were v, after log2(N) rounds.
+template <class T, int N, class Raw>
+GORGO_INLINE void transpose_square(Raw* v) {
+#pragma GCC unroll 4
+  for (int round = 1; round < N; round *= 2) {
+    Raw out[N];
+#pragma GCC unroll 16
+    for (int i = 0; i < N / 2; ++i) {
+      out[2 * i] = Zip<T, N>::low(v[i], v[i + N / 2]);
+      out[2 * i + 1] = Zip<T, N>::high(v[i], v[i + N / 2]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < N; ++i) v[i] = out[i];
+  }
+}
+
+}  // namespace gorgo::GORGO_ISA_NS
