@@ -33,7 +33,16 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = Path(__file__).resolve().parent / "out"
-MODULES = ("bench_ops", "bench_alloc", "bench_matmul", "bench_conv", "bench_memory", "bench_train", "bench_infer")
+MODULES = (
+    "bench_ops",
+    "bench_alloc",
+    "bench_matmul",
+    "bench_conv",
+    "bench_attention",
+    "bench_memory",
+    "bench_train",
+    "bench_infer",
+)
 
 
 def toy() -> bool:

@@ -32,6 +32,7 @@ TITLES = {
     "bench_alloc": "Memory",
     "bench_matmul": "Matrix product, float32",
     "bench_conv": "Convolution, float32",
+    "bench_attention": "Attention, float32",
     "bench_memory": "Pools, sums, norms, elementary functions, float32",
     "bench_train": "One training step",
     "bench_infer": "Forward only",
