@@ -268,6 +268,10 @@ struct Forward {
     const Mask2<S> mask(args, head);
     q.data += q0 * q.stride;
     transpose<T>(queries, kQueries, q, nq, z.e);
+    const auto scale = static_cast<T>(z.scale);
+    for (int64_t j = 0; j < z.e; ++j) {
+      for (int64_t i = 0; i < nq; ++i) queries[j * kQueries + i] *= scale;
+    }
     const int64_t first_row = head * z.l + q0;
     T* out;
     if constexpr (kIsHalf<S>) {
@@ -279,27 +283,21 @@ struct Forward {
       top[i] = kNever;
       sum[i] = T{0};
     }
-    const V scale = broadcast<V>(static_cast<T>(z.scale));
     const V never = broadcast<V>(kNever);
     const V zero = broadcast<V>(T{0});
     const int64_t seen = z.keys_seen(q0);
     for (int64_t k0 = 0; k0 < seen; k0 += kKeys<T>) {
       const int64_t nk = least(kKeys<T>, seen - k0);
       Product<T>{nk, whole, z.e, k.data + k0 * k.stride, k.stride, 1, queries, kQueries, scores, kQueries, false}.run();
-      for (int64_t j = 0; j < nk; ++j) {
-        for (int64_t i = 0; i < whole; i += kWide) {
-          T* at = scores + j * kQueries + i;
-          store(at, load<T, kWide>(at) * scale);
-        }
-      }
       hide(mask, z, scores, q0, nq, k0, nk);
       bool moves = false;
       for (int64_t i = 0; i < whole; i += kWide) {
         const T* column = scores + i;
         V most = load<T, kWide>(column);
-        for (int64_t j = 1; j < nk; ++j) most = maximum(most, load<T, kWide>(column + j * kQueries));
+        // A NaN may get lost here; its weight is one all the same, and so the sum.
+        for (int64_t j = 1; j < nk; ++j) most = at_least(load<T, kWide>(column + j * kQueries), most);
         const V before = load<T, kWide>(top + i);
-        const V now = maximum(before, most);
+        const V now = at_least(most, before);
         const V from = select(now == never, zero, now);
         V added = zero;
         for (int64_t j = 0; j < nk; ++j) {
