@@ -560,6 +560,7 @@ def test_errors_leave_no_state_behind():
         ),
         ("OMP_NUM_THREADS", "many", "OMP_NUM_THREADS: must be a whole number or a list of them, got 'many'"),
         ("GORGO_NUM_THREADS", "x", "GORGO_NUM_THREADS: must be a whole number, got 'x'"),
+        ("GORGO_MEMORY_LIMIT", "-1", "GORGO_MEMORY_LIMIT: must be at least 0 bytes, got -1"),
     ],
 )
 def test_environment_variables_are_checked_on_first_use(variable, value, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from typing import Any
 
@@ -86,6 +87,12 @@ def nested() -> None:
 def too_long() -> None:
     half = gg.broadcast_to(ones(1), (2**62,))
     gg.concat([half, half])
+
+
+def first_of_the_sequence(x: gg.Tensor) -> Any:
+    item = ctypes.pythonapi.PySequence_GetItem
+    item.argtypes, item.restype = [ctypes.py_object, ctypes.c_ssize_t], ctypes.py_object
+    return item(x, 0)
 
 
 OPS = gg._core._registry
@@ -503,6 +510,53 @@ CASES: list[tuple[type[Exception], str, Any]] = [
         ValueError,
         r"^conv2d_grad_weight: g must have 1 images of at most \(2, 2\) windows, got shape \(1, 1, 9, 9\)",
         lambda: OPS["conv2d_grad_weight"](ones(1, 1, 2, 2), ones(1, 1, 9, 9), kernel_size=(1, 1)),
+    ),
+    (TypeError, r"^linspace: start must be a number, got str 'a'", lambda: gg.linspace("a", 1, 3)),  # type: ignore[arg-type]
+    (
+        TypeError,
+        r"^scatter: arguments are \(x, /, axis, indices, values\), got none for x",
+        lambda: gg.scatter(),  # type: ignore[call-arg]
+    ),
+    (OverflowError, r"^eye: n_rows must fit int64, got 9223372036854775808", lambda: gg.eye(2**63)),
+    (TypeError, r"^pad: value must be a number, got str 'a'", lambda: gg.pad(ones(2), (1, 1), value="a")),  # type: ignore[arg-type]
+    (
+        IndexError,
+        r"^index: tensor must have rank 1 or more, got shape \(\)",
+        lambda: first_of_the_sequence(ones()),
+    ),
+    (
+        TypeError,
+        r"^asarray: elements must be numbers or lists of numbers, got str 'a' at \[1\]",
+        lambda: gg.asarray([[1, 2], "a"]),
+    ),
+    (
+        NotImplementedError,
+        r"^to: device must be null for this tensor, got cpu",
+        lambda: ones(2, device="null").to("cpu"),
+    ),
+    (TypeError, r"^add: x1 must be a tensor or a number, got None", lambda: gg.add(None, ones(2))),  # type: ignore[arg-type]
+    (ValueError, r"^expand_dims: axis must not repeat, got \(0, 0\)", lambda: gg.expand_dims(ones(2), (0, 0))),
+    (
+        OverflowError,
+        r"^concat: the result must have fewer than 2\*\*63 elements",
+        lambda: gg.concat([gg.broadcast_to(ones(), (2**62,))] * 2, axis=None),
+    ),
+    (
+        OverflowError,
+        r"^conv_transpose1d: stride times size must fit an axis, got 1099511627776 times 4194304",
+        lambda: gg.conv_transpose1d(gg.broadcast_to(ones(1, 1, 1), (1, 1, 2**22)), ones(1, 1, 1), stride=2**40),
+    ),
+    (
+        OverflowError,
+        r"^conv_transpose1d: groups must fit the output channels, got 4611686018427387904 times 4",
+        lambda: gg.conv_transpose1d(ones(1, 0, 4), ones(0, 4, 1), groups=2**62),
+    ),
+    (
+        ValueError,
+        r"^ctc_loss_curvature: h must be like log_probs, float32 \(2, 1, 3\), got float32 \(2, 1, 4\)",
+        lambda: OPS["ctc_loss_curvature"](
+            ones(2, 1, 3), count().reshape(1, 1), count(2).reshape(1), count().reshape(1), ones(), ones(2, 1, 4)
+        ),
     ),
 ]
 

@@ -487,3 +487,37 @@ def test_files_are_read_in_several_threads_at_once(tmp_path):
     for _ in range(3):
         seen = [row[0] for batch in loader for row in batch.tolist()]
         assert seen == [float(i) for i in range(40)] * 2
+
+
+def test_a_header_beyond_the_limit_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(gg.io, "_HEADER_LIMIT_BYTES", 64)
+    with pytest.raises(ValueError, match=r"^save: header must be at most 64 bytes, got \d+"):
+        gg.save({"a name": gg.ones((2,)), "another": gg.ones((2,))}, tmp_path / "x.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x.safetensors", r"must hold 16 bytes of '\w*', got 8 \(changed while"),
+        ("x.npy", r"must hold 16 bytes of .*got 8"),
+    ],
+)
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path, monkeypatch, name, message):
+    path = tmp_path / name
+    gg.save({"x": gg.ones((4,))} if name == "x.safetensors" else gg.ones((4,)), path)
+    whole = gg.io._read_into
+
+    def cut_short(read_into, t):
+        left = [8]
+
+        def read_less(view):
+            count = read_into(view[: left[0]]) if left[0] else 0
+            left[0] -= count
+            return count
+
+        return whole(read_less, t)
+
+    monkeypatch.setattr(gg.io, "_read_into", cut_short)
+    with pytest.raises(FileFormatError, match=message):
+        gg.load(path)

@@ -147,6 +147,17 @@ TEST_CASE("messages: the funnel") {
         }) == "set_num_threads: must be called outside a parallel region, got 1 inside one");
 }
 
+TEST_CASE("messages: the registry, and a dtype that no branch takes") {
+  start_library();
+  CHECK(message_of<StateError>([] { return Registry::instance().get("nothing").name; }) ==
+        "registry: op must be registered, got nothing");
+  const auto size = [](auto tag) { return static_cast<int>(sizeof(typename decltype(tag)::Type)); };
+  CHECK(message_of<TypeError>([&] { return visit_dtype<DType::Int8>(DType::Int16, "size", size); }) ==
+        "size: dtype is not supported, got int16");
+  CHECK(message_of<TypeError>([&] { visit_dtype<DType::Int8>(DType::Int16, "size", [](auto) {}); }) ==
+        "size: dtype is not supported, got int16");
+}
+
 TEST_CASE("messages: verify names what is wrong with a graph") {
   start_library();
   const auto graph = [] {
@@ -177,6 +188,9 @@ TEST_CASE("messages: verify names what is wrong with a graph") {
   g = graph();
   g.outputs[0] = 9;
   CHECK(message(g) == "verify: output must be a value of the graph, got %9");
+  g = graph();
+  g.nodes[0].inputs[0].value = g.nodes[0].outputs[0];
+  CHECK(message(g) == "verify: value %1 must be defined before softmax uses it");
   g = graph();
   g.values[0].shape = {3};
   g.values[1].shape = {3};

@@ -120,8 +120,11 @@ Axis axis_of(const InferContext& c, const Words& words, int axis, int64_t kernel
   const auto& a = c.attrs_as<ConvAttrs>();
   Axis out{words.axes[axis], 0, a.stride[axis], pad_before(a, axis), pad_after(a, axis)};
   const auto check = [&](const char* what, int64_t least, int64_t value) {
-    if (value < least || value > kLimit) {
+    if (value < least) {
       fail<ValueError>(c.name(), ": ", what, " must be at least ", least, " along the ", out.name, ", got ", value);
+    }
+    if (value > kLimit) {
+      fail<ValueError>(c.name(), ": ", what, " must be at most ", kLimit, " along the ", out.name, ", got ", value);
     }
   };
   check("kernel size", 1, kernel);

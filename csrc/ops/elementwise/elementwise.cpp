@@ -503,14 +503,7 @@ const OpDef* register_binary(Registry& registry, const char* backward_name) {
 // ---- the ops that are no functor ----
 
 void infer_where(InferContext& c) {
-  const Arg& condition = c.in[0];
-  const bool is_bool = condition.is_tensor() ? condition.tensor->dtype == DType::Bool
-                                             : condition.is_scalar() && condition.scalar.kind == Scalar::Kind::Bool;
-  if (!is_bool) {
-    if (!condition.is_tensor()) fail<TypeError>("where: condition must be a bool tensor, got no tensor");
-    fail<TypeError>("where: condition dtype must be bool, got ", condition.tensor->dtype);
-  }
-  if (condition.is_scalar()) fail<TypeError>("where: condition must be a tensor, got the bool ", condition.scalar);
+  if (c.dtype(0) != DType::Bool) fail<TypeError>("where: condition dtype must be bool, got ", c.dtype(0));
   c.compute_dtype = meet(c, 1);
   c.cast_mask = 0b110;
   add_broadcast_output(c, c.compute_dtype);
