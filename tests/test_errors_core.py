@@ -517,6 +517,11 @@ CASES: list[tuple[type[Exception], str, Any]] = [
         r"^scatter: arguments are \(x, /, axis, indices, values\), got none for x",
         lambda: gg.scatter(),  # type: ignore[call-arg]
     ),
+    (
+        TypeError,
+        r"^scatter_add: arguments are \(x, /, axis, indices, values\), got none for x",
+        lambda: gg.scatter_add(),  # type: ignore[call-arg]
+    ),
     (OverflowError, r"^eye: n_rows must fit int64, got 9223372036854775808", lambda: gg.eye(2**63)),
     (TypeError, r"^pad: value must be a number, got str 'a'", lambda: gg.pad(ones(2), (1, 1), value="a")),  # type: ignore[arg-type]
     (

@@ -13,6 +13,7 @@
 #include "graph/ir.h"
 #include "graph/verify.h"
 #include "ops/conv/conv.h"
+#include "ops/elementwise/elementwise.h"
 #include "ops/index/index.h"
 #include "ops/loss/loss.h"
 #include "ops/pool/pool.h"
@@ -125,6 +126,7 @@ TEST_CASE("messages: the funnel") {
   const SoftmaxAttrs along_last{-1};
   CHECK(message_of<TypeError>([&] { return invoke(*softmax_ops.softmax, {Scalar::of_float(2.0)}, &along_last); }) ==
         "softmax: x must be a tensor, got a Python scalar");
+  CHECK(message_of<TypeError>([&] { return ops::add(Arg(), x); }) == "add: x1 must be a tensor or a number, got None");
   CHECK(message_of<StateError>([&] { return unstack(x); }) == "no exception");
   const AxisAttrs attrs{0};
   CHECK(message_of<StateError>([&] { return invoke(*shape_ops.unstack, {x}, &attrs); }) ==
