@@ -512,34 +512,15 @@ GORGO_INLINE Vec<double, N> exp_q(Vec<double, N> r) {
   return polynomial(r, kExpQ64);
 }
 
-// The smaller of x and a limit, the larger, and what lies between two; NaN stays.
+// The smaller of x and a limit, the larger, and what lies between two; NaN stays. In this order of the operands compilers
+// make one instruction of it.
 template <class V>
 GORGO_INLINE V at_most(V x, V high) {
-#if defined(GORGO_ISA_AVX512)
-  if constexpr (std::is_same_v<V, Vec<float, 16>>) {
-    return {(typename V::Raw)_mm512_min_ps((__m512)high.raw, (__m512)x.raw)};
-  }
-#endif
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
-  if constexpr (std::is_same_v<V, Vec<float, 8>>) {
-    return {(typename V::Raw)_mm256_min_ps((__m256)high.raw, (__m256)x.raw)};
-  }
-#endif
-  return select(x > high, high, x);
+  return select(high < x, high, x);
 }
 template <class V>
 GORGO_INLINE V at_least(V x, V low) {
-#if defined(GORGO_ISA_AVX512)
-  if constexpr (std::is_same_v<V, Vec<float, 16>>) {
-    return {(typename V::Raw)_mm512_max_ps((__m512)low.raw, (__m512)x.raw)};
-  }
-#endif
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
-  if constexpr (std::is_same_v<V, Vec<float, 8>>) {
-    return {(typename V::Raw)_mm256_max_ps((__m256)low.raw, (__m256)x.raw)};
-  }
-#endif
-  return select(x < low, low, x);
+  return select(low > x, low, x);
 }
 template <class V>
 GORGO_INLINE V clamp(V x, V low, V high) {
@@ -559,6 +540,20 @@ GORGO_INLINE Vec<double, N> exp(Vec<double, N> x) {
   const auto e = exp_reduce(clamp(x, broadcast<V>(-746.0), broadcast<V>(710.0)));
   const auto sum = e.r + mul_add(e.r * e.r, exp_q(e.r), e.low);
   return scale(broadcast<V>(1.0) + sum, e.n);
+}
+
+// e^r - 1 on |r| <= ln2 / 2, for those who can do without e.low.
+template <int N>
+GORGO_INLINE Vec<float, N> exp_rise(Vec<float, N> r) {
+  return mul_add(r * r, exp_q(r), r);
+}
+// 1 / (d + d_low), the quotient corrected by its remainder.
+template <int N>
+GORGO_INLINE Vec<float, N> corrected_reciprocal(Vec<float, N> d, Vec<float, N> d_low) {
+  const auto one = broadcast<Vec<float, N>>(1.0f);
+  const auto q = one / d;
+  const auto rest = mul_add(-q, d_low, mul_add_once(-q, d, one));
+  return mul_add(rest, q, q);
 }
 
 template <int N>
@@ -586,18 +581,16 @@ GORGO_INLINE Vec<float, N> sigmoid(Vec<float, N> x) {
   using V = Vec<float, N>;
   using I = Vec<std::int32_t, N>;
   const auto one = broadcast<V>(1.0f);
-  // 1 / (1 + e^|x|) = 2^-n / ((1 + 2^-n) + (e^r - 1)), the quotient corrected by its remainder. Below 2^-60 nothing of the
-  // power shows beside 1, so that one within the normal exponents will do.
+  // 1 / (1 + e^|x|) = 2^-n / ((1 + 2^-n) + (e^r - 1)). Below 2^-60 nothing of the power shows beside 1, so that one
+  // within the normal exponents will do.
   const auto e = exp_reduce(at_most(abs(x), broadcast<V>(104.0f)));
   const auto sixty = broadcast<I>(60);
   const auto power = power_of_two(-select(e.n > sixty, sixty, e.n));
-  const auto rise = mul_add(e.r * e.r, exp_q(e.r), e.r);
+  const auto rise = exp_rise(e.r);
   const auto whole = one + power;
   const auto d = whole + rise;
   const auto d_low = (rise - (d - whole)) + (power - (whole - one));
-  const auto q = one / d;
-  const auto rest = mul_add(-q, d_low, mul_add_once(-q, d, one));
-  const auto tail = scale(mul_add(rest, q, q), -e.n);
+  const auto tail = scale(corrected_reciprocal(d, d_low), -e.n);
   return select(x < broadcast<V>(0.0f), tail, one - tail);
 }
 template <int N>
@@ -615,21 +608,16 @@ template <int N>
 GORGO_INLINE Vec<float, N> tanh(Vec<float, N> x) {
   using V = Vec<float, N>;
   const auto one = broadcast<V>(1.0f);
-  const auto two = broadcast<V>(2.0f);
   const auto magnitude = abs(x);
   const auto z = x * x;
   const auto small = mul_add(x * z, polynomial(z, kTanhP), x);
-  // 1 - 2 / (e^2|x| + 1). The divisor is (2^n + 1) + 2^n (e^r - 1), whose first part is exact; its rounding and the
-  // quotient's are made good together.
+  // 1 - 2 / (e^2|x| + 1). The divisor is (2^n + 1) + 2^n (e^r - 1), whose first part is exact.
   const auto e = exp_reduce(at_most(magnitude + magnitude, broadcast<V>(20.0f)));
   const auto power = power_of_two(e.n);
-  const auto rise = power * mul_add(e.r * e.r, exp_q(e.r), e.r);
+  const auto rise = power * exp_rise(e.r);
   const auto whole = power + one;
   const auto d = whole + rise;
-  const auto d_low = rise - (d - whole);
-  const auto t = two / d;
-  const auto rest = mul_add(-t, d_low, mul_add_once(-t, d, two));
-  const auto large = one - mul_add(rest, t * broadcast<V>(0.5f), t);
+  const auto large = mul_add(broadcast<V>(-2.0f), corrected_reciprocal(d, rise - (d - whole)), one);
   return copysign(select(magnitude < broadcast<V>(0.625f), small, large), x);
 }
 template <int N>
@@ -706,11 +694,11 @@ GORGO_INLINE NormalTail<N> normal_tail(Vec<float, N> x) {
   const auto h = half * m;
   const auto e = exp_reduce(h);
   const auto r = e.r + mul_add_once(half, m, -h);
-  return {m, polynomial(m, kTailTop) / polynomial(m, kTailBottom), mul_add(r * r, exp_q(r), r), e.n};
+  return {m, polynomial(m, kTailTop) / polynomial(m, kTailBottom), exp_rise(r), e.n};
 }
 
 // x times the normal distribution function of x, as max(x, 0) - |x| P(X > |x|), so that neither side cancels; its
-// slope. -inf times 0 is NaN here too.
+// slope. -inf times 0 is NaN here too. functors.h has the plain formulas, for everything but float32.
 template <int N>
 GORGO_INLINE Vec<float, N> gelu(Vec<float, N> x) {
   const auto e = normal_tail(x);
@@ -727,18 +715,6 @@ GORGO_INLINE Vec<float, N> gelu_slope(Vec<float, N> x) {
   const auto slope = scale(mul_add(v, e.rise, v), e.n);
   return select(x < broadcast<V>(0.0f), slope, broadcast<V>(1.0f) - slope);
 }
-template <int N>
-GORGO_INLINE Vec<double, N> gelu(Vec<double, N> x) {
-  using V = Vec<double, N>;
-  return x * (broadcast<V>(0.5) * erfc(broadcast<V>(-0.70710678118654752440) * x));
-}
-template <int N>
-GORGO_INLINE Vec<double, N> gelu_slope(Vec<double, N> x) {
-  using V = Vec<double, N>;
-  const auto density = broadcast<V>(0.39894228040143267794) * exp(broadcast<V>(-0.5) * (x * x));
-  return broadcast<V>(0.5) * erfc(broadcast<V>(-0.70710678118654752440) * x) + x * density;
-}
-
 // Through float64, whose exponential loses nothing that a float shows; near zero sinh x = x + x^3 / 6.
 template <int N>
 GORGO_INLINE Vec<float, N> cosh(Vec<float, N> x) {
@@ -1114,8 +1090,6 @@ GORGO_SCALAR_1(acosh)
 GORGO_SCALAR_1(atanh)
 GORGO_SCALAR_1(erf)
 GORGO_SCALAR_1(erfc)
-GORGO_SCALAR_1(gelu)
-GORGO_SCALAR_1(gelu_slope)
 GORGO_SCALAR_1(sigmoid)
 GORGO_SCALAR_1(softplus)
 #undef GORGO_SCALAR_1

@@ -7,7 +7,6 @@
 #include <array>
 #include <complex>
 #include <concepts>
-#include <numbers>
 #include <string>
 #include <utility>
 
@@ -120,11 +119,6 @@ GORGO_FOR_EACH_BINARY_OP(GORGO_X)
 
 // The derivative of digamma.
 inline Expr trigamma(const Expr& x) { return ops::polygamma(tensor_of(x), 1); }
-// The derivative of gelu: the normal distribution function, and x times its density.
-inline Expr gelu_slope(const Expr& x) {
-  const auto density = like(x, std::numbers::inv_sqrtpi / std::numbers::sqrt2) * exp(like(x, -0.5) * (x * x));
-  return like(x, 0.5) * erfc(like(x, -0.5 * std::numbers::sqrt2) * x) + x * density;
-}
 
 }  // namespace composed
 }  // namespace gorgo

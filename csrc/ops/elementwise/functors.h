@@ -18,7 +18,9 @@ namespace gorgo::GORGO_FUNCTOR_NS {
 constexpr double kLn2Value = 0.69314718055994530942;
 constexpr double kLn10Value = 2.30258509299404568402;
 constexpr double kTwoOverSqrtPi = 1.12837916709551257390;
+constexpr double kSqrtHalf = 0.70710678118654752440;
 constexpr double kSqrtTwoOverPi = 0.79788456080286535588;
+constexpr double kInvSqrtTwoPi = 0.39894228040143267794;
 constexpr double kGeluCubic = 0.044715;
 
 // ---- arithmetic ----
@@ -522,6 +524,16 @@ struct Silu {
     return g * (s * (like(x, 1.0) + x * (like(x, 1.0) - s)));
   }
 };
+// By the definition. Vectors of float32 find what math.h has for them first.
+template <class V>
+GORGO_INLINE auto gelu(const V& x) {
+  return x * (like(x, 0.5) * erfc(like(x, -kSqrtHalf) * x));
+}
+template <class V>
+GORGO_INLINE auto gelu_slope(const V& x) {
+  const auto density = like(x, kInvSqrtTwoPi) * exp(like(x, -0.5) * (x * x));
+  return like(x, 0.5) * erfc(like(x, -kSqrtHalf) * x) + x * density;
+}
 struct Gelu {
   static constexpr Facts kFacts{.name = "gelu",
                                 .doc = "Product of x and the normal distribution function of x.",
