@@ -239,6 +239,8 @@ def test_numpy_integers_are_integers() -> None:
     for call in calls:
         for got, expected in zip(call(two, one), call(2, 1), strict=True):
             np.testing.assert_array_equal(np.asarray(got), np.asarray(expected))
+    # An array without axes is a number.
+    assert [part.shape for part in gg.tensor_split(x, np.array(3), 1)] == [(2, 2)] * 3
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["as_axes", "as_axis", "as_integer", "as_integers", "named_integers"]
+__all__ = ["as_axes", "as_axis", "as_integer", "as_integers", "is_listed", "named_integers"]
 
 
 def as_integer(op: str, name: str, value: Any) -> int:
@@ -22,15 +22,22 @@ def as_integer(op: str, name: str, value: Any) -> int:
     raise TypeError(f"{op}: {name} must be an integer, got {_described(value)}")
 
 
+def is_listed(value: Any) -> bool:
+    """Say whether a value holds others: no string does, and no array or tensor without axes."""
+    if isinstance(value, str):
+        return False
+    try:
+        iter(value)
+    except TypeError:
+        return False
+    return True
+
+
 def as_integers(op: str, name: str, value: Any, count: int | None = None) -> tuple[int, ...]:
     """Return a sequence of integers; one alone stands for `count` of them."""
-    if isinstance(value, bool | str) or not hasattr(type(value), "__iter__"):
+    if not is_listed(value):
         return (as_integer(op, name, value),) * (1 if count is None else count)
-    try:
-        members = tuple(value)
-    except TypeError:  # an array or tensor without axes
-        members = (value,) * (1 if count is None else count)
-    return tuple(as_integer(op, f"each of {name}", member) for member in members)
+    return tuple(as_integer(op, f"each of {name}", member) for member in value)
 
 
 def named_integers(op: str, **values: Any) -> list[int]:

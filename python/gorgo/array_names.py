@@ -11,7 +11,7 @@ from typing import Any
 
 import gorgo
 from gorgo import Tensor, dtype
-from gorgo.arguments import as_axes, as_axis, as_integer
+from gorgo.arguments import as_axes, as_axis, as_integer, is_listed
 
 __all__ = [
     "NamespaceInfo",
@@ -173,7 +173,7 @@ def tensordot(x1: Tensor, x2: Tensor, /, *, axes: int | tuple[Sequence[int], Seq
     """
     rank1, rank2 = len(x1.shape), len(x2.shape)
     given: Any = axes
-    if hasattr(type(given), "__iter__"):
+    if is_listed(given):
         pair = tuple(given)
         if len(pair) != 2:
             raise ValueError(f"tensordot: axes must be an integer or a pair of tuples, got {given}")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import gorgo
 from gorgo import Tensor, dtype
-from gorgo.arguments import as_axis, as_integer, as_integers
+from gorgo.arguments import as_axis, as_integer, as_integers, is_listed
 
 __all__ = [
     "atleast_1d",
@@ -111,7 +111,7 @@ def tensor_split(x: Tensor, sections: int | Sequence[int], axis: int = 0) -> tup
 def _tensor_split(name: str, x: Tensor, sections: int | Sequence[int], axis: int) -> tuple[Tensor, ...]:
     axis = as_axis(name, axis, x.shape)
     n = x.shape[axis]
-    if hasattr(type(sections), "__iter__"):
+    if is_listed(sections):
         cuts = list(as_integers(name, "sections", sections))
     else:
         parts = as_integer(name, "sections", sections)
@@ -125,7 +125,7 @@ def _tensor_split(name: str, x: Tensor, sections: int | Sequence[int], axis: int
 
 
 def _equal_split(name: str, x: Tensor, sections: int | Sequence[int], axis: int) -> tuple[Tensor, ...]:
-    if not hasattr(type(sections), "__iter__"):
+    if not is_listed(sections):
         parts = as_integer(name, "sections", sections)
         if parts > 0 and x.shape[axis] % parts:
             raise ValueError(
