@@ -2,7 +2,7 @@
 """List the places that raise an error which no test reaches: every message has a test that provokes it.
 
     cmake --preset coverage && cmake --build --preset coverage
-    python .ci/messages.py                      # every test but the fuzz, which reaches messages by luck; some minutes
+    python .ci/messages.py                      # every test but the fuzz, which reaches messages by luck; half an hour
     python .ci/messages.py --more tests/ops     # adds what these tests reach to what was reached before
 
 A place is a `fail<...>`, `throw` or `PyErr_...` in csrc, a `raise` in python/gorgo. What ran is counted by gcov for C++
