@@ -6,6 +6,7 @@
 
 #include "autograd/accumulate.h"
 #include "core/freelist.h"
+#include "device/backend.h"
 #include "opdef/core_ops.h"
 
 namespace gorgo {
@@ -488,6 +489,7 @@ Tensor first_gradient(const Tensor& root, const Tensor& given, const char* op) {
 }  // namespace
 
 void backward(std::span<const Tensor> roots, std::span<const Tensor> grads, const BackwardOptions& options) {
+  const DeviceScope scope(roots.empty() ? kCpu : roots[0]->device());
   SmallVector<Tensor, 2> first;
   for (size_t i = 0; i < roots.size(); ++i) {
     first.push_back(first_gradient(roots[i], i < grads.size() ? grads[i] : Tensor(), "backward"));
@@ -502,6 +504,7 @@ void backward(std::span<const Tensor> roots, std::span<const Tensor> grads, cons
 
 SmallVector<Tensor, 2> gradient(std::span<const Tensor> roots, std::span<const Tensor> grads,
                                 std::span<const Tensor> inputs, const BackwardOptions& options) {
+  const DeviceScope scope(roots.empty() ? kCpu : roots[0]->device());
   SmallVector<Tensor, 2> first;
   for (size_t i = 0; i < roots.size(); ++i) {
     first.push_back(first_gradient(roots[i], i < grads.size() ? grads[i] : Tensor(), "grad"));

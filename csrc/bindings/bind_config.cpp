@@ -9,6 +9,7 @@
 #include "core/invariance.h"
 #include "core/parallel.h"
 #include "device/backend.h"
+#include "device/cuda/driver.h"
 #include "device/cpu/isa.h"
 #include "graph/capture.h"
 
@@ -34,7 +35,7 @@ py::dict config() {
   out["compiler"] = build.compiler;
   out["build_type"] = build.build_type;
   out["sanitizers"] = build.sanitizers;
-  out["cuda"] = build.cuda;
+  out["cuda"] = cuda_driver != nullptr;  // the devices above have looked for it
   py::dict environment;
   for (const EnvVar& v : env_vars()) environment[v.name] = v.current;
   out["environment"] = environment;

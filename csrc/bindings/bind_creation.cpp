@@ -52,6 +52,7 @@ Py_ssize_t sizes_from(PyObject* const* args, Py_ssize_t nargs, const char* op, D
 enum class Content { Empty, Zeros, Ones };
 
 Tensor make(const Shape& shape, const Options& o, Content content, const char* op) {
+  const DeviceScope scope(o.device);
   Tensor t = content == Content::Empty || o.device.type == DeviceType::Null
                  ? make_tensor(shape, o.dtype, o.device)
                  : full(shape,
@@ -96,15 +97,18 @@ PyObject* create_like(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObje
   });
 }
 
-Tensor make_full(const Shape& shape, PyObject* value, const Arguments& given, int first, DType like, bool has_like) {
+// `like` gives dtype and device where the arguments do not.
+Tensor make_full(const Shape& shape, PyObject* value, const Arguments& given, int first, const Tensor& like) {
   Scalar s;
   if (is_tensor(value) && tensor_of(value)->numel == 1 && !tensor_of(value)->requires_grad) {
     check_readable(tensor_of(value), given.function());
-    s = load_scalar(tensor_of(value)->data(), tensor_of(value)->dtype);
+    s = load_scalar(on_host(tensor_of(value))->data(), tensor_of(value)->dtype);
   } else if (!scalar_from(value, s, given.function())) {
     fail<TypeError>(given.function(), ": fill_value must be a number, got ", describe(value));
   }
-  const Options o = options_of(given, first, has_like ? like : default_dtype_of(s));
+  Options o = options_of(given, first, like ? like->dtype : default_dtype_of(s));
+  if (like && given.given(first + 1) == nullptr) o.device = like->device();
+  const DeviceScope scope(o.device);
   Tensor t = o.device.type == DeviceType::Null ? make_tensor(shape, o.dtype, o.device) : full(shape, s, o.dtype);
   return with_requires_grad(std::move(t), o.requires_grad, given.function());
 }
@@ -113,7 +117,7 @@ PyObject* create_full(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObje
   return guarded([&] {
     const Arguments given("full", "shape, fill_value, *, dtype, device, requires_grad", args, nargs, kwnames);
     const Dims shape = dims_from(given.required(0), "full", "shape");
-    return wrap(make_full(shape, given.required(1), given, 2, DType::Float32, false));
+    return wrap(make_full(shape, given.required(1), given, 2, {}));
   });
 }
 
@@ -121,7 +125,7 @@ PyObject* create_full_like(PyObject*, PyObject* const* args, Py_ssize_t nargs, P
   return guarded([&] {
     const Arguments given("full_like", "x, /, fill_value, *, dtype, device, requires_grad", args, nargs, kwnames);
     const Tensor& x = tensor_from(given.required(0), "full_like", "x");
-    return wrap(make_full(x->shape, given.required(1), given, 2, x->dtype, true));
+    return wrap(make_full(x->shape, given.required(1), given, 2, x));
   });
 }
 
@@ -134,6 +138,7 @@ Scalar real_number(PyObject* o, const char* op, const char* argument) {
 }
 
 Tensor ramp(const RampAttrs& attrs, const Options& o, const char* op) {
+  const DeviceScope scope(o.device);
   Tensor t = o.device.type == DeviceType::Null ? make_tensor({attrs.count}, attrs.dtype, o.device)
                                                : invoke(*creation_ops.ramp, {}, &attrs);
   return with_requires_grad(std::move(t), o.requires_grad, op);
@@ -243,6 +248,7 @@ PyObject* create_eye(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObjec
     attrs.k = given.given(2) != nullptr ? diagonal_from(given[2], attrs) : 0;
     const Options o = options_of(given, 3, DType::Float32);
     attrs.dtype = o.dtype;
+    const DeviceScope scope(o.device);
     Tensor t = o.device.type == DeviceType::Null ? make_tensor({attrs.rows, attrs.columns}, o.dtype, o.device)
                                                  : invoke(*creation_ops.eye, {}, &attrs);
     return wrap(with_requires_grad(std::move(t), o.requires_grad, "eye"));
@@ -379,7 +385,7 @@ Tensor repeat_each(const Tensor& x, const Tensor& repeats, OptInt given) {
   const Tensor source = given.has ? x : reshape(x, Dims{-1});
   const int axis = given.has ? normalize_axis(given.value, x->rank(), "repeat") : 0;
   const int64_t length = source->shape[axis];
-  const Tensor counts = contiguous_of(cast_to(repeats, DType::Int64));  // integers: nothing is recorded
+  const Tensor counts = contiguous_of(cast_to(on_host(repeats), DType::Int64));  // integers: nothing is recorded
   const auto* count = static_cast<const int64_t*>(counts->data());
   if (counts->numel != 1 && counts->numel != length) {
     fail<ValueError>("repeat: repeats must have 1 or ", length, " elements, one for each of axis ", axis, ", got ",
@@ -396,7 +402,7 @@ Tensor repeat_each(const Tensor& x, const Tensor& repeats, OptInt given) {
   Tensor positions = make_tensor({total}, DType::Int64, kCpu);
   auto* at = static_cast<int64_t*>(positions->data());
   for (int64_t i = 0; i < length; ++i) at = std::fill_n(at, count[i * step], i);
-  return take(source, positions, axis);
+  return take(source, to_device(positions, source->device()), axis);
 }
 PyObject* repeat_call(const Tensor& x, const Arguments& given, int first) {
   PyObject* repeats = given.required(first);

@@ -19,6 +19,8 @@
 #include "bindings/origin.h"
 #include "core/check.h"
 #include "core/parallel.h"
+#include "device/backend.h"
+#include "device/cuda/device.h"
 #include "memory/block_pool.h"
 
 namespace py = pybind11;
@@ -74,11 +76,18 @@ size_t checked_bytes(const char* op, int64_t bytes) {
   return static_cast<size_t>(bytes);
 }
 
-py::dict stats() {
+// The pool of the device of that name.
+BlockPool& pool_of(const std::string& name) {
+  const Device device = parse_device(name);
+  if (device.type == DeviceType::Null) fail<ValueError>("memory: device must have memory, got '", name, "'");
+  return device.type == DeviceType::Cpu ? cpu_pool() : cuda_pool(device.index);
+}
+
+py::dict stats(const std::string& device) {
   PoolStats now;
   {
     const GilReleased released;
-    now = cpu_pool().stats();
+    now = pool_of(device).stats();
   }
   py::dict out;
   out["active_bytes"] = now.active_bytes;
@@ -98,11 +107,11 @@ py::dict stats() {
   return out;
 }
 
-py::list snapshot() {
+py::list snapshot(const std::string& device) {
   std::vector<BlockInfo> live;
   {
     const GilReleased released;
-    live = cpu_pool().snapshot();
+    live = pool_of(device).snapshot();
   }
   py::list out;
   for (const BlockInfo& block : live) {
@@ -140,31 +149,43 @@ py::list check_guards() {
 void bind_memory(PyObject* module) {
   auto m = pybind11::reinterpret_borrow<pybind11::module_>(module);
   using Unlocked = py::call_guard<GilReleased>;
-  py::module_ memory = m.def_submodule("memory", "The CPU pool. Use gorgo.memory instead.");
-  memory.def("stats", &stats);
-  memory.def("reset_peak", [] { cpu_pool().reset_peak(); }, Unlocked());
-  memory.def("empty_cache", [] { cpu_pool().empty_cache(); }, Unlocked());
+  py::module_ memory = m.def_submodule("memory", "The pools, one for each device. Use gorgo.memory instead.");
+  const py::arg_v on_device = py::arg("device") = "cpu";
+  memory.def("stats", &stats, on_device);
+  memory.def("reset_peak", [](const std::string& device) { pool_of(device).reset_peak(); }, on_device, Unlocked());
+  memory.def("empty_cache", [](const std::string& device) { pool_of(device).empty_cache(); }, on_device, Unlocked());
   memory.def(
       "set_limit",
-      [](std::optional<int64_t> bytes) {
-        cpu_pool().set_limit(bytes ? std::optional(checked_bytes("set_limit", *bytes)) : std::nullopt);
+      [](std::optional<int64_t> bytes, const std::string& device) {
+        pool_of(device).set_limit(bytes ? std::optional(checked_bytes("set_limit", *bytes)) : std::nullopt);
       },
-      py::arg("bytes").none(true), Unlocked());
+      py::arg("bytes").none(true), on_device, Unlocked());
   memory.def(
-      "set_cache_limit", [](int64_t bytes) { cpu_pool().set_cache_limit(checked_bytes("set_cache_limit", bytes)); },
-      py::arg("bytes"), Unlocked());
-  memory.def("snapshot", &snapshot);
-  memory.def("set_tracing", [](bool on) { cpu_pool().set_tagger(on ? &tag_of_line_here : nullptr); }, py::arg("on"));
+      "set_cache_limit",
+      [](int64_t bytes, const std::string& device) {
+        pool_of(device).set_cache_limit(checked_bytes("set_cache_limit", bytes));
+      },
+      py::arg("bytes"), on_device, Unlocked());
+  memory.def("snapshot", &snapshot, on_device);
+  memory.def(
+      "set_tracing",
+      [](bool on) {
+        for (const Device device : available_devices()) {
+          (device.type == DeviceType::Cpu ? cpu_pool() : cuda_pool(device.index))
+              .set_tagger(on ? &tag_of_line_here : nullptr);
+        }
+      },
+      py::arg("on"));
   memory.def("debug_mode", [] { return cpu_pool().debug(); });
   memory.def("fail_allocation", [](int64_t count) { return cpu_pool().fail_allocation(count); }, py::arg("count"));
   memory.def("check_guards", &check_guards);
   memory.def(
       "leak_report",
-      [](int64_t most) {
+      [](int64_t most, const std::string& device) {
         if (most < 0) fail<ValueError>("leak_report: most must be at least 0, got ", most);
-        return cpu_pool().leak_report(static_cast<size_t>(most), &line_of_tag);
+        return pool_of(device).leak_report(static_cast<size_t>(most), &line_of_tag);
       },
-      py::arg("most"), Unlocked());
+      py::arg("most"), on_device, Unlocked());
 
   m.def("get_num_threads", &num_threads,
         "Threads that one call may use, the calling one among them.\n\n"

@@ -231,6 +231,11 @@ SmallVector<Tensor, 2> tensors_from(PyObject* o, const char* op, const char* arg
   return out;
 }
 
+Opt<Device> optional_device_from(PyObject* o, const char* op) {
+  if (o == nullptr || o == Py_None) return {};
+  return device_from(o, op);
+}
+
 Device device_from(PyObject* o, const char* op) {
   if (o == nullptr || o == Py_None) return kCpu;
   if (!PyUnicode_Check(o)) fail<TypeError>(op, ": device must be a name such as 'cpu', got ", describe(o));

@@ -46,7 +46,8 @@ namespace gorgo {
 [[nodiscard]] Dims dims_from(PyObject* o, const char* op, const char* argument, int repeat = 1);
 [[nodiscard]] DType dtype_from(PyObject* o, const char* op, const char* argument = "dtype");
 [[nodiscard]] OptDType optional_dtype_from(PyObject* o, const char* op, const char* argument = "dtype");
-[[nodiscard]] Device device_from(PyObject* o, const char* op);  // None means the default device
+[[nodiscard]] Device device_from(PyObject* o, const char* op);  // None means the cpu
+[[nodiscard]] Opt<Device> optional_device_from(PyObject* o, const char* op);
 [[nodiscard]] const Tensor& tensor_from(PyObject* o, const char* op, const char* argument);
 // Tensors of a list or tuple; None becomes a null tensor where `nullable`.
 [[nodiscard]] SmallVector<Tensor, 2> tensors_from(PyObject* o, const char* op, const char* argument, bool nullable);

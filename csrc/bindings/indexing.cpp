@@ -77,15 +77,15 @@ bool is_array_like(PyObject* o) noexcept {
   return is_tensor(o) || PyList_Check(o) || is_numpy_array(o) || PyObject_CheckBuffer(o) != 0;
 }
 
-Tensor index_tensor(PyObject* o, int64_t position) {
+Tensor index_tensor(PyObject* o, int64_t position, Device device) {
   Tensor index;
   if (is_tensor(o)) {
     index = tensor_of(o);
   } else if (PyList_Check(o) && PyList_GET_SIZE(o) == 0) {
-    index = make_tensor({0}, DType::Int64, kCpu);
+    index = make_tensor({0}, DType::Int64, device);
   } else {
     const GradMode off(false);
-    index = tensor_from_any(o, {}, "index");
+    index = placed(contiguous_of(tensor_from_any(o, {}, "index")), device);
   }
   if (index->dtype != DType::Bool && !is_integer(index->dtype)) {
     fail<IndexError>("index: must be integers, booleans, slices, None or Ellipsis, got ", describe(o), " at position ",
@@ -123,7 +123,7 @@ void read_items(const Tensor& t, PyObject* const* items, Py_ssize_t count, Key& 
       ellipsis = k;
     } else if (item != Py_None && !PySlice_Check(item) && !PyBool_Check(item) && !is_integer_index(item)) {
       if (!is_array_like(item)) refuse_item(item);
-      arrays[static_cast<size_t>(k)] = index_tensor(item, k);
+      arrays[static_cast<size_t>(k)] = index_tensor(item, k, t->device());
     }
     taken += axes_taken(item, arrays[static_cast<size_t>(k)]);
   }
@@ -141,8 +141,9 @@ void read_items(const Tensor& t, PyObject* const* items, Py_ssize_t count, Key& 
     } else if (PyBool_Check(item)) {  // a mask of rank 0: an axis of length one or zero
       key.cut.insert.push_back(result_axis);
       Advanced& a = key.advanced.emplace_back();
-      a.index = make_tensor({1}, DType::Bool, kCpu);
-      *static_cast<bool*>(a.index->data()) = item == Py_True;
+      const Tensor truth = make_tensor({1}, DType::Bool, kCpu);
+      *static_cast<bool*>(truth->data()) = item == Py_True;
+      a.index = placed(truth, t->device());
       a.axis = result_axis++;
       a.key_position = k;
     } else if (item == Py_Ellipsis) {
@@ -340,7 +341,7 @@ int tensor_assign_subscript(PyObject* self, PyObject* o, PyObject* value) noexce
     if (!is_numpy_array(value) && operand_from(value, source, "setitem")) {
     } else {
       const GradMode off(false);
-      converted = tensor_from_any(value, {}, "setitem");
+      converted = placed(contiguous_of(tensor_from_any(value, {}, "setitem")), t->device());
       source = Arg(converted);
     }
     const Tensor view = index_view(t, key.cut);

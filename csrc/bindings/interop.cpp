@@ -17,8 +17,10 @@
 #include "bindings/module.h"
 #include "bindings/origin.h"
 #include "device/backend.h"
+#include "device/cuda/device.h"
 #include "graph/capture.h"
 #include "opdef/core_ops.h"
+#include "ops/creation/creation.h"
 
 namespace gorgo {
 namespace {
@@ -44,6 +46,24 @@ bool is_aligned(const ForeignMemory& m, int64_t size) {
   return true;
 }
 
+// Memory of others on a cuda device. Whoever gets it back most likely goes on in the order of the default stream, which waits
+// for what this thread's current stream still does with it; what other streams do must be over.
+struct Loan {
+  void (*deleter)(void*) noexcept;
+  void* context;
+  Device device;
+
+  static void end(void* loan) noexcept {
+    auto* const self = static_cast<Loan*>(loan);
+    try {
+      cuda_wait(self->device, 0, current_stream(self->device));
+    } catch (...) {  // a device that has failed holds nobody up
+    }
+    if (self->deleter != nullptr) self->deleter(self->context);
+    delete self;
+  }
+};
+
 }  // namespace
 
 Tensor adopt_memory(ForeignMemory m, const char* op, bool may_copy) {
@@ -55,8 +75,12 @@ Tensor adopt_memory(ForeignMemory m, const char* op, bool may_copy) {
   } owner{&m};
   const int64_t size = dtype_size(m.dtype);
   const int64_t numel = numel_of(m.shape, op);
-  if (numel == 0) return make_tensor(m.shape, m.dtype, kCpu);
+  if (numel == 0) return make_tensor(m.shape, m.dtype, m.device);
   if (!is_aligned(m, size)) {
+    if (m.device.type == DeviceType::Cuda) {
+      fail<ValueError>(op, ": memory on ", device_name(m.device),
+                       " must be aligned to its elements, got an address or strides that are not");
+    }
     if (!may_copy) {
       fail<ValueError>(op, ": copy=False needs memory aligned to its elements, got an address or strides that are not");
     }
@@ -73,8 +97,12 @@ Tensor adopt_memory(ForeignMemory m, const char* op, bool may_copy) {
     const int64_t reach = (m.shape[i] - 1) * strides[i];
     (reach < 0 ? first : last) += reach;
   }
+  if (m.device.type == DeviceType::Cuda) {
+    m.context = new Loan{m.deleter, m.context, m.device};
+    m.deleter = &Loan::end;
+  }
   Storage* storage = Storage::borrow(static_cast<unsigned char*>(m.data) + first * size,
-                                     static_cast<size_t>((last - first + 1) * size), kCpu, m.deleter, m.context);
+                                     static_cast<size_t>((last - first + 1) * size), m.device, m.deleter, m.context);
   owner.memory = nullptr;
   storage->read_only = m.read_only;
   storage->exported_writable = true;
@@ -85,13 +113,34 @@ Tensor adopt_memory(ForeignMemory m, const char* op, bool may_copy) {
   return make_view(base, m.shape, strides, -first);
 }
 
+Tensor placed(const Tensor& t, Device device) {
+  if (t->device() == device) return t;
+  if (t->device() != kCpu) return to_device(t, device);
+  Tensor there = make_tensor(t->shape, t->dtype, device);
+  if (device.type == DeviceType::Cuda && t->numel != 0) {
+    const GilReleased released;
+    cuda_copy(there->data(), device, t->data(), kCpu, static_cast<size_t>(t->numel * dtype_size(t->dtype)));
+  }
+  return there;
+}
+
 Tensor granted(const Tensor& t, const Wishes& w, const char* op) {
-  if (w.device.type == DeviceType::Null) return make_tensor(t->shape, w.dtype.has ? w.dtype.value : t->dtype, w.device);
+  if (w.device.has && w.device.value.type == DeviceType::Null) {
+    return make_tensor(t->shape, w.dtype.has ? w.dtype.value : t->dtype, w.device.value);
+  }
   if (w.dtype.has && w.dtype.value != t->dtype) {
     if (w.copy.has && w.copy.value == 0) {
       fail<ValueError>(op, ": copy=False needs an object of dtype ", w.dtype.value, ", got ", t->dtype);
     }
-    return cast_to(t, w.dtype.value);
+    const Tensor there = w.device.has ? to_device(t, w.device.value) : t;
+    return cast_to(there, w.dtype.value);
+  }
+  if (w.device.has && w.device.value != t->device()) {
+    if (w.copy.has && w.copy.value == 0) {
+      fail<ValueError>(op, ": copy=False needs an object on ", device_name(w.device.value), ", got one on ",
+                       device_name(t->device()));
+    }
+    return to_device(t, w.device.value);
   }
   return w.copy.has && w.copy.value != 0 ? copy_of(t) : t;
 }
@@ -329,7 +378,7 @@ class ListReader {
                           " (use gorgo.stack, which keeps the gradient)");
         }
         check_readable(tensor_of(o), op_);
-        return load_scalar(tensor_of(o)->data(), tensor_of(o)->dtype);
+        return load_scalar(on_host(tensor_of(o))->data(), tensor_of(o)->dtype);
       }
       fail<TypeError>(op_, ": elements must be numbers, got ", describe(o), " at ", place(depth), " (use gorgo.stack)");
     }
@@ -443,27 +492,33 @@ Tensor tensor_from_any(PyObject* o, const Wishes& w, const char* op) {
   const bool plain_number = PyFloat_CheckExact(o) || PyLong_Check(o) || PyComplex_CheckExact(o);
   if (plain_number && scalar_from(o, s, op)) {
     refuse_sharing(w, op, "a number");
-    return granted(from_number(s, w.dtype, op), {{}, {}, w.device}, op);
+    return placed(from_number(s, w.dtype, op), w.device.has ? w.device.value : kCpu);
   }
   if (is_listed(o)) {
     refuse_sharing(w, op, "a list");
-    return granted(ListReader(o, op).read(w.dtype), {{}, {}, w.device}, op);
+    return placed(ListReader(o, op).read(w.dtype), w.device.has ? w.device.value : kCpu);
   }
   const bool may_copy = !w.copy.has || w.copy.value != 0;
-  if (PyObject_CheckBuffer(o) != 0 && !is_numpy_array(o) && has_attribute(o, "__array__")) {  // a NumPy scalar
+  // What lends its memory by DLPack as well may have it on another device, and a buffer in name only.
+  const bool lends = PyObject_CheckBuffer(o) != 0 && !PyBytes_Check(o) &&
+                     (is_numpy_array(o) || !has_attribute(o, "__dlpack__"));
+  if (lends && !is_numpy_array(o) && has_attribute(o, "__array__")) {  // a NumPy scalar
     refuse_sharing(w, op, "a NumPy scalar");
     const PyRef array = PyRef::checked(PyObject_CallMethod(o, "__array__", nullptr));
     return granted(import_buffer(array.get(), op, may_copy), w, op);
   }
-  if (PyObject_CheckBuffer(o) != 0 && !PyBytes_Check(o)) return granted(import_buffer(o, op, may_copy), w, op);
+  if (lends) return granted(import_buffer(o, op, may_copy), w, op);
   if (has_attribute(o, "__dlpack__")) return granted(import_dlpack(o, op, w.copy), w, op);
+  if (cuda_device_count() != 0 && PyObject_HasAttrString(o, "__cuda_array_interface__") != 0) {
+    return granted(import_cuda_array(o, op, may_copy), w, op);
+  }
   if (has_attribute(o, "__array__")) {
     const PyRef array = PyRef::checked(PyObject_CallMethod(o, "__array__", nullptr));
     return granted(import_buffer(array.get(), op, may_copy), w, op);
   }
   if (PyRange_Check(o)) {
     const PyRef list = PyRef::checked(PySequence_List(o));
-    return granted(ListReader(list.get(), op).read(w.dtype), {{}, {}, w.device}, op);
+    return placed(ListReader(list.get(), op).read(w.dtype), w.device.has ? w.device.value : kCpu);
   }
   fail<TypeError>(op, ": object must be a tensor, an array, a number or nested lists of numbers, got ", describe(o));
 }
@@ -480,7 +535,7 @@ PyObject* asarray(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* 
     if (nargs == 1 && kwnames == nullptr) return wrap(tensor_from_any(args[0], {}, "asarray"));
     const Arguments given("asarray", "obj, /, dtype, device, copy", args, nargs, kwnames);
     const Wishes wishes{optional_dtype_from(given[1], "asarray"), copy_from(given, 3),
-                        device_from(given[2], "asarray")};
+                        optional_device_from(given[2], "asarray")};
     return wrap(tensor_from_any(given.required(0), wishes, "asarray"));
   });
 }
@@ -491,7 +546,7 @@ PyObject* tensor(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* k
     PyObject* o = given.required(0);
     const bool shares = !is_listed(o) && !PyLong_Check(o) && !PyFloat_CheckExact(o);
     const OptInt copy = shares ? OptInt(1) : OptInt();
-    const Wishes wishes{optional_dtype_from(given[1], "tensor"), copy, device_from(given[2], "tensor")};
+    const Wishes wishes{optional_dtype_from(given[1], "tensor"), copy, optional_device_from(given[2], "tensor")};
     const GradMode off(false);  // the result is a leaf, whatever it is made from
     Tensor t = tensor_from_any(o, wishes, "tensor");
     return wrap(with_requires_grad(std::move(t), given.given(3), "tensor"));
@@ -502,8 +557,8 @@ PyObject* from_dlpack(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObje
   return guarded([&] {
     const Arguments given("from_dlpack", "x, /, *, device, copy", args, nargs, kwnames);
     const OptInt copy = copy_from(given, 2);
-    const Device device = device_from(given[1], "from_dlpack");
-    const bool onto_cpu = given.given(1) != nullptr && device.type == DeviceType::Cpu;
+    const Opt<Device> device = optional_device_from(given[1], "from_dlpack");
+    const bool onto_cpu = device.has && device.value.type == DeviceType::Cpu;
     return wrap(
         granted(import_dlpack(given.required(0), "from_dlpack", copy, onto_cpu), {{}, copy, device}, "from_dlpack"));
   });
@@ -513,6 +568,9 @@ PyObject* from_dlpack(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObje
 
 PyObject* numpy_array(PyObject* self, const char* op) {
   TensorImpl& t = *tensor_of(self);
+  if (t.device().type == DeviceType::Cuda) {
+    fail<TypeError>(op, ": tensor must be on the cpu, got one on ", device_name(t.device()), " (copy it with .cpu())");
+  }
   if (const char* reason = reason_to_keep(t))
     fail<StateError>(op, ": tensor cannot become a NumPy array, since ", reason);
   const PyRef numpy = PyRef::checked(PyImport_ImportModule("numpy"));

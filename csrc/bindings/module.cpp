@@ -43,6 +43,7 @@ PYBIND11_MODULE(_core, m) {
   gorgo::bind_indexing(m.ptr());
   gorgo::bind_autograd(m.ptr());
   gorgo::bind_config(m.ptr());
+  gorgo::bind_device(m.ptr());
   gorgo::bind_memory(m.ptr());
   gorgo::bind_printing(m.ptr());
   gorgo::bind_profile(m.ptr());

@@ -13,6 +13,7 @@ void bind_interop(PyObject* module);
 void bind_creation(PyObject* module);
 void bind_autograd(PyObject* module);
 void bind_config(PyObject* module);
+void bind_device(PyObject* module);
 void bind_memory(PyObject* module);
 void bind_printing(PyObject* module);
 void bind_profile(PyObject* module);

@@ -15,6 +15,7 @@
 #include "bindings/module.h"
 #include "bindings/static_type.h"
 #include "bindings/tensor_type.h"
+#include "device/cuda/device.h"
 #include "opdef/registry.h"
 
 namespace gorgo {
@@ -435,6 +436,7 @@ PyObject* get_facts(PyObject* self, void*) noexcept {
     facts["inplace_ok"] = op.flags.inplace_ok;
     facts["random"] = op.flags.random;
     facts["data_dependent"] = op.flags.data_dependent;
+    facts["transfer"] = op.flags.transfer;
     facts["differentiable"] = op.vjp != nullptr;
     facts["not_differentiable"] =
         op.not_differentiable != nullptr ? py::object(py::str(op.not_differentiable)) : py::none();
@@ -446,6 +448,14 @@ PyObject* get_facts(PyObject* self, void*) noexcept {
       if (op.kernels[static_cast<int>(DeviceType::Cpu)][i] != nullptr) dtypes.append(dtype_name(static_cast<DType>(i)));
     }
     facts["dtypes"] = dtypes;
+    static_cast<void>(cuda_device_count());  // so that its kernels are in the tables, if there are any
+    py::list cuda_dtypes;
+    for (int i = 0; i < kDTypeCount; ++i) {
+      if (op.kernels[static_cast<int>(DeviceType::Cuda)][i] != nullptr) {
+        cuda_dtypes.append(dtype_name(static_cast<DType>(i)));
+      }
+    }
+    facts["cuda_dtypes"] = cuda_dtypes;
     facts["saves_inputs"] = op.saves_inputs;
     facts["saves_outputs"] = op.saves_outputs;
     return facts.release().ptr();

@@ -316,9 +316,12 @@ class Layout {
   size_t next_ = 0;
 };
 
-std::string body(const TensorImpl& t, const char* separator, const std::string& prefix, int line_width) {
-  if (t.device().type == DeviceType::Null) return "...";
-  if (t.numel == 0) return "[]";
+// Elements are looked at from the host.
+std::string body(const TensorImpl& tensor, const char* separator, const std::string& prefix, int line_width) {
+  if (tensor.device().type == DeviceType::Null) return "...";
+  if (tensor.numel == 0) return "[]";
+  const Tensor here = on_host(Tensor::share(const_cast<TensorImpl*>(&tensor)));
+  const TensorImpl& t = *here;
   return Layout(t, separator, line_width).text(std::string(prefix.size() + 1, ' ').substr(t.rank() == 0 ? 1 : 0));
 }
 
@@ -410,7 +413,7 @@ void bind_printing(PyObject* module) {
 
 PyObject* tensor_to_list(const Tensor& t) {
   check_readable(t, "tolist");
-  return list_of(*t, 0, 0);
+  return list_of(*on_host(t), 0, 0);
 }
 
 }  // namespace gorgo

@@ -12,14 +12,17 @@
 #include "bindings/convert.h"
 #include "bindings/dtype_type.h"
 #include "bindings/function_docs.h"
+#include "bindings/interop.h"
 #include "bindings/module.h"
 #include "bindings/op_function.h"
 #include "bindings/origin.h"
 #include "bindings/static_type.h"
 #include "device/backend.h"
+#include "device/cuda/device.h"
 #include "opdef/core_ops.h"
 #include "opdef/invoke.h"
 #include "opdef/registry.h"
+#include "ops/creation/creation.h"
 #include "ops/shape/shape.h"
 
 namespace gorgo {
@@ -208,7 +211,7 @@ Scalar single_element(const Tensor& t, const char* what) {
     fail<ValueError>(what, ": tensor must have exactly one element, got shape ", t->shape);
   }
   check_readable(t, what);
-  return load_scalar(t->data(), t->dtype);
+  return load_scalar(on_host(t)->data(), t->dtype);
 }
 
 int truth(PyObject* self) noexcept {
@@ -295,8 +298,9 @@ int contains(PyObject* self, PyObject* value) noexcept {
     if (!operand_from(value, args[1], "in")) {
       fail<TypeError>("in: value must be a tensor or a number, got ", describe(value));
     }
-    const Tensor same = funnel.call1(op_of(Operator::Equal), {args, 2}, nullptr);
-    check_readable(same, "in");
+    const Tensor found = funnel.call1(op_of(Operator::Equal), {args, 2}, nullptr);
+    check_readable(found, "in");
+    const Tensor same = on_host(found);
     const auto* at = static_cast<const bool*>(same->data());
     return std::find(at, at + same->numel, true) != at + same->numel ? 1 : 0;
   });
@@ -408,14 +412,17 @@ PyObject* deep_copy(PyObject* self, PyObject*) noexcept {
   });
 }
 
-// The tensor on that device: what there is to choose from is the cpu and the null device, which has shapes alone.
-Tensor moved_to(const Tensor& t, Device device, DType dtype, const char* op) {
+// The tensor on that device in that dtype. The null device has shapes alone: nothing comes back from it.
+Tensor moved_to(const Tensor& t, Device device, DType dtype, const char* op, bool non_blocking = false) {
   if (device == t->device()) return t;
-  if (device.type != DeviceType::Null) {
+  if (device.type == DeviceType::Null) return make_tensor(t->shape, dtype, device);
+  if (t->device().type == DeviceType::Null) {
     fail<NotSupported>(op, ": device must be ", device_name(t->device()), " for this tensor, got ",
                        device_name(device));
   }
-  return make_tensor(t->shape, dtype, device);
+  // Converted where it takes fewer bytes to travel.
+  if (dtype_size(dtype) < dtype_size(t->dtype)) return to_device(cast_to(t, dtype), device, non_blocking);
+  return cast_to(to_device(t, device, non_blocking), dtype);
 }
 
 PyObject* astype_call(const Tensor& t, const Arguments& given, int first) {
@@ -444,10 +451,23 @@ PyObject* to_device(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyO
   return guarded([&] {
     const Arguments given("to_device", "device, /, *, stream", args, nargs, kwnames);
     if (given.given(1) != nullptr) {
-      fail<ValueError>("to_device: stream must be None, since no device here has streams, got ", describe(given[1]));
+      fail<ValueError>("to_device: stream must be None (choose one with gorgo.cuda.stream), got ", describe(given[1]));
     }
     const Tensor& t = tensor_of(self);
     return wrap(moved_to(t, device_from(given.required(0), "to_device"), t->dtype, "to_device"));
+  });
+}
+
+PyObject* to_cpu(PyObject* self, PyObject*) noexcept {
+  return guarded([&] { return wrap(moved_to(tensor_of(self), kCpu, tensor_of(self)->dtype, "cpu")); });
+}
+PyObject* to_cuda(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
+  return guarded([&] {
+    const Arguments given("cuda", "device", args, nargs, kwnames);
+    const PyRef first = PyRef(PyUnicode_FromString("cuda"));
+    const Device device = device_from(given.given(0) != nullptr ? given[0] : first.get(), "cuda");
+    if (device.type != DeviceType::Cuda) fail<ValueError>("cuda: device must be a cuda device, got ", device_name(device));
+    return wrap(moved_to(tensor_of(self), device, tensor_of(self)->dtype, "cuda"));
   });
 }
 
@@ -471,7 +491,7 @@ PyObject* array_namespace(PyObject*, PyObject* const* args, Py_ssize_t nargs, Py
 PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept {
   return guarded([&] {
     // One positional argument may be a dtype, a device, or a tensor to be like.
-    const Arguments given("to", "target, dtype, device, copy", args, nargs, kwnames);
+    const Arguments given("to", "target, dtype, device, copy, non_blocking", args, nargs, kwnames);
     const Tensor& t = tensor_of(self);
     OptDType dtype = optional_dtype_from(given[1], "to");
     Device device = given.given(2) != nullptr ? device_from(given[2], "to") : t->device();
@@ -485,10 +505,25 @@ PyObject* to(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* 
         dtype = dtype_from(target, "to", "target");
       }
     }
-    if (device != t->device()) return wrap(moved_to(t, device, dtype.has ? dtype.value : t->dtype, "to"));
+    const bool non_blocking = given.given(4) != nullptr && bool_from(given[4], "to", "non_blocking");
+    if (device != t->device()) return wrap(moved_to(t, device, dtype.has ? dtype.value : t->dtype, "to", non_blocking));
     if (dtype.has && dtype.value != t->dtype) return wrap(cast_to(t, dtype.value));
     const bool copy = given.given(3) != nullptr && bool_from(given[3], "to", "copy");
     return copy ? wrap(copy_of(t)) : Py_NewRef(self);
+  });
+}
+
+// A copy in pinned memory: what .to(device, non_blocking=True) wants.
+PyObject* pin_memory(PyObject* self, PyObject*) noexcept {
+  return guarded([&] {
+    const Tensor& t = tensor_of(self);
+    if (t->device() != kCpu) fail<ValueError>("pin_memory: tensor must be on the cpu, got ", device_name(t->device()));
+    const GradMode off(false);
+    const auto bytes = static_cast<size_t>(t->numel * dtype_size(t->dtype));
+    const Ref<Storage> storage = Ref<Storage>::adopt(allocate_pinned(bytes));
+    Tensor pinned = make_tensor_over(storage.get(), t->shape, t->dtype);
+    assign(pinned, Arg(t));
+    return wrap(std::move(pinned));
   });
 }
 
@@ -503,7 +538,7 @@ PyObject* reduce(PyObject* self, PyObject*) noexcept {
     }
     check_readable(t, "pickle");
     const GradMode off(false);
-    const Tensor flat = contiguous_of(t);
+    const Tensor flat = contiguous_of(on_host(t));
     const PyRef bytes = PyRef::checked(PyBytes_FromStringAndSize(
         static_cast<const char*>(flat->data()), static_cast<Py_ssize_t>(flat->numel * dtype_size(flat->dtype))));
     const PyRef module = PyRef::checked(PyImport_ImportModule("gorgo._core"));
@@ -550,10 +585,16 @@ PyMethodDef own_methods[] = {
     {"astype", fast(astype), kFastCall,
      "astype($self, dtype, /, *, copy=True, device=None)\n--\n\nReturn the elements converted to dtype."},
     {"to", fast(to), kFastCall,
-     "to($self, target=None, dtype=None, device=None, copy=False)\n--\n\nReturn the tensor with that dtype on that "
+     "to($self, target=None, dtype=None, device=None, copy=False, non_blocking=False)\n--\n\nReturn the tensor with that dtype on that "
      "device."},
+    {"pin_memory", pin_memory, METH_NOARGS,
+     "pin_memory($self, /)\n--\n\nReturn a copy in host memory that copies to a CUDA device can read while the caller goes "
+     "on."},
     {"to_device", fast(to_device), kFastCall,
      "to_device($self, device, /, *, stream=None)\n--\n\nReturn the tensor on that device; itself if it is there."},
+    {"cpu", to_cpu, METH_NOARGS, "cpu($self, /)\n--\n\nReturn the tensor on the cpu; itself if it is there."},
+    {"cuda", fast(to_cuda), kFastCall,
+     "cuda($self, device=None)\n--\n\nReturn the tensor on a CUDA device, the first one unless another is named."},
     {"__array_namespace__", fast(array_namespace), kFastCall,
      "__array_namespace__($self, /, *, api_version=None)\n--\n\nReturn the module with the array API's functions."},
     {"__complex__", to_complex, METH_NOARGS, nullptr},
@@ -583,6 +624,8 @@ PyGetSetDef own_properties[] = {
     {"grad_fn", get_grad_fn, nullptr, "The record of the op that computed this, or None for a leaf.", nullptr},
     {"is_parameter", get_is_parameter, set_is_parameter, "A mark that nn.Parameter sets.", nullptr},
     {"is_leaf", get_is_leaf, nullptr, "Whether no recorded op computed this.", nullptr},
+    {"__cuda_array_interface__", get_cuda_array_interface, nullptr,
+     "What others need to share the memory of a tensor on a cuda device; no other tensor has it.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
@@ -646,6 +689,12 @@ void check_readable(const Tensor& t, const char* op) {
   refuse_while_recording(*t, op);
 }
 
+Tensor on_host(const Tensor& t) {
+  if (t->device().type != DeviceType::Cuda) return t;
+  const GradMode off(false);
+  return to_device(t, kCpu);
+}
+
 void check_kind(const TensorImpl& value, DType target, const char* op) {
   const auto kind = [](DType d) { return is_complex(d) ? 3 : is_inexact(d) ? 2 : is_integer(d) ? 1 : 0; };
   if (kind(value.dtype) <= kind(target)) return;
@@ -660,8 +709,14 @@ void assign_value(const Tensor& target, const Arg& value, const char* op) {
     if (source.scalar.kind == Scalar::Kind::Bool && target->dtype != DType::Bool) {
       source.scalar = Scalar::of_int(source.scalar.i);
     }
-    Tensor one = make_tensor({}, target->dtype, target->device());
-    if (target->device().type == DeviceType::Cpu) store_scalar(source.scalar, target->dtype, op, one->data());
+    Tensor one;
+    if (target->device().type == DeviceType::Cuda) {
+      const DeviceScope scope(target->device());
+      one = full({}, source.scalar, target->dtype);
+    } else {
+      one = make_tensor({}, target->dtype, target->device());
+      if (target->device().type == DeviceType::Cpu) store_scalar(source.scalar, target->dtype, op, one->data());
+    }
     assign_value(target, Arg(one), op);
     return;
   }

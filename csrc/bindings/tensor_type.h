@@ -29,6 +29,8 @@ extern PyTypeObject tensor_type;
 // Throws unless the elements may be read on the host now: not on the null device, and not in a recording that computed them,
 // which would bake the value in.
 void check_readable(const Tensor& t, const char* op);
+// The same elements where the host can read them: the tensor itself on the cpu, else a copy. No gradient is recorded.
+[[nodiscard]] Tensor on_host(const Tensor& t);
 
 // Writes a tensor or a number into `target`, broadcast and converted within its kind (a float into an integer is refused).
 void check_kind(const TensorImpl& value, DType target, const char* op);

@@ -47,15 +47,15 @@ using OptInts = Opt<Dims>;
 using OptDType = Opt<DType>;
 
 // A double that one thread may set while others read it. Always inlined, unlike std::atomic's members in debug builds: kernels
-// of every instruction set read it.
+// of every instruction set read it. Not through GORGO_INLINE, which would compile it for CUDA devices too: they have no part in it.
 class SharedNumber {
  public:
-  GORGO_INLINE double load() const noexcept {
+  [[gnu::always_inline]] inline double load() const noexcept {
     double v;
     __atomic_load(&value_, &v, __ATOMIC_RELAXED);
     return v;
   }
-  GORGO_INLINE void store(double v) noexcept { __atomic_store(&value_, &v, __ATOMIC_RELAXED); }
+  [[gnu::always_inline]] inline void store(double v) noexcept { __atomic_store(&value_, &v, __ATOMIC_RELAXED); }
 
  private:
   double value_ = 0.0;
@@ -84,7 +84,9 @@ class HostValue {
   ~HostValue() {
     if (cell_ != nullptr && cell_->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) delete cell_;
   }
-  [[nodiscard]] GORGO_INLINE double get() const noexcept { return cell_ != nullptr ? cell_->value.load() : literal_; }
+  [[nodiscard]] [[gnu::always_inline]] inline double get() const noexcept {
+    return cell_ != nullptr ? cell_->value.load() : literal_;
+  }
   [[nodiscard]] const HostCell* cell() const noexcept { return cell_; }
   friend bool operator==(const HostValue& a, const HostValue& b) noexcept {
     return a.cell_ == b.cell_ && (a.cell_ != nullptr || a.literal_ == b.literal_);

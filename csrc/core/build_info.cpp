@@ -31,11 +31,6 @@ const BuildInfo& build_info() noexcept {
       " amx"
 #endif
       ,
-#if GORGO_CUDA
-      true,
-#else
-      false,
-#endif
   };
   return kInfo;
 }

@@ -11,7 +11,6 @@ struct BuildInfo {
   const char* build_type;  // Release, Debug, RelWithDebInfo
   const char* sanitizers;  // "address+undefined", or "" for none
   const char* isas;        // what kernels were compiled for, best last: "base avx2 avx512"
-  bool cuda;               // whether the CUDA device was compiled in
 };
 
 [[nodiscard]] const BuildInfo& build_info() noexcept;

@@ -16,7 +16,11 @@
 
 #include "core/check.h"
 
+#if defined(__CUDACC__)
+#define GORGO_INLINE __host__ __device__ __forceinline__
+#else
 #define GORGO_INLINE [[gnu::always_inline]] inline
+#endif
 
 namespace gorgo {
 

@@ -1,5 +1,6 @@
 // What a kernel is and what it sees: a list of phases over tasks, and one plain struct of operands.
 //
+// On CUDA a phase is one task that enqueues work on args.stream and returns; the same rules hold for it.
 // Invariants (DESIGN "kernels are dumb"): a kernel never allocates, waits, throws, logs or reads the environment. Its task
 // counts depend on shapes alone. Only the funnel and the executor call parallel_for. Bad data goes to `fault`.
 // Inputs come with their own shape and strides: broadcasting against the output is the kernel's affair (kernels/move.h).
@@ -24,6 +25,7 @@ struct KOperand {
   bool contiguous = true;
   bool scalar = false;  // one element that stands for every position (a Python scalar or a rank-0 tensor)
   bool given = true;    // false for an optional input that is absent
+  bool host = false;    // data lies in host memory whatever the device: a Python scalar, read when the kernel is launched
 
   template <class T>
   [[nodiscard]] GORGO_INLINE T* as() const noexcept {
@@ -58,6 +60,14 @@ class Fault {
   std::atomic_flag lock_ = ATOMIC_FLAG_INIT;
 };
 
+// What a kernel on a device reports, in its memory; the host reads it at the next synchronization. All zeros: nothing.
+struct DeviceFault {
+  int64_t position;
+  int64_t figures[2];
+  int32_t code;
+  int32_t lock;
+};
+
 struct KernelArgs {
   const KOperand* in = nullptr;
   const KOperand* out = nullptr;
@@ -66,6 +76,9 @@ struct KernelArgs {
   const void* attrs = nullptr;
   void* scratch = nullptr;  // 64-byte aligned, of the size that Kernel::scratch_bytes asked for
   Fault* fault = nullptr;
+  // On a device with streams: the one in whose order the kernel runs, and where the kernel reports (device memory).
+  void* stream = nullptr;
+  void* device_fault = nullptr;
 
   template <class A>
   [[nodiscard]] GORGO_INLINE const A& attrs_as() const noexcept {
@@ -91,7 +104,7 @@ struct Kernel {
   }
 };
 
-// Where a family's kernels_cpu.cpp puts what it has: called once per ISA at import.
+// Where a family's kernel file puts what it has: called once per ISA, and once for CUDA, at import.
 class KernelSink {
  public:
   virtual void add(const char* op, DType dtype, const Kernel& kernel) = 0;

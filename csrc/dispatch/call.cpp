@@ -10,9 +10,11 @@
 #include "autograd/tape.h"
 #include "core/promotion.h"
 #include "device/backend.h"
+#include "device/cuda/device.h"
 #include "graph/capture.h"
 #include "memory/block_pool.h"
 #include "opdef/core_ops.h"
+#include "opdef/enqueue.h"
 #include "opdef/profile.h"
 
 namespace gorgo {
@@ -39,7 +41,7 @@ Device device_of(const OpDef& op, std::span<const Arg> args) {
       refuse_devices(op, first->device(), arg.tensor->device());
     }
   }
-  return first != nullptr ? first->device() : kCpu;
+  return first != nullptr ? first->device() : thread_device;
 }
 
 // Brings views behind a write up to date and tells whether any operand wants a gradient.
@@ -90,6 +92,7 @@ struct Frame {
         operand.numel = 1;
         operand.dtype = compute_dtype;
         operand.scalar = true;
+        operand.host = true;
       } else {
         operand.given = false;
       }
@@ -137,6 +140,17 @@ void launch(const OpDef& op, const Kernel& kernel, Frame& frame) {
   if (frame.fault.code() != 0) op.raise_fault(frame.fault, frame.args);
 }
 
+void enqueue(const OpDef& op, const Kernel& kernel, Frame& frame, std::span<const Arg> in, std::span<const Tensor> outs,
+             Device device) {
+  const uint64_t stream = current_stream(device);
+  for (const Arg& arg : in) {
+    if (arg.is_tensor()) note_stream(*arg.tensor->storage, stream);
+  }
+  for (const Tensor& out : outs) note_stream(*out->storage, stream);
+  const ProfiledKernel profiled(op, frame.args, false);
+  enqueue_kernel(op, kernel, frame.args, device);
+}
+
 void execute(const OpDef& op, std::span<const Arg> in, DType compute_dtype, std::span<const Tensor> outs,
              const void* attrs, Device device) {
   if (device.type == DeviceType::Null) {
@@ -147,7 +161,32 @@ void execute(const OpDef& op, std::span<const Arg> in, DType compute_dtype, std:
   if (kernel == nullptr) [[unlikely]]
     refuse_dtype(op, device, compute_dtype);
   Frame frame(op, in, compute_dtype, outs, attrs);
+  if (device.type == DeviceType::Cuda) {
+    enqueue(op, *kernel, frame, in, outs, device);
+    return;
+  }
   launch(op, *kernel, frame);
+}
+
+// The elements of a tensor as they come, on another device.
+void transfer(const Tensor& from, const Tensor& to, bool non_blocking) {
+  if (from->numel == 0 || from->device().type == DeviceType::Null || to->device().type == DeviceType::Null) return;
+  const Tensor source = contiguous_of(from);
+  if (from->device() == to->device()) return assign(to, Arg(source));
+  const auto bytes = static_cast<size_t>(source->numel * dtype_size(source->dtype));
+  if (from->device().type == DeviceType::Cuda) raise_device_faults(from->device());
+  void* const state = host_lock.release != nullptr ? host_lock.release() : nullptr;
+  struct Relock {
+    void* state;
+    ~Relock() {
+      if (state != nullptr) host_lock.reacquire(state);
+    }
+  } const relock{state};
+  // Of little pageable memory, such as the pool's, the driver has taken a copy when it returns.
+  constexpr size_t kTaken_bytes = size_t{64} << 10;
+  const bool early = non_blocking || (source->storage->block != nullptr && bytes <= kTaken_bytes);
+  cuda_copy(to->data(), to->device(), source->data(), source->device(), bytes,
+            early ? CopyReturns::Early : CopyReturns::Done);
 }
 
 // Converts the operands that infer wants in compute_dtype. Most calls need none.
@@ -256,7 +295,14 @@ void infer_counts(const OpDef& op, InferContext& context, Device device, int64_t
   frame.args.in = frame.operands.data();
   frame.args.out = frame.operands.data() + frame.args.in_count;
   frame.args.out_count = 1;
-  launch(op, *kernel, frame);
+  if (device.type == DeviceType::Cuda) {
+    const Tensor found = make_tensor({4}, DType::Int64, device);
+    out.data = found->data();
+    enqueue(op, *kernel, frame, context.in, {}, device);
+    cuda_copy(counts, kCpu, found->data(), device, sizeof counts);
+  } else {
+    launch(op, *kernel, frame);
+  }
   context.counts = counts;
 }
 
@@ -293,6 +339,7 @@ GORGO_INLINE void run(const OpDef& op, std::span<const Arg> args, const void* at
   const bool recording = wants_record(args);
   int64_t counts[4] = {0, 0, 0, 0};
   InferContext context{op, args, attrs};
+  context.device = device;
   if (op.flags.data_dependent) [[unlikely]]
     infer_counts(op, context, device, counts);
   infer(op, context);
@@ -319,8 +366,12 @@ GORGO_INLINE void run(const OpDef& op, std::span<const Arg> args, const void* at
     operands = recorder->operands(cast.view);
   const bool writes = op.mutates_any();
   if (writes) check_written(op, cast.view, attrs);
-  for (const OutSpec& spec : context.out) outs.push_back(make_tensor(spec.shape, spec.dtype, device));
-  execute(op, cast.view, context.compute_dtype, outs.span(), attrs, device);
+  for (const OutSpec& spec : context.out) outs.push_back(make_tensor(spec.shape, spec.dtype, context.device));
+  if (op.flags.transfer) [[unlikely]] {
+    transfer(Tensor::share(cast.view[0].tensor), outs.span()[0], context.non_blocking);
+  } else {
+    execute(op, cast.view, context.compute_dtype, outs.span(), attrs, device);
+  }
   if (writes) mark_written(op, cast.view, attrs);
   if (recording) record(op, cast.view, attrs, outs.span());
   if (recorder != nullptr) [[unlikely]]
@@ -364,11 +415,9 @@ struct Written {
 
 void call_into(const OpDef& op, std::span<const Arg> args, const void* attrs, const Tensor& target) {
   check_writable(op, *target);
-  const Device device = device_of(op, args);
-  if (device != target->device() && !args.empty() &&
-      std::any_of(args.begin(), args.end(), [](const Arg& a) { return a.is_tensor(); })) {
-    refuse_devices(op, device, target->device());
-  }
+  const bool any_tensor = std::any_of(args.begin(), args.end(), [](const Arg& a) { return a.is_tensor(); });
+  const Device device = any_tensor ? device_of(op, args) : target->device();
+  if (device != target->device()) refuse_devices(op, device, target->device());
   bool recording = wants_record(args);
   if (thread_modes.grad_enabled) {
     const Arg itself[1] = {Arg(target)};

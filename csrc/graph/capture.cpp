@@ -1,5 +1,7 @@
 #include "graph/capture.h"
 
+#include "device/backend.h"
+
 namespace gorgo {
 namespace {
 
@@ -30,6 +32,17 @@ int32_t Recorder::new_value(DType dtype, const Shape& shape) {
   return graph_.add_value(IrValue::Kind::Node, dtype, shape);
 }
 
+// A recording stays on one device. The null device stands for any.
+void Recorder::note_device(Device device) {
+  if (device.type == DeviceType::Null) return;
+  if (has_device_ && device != graph_.device) {
+    fail<NotSupported>("capture: tensors of a captured function must be on one device, got ",
+                       device_name(graph_.device), " and ", device_name(device));
+  }
+  graph_.device = device;
+  has_device_ = true;
+}
+
 void Recorder::bind(TensorImpl& t, int32_t value) {
   // A tensor from outside outlives the recording by right, so it carries no value: its storage's root tells.
   if (t.capture_serial != serial_ && !made_ && outer_.count(t.storage) != 0) return;
@@ -46,6 +59,7 @@ void Recorder::set_root(Storage& storage, int32_t value) {
 }
 
 void Recorder::add_input(const Tensor& t, std::string name) {
+  note_device(t->device());
   const auto known = outer_.find(t->storage);
   if (known != outer_.end()) {
     const TensorImpl& first = *known->second.root;
@@ -71,6 +85,7 @@ int32_t Recorder::root_value(TensorImpl& t) {
   Storage& storage = *t.storage;
   if (storage.capture_serial == serial_) return storage.capture_value;
   TensorImpl& root = *t.root();
+  note_device(root.device());
   const int32_t value = new_value(root.dtype, root.shape);
   IrValue& made = graph_.values[static_cast<size_t>(value)];
   made.kind = IrValue::Kind::Captured;
@@ -171,6 +186,7 @@ void Recorder::call(const OpDef& op, Operands operands, std::span<const Arg> arg
     }
   }
   for (const Tensor& out : outs) {
+    note_device(out->device());
     const int32_t value = new_value(out->dtype, out->shape);
     graph_.define(index, value);
     if (!op.flags.view) set_root(*out->storage, value);

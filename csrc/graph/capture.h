@@ -94,6 +94,7 @@ class Recorder {
   static void on_death(uint32_t serial, int32_t value) noexcept;
   int32_t new_value(DType dtype, const Shape& shape);
   void bind(TensorImpl& t, int32_t value);
+  void note_device(Device device);
   // The value of the whole storage behind t, captured now if it comes from outside.
   int32_t root_value(TensorImpl& t);
   // Is t all of its storage's root?
@@ -114,6 +115,7 @@ class Recorder {
 #endif
   static constinit thread_local Recorder* active_;
   uint32_t serial_;
+  bool has_device_ = false;
   Graph graph_;
   std::vector<int32_t> alive_;  // per value: live tensors that hold it
   std::unordered_map<Storage*, Outer> outer_;

@@ -2,14 +2,17 @@
 #include "graph/executor.h"
 
 #include <algorithm>
+#include <bit>
 #include <unordered_map>
 
 #include "autograd/interrupt.h"
 #include "device/backend.h"
+#include "device/cuda/device.h"
 #include "graph/verify.h"
 #include "memory/block_pool.h"
 #include "memory/plan.h"
 #include "opdef/core_ops.h"
+#include "opdef/enqueue.h"
 #include "opdef/profile.h"
 
 namespace gorgo {
@@ -46,6 +49,7 @@ struct Step {
   int32_t in_count = 0;
   int32_t out_count = 0;
   int32_t scratch_buffer = -1;
+  int32_t fault = -1;  // which place for faults, on a device
   int64_t tasks[Kernel::kMaxPhases] = {};
 };
 
@@ -80,6 +84,15 @@ struct Program::Plan {
   std::vector<int32_t> written_inputs;
   size_t arena_bytes = 0;
   bool is_long = false;
+  Device device = kCpu;
+  std::vector<const HostCell*> cells;  // host numbers that kernels read when they are launched
+  int fault_count = 0;  // steps whose kernels may report faults on a device
+};
+
+// A run with certain addresses, kept as a device graph from the second time on.
+struct Program::Replay {
+  std::vector<uint64_t> key;  // every address and number that the graph holds and that may change
+  uint64_t executable = 0;    // 0: seen once, not yet captured
 };
 
 struct Program::Context {
@@ -96,7 +109,18 @@ struct Program::Context {
   std::vector<Tensor> fresh;  // the last results; used again when the caller has dropped them
   Fault fault;
 
+  // On a device with streams: where the arena was last used, places for faults, and the replays that are kept as graphs.
+  uint64_t stream = 0;
+  bool used = false;
+  std::shared_ptr<FaultSlots> faults;
+  std::vector<std::shared_ptr<const SavedCall>> calls;  // one for each place for faults
+  std::vector<Replay> replays;                          // the most recently used first
+  std::vector<uint64_t> key;
+
   ~Context() {
+    for (const Replay& replay : replays) {
+      if (replay.executable != 0) static_cast<void>(cuda_driver->destroy_graph(replay.executable));
+    }
     if (arena != nullptr) arena->release();
   }
 };
@@ -108,6 +132,7 @@ class Planner {
       : graph_(graph), plan_(plan), stand_(graph), places_(graph.values.size()), last_use_(graph.values.size(), -1) {}
 
   void run() {
+    plan_.device = graph_.device;
     find_last_uses();
     place_outer();
     for (size_t n = 0; n < graph_.nodes.size(); ++n) node(static_cast<int32_t>(n));
@@ -241,6 +266,9 @@ class Planner {
   void node(int32_t n) {
     const IrNode& node = graph_.nodes[static_cast<size_t>(n)];
     const OpDef& op = *node.op;
+    if (op.flags.transfer) {
+      fail<NotSupported>(op.name, ": tensor must stay on its device in a captured function, got a copy to another one");
+    }
     if (op.flags.data_dependent || op.flags.host) {
       fail<NotSupported>(op.name, ": op must have shapes that do not depend on values to be planned");
     }
@@ -381,14 +409,28 @@ class Planner {
     made.operand.numel = 1;
     made.operand.dtype = dtype;
     made.operand.scalar = true;
+    made.operand.host = true;
   }
 
   void end_step(int in_count, int out_count, DType compute_dtype) {
     step_.in_count = in_count;
     step_.out_count = out_count;
-    const Kernel* kernel = step_.op->kernels[static_cast<int>(DeviceType::Cpu)][static_cast<int>(compute_dtype)];
-    if (kernel == nullptr) fail<TypeError>(step_.op->name, ": dtype must have a kernel on cpu, got ", compute_dtype);
+    const Kernel* kernel = step_.op->kernels[static_cast<int>(plan_.device.type)][static_cast<int>(compute_dtype)];
+    if (kernel == nullptr) {
+      fail<TypeError>(step_.op->name, ": dtype must have a kernel on ", device_name(plan_.device), ", got ",
+                      compute_dtype);
+    }
     step_.kernel = *kernel;
+    if (step_.attrs != nullptr) {
+      const AttrSchema& schema = *step_.op->attrs;
+      for (int i = 0; i < schema.count; ++i) {
+        if (schema.fields[i].kind != FieldKind::Host) continue;
+        const auto* at = static_cast<const unsigned char*>(step_.attrs) + schema.fields[i].offset;
+        const HostCell* cell = reinterpret_cast<const HostValue*>(at)->cell();
+        if (cell != nullptr) plan_.cells.push_back(cell);
+      }
+    }
+    if (plan_.device.type == DeviceType::Cuda && step_.op->raise_fault != nullptr) step_.fault = plan_.fault_count++;
     // Task counts and scratch depend on shapes alone, so they are asked for once, with operands that point nowhere.
     std::vector<KOperand> operands;
     operands.reserve(static_cast<size_t>(in_count) + static_cast<size_t>(out_count));
@@ -468,7 +510,7 @@ std::unique_ptr<Program::Context> Program::lease() {
   const Plan& plan = *plan_;
   unsigned char* arena = nullptr;
   if (plan.arena_bytes != 0) {
-    context->arena = allocate_storage(kCpu, plan.arena_bytes);
+    context->arena = allocate_storage(plan.device, plan.arena_bytes);
     arena = static_cast<unsigned char*>(context->arena->data);
   }
   for (size_t i = 0; i < plan.operands.size(); ++i) {
@@ -505,6 +547,11 @@ std::unique_ptr<Program::Context> Program::lease() {
     args.attrs = step.attrs;
     args.fault = &context->fault;
     if (step.scratch_buffer >= 0) args.scratch = arena + plan.buffers[static_cast<size_t>(step.scratch_buffer)].offset;
+    if (step.fault >= 0) {
+      if (!context->faults) context->faults = std::make_shared<FaultSlots>(plan.device, plan.fault_count);
+      args.device_fault = context->faults->at(step.fault);
+      context->calls.push_back(std::make_shared<const SavedCall>(*step.op, args));
+    }
   }
   context->fresh.resize(plan.fresh_shapes.size());
   return context;
@@ -537,7 +584,7 @@ void Program::run(std::span<const Tensor> inputs, std::vector<Tensor>& results) 
   for (size_t i = 0; i < context->fresh.size(); ++i) {
     Tensor& t = context->fresh[i];
     if (!reusable(t)) {
-      t = make_tensor(plan.fresh_shapes[i], plan.fresh_dtypes[i], kCpu);
+      t = make_tensor(plan.fresh_shapes[i], plan.fresh_dtypes[i], plan.device);
       t->from_compiled = true;
     }
   }
@@ -560,21 +607,10 @@ void Program::run(std::span<const Tensor> inputs, std::vector<Tensor>& results) 
         for (const int32_t i : plan.written_inputs) inputs[static_cast<size_t>(i)]->storage->bump_version();
       }
     } written{plan, inputs};
-    for (size_t s = 0; s < plan.steps.size(); ++s) {
-      const Step& step = plan.steps[s];
-      const KernelArgs& args = context->args[s];
-      const ProfiledKernel profiled(*step.op, args, true);
-      for (int i = 0; i < step.kernel.phase_count; ++i) {
-        run_phase(step.kernel.phases[i], args, step.tasks[i], plan.is_long);
-      }
-      if (context->fault.code() != 0) [[unlikely]] {
-        struct Clear {
-          Fault& fault;
-          ~Clear() { fault.clear(); }
-        } clear{context->fault};
-        step.op->raise_fault(context->fault, args);
-      }
-      if (plan.is_long && interrupt_hook != nullptr) interrupt_hook();
+    if (plan.device.type == DeviceType::Cuda) {
+      enqueue(*context, inputs);
+    } else {
+      run_steps(*context);
     }
   }
 
@@ -594,7 +630,106 @@ void Program::run(std::span<const Tensor> inputs, std::vector<Tensor>& results) 
   }
 }
 
+void Program::run_steps(Context& context) const {
+  const Plan& plan = *plan_;
+  for (size_t s = 0; s < plan.steps.size(); ++s) {
+    const Step& step = plan.steps[s];
+    const KernelArgs& args = context.args[s];
+    const ProfiledKernel profiled(*step.op, args, true);
+    for (int i = 0; i < step.kernel.phase_count; ++i) {
+      run_phase(step.kernel.phases[i], args, step.tasks[i], plan.is_long);
+    }
+    if (context.fault.code() != 0) [[unlikely]] {
+      struct Clear {
+        Fault& fault;
+        ~Clear() { fault.clear(); }
+      } clear{context.fault};
+      step.op->raise_fault(context.fault, args);
+    }
+    if (plan.is_long && interrupt_hook != nullptr) interrupt_hook();
+  }
+}
+
+void Program::enqueue_steps(Context& context, uint64_t stream) const {
+  for (size_t s = 0; s < plan_->steps.size(); ++s) {
+    const Step& step = plan_->steps[s];
+    KernelArgs& args = context.args[s];
+    args.stream = reinterpret_cast<void*>(stream);  // NOLINT(performance-no-int-to-ptr): a handle, as the driver gave it
+    const ProfiledKernel profiled(*step.op, args, true);
+    enqueue_phases(*step.op, step.kernel, args, plan_->device);
+  }
+}
+
+// What a graph of these steps would hold: addresses of inputs and results, and the numbers in host cells.
+void Program::find_key(Context& context) const {
+  std::vector<uint64_t>& key = context.key;
+  key.clear();
+  for (const auto* patches : {&context.input_patches, &context.result_patches}) {
+    for (const Context::Patch& patch : *patches) {
+      key.push_back(reinterpret_cast<uint64_t>(context.operands[static_cast<size_t>(patch.operand)].data));
+    }
+  }
+  for (const HostCell* cell : plan_->cells) key.push_back(std::bit_cast<uint64_t>(cell->value.load()));
+}
+
+// The first run with these addresses enqueues kernel by kernel; the second is captured on the way, and later ones launch the
+// graph. Callers who drop their results get the same addresses again, so few graphs serve a training loop.
+void Program::enqueue(Context& context, std::span<const Tensor> inputs) const {
+  constexpr size_t kKeptReplays = 4;
+  const Device device = plan_->device;
+  use_cuda_device(device);
+  const uint64_t stream = current_stream(device);
+  if (context.used && context.stream != stream) cuda_wait(device, stream, context.stream);
+  context.used = true;
+  context.stream = stream;
+  for (const Tensor& t : inputs) note_stream(*t->storage, stream);
+  for (const Tensor& t : context.fresh) note_stream(*t->storage, stream);
+  if (context.arena != nullptr) note_stream(*context.arena, stream);
+  find_key(context);
+  auto known = std::find_if(context.replays.begin(), context.replays.end(),
+                            [&](const Replay& replay) { return replay.key == context.key; });
+  if (known == context.replays.end()) {
+    if (context.replays.size() == kKeptReplays) {
+      if (context.replays.back().executable != 0) {
+        static_cast<void>(cuda_driver->destroy_graph(context.replays.back().executable));
+      }
+      context.replays.pop_back();
+    }
+    context.replays.insert(context.replays.begin(), Replay{context.key, 0});
+    enqueue_steps(context, stream);
+  } else {
+    std::rotate(context.replays.begin(), known, known + 1);
+    Replay& replay = context.replays.front();
+    if (replay.executable == 0) capture(context, replay);
+    check_cuda(cuda_driver->launch_graph(replay.executable, stream), "replay");
+  }
+  for (size_t i = 0; i < context.calls.size(); ++i) {
+    expect_fault(device, context.faults, static_cast<int>(i), context.calls[i]);
+  }
+}
+
+void Program::capture(Context& context, Replay& replay) const {
+  const uint64_t stream = take_stream(plan_->device);  // the default stream cannot be captured
+  struct GiveBack {
+    Device device;
+    uint64_t stream;
+    ~GiveBack() { give_stream(device, stream); }
+  } const give_back{plan_->device, stream};
+  check_cuda(cuda_driver->begin_capture(stream), "capture");
+  try {
+    enqueue_steps(context, stream);
+  } catch (...) {
+    uint64_t broken = 0;
+    static_cast<void>(cuda_driver->end_capture(stream, &broken));
+    if (broken != 0) static_cast<void>(cuda_driver->destroy_graph(broken));
+    static_cast<void>(cuda_driver->last_error());
+    throw;
+  }
+  check_cuda(cuda_driver->end_capture(stream, &replay.executable), "capture");
+}
+
 std::vector<Tensor> interpret(const Graph& graph, std::span<const Tensor> inputs) {
+  const DeviceScope scope(graph.device);
   std::vector<Tensor> values(graph.values.size());
   for (size_t i = 0; i < graph.inputs.size(); ++i) values[static_cast<size_t>(graph.inputs[i])] = inputs[i];
   for (const int32_t id : graph.captured)
@@ -619,7 +754,7 @@ std::vector<Tensor> interpret(const Graph& graph, std::span<const Tensor> inputs
     if (node.op == core_ops().copy && node.inputs[0].is_scalar) {  // it takes dtype and shape of what it is written to
       const auto id = static_cast<size_t>(node.outputs[0]);
       const GradMode off(false);
-      values[id] = make_tensor(Shape(graph.values[id].shape), graph.values[id].dtype, kCpu);
+      values[id] = make_tensor(Shape(graph.values[id].shape), graph.values[id].dtype, graph.device);
       gorgo::assign(values[id], args[0]);
       continue;
     }

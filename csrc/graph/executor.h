@@ -39,6 +39,13 @@ class Program {
 
   std::unique_ptr<Context> lease();
   void give_back(std::unique_ptr<Context> context);
+  void run_steps(Context& context) const;
+  // On a device with streams: the steps as launches, or a graph of them.
+  void enqueue(Context& context, std::span<const Tensor> inputs) const;
+  void enqueue_steps(Context& context, uint64_t stream) const;
+  void find_key(Context& context) const;
+  struct Replay;
+  void capture(Context& context, Replay& replay) const;
 
   Graph graph_;
   std::unique_ptr<Plan> plan_;

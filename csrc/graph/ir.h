@@ -57,6 +57,7 @@ class Graph {
   std::vector<int32_t> captured;  // value ids
   std::vector<int32_t> outputs;   // value ids
   std::vector<IrAssignment> assignments;
+  Device device;  // where it was recorded, and runs
 
   int32_t add_value(IrValue::Kind kind, DType dtype, const Shape& shape);
   // Appends `value` to the node's outputs.

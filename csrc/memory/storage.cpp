@@ -9,11 +9,11 @@ namespace gorgo {
 
 AllocateStorageFn allocate_storage = nullptr;
 
-Storage* Storage::allocate(BlockPool& pool, Device device, size_t bytes) {
+Storage* Storage::allocate(BlockPool& pool, Device device, size_t bytes, uint64_t stream) {
   void* const place = FreeList<Storage>::take();
   Block* block = nullptr;
   try {
-    block = pool.allocate(bytes);
+    block = pool.allocate(bytes, stream);
   } catch (...) {
     FreeList<Storage>::give(place);
     throw;

@@ -42,8 +42,8 @@ struct Storage {
   uint32_t capture_serial = 0;
   int32_t capture_value = -1;
 
-  // Bytes from a pool (contents undefined). Throws OutOfMemoryError.
-  [[nodiscard]] static Storage* allocate(BlockPool& pool, Device device, size_t bytes);
+  // Bytes from a pool (contents undefined), for use in the order of a stream. Throws OutOfMemoryError.
+  [[nodiscard]] static Storage* allocate(BlockPool& pool, Device device, size_t bytes, uint64_t stream = 0);
   // Memory of others; `deleter` runs once, on any thread.
   [[nodiscard]] static Storage* borrow(void* data, size_t bytes, Device device, void (*deleter)(void*) noexcept,
                                        void* context);

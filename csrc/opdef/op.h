@@ -63,6 +63,9 @@ struct InferContext {
   DType compute_dtype = DType::Float32;
   uint32_t cast_mask = 0;
   SmallVector<OutSpec, 2> out;
+  // Where the outputs are made: the operands' device, unless a transfer says otherwise.
+  Device device;
+  bool non_blocking = false;  // a transfer need not wait until the host's memory has been read
 
   // A constructor, since aggregate initialization would clear the room for outputs first.
   InferContext(const OpDef& called, std::span<const Arg> operands, const void* call_attrs) noexcept
@@ -131,6 +134,7 @@ struct OpFlags {
   bool linear = false;    // needs no jvp of its own
   bool internal = false;  // no public Python name (backward companions)
   bool truth = false;     // operands are asked whether they are zero, numbers too
+  bool transfer = false;  // output 0 is input 0 on another device; no kernel
 };
 
 struct OnnxName {

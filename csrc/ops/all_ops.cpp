@@ -1,7 +1,8 @@
-// One line per family: a family that stands here is registered and gets its kernels.
+// One line per family: a family that stands here is registered and gets its kernels (those for CUDA: all_cuda.cu).
 #include "ops/all_ops.h"
 
 #include "device/cpu/isa_list.h"
+#include "device/cuda/plugin.h"
 #include "opdef/registry.h"
 
 #define GORGO_FOR_EACH_FAMILY(X) \
@@ -36,11 +37,15 @@ GORGO_FOR_EACH_FAMILY(GORGO_DECLARE)
 
 namespace {
 
-class CpuSink final : public KernelSink {
+class DeviceSink final : public KernelSink {
  public:
+  explicit DeviceSink(DeviceType type) : type_(type) {}
   void add(const char* op, DType dtype, const Kernel& kernel) override {
-    Registry::instance().set_kernel(op, DeviceType::Cpu, dtype, kernel);
+    Registry::instance().set_kernel(op, type_, dtype, kernel);
   }
+
+ private:
+  DeviceType type_;
 };
 
 }  // namespace
@@ -52,11 +57,15 @@ void register_all_ops() {
 
   // Ascending, so that a higher set replaces what it has and inherits the rest.
   [[maybe_unused]] const Isa isa = chosen_isa();
-  CpuSink sink;
+  DeviceSink sink(DeviceType::Cpu);
 #define GORGO_FILL(space, name, family) \
   if (isa >= Isa::name) space::fill_##family(sink);
 #define GORGO_FILL_ALL(family) GORGO_FOR_EACH_ISA(GORGO_FILL, family)
   GORGO_FOR_EACH_FAMILY(GORGO_FILL_ALL)
+  take_cuda_kernels = [](void (*fill)(KernelSink&)) {
+    DeviceSink cuda_sink(DeviceType::Cuda);
+    fill(cuda_sink);
+  };
   static_cast<void>(sink);
   static_cast<void>(registry);
 }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from samples.rows import LARGE, Array, Make, Sample, add, call, mask
+from samples.rows import ALL, LARGE, Array, Make, Sample, add, call, mask
 
 DEEP = "the bits are compared with an independent generator by the family's own tests"
 NO_OPERAND = "it has no operand of that kind"
@@ -17,6 +17,13 @@ add(
     lambda shape, fill_value, dtype: np.full(shape, fill_value),  # noqa: ARG005
     large=lambda m: call(shape=LARGE, fill_value=m.dtype == "bool" or 3, dtype=m.dtype),
     no_specials=NO_OPERAND,
+)
+add(
+    "to_device",
+    lambda m: [call(m(*s), to_type=0, to_index=0, from_type=0, from_index=0) for s in ((2, 3), (), (0, 2))],
+    lambda x, **_: x,
+    dtypes=ALL,
+    no_large="the driver copies",
 )
 add(
     "ramp",

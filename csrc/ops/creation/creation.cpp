@@ -83,6 +83,7 @@ void register_creation(Registry& registry) {
     op.onnx = {"EyeLike", 9, nullptr};
     creation_ops.eye = &registry.add(std::move(op));
   }
+  register_transfer(registry);
 }
 
 }  // namespace gorgo
