@@ -6,7 +6,10 @@
 
 #include "ops/elementwise/facts.h"
 
-#ifdef GORGO_ISA_NS
+#if defined(__CUDACC__)
+#include "kernels/cuda/complex.cuh"
+#include "kernels/cuda/lane.cuh"
+#elif defined(GORGO_ISA_NS)
 #include "kernels/special.h"
 #endif
 

@@ -2,12 +2,13 @@
 //
 // Compiled once per ISA. Bits, uniforms, integers and masks are the same on every ISA; normals agree within the error of log,
 // sin and cos.
-// Read next: philox.h (the stream), random.cpp (what each op means).
+// Read next: philox.h (the stream), words.h (what words become), random.cpp (what each op means).
 #include "kernels/math.h"
 #include "kernels/move.h"
 #include "kernels/radix.h"
 #include "ops/random/attrs.h"
 #include "ops/random/substream.h"
+#include "ops/random/words.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -15,11 +16,6 @@ namespace {
 PhiloxStream stream_of(const KOperand& key) noexcept {
   const auto* words = key.as<const uint64_t>();
   return {words[0], words[key.strides[0]]};
-}
-
-// Element i of a 64-bit draw.
-GORGO_INLINE uint64_t wide_word(const uint32_t* words, int64_t i) noexcept {
-  return words[2 * i] | static_cast<uint64_t>(words[2 * i + 1]) << 32;
 }
 
 int64_t output_tasks(const KernelArgs& args) noexcept { return move_tasks(args.out[0].numel); }
@@ -34,20 +30,6 @@ GORGO_INLINE void draw(const PhiloxStream& stream, int64_t count, int64_t task, 
     uint32_t words[kPhiloxWords];
     philox_words(stream, static_cast<uint64_t>(i / kPerChunk), words);
     fill(words, i, i + kPerChunk < end ? kPerChunk : end - i);
-  }
-}
-
-// A word's leading bits as a number in [0, 1), as many as T holds exactly.
-template <class T>
-GORGO_INLINE ComputeType<T> unit_of(const uint32_t* words, int64_t i) noexcept {
-  if constexpr (std::is_same_v<T, double>) {
-    return static_cast<double>(wide_word(words, i) >> 11) * 0x1p-53;
-  } else if constexpr (std::is_same_v<T, float>) {
-    return static_cast<float>(words[i] >> 8) * 0x1p-24f;
-  } else if constexpr (std::is_same_v<T, Float16>) {
-    return static_cast<float>(words[i] >> 21) * 0x1p-11f;
-  } else {
-    return static_cast<float>(words[i] >> 24) * 0x1p-8f;
   }
 }
 
@@ -123,7 +105,6 @@ void normal(const KernelArgs& args, int64_t task) noexcept {
                       });
 }
 
-// Maps 64 bits to the range by the high half of a product: the bias is below range / 2**64.
 template <class T>
 void randint(const KernelArgs& args, int64_t task) noexcept {
   const auto& a = args.attrs_as<RandintAttrs>();
@@ -132,21 +113,9 @@ void randint(const KernelArgs& args, int64_t task) noexcept {
   draw<2>(stream_of(args.in[0]), args.out[0].numel, task,
           [&](const uint32_t* words, int64_t first, int64_t count) __attribute__((always_inline)) {
             T* to = args.out[0].as<T>() + first;
-            for (int64_t i = 0; i < count; ++i) {
-              // The high 64 bits of (hi, lo) * range, by halves: portable, and the same everywhere.
-              const uint64_t hi = words[2 * i + 1];
-              const uint64_t lo = words[2 * i];
-              const uint64_t range_hi = range >> 32;
-              const uint64_t range_lo = range & 0xffffffffu;
-              const uint64_t middle = hi * range_lo + (lo * range_lo >> 32);
-              const uint64_t other = lo * range_hi + (middle & 0xffffffffu);
-              to[i] = static_cast<T>(low + hi * range_hi + (middle >> 32) + (other >> 32));
-            }
+            for (int64_t i = 0; i < count; ++i) to[i] = static_cast<T>(low + scaled_word(words, i, range));
           });
 }
-
-// Words below this are a success of probability p; 2**32 when p is 1.
-GORGO_INLINE uint64_t threshold_of(double p) noexcept { return static_cast<uint64_t>(p * 0x1p32); }
 
 void bernoulli(const KernelArgs& args, int64_t task) noexcept {
   const uint64_t threshold = threshold_of(args.attrs_as<BernoulliAttrs>().p);
@@ -173,11 +142,6 @@ GORGO_INLINE const T* stage(const KOperand& x, const KOperand& out, int64_t task
   const int64_t end = begin + kMoveGrain < x.numel ? begin + kMoveGrain : x.numel;
   move_range(plan_into_output<T>(x, out), out.as<T>(), x.as<T>(), begin, end);
   return out.as<T>();
-}
-
-template <class C>
-GORGO_INLINE C dropout_scale(double p) noexcept {
-  return static_cast<C>(p < 1.0 ? 1.0 / (1.0 - p) : 0.0);
 }
 
 template <class T>

@@ -1,0 +1,537 @@
+// The skeleton that all reductions on CUDA share: which axes stay and which go, how the work is cut up, and the kernels.
+//
+// A Policy says what is made of the elements behind one output:
+//     Storage, Partial, kInputs (operands of one shape that are read side by side)
+//     Run<kLanes>: add(elements, lane, position), flush(), Partial finish(first position); where kCentred, begin(first elements)
+//     none(), merge(a, b)                     neutral partial result; two partial results of one output
+//     Out: put(offset, partial)               what happens to a finished one, passed to the kernels by value
+// Rows: a group of lanes folds one output, or a chunk of it. Columns: every lane folds outputs of its own, eight rows of lanes
+// share a chunk. Where an output has several chunks a second kernel merges them.
+// Invariant: chunks, groups and trees follow from the number of elements behind one output and from their layout, never from how
+// many outputs there are nor from the card; so an output's bits are the same in every batch and on every card.
+// Read next: ops/reduce/kernels_cuda.cu (the policies), reduce.cuh.
+#pragma once
+
+#include "core/shape.h"
+#include "kernels/cuda/reduce.cuh"
+
+namespace gorgo::cuda {
+
+// ---- the plan, made on the host ----
+
+// Axes as walked, outermost first.
+template <int kInputs>
+struct FoldAxes {
+  int rank = 0;
+  int64_t size[kMaxRank];
+  int64_t strides[kInputs + 1][kMaxRank];  // of the inputs, then of the output
+
+  void push(int64_t n, const int64_t (&in)[kInputs], int64_t out) noexcept {
+    size[rank] = n;
+    for (int k = 0; k < kInputs; ++k) strides[k][rank] = in[k];
+    strides[kInputs][rank] = out;
+    ++rank;
+  }
+  // Puts the smallest step of the first input innermost (a step of zero, which repeats, counts as large), keeping the order
+  // of equals.
+  void sort_by_stride() noexcept {
+    const auto key = [](int64_t s) { return s == 0 ? INT64_MAX : s < 0 ? -s : s; };
+    const auto swap = [](int64_t& a, int64_t& b) {
+      const int64_t t = a;
+      a = b;
+      b = t;
+    };
+    for (int i = 1; i < rank; ++i) {
+      for (int j = i; j > 0 && key(strides[0][j - 1]) < key(strides[0][j]); --j) {
+        swap(size[j - 1], size[j]);
+        for (auto& s : strides) swap(s[j - 1], s[j]);
+      }
+    }
+  }
+};
+
+template <int kInputs>
+struct FoldPlan {
+  static constexpr int kThreads = 256;
+  static constexpr int64_t kRowAtOnce = 32768;  // elements of one output that one group folds without chunks
+  static constexpr int64_t kRowChunk = 8192;
+  static constexpr int64_t kMostRowChunks = 2048;
+  static constexpr int64_t kFewRows = 64;  // by columns: lanes fold so many rows alone
+  static constexpr int64_t kColumnChunk = 256;
+  static constexpr int64_t kMostColumnChunks = 4096;
+
+  Walk<kInputs + 1> kept;  // inputs, then the output
+  Walk<kInputs> reduced;
+  int64_t base[kInputs];  // offsets of the first elements walked
+  int64_t outputs = 1;
+  int64_t count = 1;  // elements behind one output
+  bool by_columns = false;
+  int64_t chunk = 1;  // elements of one output in a chunk; fits into 31 bits, for no memory holds more than 2**31 * 2048
+  int64_t chunks = 1;
+
+  // Axes whose bit in `mask` is set go. `ordered` keeps them in their logical order, for policies that ask for positions.
+  FoldPlan(const KOperand* const (&in)[kInputs], uint32_t mask, bool ordered) noexcept {
+    const KOperand& x = *in[0];
+    FoldAxes<kInputs> stay;
+    FoldAxes<kInputs> go;
+    int64_t out_stride[kMaxRank];
+    for (int i = x.rank - 1; i >= 0; --i) {
+      out_stride[i] = outputs;
+      if (((mask >> i) & 1u) == 0) outputs *= x.shape[i];
+    }
+    for (int k = 0; k < kInputs; ++k) base[k] = 0;
+    for (int i = 0; i < x.rank; ++i) {
+      const int64_t n = x.shape[i];
+      const bool goes = ((mask >> i) & 1u) != 0;
+      if (goes) count *= n;
+      if (n == 1) continue;
+      int64_t step[kInputs];
+      for (int k = 0; k < kInputs; ++k) step[k] = in[k]->strides[i];
+      if (!goes) {
+        stay.push(n, step, out_stride[i]);
+        continue;
+      }
+      if (step[0] < 0 && !ordered && n > 0) {  // walked from its other end
+        for (int k = 0; k < kInputs; ++k) {
+          base[k] += (n - 1) * step[k];
+          step[k] = -step[k];
+        }
+      }
+      go.push(n, step, 0);
+    }
+    if (outputs == 0) return;
+    if (count != 0) {
+      if (!ordered) go.sort_by_stride();
+      stay.sort_by_stride();
+    }
+    kept = walk_of<kInputs + 1>(stay);
+    reduced = walk_of<kInputs>(go);
+    if (count == 0) return;
+    const auto step_of = [](const auto& w) {
+      const int64_t s = w.rank == 0 ? 0 : w.strides[0][w.rank - 1];
+      return s == 0 ? INT64_MAX : s < 0 ? -s : s;
+    };
+    by_columns = kept.rank > 0 && step_of(kept) < step_of(reduced) && (!ordered || reduced.rank <= 1);
+    chunk = count;
+    if (by_columns) {
+      if (count > kColumnChunk) chunk = chunk_of(kColumnChunk, kMostColumnChunks);
+    } else if (count > kRowAtOnce) {
+      chunk = chunk_of(kRowChunk, kMostRowChunks);
+    }
+    chunks = ceil_div(count, chunk);
+  }
+
+  // Whether all inputs can be read in packs of `width` elements of `bytes`: the innermost axis is dense, and every step is whole.
+  [[nodiscard]] bool is_wide(const void* const (&data)[kInputs], int width, int64_t bytes) const noexcept {
+    if (width == 1 || count == 0) return false;
+    const int in_kept = by_columns ? kept.rank - 1 : -1;
+    const int in_reduced = by_columns ? -1 : reduced.rank - 1;
+    if (!by_columns && reduced.rank == 0) return false;
+    for (int k = 0; k < kInputs; ++k) {
+      if (!is_aligned(static_cast<const char*>(data[k]) + base[k] * bytes, static_cast<size_t>(width * bytes))) return false;
+      for (int i = 0; i < kept.rank; ++i) {
+        const bool inner = i == in_kept;
+        if (inner ? kept.strides[k][i] != 1 || kept.shape[i] % width != 0 : kept.strides[k][i] % width != 0) return false;
+      }
+      for (int i = 0; i < reduced.rank; ++i) {
+        const bool inner = i == in_reduced;
+        const int64_t step = reduced.strides[k][i];
+        if (inner ? step != 1 || reduced.shape[i] % width != 0 : step % width != 0) return false;
+      }
+    }
+    return true;
+  }
+  // Bytes that partial results take.
+  [[nodiscard]] size_t scratch_bytes(size_t partial) const noexcept {
+    return outputs == 0 || chunks == 1 ? 0 : static_cast<size_t>(outputs * chunks) * partial;
+  }
+
+ private:
+  template <int kOperands>
+  static Walk<kOperands> walk_of(const FoldAxes<kInputs>& axes) noexcept {
+    const int64_t* strides[kOperands];
+    for (int k = 0; k < kOperands; ++k) strides[k] = axes.strides[k];
+    Walk<kOperands> w = Walk<kOperands>::of(axes.size, axes.rank, strides);
+    if (w.rank == 0) {
+      for (int k = 0; k < kOperands; ++k) w.strides[k][0] = 0;
+    }
+    return w;
+  }
+  [[nodiscard]] int64_t chunk_of(int64_t least, int64_t most_chunks) const noexcept {
+    const int64_t wanted = ceil_div(ceil_div(count, most_chunks), least) * least;
+    return wanted < least ? least : wanted;
+  }
+};
+
+// ---- the kernels ----
+
+template <class Policy>
+struct FoldJob {
+  static constexpr int kInputs = Policy::kInputs;
+  const typename Policy::Storage* in[kInputs];
+  typename Policy::Partial* partials;  // [chunk][output]; null where one chunk is all
+  typename Policy::Out out;
+  Walk<kInputs + 1> kept;  // by columns without its innermost axis
+  Walk<kInputs> reduced;
+  int64_t count;
+  int64_t chunk;
+  int64_t chunks;
+  int64_t outputs;
+  int64_t units;
+  // By rows: threads for a chunk of one output. By columns: lanes side by side, and rows of lanes; both powers of two.
+  int lanes;
+  int rows;
+  // By columns: the innermost kept axis.
+  int64_t width;
+  int64_t strips;  // that the lanes cut it into
+  int64_t step[kInputs + 1];
+};
+
+#if defined(__CUDACC__)
+
+// What one thread reads at a time, of every input.
+template <class Policy, int kWidth>
+struct FoldReader {
+  using S = typename Policy::Storage;
+  static constexpr int kInputs = Policy::kInputs;
+  Pack<S, kWidth> pack[kInputs];
+
+  GORGO_DEVICE void load(const S* const (&p)[kInputs]) {
+#pragma unroll
+    for (int k = 0; k < kInputs; ++k) pack[k] = load_pack<S, kWidth>(p[k]);
+  }
+  GORGO_DEVICE void load(const S* const (&base)[kInputs], const int64_t (&offsets)[kInputs]) {
+#pragma unroll
+    for (int k = 0; k < kInputs; ++k) pack[k] = load_pack<S, kWidth>(base[k] + offsets[k]);
+  }
+  // Steps that are `times` apart.
+  GORGO_DEVICE void load_ahead(const S* const (&p)[kInputs], const int64_t (&step)[kInputs], int times) {
+#pragma unroll
+    for (int k = 0; k < kInputs; ++k) pack[k] = load_pack<S, kWidth>(p[k] + times * step[k]);
+  }
+  GORGO_DEVICE void pick(int j, S (&v)[kInputs]) const {
+#pragma unroll
+    for (int k = 0; k < kInputs; ++k) v[k] = pack[k].v[j];
+  }
+};
+
+// Feeds places first, first + stride, ... below `end` of a chunk to add(reader, place, u), where u numbers the loads that are
+// under way together; calls flush() after each such batch. A place has kUnit of the reduced positions.
+template <class Policy, int kWidth, int kUnit, class Add, class Flush>
+GORGO_DEVICE void feed(const FoldJob<Policy>& job, const typename Policy::Storage* const (&base)[Policy::kInputs],
+                       int64_t begin, int first, int stride, int end, const Add& add, const Flush& flush) {
+  using S = typename Policy::Storage;
+  constexpr int kInputs = Policy::kInputs;
+  constexpr int kBatch = (kWidth == 1 && sizeof(S) < 16 ? 8 : 4) / kInputs;
+  using Reader = FoldReader<Policy, kWidth>;
+  if (job.reduced.rank > 1) {
+#pragma unroll 1
+    for (int i = first; i < end; i += 2 * stride) {
+      Reader reader[2];
+      int64_t offsets[kInputs];
+      offsets_at(job.reduced, begin + i * kUnit, offsets);
+      reader[0].load(base, offsets);
+      const bool second = i + stride < end;
+      if (second) {
+        offsets_at(job.reduced, begin + (i + stride) * kUnit, offsets);
+        reader[1].load(base, offsets);
+      }
+      add(reader[0], i, 0);
+      if (second) add(reader[1], i + stride, 1);
+      flush();
+    }
+    return;
+  }
+  const S* p[kInputs];
+  int64_t step[kInputs];
+#pragma unroll
+  for (int k = 0; k < kInputs; ++k) {
+    step[k] = job.reduced.strides[k][0] * kUnit;
+    p[k] = base[k] + begin * job.reduced.strides[k][0] + first * step[k];
+    step[k] *= stride;
+  }
+  int i = first;
+#pragma unroll 1
+  for (; i + (kBatch - 1) * stride < end; i += kBatch * stride) {
+    Reader reader[kBatch];
+#pragma unroll
+    for (int u = 0; u < kBatch; ++u) reader[u].load_ahead(p, step, u);
+#pragma unroll
+    for (int k = 0; k < kInputs; ++k) p[k] += kBatch * step[k];
+#pragma unroll
+    for (int u = 0; u < kBatch; ++u) add(reader[u], i + u * stride, u);
+    flush();
+  }
+  if (i < end) {
+    Reader reader[kBatch - 1];
+#pragma unroll
+    for (int u = 0; u < kBatch - 1; ++u) {
+      if (i + u * stride < end) reader[u].load_ahead(p, step, u);
+    }
+#pragma unroll
+    for (int u = 0; u < kBatch - 1; ++u) {
+      if (i + u * stride < end) add(reader[u], i + u * stride, u);
+    }
+    flush();
+  }
+}
+
+template <class Policy, int kWidth>
+__global__ void __launch_bounds__(256) fold_rows(const __grid_constant__ FoldJob<Policy> job) {
+  using S = typename Policy::Storage;
+  using Partial = typename Policy::Partial;
+  constexpr int kInputs = Policy::kInputs;
+  __shared__ alignas(16) unsigned char shared[8 * sizeof(Partial)];
+  const int lanes = job.lanes;
+  const int lane = static_cast<int>(threadIdx.x) & (lanes - 1);
+  const int slot = static_cast<int>(threadIdx.x) / lanes;
+  const int slots = 256 / lanes;
+#pragma unroll 1
+  for (int64_t first = int64_t{blockIdx.x} * slots; first < job.units; first += int64_t{gridDim.x} * slots) {
+    const int64_t unit = first + slot;
+    const bool live = unit < job.units;
+    int64_t output = unit;
+    int64_t chunk = 0;
+    int64_t out_at = 0;
+    Partial partial = Policy::none();
+    if (live) {
+      if (job.chunks != 1) {
+        output = unit / job.chunks;
+        chunk = unit - output * job.chunks;
+      }
+      int64_t at[kInputs + 1];
+      offsets_at(job.kept, output, at);
+      out_at = at[kInputs];
+      const S* base[kInputs];
+#pragma unroll
+      for (int k = 0; k < kInputs; ++k) base[k] = job.in[k] + at[k];
+      const int64_t begin = chunk * job.chunk;
+      const auto n = static_cast<int>(job.count - begin < job.chunk ? job.count - begin : job.chunk);
+      typename Policy::template Run<4> run;
+      if constexpr (Policy::kCentred) {
+        if (n > 0) {
+          FoldReader<Policy, 1> head;
+          head.load(base);
+          S v[kInputs];
+          head.pick(0, v);
+          run.begin(v);
+        }
+      }
+      const auto add = [&](const FoldReader<Policy, kWidth>& reader, int i, int u) {
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) {
+          S v[kInputs];
+          reader.pick(j, v);
+          run.add(v, kWidth == 1 ? u : j, static_cast<uint32_t>(i * kWidth + j));
+        }
+      };
+      // n is a multiple of kWidth
+      feed<Policy, kWidth, kWidth>(job, base, begin, lane, lanes, n / kWidth, add, [&]() { run.flush(); });
+      partial = run.finish(begin);
+    }
+    partial = fold_group(partial, lanes, shared, [](const Partial& a, const Partial& b) { return Policy::merge(a, b); });
+    if (live && lane == 0) {
+      if (job.partials != nullptr) {
+        job.partials[chunk * job.outputs + output] = partial;
+      } else {
+        job.out.put(out_at, partial);
+      }
+    }
+  }
+}
+
+template <class Policy, int kWidth>
+__global__ void __launch_bounds__(256) fold_columns(const __grid_constant__ FoldJob<Policy> job) {
+  using S = typename Policy::Storage;
+  using Partial = typename Policy::Partial;
+  constexpr int kInputs = Policy::kInputs;
+  constexpr int kSlots = 128;  // half a block
+  __shared__ alignas(16) unsigned char raw[kSlots * kWidth * sizeof(Partial)];
+  Partial* const shared = reinterpret_cast<Partial*>(raw);
+  const int x = static_cast<int>(threadIdx.x) & (job.lanes - 1);
+  const int y = (static_cast<int>(threadIdx.x) / job.lanes) & (job.rows - 1);
+  const int z = static_cast<int>(threadIdx.x) / (job.lanes * job.rows);
+  const int units_at_once = 256 / (job.lanes * job.rows);
+#pragma unroll 1
+  for (int64_t first = int64_t{blockIdx.x} * units_at_once; first < job.units;
+       first += int64_t{gridDim.x} * units_at_once) {
+    const int64_t unit = first + z;
+    const int64_t place = unit / job.strips;
+    const int64_t line = place / job.chunks;
+    const int64_t chunk = place - line * job.chunks;
+    const int64_t column = ((unit - place * job.strips) * job.lanes + x) * kWidth;
+    const bool live = unit < job.units && column < job.width;
+    int64_t out_at = 0;
+    Partial partial[kWidth];
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) partial[j] = Policy::none();
+    if (live) {
+      int64_t at[kInputs + 1];
+      offsets_at(job.kept, line, at);
+      out_at = at[kInputs] + column * job.step[kInputs];
+      const S* base[kInputs];
+#pragma unroll
+      for (int k = 0; k < kInputs; ++k) base[k] = job.in[k] + at[k] + column * job.step[k];
+      const int64_t begin = chunk * job.chunk;
+      const auto rows = static_cast<int>(job.count - begin < job.chunk ? job.count - begin : job.chunk);
+      typename Policy::template Run<1> run[kWidth];
+      if constexpr (Policy::kCentred) {
+        FoldReader<Policy, kWidth> head;
+        head.load(base);
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) {
+          S v[kInputs];
+          head.pick(j, v);
+          run[j].begin(v);
+        }
+      }
+      const auto add = [&](const FoldReader<Policy, kWidth>& reader, int row, int) {
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) {
+          S v[kInputs];
+          reader.pick(j, v);
+          run[j].add(v, 0, static_cast<uint32_t>(row));
+        }
+      };
+      const auto flush = [&]() {
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) run[j].flush();
+      };
+      feed<Policy, kWidth, 1>(job, base, begin, y, job.rows, rows, add, flush);
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) partial[j] = run[j].finish(begin);
+    }
+#pragma unroll 1
+    for (int half = job.rows >> 1; half > 0; half >>= 1) {
+      const int index = (y & (half - 1)) * (units_at_once * job.lanes) + z * job.lanes + x;
+      if (y >= half && y < 2 * half) {
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) shared[j * kSlots + index] = partial[j];
+      }
+      __syncthreads();
+      if (y < half) {
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) partial[j] = Policy::merge(partial[j], shared[j * kSlots + index]);
+      }
+      __syncthreads();
+    }
+    if (live && y == 0) {
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) {
+        if (job.partials != nullptr) {
+          job.partials[chunk * job.outputs + line * job.width + column + j] = partial[j];
+        } else {
+          job.out.put(out_at + j * job.step[kInputs], partial[j]);
+        }
+      }
+    }
+  }
+}
+
+// Merges the chunks of every output: `lanes` outputs side by side, 256 / lanes threads for each.
+template <class Policy>
+__global__ void __launch_bounds__(256) fold_partials(const __grid_constant__ FoldJob<Policy> job) {
+  using Partial = typename Policy::Partial;
+  __shared__ alignas(16) unsigned char raw[256 * sizeof(Partial)];
+  Partial* const shared = reinterpret_cast<Partial*>(raw);
+  const int x = static_cast<int>(threadIdx.x) & (job.lanes - 1);
+  const int y = static_cast<int>(threadIdx.x) / job.lanes;
+  const int rows = 256 / job.lanes;
+  for (int64_t first = int64_t{blockIdx.x} * job.lanes; first < job.outputs; first += int64_t{gridDim.x} * job.lanes) {
+    const int64_t output = first + x;
+    const bool live = output < job.outputs;
+    Partial partial = Policy::none();
+    if (live) {
+#pragma unroll 4
+      for (int64_t c = y; c < job.chunks; c += rows) {
+        partial = Policy::merge(partial, job.partials[c * job.outputs + output]);
+      }
+    }
+    shared[threadIdx.x] = partial;
+    __syncthreads();
+    for (int half = rows >> 1; half > 0; half >>= 1) {
+      if (y < half) {
+        shared[threadIdx.x] = Policy::merge(shared[threadIdx.x], shared[threadIdx.x + half * job.lanes]);
+      }
+      __syncthreads();
+    }
+    if (live && y == 0) {
+      int64_t at[Policy::kInputs + 1];
+      offsets_at(job.kept, output, at);
+      job.out.put(at[Policy::kInputs], shared[threadIdx.x]);
+    }
+    __syncthreads();
+  }
+}
+
+inline unsigned fold_grid(int64_t units, int64_t at_once) noexcept {
+  constexpr int64_t kMost = int64_t{1} << 20;  // blocks stride over the rest
+  const int64_t blocks = ceil_div(units, at_once);
+  return static_cast<unsigned>(blocks < kMost ? blocks : kMost);
+}
+
+template <class Policy, int kWidth>
+void launch_columns(FoldJob<Policy>& job, const FoldPlan<Policy::kInputs>& plan, cudaStream_t stream) noexcept {
+  const int inner = job.kept.rank - 1;
+  job.width = plan.kept.shape[inner];
+  for (int k = 0; k <= Policy::kInputs; ++k) job.step[k] = plan.kept.strides[k][inner];
+  job.kept.rank = inner;
+  job.kept.count /= job.width;
+  if (inner == 0) {
+    for (auto& strides : job.kept.strides) strides[0] = 0;
+  }
+  job.rows = plan.count <= FoldPlan<Policy::kInputs>::kFewRows ? 1 : 8;
+  job.lanes = lanes_for(ceil_div(job.width, kWidth), job.rows == 1 ? 256 : 32);
+  job.strips = ceil_div(job.width, int64_t{job.lanes} * kWidth);
+  job.units = job.kept.count * job.strips * job.chunks;
+  fold_columns<Policy, kWidth><<<fold_grid(job.units, 256 / (job.lanes * job.rows)), 256, 0, stream>>>(job);
+}
+
+template <class Policy, int kWidth>
+void launch_rows(FoldJob<Policy>& job, cudaStream_t stream) noexcept {
+  const int64_t packs = ceil_div(job.chunk, kWidth);
+  job.lanes = packs <= (kWidth == 1 ? 1024 : 512) ? lanes_for(packs, 32) : 256;
+  job.units = job.outputs * job.chunks;
+  fold_rows<Policy, kWidth><<<fold_grid(job.units, 256 / job.lanes), 256, 0, stream>>>(job);
+}
+
+// Folds the axes of `mask` of the inputs, which have one shape; `scratch` has plan.scratch_bytes(sizeof(Partial)).
+template <class Policy>
+void run_fold(const KOperand* const (&in)[Policy::kInputs], const FoldPlan<Policy::kInputs>& plan,
+              const typename Policy::Out& out, void* scratch, cudaStream_t stream) noexcept {
+  using S = typename Policy::Storage;
+  using Partial = typename Policy::Partial;
+  constexpr int kRowPack = kPackOf<S>;
+  constexpr int kColumnPack = kRowPack < 8 ? kRowPack : 8;
+  if (plan.outputs == 0) return;
+  FoldJob<Policy> job{};
+  const void* data[Policy::kInputs];
+  for (int k = 0; k < Policy::kInputs; ++k) {
+    data[k] = in[k]->data;
+    job.in[k] = in[k]->template as<const S>() + plan.base[k];
+  }
+  job.partials = plan.chunks > 1 ? static_cast<Partial*>(scratch) : nullptr;
+  job.out = out;
+  job.kept = plan.kept;
+  job.reduced = plan.reduced;
+  job.count = plan.count;
+  job.chunk = plan.chunk;
+  job.chunks = plan.chunks;
+  job.outputs = plan.outputs;
+  const int width = plan.by_columns ? kColumnPack : kRowPack;
+  const bool wide = plan.is_wide(data, width, sizeof(S));
+  if (plan.by_columns) {
+    wide ? launch_columns<Policy, kColumnPack>(job, plan, stream) : launch_columns<Policy, 1>(job, plan, stream);
+  } else {
+    wide ? launch_rows<Policy, kRowPack>(job, stream) : launch_rows<Policy, 1>(job, stream);
+  }
+  if (plan.chunks > 1) {
+    job.kept = plan.kept;
+    job.lanes = plan.chunks <= 128 ? 8 : 1;
+    fold_partials<Policy><<<fold_grid(job.outputs, job.lanes), 256, 0, stream>>>(job);
+  }
+}
+
+#endif
+
+}  // namespace gorgo::cuda

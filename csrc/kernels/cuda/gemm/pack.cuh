@@ -1,0 +1,172 @@
+// Copies of a product's factors in scratch, laid out for Hopper's copy engine: along k, every row aligned.
+//
+// A 16-bit factor is copied as it is, for strides that the copy engine does not take. A float32 factor becomes three planes of
+// bfloat16 parts (split.cuh), and the kernel notes whether the parts hold everything.
+// Read next: split.cuh, gemm.cuh.
+#pragma once
+
+#include "kernels/cuda/gemm/product.cuh"
+
+namespace gorgo::cuda {
+
+constexpr int kPackTile = 64;
+
+// Planes of a factor: one for 16-bit elements, three for float32.
+template <class T>
+constexpr int kPlanesOf = std::is_same_v<T, float> ? 3 : 1;
+
+struct PackFactor {
+  const void* data;
+  uint16_t* planes;  // [plane][matrix][row][pitch]
+  int64_t rows, k;
+  int64_t row_stride, k_stride;
+  int64_t pitch;  // elements
+  int64_t matrices;
+  int64_t row_tiles, k_tiles;
+};
+
+struct PackArgs {
+  PackFactor factors[2];
+  Walk<2> stack;
+  bool stacked[2];
+  int64_t tasks[2];
+  SplitVerdict* verdict;  // of a split
+};
+
+#if defined(__CUDACC__)
+template <class T>
+__global__ void __launch_bounds__(256) pack_factors(const __grid_constant__ PackArgs args) {
+  constexpr int kPlanes = kPlanesOf<T>;
+  __shared__ T tile[kPackTile][kPackTile + (sizeof(T) == 2 ? 2 : 1)];
+  const int thread = threadIdx.x;
+  int32_t largest[2] = {0, 0};
+  bool bad = false;
+  for (int64_t task = blockIdx.x; task < args.tasks[0] + args.tasks[1]; task += gridDim.x) {
+    const int which = task < args.tasks[0] ? 0 : 1;
+    const PackFactor& f = args.factors[which];
+    const int64_t at = which == 0 ? task : task - args.tasks[0];
+    const int64_t each = f.row_tiles * f.k_tiles;
+    const int64_t matrix = at / each;
+    const int64_t row0 = (at - matrix * each) / f.k_tiles * kPackTile;
+    const int64_t k0 = (at - matrix * each) % f.k_tiles * kPackTile;
+    int64_t offsets[2] = {0, 0};
+    if (args.stacked[which]) args.stack.at(matrix, offsets);
+    const T* x = static_cast<const T*>(f.data) + (which == 0 ? offsets[0] : offsets[1]);
+    const bool along_k = llabs(f.k_stride) <= llabs(f.row_stride);
+    __syncthreads();  // the last tile has been read
+#pragma unroll
+    for (int i = 0; i < kPackTile * kPackTile / 256; ++i) {
+      const int e = i * 256 + thread;
+      const int r = along_k ? e / kPackTile : e % kPackTile;
+      const int d = along_k ? e % kPackTile : e / kPackTile;
+      const bool inside = row0 + r < f.rows && k0 + d < f.k;
+      tile[r][d] = inside ? x[(row0 + r) * f.row_stride + (k0 + d) * f.k_stride] : T{};
+    }
+    __syncthreads();
+    int32_t most = 0;
+#pragma unroll
+    for (int i = 0; i < kPackTile * kPackTile / 8 / 256; ++i) {
+      const int e = i * 256 + thread;
+      const int r = e / 8;
+      const int d = e % 8 * 8;
+      uint32_t parts[kPlanes][4];
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        if constexpr (kPlanes == 1) {
+          const uint32_t bits = tile[r][d + j].bits;
+          parts[0][j / 2] = j % 2 == 0 ? bits : parts[0][j / 2] | (bits << 16);
+        } else {
+          float v = tile[r][d + j];
+          const int32_t magnitude = __float_as_int(v) & 0x7fffffff;
+          most = max(most, magnitude);
+          // From 2**127 on the first part might round to infinity; below 2**-110 the last one loses bits.
+          bad |= magnitude >= (254 << 23) || (magnitude != 0 && magnitude < (17 << 23));
+#pragma unroll
+          for (int q = 0; q < kPlanes; ++q) {
+            const uint32_t bits = BFloat16(v).bits;
+            v -= __uint_as_float(bits << 16);
+            parts[q][j / 2] = j % 2 == 0 ? bits : parts[q][j / 2] | (bits << 16);
+          }
+        }
+      }
+      if (row0 + r < f.rows && k0 + d < f.pitch) {
+        uint16_t* to = f.planes + (matrix * f.rows + row0 + r) * f.pitch + k0 + d;
+#pragma unroll
+        for (int q = 0; q < kPlanes; ++q) {
+          *reinterpret_cast<uint4*>(to + q * f.matrices * f.rows * f.pitch) =
+              make_uint4(parts[q][0], parts[q][1], parts[q][2], parts[q][3]);
+        }
+      }
+    }
+    if (which == 0) {
+      largest[0] = max(largest[0], most);
+    } else {
+      largest[1] = max(largest[1], most);
+    }
+  }
+  if constexpr (kPlanes > 1) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      int32_t most = largest[i];
+#pragma unroll
+      for (int o = 16; o > 0; o /= 2) most = max(most, __shfl_xor_sync(0xffffffffu, most, o));
+      if (thread % 32 == 0 && most != 0) atomicMax(i == 0 ? &args.verdict->max_a : &args.verdict->max_b, most);
+    }
+    if (__any_sync(0xffffffffu, bad) && thread % 32 == 0) atomicOr(&args.verdict->bad, 1);
+  }
+}
+#endif
+
+// ---- host ----
+
+struct PackPlan {
+  int64_t pitch = 0;             // elements of a plane's row
+  int64_t matrices[2] = {1, 1};  // of A and B
+  int64_t elements[2] = {0, 0};  // of all planes of A and B
+  size_t bytes = 0;
+};
+
+constexpr size_t kVerdictBytes = 256;
+
+template <class T>
+PackPlan pack_plan(const Product& p) noexcept {
+  PackPlan s;
+  s.pitch = ceil_div(p.k, 8) * 8;
+  s.matrices[0] = p.shares_a ? 1 : p.count;
+  s.matrices[1] = p.shares_b ? 1 : p.count;
+  s.elements[0] = ceil_div(kPlanesOf<T> * s.matrices[0] * p.m * s.pitch, 128) * 128;
+  s.elements[1] = ceil_div(kPlanesOf<T> * s.matrices[1] * p.n * s.pitch, 128) * 128;
+  s.bytes = kVerdictBytes + static_cast<size_t>(s.elements[0] + s.elements[1]) * 2;
+  return s;
+}
+
+struct Packed {
+  SplitVerdict* verdict;
+  uint16_t* planes[2];
+};
+
+// `scratch` has the plan's bytes.
+template <class T>
+Packed launch_pack(const Product& p, const PackPlan& s, void* scratch, cudaStream_t stream) noexcept {
+  Packed packed{};
+  packed.verdict = static_cast<SplitVerdict*>(scratch);
+  packed.planes[0] = reinterpret_cast<uint16_t*>(static_cast<unsigned char*>(scratch) + kVerdictBytes);
+  packed.planes[1] = packed.planes[0] + s.elements[0];
+  PackArgs args{};
+  args.factors[0] = {p.a, packed.planes[0], p.m, p.k, p.a_row, p.a_col, s.pitch, s.matrices[0], 0, 0};
+  args.factors[1] = {p.b, packed.planes[1], p.n, p.k, p.b_col, p.b_row, s.pitch, s.matrices[1], 0, 0};
+  for (int i = 0; i < 2; ++i) {
+    PackFactor& f = args.factors[i];
+    f.row_tiles = ceil_div(f.rows, kPackTile);
+    f.k_tiles = ceil_div(f.k, kPackTile);
+    args.stacked[i] = f.matrices > 1;
+    args.tasks[i] = f.row_tiles * f.k_tiles * f.matrices;
+  }
+  args.stack = p.stack;
+  args.verdict = packed.verdict;
+  if (kPlanesOf<T> > 1) static_cast<void>(cudaMemsetAsync(packed.verdict, 0, sizeof(SplitVerdict), stream));
+  pack_factors<T><<<grid_for(args.tasks[0] + args.tasks[1], 1, 8), 256, 0, stream>>>(args);
+  return packed;
+}
+
+}  // namespace gorgo::cuda

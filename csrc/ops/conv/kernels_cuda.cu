@@ -1,0 +1,143 @@
+// The convolutions and the transposed ones on CUDA: each result gathers from the windows that it meets.
+//
+// A convolution is, for each group of channels, a product: rows are the group's results, columns all windows of all images, and
+// the sum goes over channels and taps. A transposed one is the same over x by the taps in which elements of the result meet x;
+// elements that are `stride` apart meet the same taps, and each such phase is a product of its own, in the same launch.
+// Ways, chosen by shapes: sums made directly for groups of few channels (kernels_cuda_direct.cu), tensor cores for 16-bit floats
+// (kernels_cuda_mma.cu), else the tiles of kernels/cuda/conv.cuh.
+// Read next: kernels/cuda/conv.cuh, kernels_cuda_weight.cu.
+#include "ops/conv/attrs.h"
+#include "ops/conv/ways_cuda.cuh"
+
+namespace gorgo::cuda {
+namespace {
+
+// One call: its sizes, the tile for them, and how the product is cut.
+template <class S, bool kTransposed>
+struct Call {
+  ConvSizes s;
+  GatherSizes g;
+
+  explicit Call(const KernelArgs& args) noexcept
+      : s(kTransposed ? conv_sizes(args.out[0], args.in[1], args.in[0], args.attrs_as<ConvAttrs>())
+                      : conv_sizes(args.in[0], args.in[1], args.out[0], args.attrs_as<ConvAttrs>())),
+        g(gather_sizes(s, kTransposed)) {}
+
+  enum class Size { Large, Square, Flat };
+  [[nodiscard]] bool masked() const noexcept { return s.taps <= kMaskTaps; }
+  [[nodiscard]] Size size() const noexcept {
+    if (!masked()) return Size::Square;
+    if (g.rows <= 32) return Size::Flat;
+    const int64_t large = ceil_div(g.rows, 128) * ceil_div(g.columns, 128) * g.problems;
+    if (std::is_same_v<S, float> && g.rows > 64 && large >= 128) return Size::Large;
+    return Size::Square;
+  }
+  [[nodiscard]] Cut cut(int64_t numel) const noexcept {
+    const Size size = this->size();
+    const int m = size == Size::Large ? 128 : size == Size::Flat ? 32 : 64;
+    return cut_of(g.rows, g.columns, g.sum * g.taps, g.problems, numel, m, size == Size::Square ? 64 : 128);
+  }
+};
+
+template <class S, bool kTransposed>
+size_t product_scratch(const KernelArgs& args, const Call<S, kTransposed>& call) noexcept {
+  const Cut cut = call.cut(args.out[0].numel);
+  if (cut.splits == 1) return 0;
+  return static_cast<size_t>(cut.splits * args.out[0].numel) * sizeof(typename Element<S>::Compute);
+}
+
+template <class S, bool kTransposed, bool kMasked>
+void run_gather(const KernelArgs& args, const Call<S, kTransposed>& call) noexcept {
+  using Plan = GatherPlan<S, kTransposed, kMasked>;
+  const ConvSizes& s = call.s;
+  const KOperand& out = args.out[0];
+  const ConvStrides x(args.in[0]), weight(args.in[1]);
+  const bool has_bias = args.in_count > 2 && args.in[2].given;
+  Plan p{};
+  for (int i = 0; i < 3; ++i) p.axes[i] = gather_axis<kTransposed>(s.axis[i], x.axis[i], weight.axis[i]);
+  p.cut = call.cut(out.numel);
+  p.x = args.in[0].as<S>();
+  p.weight = args.in[1].as<S>();
+  p.added = has_bias ? args.in[2].as<S>() : nullptr;
+  p.result = out.as<S>();
+  p.partials = static_cast<typename Plan::T*>(args.scratch);
+  p.n = s.n, p.groups = s.groups;
+  p.group_rows = call.g.rows, p.group_sum = call.g.sum;
+  p.x_outer = x.outer, p.x_channel = x.channel;
+  p.weight_sum = kTransposed ? weight.outer : weight.channel;
+  p.weight_group = s.group_o * weight.outer;
+  p.factor_row = kTransposed ? weight.channel : weight.outer;
+  p.bias_stride = has_bias ? args.in[2].strides[0] : 0;
+  p.plane = kTransposed ? s.image : s.pixels;
+  p.out_row = p.plane;
+  p.numel = out.numel;
+  bool dense = true;  // columns are the elements of the result in order
+  for (const ConvAxis& axis : s.axis) dense = dense && (!kTransposed || axis.stride == 1);
+  p.vectors = dense && p.plane % 4 == 0 && is_aligned(out.data, 4 * sizeof(S));
+  const cudaStream_t stream = stream_of(args);
+  if constexpr (!kMasked) {
+    run_product<SquareTile<S>>(p, stream);
+  } else {
+    switch (call.size()) {
+      case Call<S, kTransposed>::Size::Large:
+        if constexpr (std::is_same_v<S, float>) run_product<LargeTile>(p, stream);
+        break;
+      case Call<S, kTransposed>::Size::Flat:
+        run_product<FlatTile<S>>(p, stream);
+        break;
+      default:
+        run_product<SquareTile<S>>(p, stream);
+    }
+  }
+  if (p.cut.splits > 1) {
+    add_partials<S>(p.partials, p.cut.splits, out.numel, p.added, p.bias_stride, p.plane, s.groups * call.g.rows, p.result,
+                    stream);
+  }
+}
+
+template <class S, bool kTransposed>
+void run(const KernelArgs& args, int64_t) noexcept {
+  if (args.out[0].numel == 0) return;
+  const Call<S, kTransposed> call(args);
+  if (runs_directly(call.s)) return run_direct<S>(args, call.s, kTransposed);
+  if constexpr (sizeof(S) == 2) {
+    if (suits_tensor_cores<S>(call.s) && has_tensor_cores()) return run_tensor<S>(args, call.s, kTransposed);
+  }
+  call.masked() ? run_gather<S, kTransposed, true>(args, call) : run_gather<S, kTransposed, false>(args, call);
+}
+template <class S, bool kTransposed>
+size_t scratch(const KernelArgs& args) noexcept {
+  if (args.out[0].numel == 0) return 0;
+  const Call<S, kTransposed> call(args);
+  if (runs_directly(call.s)) return 0;
+  const size_t bytes = product_scratch(args, call);
+  if constexpr (sizeof(S) == 2) {
+    if (suits_tensor_cores<S>(call.s)) {
+      const size_t tensor_bytes = tensor_scratch<S>(call.s, kTransposed, args.out[0].numel);
+      return tensor_bytes > bytes ? tensor_bytes : bytes;
+    }
+  }
+  return bytes;
+}
+
+template <class S>
+void add_all(KernelSink& sink) {
+  for (const char* op : {"conv1d", "conv2d", "conv3d"}) add(sink, op, kDTypeOf<S>, run<S, false>, scratch<S, false>);
+  for (const char* op : {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}) {
+    add(sink, op, kDTypeOf<S>, run<S, true>, scratch<S, true>);
+  }
+}
+
+}  // namespace
+
+void fill_conv_weight(KernelSink& sink);  // kernels_cuda_weight.cu
+
+void fill_conv(KernelSink& sink) {
+  add_all<float>(sink);
+  add_all<double>(sink);
+  add_all<Float16>(sink);
+  add_all<BFloat16>(sink);
+  fill_conv_weight(sink);
+}
+
+}  // namespace gorgo::cuda
