@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench import determinism, harness, hotpath
+from bench import cuda, determinism, harness, hotpath
 from bench.libraries import LIBRARIES
 
 
@@ -76,3 +76,10 @@ def test_every_bar_of_the_hot_path_names_a_case() -> None:
 def test_determinism_holds_where_its_cost_is_measured() -> None:
     """Rows of batches and threads must not change bits; what they cost is printed."""
     assert determinism.main() == 0
+
+
+def test_the_bench_of_a_card_has_a_word_for_everything_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a card it says so; with one and no time, each case says that."""
+    assert cuda.main(["--quick", "--seconds", "0"]) == 0
+    told = capsys.readouterr().out
+    assert ("bench.cuda: " in told) != ("card: " in told)
