@@ -115,6 +115,7 @@ TENSOR_RESULTS = {
     "tolist": "Any",
 }
 TENSOR_ATTRIBUTES = {
+    "__cuda_array_interface__": "Any",
     "device": "Any",
     "dtype": "_dtype",
     "grad": "Tensor | None",

@@ -28,6 +28,7 @@ MODULES = {
     "fft": "gorgo.fft",
     "onnx": "gorgo.onnx",
     "memory": "gorgo.memory",
+    "cuda": "gorgo.cuda",
     "autograd": "gorgo.autograd",
     "graph": "gorgo.graph",
     "testing": "gorgo.testing",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gorgo import autograd as autograd
+    from gorgo import cuda as cuda
     from gorgo import data as data
     from gorgo import graph as graph
     from gorgo import io as io
@@ -130,6 +131,7 @@ newaxis = None
 # Parts of the package that are imported when somebody first names them.
 _LAZY_MODULES = (
     "autograd",
+    "cuda",
     "data",
     "fft",
     "graph",

@@ -1,4 +1,4 @@
-"""Integers and axes among arguments, taken as the ops take them: whatever has __index__, NumPy's included, and no bool.
+"""Integers, axes and devices of arguments, as the ops take them: an integer is whatever has __index__, and no bool.
 
 What does not fit is refused with the message of an op, `op: argument must be an integer, got value`.
 """
@@ -9,7 +9,9 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["as_axes", "as_axis", "as_integer", "as_integers", "is_listed", "named_integers"]
+import gorgo
+
+__all__ = ["as_axes", "as_axis", "as_integer", "as_integers", "device_of", "is_listed", "named_integers"]
 
 
 def as_integer(op: str, name: str, value: Any) -> int:
@@ -60,6 +62,14 @@ def as_axes(op: str, value: Any, shape: Sequence[int], name: str = "axes") -> li
     if len(set(axes)) != len(axes):
         raise ValueError(f"{op}: {name} must not repeat, got {value}")
     return axes
+
+
+def device_of(*values: Any) -> str | None:
+    """Return the device of the first tensor among values, for what is to meet it; None where there is no tensor."""
+    for value in values:
+        if isinstance(value, gorgo.Tensor):
+            return str(value.device)
+    return None
 
 
 def _described(value: Any) -> str:

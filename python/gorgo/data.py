@@ -76,10 +76,12 @@ def _position(index: Any, size: int, name: str) -> int:
     return int(i + size if i < 0 else i)
 
 
-def _indices(indices: Any) -> gg.Tensor:
+def _indices(indices: Any, device: str = "cpu") -> gg.Tensor:
+    """Return numbers of items as a tensor on the device of what they are looked up in."""
     if isinstance(indices, gg.Tensor):
-        return indices
-    return gg.asarray(indices if hasattr(indices, "__array_interface__") else list(indices), dtype=gg.int64)
+        return indices.to(device=device)
+    listed = indices if hasattr(indices, "__array_interface__") else list(indices)
+    return gg.asarray(listed, dtype=gg.int64, device=device)
 
 
 class TensorDataset(Generic[T]):
@@ -117,9 +119,12 @@ class TensorDataset(Generic[T]):
         return tuple(t[i] for t in self.tensors)
 
     def gather(self, indices: Any) -> tuple[gg.Tensor, ...]:
-        """Return the rows of each tensor, (k, ...)."""
-        chosen = _indices(indices)
-        return tuple(gg.take(t, chosen, axis=0) for t in self.tensors)
+        """Return the rows of each tensor, (k, ...), where the tensor is."""
+        chosen: dict[str, gg.Tensor] = {}
+        for t in self.tensors:
+            if t.device not in chosen:
+                chosen[t.device] = _indices(indices, t.device)
+        return tuple(gg.take(t, chosen[t.device], axis=0) for t in self.tensors)
 
 
 class Subset(Generic[T]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gorgo
 from gorgo import Tensor
+from gorgo.arguments import device_of
 
 __all__ = [
     "addcdiv",
@@ -106,7 +107,9 @@ def float_power(x1: Tensor | complex, x2: Tensor | complex, /) -> Tensor:
     dtype = gorgo.complex128 if is_complex else gorgo.float64
 
     def wide(x: Tensor | complex) -> Tensor:
-        return gorgo.astype(x, dtype, copy=False) if isinstance(x, Tensor) else gorgo.asarray(x, dtype=dtype)
+        if isinstance(x, Tensor):
+            return gorgo.astype(x, dtype, copy=False)
+        return gorgo.asarray(x, dtype=dtype, device=device_of(x1, x2))
 
     return gorgo.pow(wide(x1), wide(x2))
 
@@ -238,7 +241,7 @@ def isclose(
     if rtol < 0 or atol < 0:
         raise ValueError(f"isclose: rtol and atol must not be negative, got {rtol} and {atol}")
     with gorgo.no_grad():
-        x1, x2 = _wide(x1), _wide(x2)
+        x1, x2 = _wide(x1, x2), _wide(x2, x1)
         same = x1 == x2
         close = same | ((abs(x1 - x2) <= atol + rtol * abs(x2)) & gorgo.isfinite(x2))
         if equal_nan:
@@ -246,10 +249,11 @@ def isclose(
         return close
 
 
-def _wide(x: Tensor | complex) -> Tensor:
+def _wide(x: Tensor | complex, other: Tensor | complex) -> Tensor:
     # Numbers and integers in float64: the latter's differences would wrap.
     if not isinstance(x, Tensor):
-        return gorgo.asarray(x, dtype=gorgo.complex128 if type(x) is complex else gorgo.float64)
+        wide = gorgo.complex128 if type(x) is complex else gorgo.float64
+        return gorgo.asarray(x, dtype=wide, device=device_of(other))
     return x if x.dtype.is_floating_point or x.dtype.is_complex else gorgo.astype(x, gorgo.float64)
 
 

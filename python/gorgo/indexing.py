@@ -149,7 +149,7 @@ def index_fill(x: Tensor, axis: int, indices: Tensor, value: float | Tensor) -> 
     """
     axis = as_axis("index_fill", axis, x.shape)
     # By a mask, so that a value's gradient counts an entry once that is named twice.
-    mask = gorgo.zeros((x.shape[axis],), dtype=gorgo.bool)
+    mask = gorgo.zeros((x.shape[axis],), dtype=gorgo.bool, device=x.device)
     mask[_line("index_fill", indices)] = True
     shape = [1] * len(x.shape)
     shape[axis] = x.shape[axis]
@@ -211,7 +211,7 @@ def masked_fill(x: Tensor, mask: Tensor, value: float | Tensor) -> Tensor:
     else:
         if gorgo.result_type(x, value) != x.dtype:
             raise TypeError(f"masked_fill: value must fit dtype {x.dtype.name}, got {value}")
-        filling = gorgo.full((), value, dtype=x.dtype)
+        filling = gorgo.full((), value, dtype=x.dtype, device=x.device)
     return gorgo.where(_mask("masked_fill", mask), filling, x)
 
 
@@ -274,7 +274,8 @@ def masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     behind = source.size
     places = gorgo.cumulative_sum(flat, include_initial=True)[:-1]
     places = gorgo.where(flat, gorgo.where(places >= behind, places + 1, places), behind)
-    found = gorgo.concat([gorgo.reshape(source, (-1,)), gorgo.zeros((1,), dtype=source.dtype)])
+    one_more = gorgo.zeros((1,), dtype=source.dtype, device=source.device)
+    found = gorgo.concat([gorgo.reshape(source, (-1,)), one_more])
     return gorgo.where(mask, gorgo.reshape(gorgo.take(found, places), x.shape), x)
 
 
@@ -379,7 +380,7 @@ def scatter_reduce(
     total = gorgo.scatter_add(base, axis, indices, values)
     if reduce == "sum":
         return total
-    counts = gorgo.full(x.shape, int(include_self), dtype=gorgo.int64)
+    counts = gorgo.full(x.shape, int(include_self), dtype=gorgo.int64, device=x.device)
     counts = gorgo.scatter_add(counts, axis, indices, 1)
     counts = gorgo.maximum(counts, 1).astype(x.dtype)
     return total // counts if gorgo.isdtype(x.dtype, "integral") else total / counts

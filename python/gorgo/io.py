@@ -115,13 +115,13 @@ def _atomically(path: PathLike) -> Iterator[IO[bytes]]:
 
 
 def _as_tensor(value: Any, place: str) -> gg.Tensor:
-    """Return a detached, contiguous tensor over a tensor's or array's elements."""
+    """Return a detached, contiguous tensor on the cpu over a tensor's or array's elements."""
     if isinstance(value, gg.Tensor):
-        return value.detach().contiguous()
+        return value.detach().to(device="cpu").contiguous()
     if hasattr(value, "detach"):
         value = value.detach()
     if hasattr(value, "__array_interface__") or hasattr(value, "__dlpack__"):
-        return gg.asarray(value).contiguous()
+        return gg.asarray(value).to(device="cpu").contiguous()
     raise TypeError(f"save: {place} must be a tensor or array, got {type(value).__name__}")
 
 
@@ -351,6 +351,10 @@ def _load_entry(file: IO[bytes], begin: int, name: str, entry: dict[str, Any], p
     return t
 
 
+def _put(t: gg.Tensor, device: str | None) -> gg.Tensor:
+    return t if device is None else t.to(device=device)
+
+
 def _check_names(wanted: list[str], held: Iterable[str], path: PathLike) -> None:
     missing = [name for name in wanted if name not in set(held)]
     if missing:
@@ -375,7 +379,9 @@ def _map_entry(view: memoryview, begin: int, name: str, entry: dict[str, Any], p
     return gg.asarray(np.frombuffer(view[start:end], numpy_dtype).reshape(entry["shape"]))
 
 
-def load_safetensors(path: PathLike, *, mmap: bool = False, names: Iterable[str] | None = None) -> Any:
+def load_safetensors(
+    path: PathLike, *, mmap: bool = False, names: Iterable[str] | None = None, device: str | None = None
+) -> Any:
     """Read a safetensors file.
 
     Args:
@@ -384,6 +390,7 @@ def load_safetensors(path: PathLike, *, mmap: bool = False, names: Iterable[str]
             aligned in the file), pages come from the disk when they are first used. The file must not be written or
             cut while they live, as save never does; it replaces files.
         names: tensors to read, all when None.
+        device: where the tensors are put, the cpu when None.
 
     Returns:
         What save_safetensors was given; tensors by name when names are given or another program wrote the file.
@@ -405,9 +412,9 @@ def load_safetensors(path: PathLike, *, mmap: bool = False, names: Iterable[str]
         _check_names(wanted, header, path)
         if mmap:
             view = memoryview(mapping.mmap(file.fileno(), 0, access=mapping.ACCESS_READ))
-            tensors = {name: _map_entry(view, begin, name, header[name], path) for name in wanted}
+            tensors = {name: _put(_map_entry(view, begin, name, header[name], path), device) for name in wanted}
         else:
-            tensors = {name: _load_entry(file, begin, name, header[name], path) for name in wanted}
+            tensors = {name: _put(_load_entry(file, begin, name, header[name], path), device) for name in wanted}
     if names is not None or _TREE not in metadata:
         return tensors
     try:
@@ -593,11 +600,12 @@ def _parse_npy_header(text: bytes, path: PathLike, what: str) -> tuple[tuple[int
     return shape, fortran, dtype
 
 
-def load_npy(path: PathLike) -> gg.Tensor:
+def load_npy(path: PathLike, *, device: str | None = None) -> gg.Tensor:
     """Read a .npy file; objects are never unpickled.
 
     Args:
         path: the file.
+        device: where the tensor is put, the cpu when None.
 
     Returns:
         (...) the array as a tensor in native byte order, contiguous.
@@ -617,15 +625,16 @@ def load_npy(path: PathLike) -> gg.Tensor:
         t = _read_npy(file, lambda: size - file.tell(), path, "array")
         if file.tell() != size:
             raise _wrong(path, f"must end after its array at byte {file.tell()}, got {size} bytes")
-        return t
+        return _put(t, device)
 
 
-def load_npz(path: PathLike, *, names: Iterable[str] | None = None) -> dict[str, gg.Tensor]:
+def load_npz(path: PathLike, *, names: Iterable[str] | None = None, device: str | None = None) -> dict[str, gg.Tensor]:
     """Read a .npz archive; objects are never unpickled.
 
     Args:
         path: the file.
         names: arrays to read, all when None.
+        device: where the tensors are put, the cpu when None.
 
     Returns:
         The arrays as tensors by name.
@@ -657,7 +666,7 @@ def load_npz(path: PathLike, *, names: Iterable[str] | None = None) -> dict[str,
                         raise _wrong(path, f"must hold each name once, got {name!r} again")
                     infos[name] = info
                 _check_names(wanted or [], infos, path)
-                return {
+                found = {
                     name: _read_archived(archive, infos[name], size, path)
                     for name in (infos if wanted is None else wanted)
                 }
@@ -677,6 +686,7 @@ def load_npz(path: PathLike, *, names: Iterable[str] | None = None) -> dict[str,
             raise _wrong(
                 path, f"must be a .npz archive that can be read, got {type(error).__name__}: {error}"
             ) from None
+    return {name: _put(t, device) for name, t in found.items()}
 
 
 def _read_archived(archive: Any, info: Any, size: int, path: PathLike) -> gg.Tensor:
@@ -734,12 +744,13 @@ def save(state: Any, path: PathLike, *, metadata: Mapping[str, str] | None = Non
         save_npy(state, path)
 
 
-def load(path: PathLike, *, mmap: bool = False) -> Any:
+def load(path: PathLike, *, mmap: bool = False, device: str | None = None) -> Any:
     """Read a file of tensors, in the format that its name ends in.
 
     Args:
         path: a file that ends in .safetensors, .npz or .npy.
         mmap: map a .safetensors file instead of reading it; its tensors are read-only then.
+        device: where the tensors are put, the cpu when None.
 
     Returns:
         What was saved: a tree or tensors by name, or a tensor for .npy.
@@ -759,5 +770,5 @@ def load(path: PathLike, *, mmap: bool = False) -> Any:
     if mmap and suffix != ".safetensors":
         raise ValueError(f"load: mmap must be asked of a .safetensors file, got {os.fspath(path)!r}")
     if suffix == ".safetensors":
-        return load_safetensors(path, mmap=mmap)
-    return load_npz(path) if suffix == ".npz" else load_npy(path)
+        return load_safetensors(path, mmap=mmap, device=device)
+    return load_npz(path, device=device) if suffix == ".npz" else load_npy(path, device=device)

@@ -568,8 +568,8 @@ def repeat_interleave(x: Tensor, repeats: int | Tensor, axis: int | None = None)
     if n and int(gorgo.min(counts).item()) < 0:
         raise ValueError(f"repeat_interleave: repeats must not be negative, got {int(gorgo.min(counts).item())}")
     ends = gorgo.cumulative_sum(counts)
-    places = gorgo.arange(int(ends[-1].item()) if n else 0)
-    return gorgo.take(x, gorgo.bucketize(places, ends, right=True), axis=axis)
+    places = gorgo.arange(int(ends[-1].item()) if n else 0, device=ends.device)
+    return gorgo.take(x, gorgo.bucketize(places, ends, right=True).to(device=x.device), axis=axis)
 
 
 def block_diag(*arrays: Tensor) -> Tensor:
@@ -687,7 +687,7 @@ def diag_embed(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> 
     if rows == columns:
         raise ValueError(f"diag_embed: axis1 and axis2 must differ, got {axis1} and {axis2}")
     n = x.shape[-1] + abs(offset)
-    out = gorgo.zeros((*x.shape[:-1], n, n), dtype=x.dtype)
+    out = gorgo.zeros((*x.shape[:-1], n, n), dtype=x.dtype, device=x.device)
     gorgo.diagonal(out, offset)[...] = x
     return gorgo.moveaxis(out, (-2, -1), (rows, columns))
 
@@ -714,13 +714,14 @@ def trace(x: Tensor, *, offset: int = 0, dtype: dtype | None = None) -> Tensor:
     return gorgo.sum(gorgo.diagonal(x, offset), axis=-1, dtype=dtype)
 
 
-def tril_indices(row: int, col: int | None = None, offset: int = 0) -> Tensor:
+def tril_indices(row: int, col: int | None = None, offset: int = 0, *, device: str | None = None) -> Tensor:
     """List the positions on and below a diagonal of a matrix.
 
     Args:
         row (int): how many rows it has.
         col (int): how many columns; None for as many.
         offset (int): which diagonal: positive ones lie above the main one.
+        device (str): where the positions are made; the cpu when None.
 
     Returns:
         (2, n) int64: rows and columns, in row-major order.
@@ -730,17 +731,18 @@ def tril_indices(row: int, col: int | None = None, offset: int = 0) -> Tensor:
         >>> gg.tril_indices(2).tolist()
         [[0, 1, 1], [0, 0, 1]]
     """
-    mask = gorgo.tril(gorgo.ones((row, row if col is None else col), dtype=gorgo.bool), offset)
+    mask = gorgo.tril(gorgo.ones((row, row if col is None else col), dtype=gorgo.bool, device=device), offset)
     return gorgo.stack(gorgo.nonzero(mask))
 
 
-def triu_indices(row: int, col: int | None = None, offset: int = 0) -> Tensor:
+def triu_indices(row: int, col: int | None = None, offset: int = 0, *, device: str | None = None) -> Tensor:
     """List the positions on and above a diagonal of a matrix; see tril_indices.
 
     Args:
         row (int): how many rows it has.
         col (int): how many columns; None for as many.
         offset (int): which diagonal: positive ones lie above the main one.
+        device (str): where the positions are made; the cpu when None.
 
     Returns:
         (2, n) int64: rows and columns, in row-major order.
@@ -750,7 +752,7 @@ def triu_indices(row: int, col: int | None = None, offset: int = 0) -> Tensor:
         >>> gg.triu_indices(2).tolist()
         [[0, 0, 1], [0, 1, 1]]
     """
-    mask = gorgo.triu(gorgo.ones((row, row if col is None else col), dtype=gorgo.bool), offset)
+    mask = gorgo.triu(gorgo.ones((row, row if col is None else col), dtype=gorgo.bool, device=device), offset)
     return gorgo.stack(gorgo.nonzero(mask))
 
 

@@ -1,4 +1,4 @@
-"""Where memory goes: figures, limits and traces of the pool that every CPU tensor's bytes come from.
+"""Where memory goes: figures, limits and traces of the pools that tensors' bytes come from, one for each device.
 
 Released bytes stay in the pool, ready for the next tensor, up to the cache limit. Environment variables read at the
 first allocation: GORGO_CACHE_LIMIT and GORGO_MEMORY_LIMIT (bytes), GORGO_MEMORY_DEBUG=1 (guards around every block).
@@ -24,11 +24,14 @@ __all__ = [
 ]
 
 
-def stats() -> dict[str, Any]:
+def stats(*, device: str = "cpu") -> dict[str, Any]:
     """Return the pool's figures as of now.
 
     Bytes are counted as the pool hands them out, with the rounding of each block, so ``active_bytes + cached_bytes ==
     reserved_bytes``.
+
+    Args:
+        device: whose pool is meant: "cpu" or "cuda:N".
 
     Returns:
         dict: ``active_bytes`` in tensors, ``reserved_bytes`` held from the system, ``cached_bytes`` held and not in
@@ -45,12 +48,15 @@ def stats() -> dict[str, Any]:
         >>> figures["active_bytes"] + figures["cached_bytes"] == figures["reserved_bytes"]
         True
     """
-    figures: dict[str, Any] = _pool.stats()
+    figures: dict[str, Any] = _pool.stats(device)
     return figures
 
 
-def reset_peak() -> None:
+def reset_peak(*, device: str = "cpu") -> None:
     """Let the peaks start again from what is active and reserved now.
+
+    Args:
+        device: whose pool is meant: "cpu" or "cuda:N".
 
     Example:
         >>> import gorgo as gg
@@ -58,22 +64,25 @@ def reset_peak() -> None:
         >>> gg.memory.stats()["peak_reserved_bytes"] == gg.memory.stats()["reserved_bytes"]
         True
     """
-    _pool.reset_peak()
+    _pool.reset_peak(device)
 
 
-def empty_cache() -> None:
+def empty_cache(*, device: str = "cpu") -> None:
     """Return all memory that no tensor uses to the system, whichever thread released it.
 
     What shares a slab or a segment with a live tensor has to stay.
+
+    Args:
+        device: whose pool is meant: "cpu" or "cuda:N".
 
     Example:
         >>> import gorgo as gg
         >>> gg.memory.empty_cache()
     """
-    _pool.empty_cache()
+    _pool.empty_cache(device)
 
 
-def set_limit(bytes: int | None) -> None:
+def set_limit(bytes: int | None, *, device: str = "cpu") -> None:
     """Bound the memory that the pool holds from the system.
 
     An allocation beyond it first gives back what is cached and then raises. A limit below what is active now stops
@@ -81,6 +90,7 @@ def set_limit(bytes: int | None) -> None:
 
     Args:
         bytes (int or None): most bytes held at once; None for no limit.
+        device: whose pool is meant: "cpu" or "cuda:N".
 
     Raises:
         ValueError: bytes is negative.
@@ -92,16 +102,17 @@ def set_limit(bytes: int | None) -> None:
         True
         >>> gg.memory.set_limit(None)
     """
-    _pool.set_limit(bytes)
+    _pool.set_limit(bytes, device)
 
 
-def set_cache_limit(bytes: int) -> None:
+def set_cache_limit(bytes: int, *, device: str = "cpu") -> None:
     """Bound the memory that is kept for reuse after tensors have died.
 
     The default is the smaller of 1 GiB and a tenth of the memory that the container (or the machine) has.
 
     Args:
         bytes (int): most bytes kept; 0 returns memory as soon as it is released.
+        device: whose pool is meant: "cpu" or "cuda:N".
 
     Raises:
         ValueError: bytes is negative.
@@ -114,7 +125,7 @@ def set_cache_limit(bytes: int) -> None:
         True
         >>> gg.memory.set_cache_limit(before)
     """
-    _pool.set_cache_limit(bytes)
+    _pool.set_cache_limit(bytes, device)
 
 
 def set_tracing(on: bool) -> None:
@@ -134,8 +145,11 @@ def set_tracing(on: bool) -> None:
     _pool.set_tracing(on)
 
 
-def snapshot() -> list[dict[str, Any]]:
+def snapshot(*, device: str = "cpu") -> list[dict[str, Any]]:
     """Return every block in use: who holds how much, where.
+
+    Args:
+        device: whose pool is meant: "cpu" or "cuda:N".
 
     Returns:
         list of dict: for each block ``bytes`` that it spans, ``requested_bytes``, ``address``, ``stream`` (0 on the
@@ -146,7 +160,7 @@ def snapshot() -> list[dict[str, Any]]:
         >>> all(block["bytes"] >= block["requested_bytes"] for block in gg.memory.snapshot())
         True
     """
-    blocks: list[dict[str, Any]] = _pool.snapshot()
+    blocks: list[dict[str, Any]] = _pool.snapshot(device)
     return blocks
 
 
@@ -185,11 +199,12 @@ def check_guards() -> list[dict[str, Any]]:
     return damage
 
 
-def leak_report(most: int = 20) -> str:
+def leak_report(most: int = 20, *, device: str = "cpu") -> str:
     """Describe the blocks in use, largest first, for printing where none should be left.
 
     Args:
         most (int): how many blocks to list at most.
+        device: whose pool is meant: "cpu" or "cuda:N".
 
     Returns:
         str: a line of totals and one line for each block, with its source line where `set_tracing` was on; empty when
@@ -203,5 +218,5 @@ def leak_report(most: int = 20) -> str:
         >>> isinstance(gg.memory.leak_report(most=5), str)
         True
     """
-    report: str = _pool.leak_report(most)
+    report: str = _pool.leak_report(most, device)
     return report

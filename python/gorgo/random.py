@@ -13,6 +13,7 @@ from typing import Any
 
 import gorgo as gg
 from gorgo import _core
+from gorgo.arguments import device_of
 from gorgo.random_distributions import (
     beta,
     binomial,
@@ -106,6 +107,7 @@ def uniform(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw numbers that are uniform in [low, high).
@@ -115,6 +117,7 @@ def uniform(
         high: the upper end; rounding may reach it when it is not 1.
         shape: the shape of the result; that of low and high when None.
         dtype: a real floating one; that of low and high when None, float32 when they are numbers.
+        device: where the numbers are made; that of low and high when None, the cpu when they are numbers.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -133,8 +136,10 @@ def uniform(
     """
     sizes, to = drawn_shape("uniform", shape, low, high), drawn_dtype("random_uniform", dtype, low, high)
     if isinstance(low, gg.Tensor) or isinstance(high, gg.Tensor):
-        return (low + (high - low) * _core.random_uniform(key_of(generator), sizes, 0.0, 1.0, to)).astype(to)
-    return _core.random_uniform(key_of(generator), sizes, low, high, to)
+        return (
+            low + (high - low) * _core.random_uniform(key_of(generator, device, low, high), sizes, 0.0, 1.0, to)
+        ).astype(to)
+    return _core.random_uniform(key_of(generator, device, low, high), sizes, low, high, to)
 
 
 def normal(
@@ -143,6 +148,7 @@ def normal(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw normally distributed numbers.
@@ -152,6 +158,7 @@ def normal(
         std: the standard deviation.
         shape: the shape of the result; that of mean and std when None.
         dtype: a real floating one; that of mean and std when None, float32 when they are numbers.
+        device: where the numbers are made; that of mean and std when None, the cpu when they are numbers.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -171,8 +178,8 @@ def normal(
     sizes, to = drawn_shape("normal", shape, mean, std), drawn_dtype("random_normal", dtype, mean, std)
     if isinstance(mean, gg.Tensor) or isinstance(std, gg.Tensor):
         std = checked("normal", "std", std, "not negative")
-        return (mean + std * _core.random_normal(key_of(generator), sizes, 0.0, 1.0, to)).astype(to)
-    return _core.random_normal(key_of(generator), sizes, mean, std, to)
+        return (mean + std * _core.random_normal(key_of(generator, device, mean, std), sizes, 0.0, 1.0, to)).astype(to)
+    return _core.random_normal(key_of(generator, device, mean, std), sizes, mean, std, to)
 
 
 def randint(
@@ -181,6 +188,7 @@ def randint(
     shape: Shape = (),
     *,
     dtype: gg.dtype = gg.int64,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw integers that are uniform in [low, high).
@@ -190,6 +198,7 @@ def randint(
         high: one above the highest.
         shape: the shape of the result.
         dtype: an integer one.
+        device: where the numbers are made; the cpu when None.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -204,7 +213,7 @@ def randint(
         >>> gg.random.randint(5, 6, (2,)).tolist()
         [5, 5]
     """
-    return _core.random_randint(key_of(generator), shape, low, high, dtype)
+    return _core.random_randint(key_of(generator, device), shape, low, high, dtype)
 
 
 def integers(
@@ -214,6 +223,7 @@ def integers(
     *,
     endpoint: bool = False,
     dtype: gg.dtype = gg.int64,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw integers that are uniform from low to high, or from 0 to low when high is None, as NumPy's generators do.
@@ -224,6 +234,7 @@ def integers(
         shape: the shape of the result.
         endpoint: whether the upper end may be drawn.
         dtype: an integer one.
+        device: where the numbers are made; the cpu when None.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -239,15 +250,18 @@ def integers(
         ([0, 0], [3, 3])
     """
     first, last = (0, low) if high is None else (low, high)
-    return randint(first, last + endpoint, shape, dtype=dtype, generator=generator)
+    return randint(first, last + endpoint, shape, dtype=dtype, device=device, generator=generator)
 
 
-def bernoulli(p: Real = 0.5, shape: Shape | None = None, *, generator: Generator | None = None) -> gg.Tensor:
+def bernoulli(
+    p: Real = 0.5, shape: Shape | None = None, *, device: str | None = None, generator: Generator | None = None
+) -> gg.Tensor:
     """Draw bools that are true with probability p.
 
     Args:
         p: the probability, in [0, 1].
         shape: the shape of the result; that of p when None.
+        device: where the numbers are made; that of p when None, the cpu when it is a number.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -263,16 +277,19 @@ def bernoulli(p: Real = 0.5, shape: Shape | None = None, *, generator: Generator
     """
     sizes = drawn_shape("bernoulli", shape, p)
     if isinstance(p, gg.Tensor):
-        return _core.random_bernoulli_each(key_of(generator), p, sizes)
-    return _core.random_bernoulli(key_of(generator), sizes, p)
+        return _core.random_bernoulli_each(key_of(generator, device, p), p, sizes)
+    return _core.random_bernoulli(key_of(generator, device, p), sizes, p)
 
 
-def permutation(x: int | gg.Tensor, axis: int = 0, *, generator: Generator | None = None) -> gg.Tensor:
+def permutation(
+    x: int | gg.Tensor, axis: int = 0, *, device: str | None = None, generator: Generator | None = None
+) -> gg.Tensor:
     """Draw an order: of the integers below x, or of a tensor's entries along an axis.
 
     Args:
         x: a number of integers, or a tensor of rank 1 or more.
         axis: along which a tensor's entries are put in order.
+        device: where integers are drawn; that of the tensors among the arguments when None, else the cpu.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -287,8 +304,10 @@ def permutation(x: int | gg.Tensor, axis: int = 0, *, generator: Generator | Non
         [0, 1, 2, 3]
     """
     if not isinstance(x, gg.Tensor):
-        return _core.random_permutation(key_of(generator), x)
-    return gg.take(x, _core.random_permutation(key_of(generator), _length("permutation", x, axis)), axis=axis)
+        return _core.random_permutation(key_of(generator, device, x), x)
+    return gg.take(
+        x, _core.random_permutation(key_of(generator, device, x), _length("permutation", x, axis)), axis=axis
+    )
 
 
 def _length(name: str, x: gg.Tensor, axis: int) -> int:
@@ -341,7 +360,7 @@ def permuted(x: gg.Tensor, axis: int = 0, *, generator: Generator | None = None)
         [1, 2, 3]
     """
     _length("permuted", x, axis)
-    tickets = _core.random_randint(key_of(generator), tuple(x.shape), -(2**63), 2**63 - 1)
+    tickets = _core.random_randint(key_of(generator, None, x), tuple(x.shape), -(2**63), 2**63 - 1)
     return gg.take_along_axis(x, gg.argsort(tickets, axis=axis), axis=axis)
 
 
@@ -352,6 +371,7 @@ def choice(
     replace: bool = True,
     p: gg.Tensor | None = None,
     axis: int = 0,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from the integers below x, or from a tensor's entries along an axis.
@@ -362,6 +382,7 @@ def choice(
         replace: whether one entry may be drawn several times.
         p: how likely each entry is, (n,) and not negative; it need not sum to one. All equally when None.
         axis: along which a tensor's entries lie.
+        device: where integers are drawn; that of the tensors among the arguments when None, else the cpu.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -377,7 +398,8 @@ def choice(
     """
     sizes = sizes_of(shape)
     if isinstance(x, gg.Tensor):
-        positions = choice(_length("choice", x, axis), sizes, replace=replace, p=p, generator=generator)
+        count, device = _length("choice", x, axis), device_of(x) if device is None else device
+        positions = choice(count, sizes, replace=replace, p=p, device=device, generator=generator)
         taken = gg.take(x, positions.reshape((-1,)), axis=axis)
         at = axis % x.ndim
         return taken.reshape((*x.shape[:at], *sizes, *x.shape[at + 1 :]))
@@ -389,8 +411,8 @@ def choice(
             raise ValueError(f"choice: p must have shape ({x},), got {tuple(p.shape)}")
         return multinomial(p, count, replace, generator=generator).reshape(sizes)
     if replace:
-        return randint(0, x, sizes, generator=generator)
-    return permutation(x, generator=generator)[:count].reshape(sizes)
+        return randint(0, x, sizes, device=device, generator=generator)
+    return permutation(x, device=device, generator=generator)[:count].reshape(sizes)
 
 
 def multinomial(
@@ -418,7 +440,7 @@ def multinomial(
         >>> gg.random.multinomial(gg.asarray([0.0, 2.0, 1.0]), 1).shape
         (1,)
     """
-    return _core.random_multinomial(key_of(generator), weights, num_samples, replacement)
+    return _core.random_multinomial(key_of(generator, None, weights), weights, num_samples, replacement)
 
 
 def dropout(x: gg.Tensor, p: float = 0.5, *, generator: Generator | None = None) -> gg.Tensor:
@@ -443,14 +465,15 @@ def dropout(x: gg.Tensor, p: float = 0.5, *, generator: Generator | None = None)
         >>> gg.random.dropout(gg.ones((3,)), 1.0).tolist()
         [0.0, 0.0, 0.0]
     """
-    return _core.dropout(x, key_of(generator), p)[0]
+    return _core.dropout(x, key_of(generator, None, x), p)[0]
 
 
-def rand(*shape: int) -> gg.Tensor:
+def rand(*shape: int, device: str | None = None) -> gg.Tensor:
     """Draw float32 numbers that are uniform in [0, 1).
 
     Args:
         *shape: the length of each axis.
+        device: where the draws are made; the cpu when None.
 
     Returns:
         (*shape) float32: the draws.
@@ -460,14 +483,15 @@ def rand(*shape: int) -> gg.Tensor:
         >>> gg.random.rand(2, 3).shape
         (2, 3)
     """
-    return uniform(0.0, 1.0, shape)
+    return uniform(0.0, 1.0, shape, device=device)
 
 
-def randn(*shape: int) -> gg.Tensor:
+def randn(*shape: int, device: str | None = None) -> gg.Tensor:
     """Draw float32 numbers of the standard normal distribution.
 
     Args:
         *shape: the length of each axis.
+        device: where the draws are made; the cpu when None.
 
     Returns:
         (*shape) float32: the draws.
@@ -477,7 +501,7 @@ def randn(*shape: int) -> gg.Tensor:
         >>> gg.random.randn(2, 3).shape
         (2, 3)
     """
-    return normal(0.0, 1.0, shape)
+    return normal(0.0, 1.0, shape, device=device)
 
 
 def _float_of(x: gg.Tensor, dtype: gg.dtype | None) -> gg.dtype:
@@ -500,7 +524,7 @@ def rand_like(x: gg.Tensor, *, dtype: gg.dtype | None = None, generator: Generat
         >>> gg.random.rand_like(gg.zeros((2, 3))).shape
         (2, 3)
     """
-    return uniform(0.0, 1.0, tuple(x.shape), dtype=_float_of(x, dtype), generator=generator)
+    return uniform(0.0, 1.0, tuple(x.shape), dtype=_float_of(x, dtype), device=x.device, generator=generator)
 
 
 def randn_like(x: gg.Tensor, *, dtype: gg.dtype | None = None, generator: Generator | None = None) -> gg.Tensor:
@@ -519,7 +543,7 @@ def randn_like(x: gg.Tensor, *, dtype: gg.dtype | None = None, generator: Genera
         >>> gg.random.randn_like(gg.zeros((2, 3))).shape
         (2, 3)
     """
-    return normal(0.0, 1.0, tuple(x.shape), dtype=_float_of(x, dtype), generator=generator)
+    return normal(0.0, 1.0, tuple(x.shape), dtype=_float_of(x, dtype), device=x.device, generator=generator)
 
 
 def randint_like(
@@ -544,7 +568,7 @@ def randint_like(
     """
     if dtype is None:
         dtype = x.dtype if gg.isdtype(x.dtype, "integral") else gg.int64
-    return randint(low, high, tuple(x.shape), dtype=dtype, generator=generator)
+    return randint(low, high, tuple(x.shape), dtype=dtype, device=x.device, generator=generator)
 
 
 # ---- in place; the methods of Tensor call these ----
@@ -558,7 +582,7 @@ def _filled(x: gg.Tensor, drawn: gg.Tensor) -> gg.Tensor:
 def _draws_for(name: str, x: gg.Tensor, generator: Generator | None) -> dict[str, Any]:
     if not gg.isdtype(x.dtype, "real floating"):
         raise TypeError(f"{name}: x must be real floating, got {x.dtype}")
-    return {"shape": tuple(x.shape), "dtype": x.dtype, "generator": generator}
+    return {"shape": tuple(x.shape), "dtype": x.dtype, "device": x.device, "generator": generator}
 
 
 def uniform_(x: gg.Tensor, low: Real = 0.0, high: Real = 1.0, *, generator: Generator | None = None) -> gg.Tensor:
@@ -677,7 +701,7 @@ def geometric_(x: gg.Tensor, p: Real, *, generator: Generator | None = None) -> 
         >>> gg.zeros((2,)).geometric_(1.0).tolist()
         [1.0, 1.0]
     """
-    return _filled(x, geometric(p, tuple(x.shape), generator=generator))
+    return _filled(x, geometric(p, tuple(x.shape), device=x.device, generator=generator))
 
 
 def bernoulli_(x: gg.Tensor, p: Real = 0.5, *, generator: Generator | None = None) -> gg.Tensor:
@@ -696,4 +720,4 @@ def bernoulli_(x: gg.Tensor, p: Real = 0.5, *, generator: Generator | None = Non
         >>> gg.zeros((2,)).bernoulli_(1.0).tolist()
         [1.0, 1.0]
     """
-    return _filled(x, bernoulli(p, tuple(x.shape), generator=generator))
+    return _filled(x, bernoulli(p, tuple(x.shape), device=x.device, generator=generator))

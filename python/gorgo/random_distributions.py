@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import gorgo as gg
 from gorgo import _core
-from gorgo.arguments import as_integers
+from gorgo.arguments import as_integers, device_of
 from gorgo.random_generator import Generator, Real, Shape, key_of
 
 __all__ = [
@@ -92,13 +92,8 @@ def compute_dtype(dtype: gg.dtype) -> gg.dtype:
     return gg.float64 if dtype == gg.float64 else gg.float32
 
 
-def parameter(value: Real, dtype: gg.dtype) -> gg.Tensor:
-    """Return a parameter as a tensor of `dtype`."""
-    return value.astype(dtype) if isinstance(value, gg.Tensor) else gg.full((), value, dtype=dtype)
-
-
 class Draw:
-    """One call of a distribution: the shape and dtype that its arguments ask for, and the numbers that it starts from.
+    """One call of a distribution: the shape, dtype and device that its arguments ask for, and what it starts from.
 
     Parameters are named by what is expected of them, and are in `checked` afterwards; others come as they are.
     """
@@ -108,6 +103,7 @@ class Draw:
         name: str,
         shape: Shape | None,
         dtype: gg.dtype | None,
+        device: str | None,
         generator: Generator | None,
         *others: Real,
         finite: dict[str, Real] | None = None,
@@ -119,7 +115,18 @@ class Draw:
         parameters = (*others, *finite.values(), *positive.values())
         self.dtype, self.shape = drawn_dtype(name, dtype, *parameters), drawn_shape(name, shape, *parameters)
         self.wide = compute_dtype(self.dtype)
+        self.device = device_of(*parameters) if device is None else device
         self.generator = generator
+
+    def key(self) -> gg.Tensor:
+        """Take the key that the call draws from."""
+        return key_of(self.generator, self.device)
+
+    def parameter(self, value: Real, dtype: gg.dtype) -> gg.Tensor:
+        """Return a parameter as a tensor of `dtype` where the draw is made."""
+        if isinstance(value, gg.Tensor):
+            return value.astype(dtype)
+        return gg.full((), value, dtype=dtype, device=self.device)
 
     def exponential(self) -> gg.Tensor:
         """Draw from the exponential distribution of mean one; 1 - u is exact and never zero."""
@@ -131,7 +138,7 @@ class Draw:
         return gg.floor(self._uniform() * (0.5 / half)) * (2.0 * half) + half
 
     def _uniform(self) -> gg.Tensor:
-        return _core.random_uniform(key_of(self.generator), self.shape, 0.0, 1.0, self.wide)
+        return _core.random_uniform(self.key(), self.shape, 0.0, 1.0, self.wide)
 
     def located(self, x: gg.Tensor, location: Real, scale: Real) -> gg.Tensor:
         """Return location + scale x in the draw's dtype."""
@@ -152,6 +159,7 @@ def exponential(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from exponential distributions.
@@ -160,6 +168,7 @@ def exponential(
         scale: the means.
         shape: the shape of the result; that of the parameters when None.
         dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -176,7 +185,7 @@ def exponential(
         >>> gg.random.exponential(2.0, (3,)).shape
         (3,)
     """
-    draw = Draw("exponential", shape, dtype, generator, positive={"scale": scale})
+    draw = Draw("exponential", shape, dtype, device, generator, positive={"scale": scale})
     (scale,) = draw.checked
     return draw.located(draw.exponential(), 0.0, scale)
 
@@ -187,6 +196,7 @@ def laplace(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from Laplace distributions.
@@ -196,6 +206,7 @@ def laplace(
         scale: the mean distance from the middle.
         shape: the shape of the result; that of the parameters when None.
         dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -212,7 +223,7 @@ def laplace(
         >>> gg.random.laplace(0.0, 2.0, (3,)).shape
         (3,)
     """
-    draw = Draw("laplace", shape, dtype, generator, finite={"loc": loc}, positive={"scale": scale})
+    draw = Draw("laplace", shape, dtype, device, generator, finite={"loc": loc}, positive={"scale": scale})
     loc, scale = draw.checked
     side = 2.0 * draw.uniform() - 1.0
     return draw.located(-gg.sign(side) * gg.log(1.0 - gg.abs(side)), loc, scale)
@@ -224,6 +235,7 @@ def logistic(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from logistic distributions.
@@ -233,6 +245,7 @@ def logistic(
         scale: sqrt(3) / pi standard deviations.
         shape: the shape of the result; that of the parameters when None.
         dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -249,7 +262,7 @@ def logistic(
         >>> gg.random.logistic(0.0, 2.0, (3,)).shape
         (3,)
     """
-    draw = Draw("logistic", shape, dtype, generator, finite={"loc": loc}, positive={"scale": scale})
+    draw = Draw("logistic", shape, dtype, device, generator, finite={"loc": loc}, positive={"scale": scale})
     loc, scale = draw.checked
     u = draw.uniform()
     return draw.located(gg.log(u) - gg.log(1.0 - u), loc, scale)
@@ -261,6 +274,7 @@ def gumbel(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from Gumbel distributions, those of maxima.
@@ -270,6 +284,7 @@ def gumbel(
         scale: sqrt(6) / pi standard deviations.
         shape: the shape of the result; that of the parameters when None.
         dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -286,7 +301,7 @@ def gumbel(
         >>> gg.random.gumbel(0.0, 2.0, (3,)).shape
         (3,)
     """
-    draw = Draw("gumbel", shape, dtype, generator, finite={"loc": loc}, positive={"scale": scale})
+    draw = Draw("gumbel", shape, dtype, device, generator, finite={"loc": loc}, positive={"scale": scale})
     loc, scale = draw.checked
     return draw.located(-gg.log(-gg.log(draw.uniform())), loc, scale)
 
@@ -297,6 +312,7 @@ def cauchy(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from Cauchy distributions.
@@ -306,6 +322,7 @@ def cauchy(
         scale: half the distance between the quartiles.
         shape: the shape of the result; that of the parameters when None.
         dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -322,7 +339,7 @@ def cauchy(
         >>> gg.random.cauchy(0.0, 2.0, (3,)).shape
         (3,)
     """
-    draw = Draw("cauchy", shape, dtype, generator, finite={"loc": loc}, positive={"scale": scale})
+    draw = Draw("cauchy", shape, dtype, device, generator, finite={"loc": loc}, positive={"scale": scale})
     loc, scale = draw.checked
     return draw.located(gg.tan(gg.pi * (draw.uniform() - 0.5)), loc, scale)
 
@@ -333,6 +350,7 @@ def log_normal(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw numbers whose logarithm is normally distributed.
@@ -342,6 +360,7 @@ def log_normal(
         std: the standard deviation of the logarithm.
         shape: the shape of the result; that of the parameters when None.
         dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -355,9 +374,9 @@ def log_normal(
         >>> bool(gg.all(gg.random.log_normal(0.0, 1.0, (9,)) > 0.0))
         True
     """
-    draw = Draw("log_normal", shape, dtype, generator, mean, std)
+    draw = Draw("log_normal", shape, dtype, device, generator, mean, std)
     std = checked("log_normal", "std", std, "not negative")
-    z = _core.random_normal(key_of(generator), draw.shape, 0.0, 1.0, draw.wide)
+    z = _core.random_normal(draw.key(), draw.shape, 0.0, 1.0, draw.wide)
     return gg.exp(located(z, mean, std, draw.wide)).astype(draw.dtype)
 
 
@@ -370,6 +389,7 @@ def weibull(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from Weibull distributions.
@@ -379,6 +399,7 @@ def weibull(
         scale: the scales.
         shape: the shape of the result; that of the parameters when None.
         dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -395,7 +416,7 @@ def weibull(
         >>> gg.random.weibull(1.5, shape=(3,)).shape
         (3,)
     """
-    draw = Draw("weibull", shape, dtype, generator, positive={"a": a, "scale": scale})
+    draw = Draw("weibull", shape, dtype, device, generator, positive={"a": a, "scale": scale})
     a, scale = draw.checked
     return draw.located(draw.exponential() ** (1.0 / a), 0.0, scale)
 
@@ -406,6 +427,7 @@ def pareto(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from Pareto distributions, whose draws are scale or more.
@@ -415,6 +437,7 @@ def pareto(
         scale: the lower ends.
         shape: the shape of the result; that of the parameters when None.
         dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -431,7 +454,7 @@ def pareto(
         >>> bool(gg.all(gg.random.pareto(2.0, 3.0, (9,)) >= 3.0))
         True
     """
-    draw = Draw("pareto", shape, dtype, generator, positive={"a": a, "scale": scale})
+    draw = Draw("pareto", shape, dtype, device, generator, positive={"a": a, "scale": scale})
     a, scale = draw.checked
     return draw.located(gg.exp(draw.exponential() / a), 0.0, scale)
 
@@ -441,6 +464,7 @@ def rayleigh(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from Rayleigh distributions.
@@ -449,6 +473,7 @@ def rayleigh(
         scale: the modes.
         shape: the shape of the result; that of the parameters when None.
         dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -465,7 +490,7 @@ def rayleigh(
         >>> gg.random.rayleigh(2.0, (3,)).shape
         (3,)
     """
-    draw = Draw("rayleigh", shape, dtype, generator, positive={"scale": scale})
+    draw = Draw("rayleigh", shape, dtype, device, generator, positive={"scale": scale})
     (scale,) = draw.checked
     return draw.located(gg.sqrt(2.0 * draw.exponential()), 0.0, scale)
 
@@ -476,6 +501,7 @@ def gamma(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from gamma distributions.
@@ -485,6 +511,7 @@ def gamma(
         scale: what the draws are multiplied by.
         shape: the shape of the result; that of the parameters when None.
         dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -502,9 +529,9 @@ def gamma(
         >>> gg.random.gamma(0.5, shape=(3,)).shape
         (3,)
     """
-    draw = Draw("gamma", shape, dtype, generator, positive={"concentration": concentration, "scale": scale})
+    draw = Draw("gamma", shape, dtype, device, generator, positive={"concentration": concentration, "scale": scale})
     concentration, scale = draw.checked
-    x = _core.random_gamma(key_of(generator), parameter(concentration, draw.dtype), draw.shape)
+    x = _core.random_gamma(draw.key(), draw.parameter(concentration, draw.dtype), draw.shape)
     return draw.located(x, 0.0, scale)
 
 
@@ -513,6 +540,7 @@ def chisquare(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from chi-square distributions.
@@ -521,6 +549,7 @@ def chisquare(
         df: the degrees of freedom, above 0.
         shape: the shape of the result; that of the parameters when None.
         dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -537,9 +566,9 @@ def chisquare(
         >>> gg.random.chisquare(3.0, (3,)).shape
         (3,)
     """
-    draw = Draw("chisquare", shape, dtype, generator, positive={"df": df})
+    draw = Draw("chisquare", shape, dtype, device, generator, positive={"df": df})
     (df,) = draw.checked
-    return 2.0 * _core.random_gamma(key_of(generator), parameter(df, draw.dtype) * 0.5, draw.shape)
+    return 2.0 * _core.random_gamma(draw.key(), draw.parameter(df, draw.dtype) * 0.5, draw.shape)
 
 
 def beta(
@@ -548,6 +577,7 @@ def beta(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from beta distributions.
@@ -557,6 +587,7 @@ def beta(
         b: the second shape parameters, above 0.
         shape: the shape of the result; that of the parameters when None.
         dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -573,11 +604,11 @@ def beta(
         >>> gg.random.beta(0.5, 2.0, (3,)).shape
         (3,)
     """
-    draw = Draw("beta", shape, dtype, generator, positive={"a": a, "b": b})
+    draw = Draw("beta", shape, dtype, device, generator, positive={"a": a, "b": b})
     a, b = draw.checked
-    both = [gg.broadcast_to(parameter(p, draw.wide), draw.shape) for p in (a, b)]
+    both = [gg.broadcast_to(draw.parameter(p, draw.wide), draw.shape) for p in (a, b)]
     # By logarithms, which do not underflow where a and b are small.
-    logs = _core.random_gamma(key_of(generator), gg.stack(both), log=True)
+    logs = _core.random_gamma(draw.key(), gg.stack(both), log=True)
     return gg.sigmoid(logs[0] - logs[1]).astype(draw.dtype)
 
 
@@ -586,6 +617,7 @@ def dirichlet(
     shape: Shape = (),
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from Dirichlet distributions: shares that sum to one along the last axis.
@@ -594,6 +626,7 @@ def dirichlet(
         concentration: the shape parameters, (..., n) and above 0.
         shape: further axes in front.
         dtype: a real floating one; that of concentration when None.
+        device: where the draws are made; that of concentration when None.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -610,18 +643,20 @@ def dirichlet(
         >>> gg.random.dirichlet([0.5, 1.0, 2.0], (4,)).shape
         (4, 3)
     """
-    given = concentration if isinstance(concentration, gg.Tensor) else gg.asarray(concentration, dtype=gg.float32)
+    given = concentration
+    if not isinstance(given, gg.Tensor):
+        given = gg.asarray(given, dtype=gg.float32, device=device)
     if given.ndim == 0:
         raise ValueError("dirichlet: concentration must have an axis, got shape ()")
     to = drawn_dtype("dirichlet", dtype, given)
     alpha = checked("dirichlet", "concentration", given.astype(compute_dtype(to)), "positive and finite")
-    logs = _core.random_gamma(key_of(generator), alpha, (*sizes_of(shape), *given.shape), log=True)
+    logs = _core.random_gamma(key_of(generator, device, alpha), alpha, (*sizes_of(shape), *given.shape), log=True)
     return gg.softmax(logs, axis=-1).astype(to)
 
 
-def standard_end(end: Real, mean: Real, std: Real, dtype: gg.dtype) -> gg.Tensor:
+def standard_end(draw: Draw, end: Real, mean: Real, std: Real) -> gg.Tensor:
     """Return (end - mean) / std; an infinite end stays, so that no gradient meets inf / inf."""
-    at = parameter(end, dtype)
+    at = draw.parameter(end, draw.wide)
     if not isinstance(end, gg.Tensor):
         return at if end in (gg.inf, -gg.inf) else (at - mean) / std
     open_ended = gg.isinf(at)
@@ -636,6 +671,7 @@ def truncated_normal(
     shape: Shape | None = None,
     *,
     dtype: gg.dtype | None = None,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw from normal distributions whatever of them lies in [low, high].
@@ -647,6 +683,7 @@ def truncated_normal(
         high: the upper ends, which may be inf.
         shape: the shape of the result; that of the parameters when None.
         dtype: a real floating one; that of the parameters when None, float32 when none of them is a floating tensor.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -664,10 +701,10 @@ def truncated_normal(
         >>> bool(gg.all(gg.abs(gg.random.truncated_normal(shape=(9,))) <= 2.0))
         True
     """
-    draw = Draw("truncated_normal", shape, dtype, generator, mean, low, high, positive={"std": std})
+    draw = Draw("truncated_normal", shape, dtype, device, generator, mean, low, high, positive={"std": std})
     (std,) = draw.checked
-    first, last = (standard_end(end, mean, std, draw.wide) for end in (low, high))
-    z = _core.random_truncated_normal(key_of(generator), first, last, draw.shape)
+    first, last = (standard_end(draw, end, mean, std) for end in (low, high))
+    z = _core.random_truncated_normal(draw.key(), first, last, draw.shape)
     # Rounding may have left the interval by a little.
     return gg.minimum(gg.maximum(located(z, mean, std, draw.wide), low), high).astype(draw.dtype)
 
@@ -676,6 +713,7 @@ def geometric(
     p: Real,
     shape: Shape | None = None,
     *,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw numbers of trials up to the first success.
@@ -683,6 +721,7 @@ def geometric(
     Args:
         p: the probability of success, in (0, 1].
         shape: the shape of the result; that of the parameters when None.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -699,13 +738,14 @@ def geometric(
         >>> gg.random.geometric(1.0, (2,)).tolist()
         [1, 1]
     """
-    return _core.random_geometric(key_of(generator), p, drawn_shape("geometric", shape, p))
+    return _core.random_geometric(key_of(generator, device, p), p, drawn_shape("geometric", shape, p))
 
 
 def poisson(
     rate: Real = 1.0,
     shape: Shape | None = None,
     *,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw counts of events that come at a rate.
@@ -713,6 +753,7 @@ def poisson(
     Args:
         rate: the expected counts, in [0, 2**60].
         shape: the shape of the result; that of the parameters when None.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -730,7 +771,7 @@ def poisson(
         >>> gg.random.poisson(0.0, (2,)).tolist()
         [0, 0]
     """
-    return _core.random_poisson(key_of(generator), rate, drawn_shape("poisson", shape, rate))
+    return _core.random_poisson(key_of(generator, device, rate), rate, drawn_shape("poisson", shape, rate))
 
 
 def binomial(
@@ -738,6 +779,7 @@ def binomial(
     p: Real,
     shape: Shape | None = None,
     *,
+    device: str | None = None,
     generator: Generator | None = None,
 ) -> gg.Tensor:
     """Draw numbers of successes among trials.
@@ -746,6 +788,7 @@ def binomial(
         count: the numbers of trials, whole and in [0, 2**40).
         p: the probability of success, in [0, 1].
         shape: the shape of the result; that of the parameters when None.
+        device: where the draws are made; that of the parameters when None, the cpu when none of them is a tensor.
         generator: the stream to draw from; the default one when None.
 
     Returns:
@@ -762,4 +805,6 @@ def binomial(
         >>> gg.random.binomial(5, 1.0, (2,)).tolist()
         [5, 5]
     """
-    return _core.random_binomial(key_of(generator), count, p, drawn_shape("binomial", shape, count, p))
+    return _core.random_binomial(
+        key_of(generator, device, count, p), count, p, drawn_shape("binomial", shape, count, p)
+    )

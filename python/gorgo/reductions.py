@@ -63,7 +63,7 @@ def _missing(x: Tensor) -> Tensor | None:
 
 
 def _without(x: Tensor, missing: Tensor | None, instead: float) -> Tensor:
-    return x if missing is None else gorgo.where(missing, gorgo.asarray(instead, dtype=x.dtype), x)
+    return x if missing is None else gorgo.where(missing, instead, x)
 
 
 def nansum(x: Tensor, axis: Axes = None, keepdims: bool = False, *, dtype: dtype | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import gorgo
 from gorgo import Tensor
-from gorgo.arguments import as_axis, as_integer
+from gorgo.arguments import as_axis, as_integer, device_of
 
 __all__ = [
     "KthValueResult",
@@ -137,7 +137,7 @@ def argwhere(x: Tensor) -> Tensor:
         [[0, 1], [1, 0]]
     """
     if len(x.shape) == 0:
-        return gorgo.zeros((int(bool(x)), 0), dtype=gorgo.int64)
+        return gorgo.zeros((int(bool(x)), 0), dtype=gorgo.int64, device=x.device)
     return gorgo.stack(gorgo.nonzero(x), axis=1)
 
 
@@ -160,7 +160,7 @@ def _order(columns: Sequence[Tensor]) -> Tensor:
 def _runs(columns: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return the order that sorts rows, and which of the sorted ones begin a run of equals; NaN equals nothing."""
     order = _order(columns)
-    begins = gorgo.ones(order.shape, dtype=gorgo.bool)
+    begins = gorgo.ones(order.shape, dtype=gorgo.bool, device=order.device)
     differ: Tensor | None = None
     for column in columns:
         s = gorgo.take(column, order)
@@ -186,14 +186,14 @@ def _unique(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _inverse(order: Tensor, begins: Tensor) -> Tensor:
-    inverse = gorgo.zeros(order.shape, dtype=gorgo.int64)
+    inverse = gorgo.zeros(order.shape, dtype=gorgo.int64, device=order.device)
     inverse[order] = gorgo.cumulative_sum(begins) - 1
     return inverse
 
 
 def _counts(begins: Tensor) -> Tensor:
     starts = gorgo.nonzero(begins)[0]
-    return gorgo.diff(starts, append=gorgo.asarray([begins.size], dtype=gorgo.int64))
+    return gorgo.diff(starts, append=gorgo.full((1,), begins.size, dtype=gorgo.int64, device=begins.device))
 
 
 def unique_all(x: Tensor, /) -> UniqueAllResult:
@@ -336,13 +336,13 @@ def isin(x1: Tensor | float, x2: Tensor | float, /, *, invert: bool = False) -> 
         [True, False, True]
     """
     if not isinstance(x1, Tensor):
-        x1 = gorgo.asarray(x1, dtype=x2.dtype if isinstance(x2, Tensor) else None)
+        x1 = gorgo.asarray(x1, dtype=x2.dtype if isinstance(x2, Tensor) else None, device=device_of(x2))
     if not isinstance(x2, Tensor):
-        x2 = gorgo.asarray(x2, dtype=gorgo.result_type(x1, x2))
+        x2 = gorgo.asarray(x2, dtype=gorgo.result_type(x1, x2), device=x1.device)
     dtype = gorgo.result_type(x1, x2)
     x1, others = x1.astype(dtype), gorgo.reshape(x2.astype(dtype), (-1,))
     if others.size == 0:
-        found = gorgo.zeros(x1.shape, dtype=gorgo.bool)
+        found = gorgo.zeros(x1.shape, dtype=gorgo.bool, device=x1.device)
     elif _is_complex(x1):
         found = gorgo.any(gorgo.expand_dims(x1, axis=-1) == others, axis=-1)
     else:
@@ -391,10 +391,11 @@ def bincount(x: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Te
 
 def _add_up(places: Tensor, weights: Tensor | None, length: int) -> Tensor:
     if weights is None:
-        weights = gorgo.ones(places.shape, dtype=gorgo.int64)
+        weights = gorgo.ones(places.shape, dtype=gorgo.int64, device=places.device)
     elif gorgo.isdtype(weights.dtype, ("bool", "integral")):
         weights = weights.astype(gorgo.int64)
-    return gorgo.scatter_add(gorgo.zeros((length,), dtype=weights.dtype), 0, places, weights)
+    empty = gorgo.zeros((length,), dtype=weights.dtype, device=weights.device)
+    return gorgo.scatter_add(empty, 0, places, weights)
 
 
 def histogram(
@@ -446,13 +447,16 @@ def histogram(
         if low == high:
             low, high = low - 0.5, high + 0.5
         dtype = flat.dtype if gorgo.isdtype(flat.dtype, "real floating") else gorgo.float64
-        edges = gorgo.linspace(low, high, bins + 1, dtype=dtype)
+        edges = gorgo.linspace(low, high, bins + 1, dtype=dtype, device=flat.device)
     n = edges.size - 1
     places = gorgo.bucketize(flat, edges, right=True) - 1
     places = gorgo.where(flat == edges[-1], n - 1, places)
     inside = gorgo.logical_and(flat >= edges[0], flat <= edges[-1])
-    one = gorgo.ones(flat.shape, dtype=gorgo.int64) if weights is None else gorgo.reshape(weights, (-1,))
-    zero = gorgo.zeros((), dtype=one.dtype)
+    if weights is None:
+        one = gorgo.ones(flat.shape, dtype=gorgo.int64, device=flat.device)
+    else:
+        one = gorgo.reshape(weights, (-1,))
+    zero = gorgo.zeros((), dtype=one.dtype, device=one.device)
     counts = _add_up(gorgo.where(inside, places, 0), gorgo.where(inside, one, zero), n)
     if density:
         width = gorgo.diff(edges)
@@ -467,7 +471,7 @@ def _pick(x: Tensor, place: int | Tensor, axis: int, keepdims: bool) -> tuple[Te
     """Return what stands at a place of each sorted line, and where along the axis it is."""
     order = gorgo.argsort(x.detach(), axis=axis)
     if isinstance(place, int):
-        at = gorgo.take(order, gorgo.asarray([place], dtype=gorgo.int64), axis=axis)
+        at = gorgo.take(order, gorgo.full((1,), place, dtype=gorgo.int64, device=x.device), axis=axis)
     else:
         at = gorgo.take_along_axis(order, place, axis=axis)
     values = gorgo.take_along_axis(x, at, axis=axis)
@@ -605,7 +609,7 @@ def _quantile(
     steps = numbers - 1
     if isinstance(steps, Tensor):
         steps = gorgo.maximum(steps, 0).astype(gorgo.float64)
-    place = gorgo.asarray(listed, dtype=gorgo.float64) * steps
+    place = gorgo.asarray(listed, dtype=gorgo.float64, device=x.device) * steps
     if interpolation == "nearest":
         place = gorgo.round(place)
     place = gorgo.broadcast_to(place, (*lines.shape[:-1], len(listed)))
@@ -759,8 +763,8 @@ def mode(x: Tensor, axis: int = -1, keepdims: bool = False) -> ModeResult:
     lines = gorgo.moveaxis(x.detach(), axis, -1)
     order = gorgo.argsort(lines, axis=-1)
     ordered = gorgo.take_along_axis(lines, order, axis=-1)
-    places = gorgo.broadcast_to(gorgo.arange(n), lines.shape)
-    begins = gorgo.ones(lines.shape, dtype=gorgo.bool)
+    places = gorgo.broadcast_to(gorgo.arange(n, device=x.device), lines.shape)
+    begins = gorgo.ones(lines.shape, dtype=gorgo.bool, device=x.device)
     begins[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
     # How long the run of equals is up to each place; the first of the longest runs ends where that is greatest first.
     lengths = places - gorgo.cummax(gorgo.where(begins, places, 0), axis=-1)[0]

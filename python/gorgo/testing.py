@@ -7,31 +7,33 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gorgo as gg
+from gorgo.arguments import device_of
 
 __all__ = ["assert_close", "assert_no_alloc", "gradcheck"]
 
 
 @contextlib.contextmanager
-def assert_no_alloc(allowed: int = 0) -> Iterator[None]:
+def assert_no_alloc(allowed: int = 0, *, device: str = "cpu") -> Iterator[None]:
     """Fail when the body allocates tensor memory.
 
     Args:
         allowed: how many allocations are forgiven.
+        device: whose pool is watched.
 
     Returns:
         A context manager.
 
     Raises:
-        AssertionError: when the pools served more allocations than `allowed`.
+        AssertionError: when the pool served more allocations than `allowed`.
 
     Example:
         >>> import gorgo as gg
         >>> with gg.testing.assert_no_alloc():
         ...     pass
     """
-    before = gg.memory.stats()["allocations"]
+    before = gg.memory.stats(device=device)["allocations"]
     yield
-    made = gg.memory.stats()["allocations"] - before
+    made = gg.memory.stats(device=device)["allocations"] - before
     if made > allowed:
         raise AssertionError(f"assert_no_alloc: allocations must be at most {allowed}, got {made}")
 
@@ -55,7 +57,7 @@ def assert_close(actual: Any, expected: Any, *, rtol: float = 1e-5, atol: float 
     import numpy as np
 
     def as_numpy(x: Any) -> Any:
-        return np.asarray(x.detach() if isinstance(x, gg.Tensor) else x)
+        return np.asarray(x.detach().to("cpu") if isinstance(x, gg.Tensor) else x)
 
     np.testing.assert_allclose(as_numpy(actual), as_numpy(expected), rtol=rtol, atol=atol)
 
@@ -94,18 +96,19 @@ def gradcheck(
     for i, x in enumerate(inputs):
         if x.dtype != gg.float64:
             raise TypeError(f"gradcheck: inputs must be float64, got {x.dtype} at position {i}")
-        arrays.append(np.array(x.detach().numpy()))
+        arrays.append(np.array(x.detach().to("cpu").numpy()))
+    device = device_of(*inputs)
     weights: Any = None
 
     def leaves(values: Sequence[Any]) -> list[Any]:
-        return [gg.asarray(v.copy()).requires_grad_() for v in values]
+        return [gg.asarray(v.copy(), device=device).requires_grad_() for v in values]
 
     def value(xs: Sequence[Any]) -> Any:
         nonlocal weights
         out = function(*xs)
         if weights is None:
             weights = rng.standard_normal(tuple(out.shape))
-        return (out * gg.asarray(weights)).sum()
+        return (out * gg.asarray(weights, device=device)).sum()
 
     def check(of: Callable[[Sequence[Any]], Any], what: str) -> None:
         xs = leaves(arrays)
@@ -114,7 +117,7 @@ def gradcheck(
         ours = 0.0
         for g, d in zip(grads, directions, strict=True):
             if g is not None:
-                ours += float((np.asarray(g.detach()) * d).sum())
+                ours += float((np.asarray(g.detach().to("cpu")) * d).sum())
         above = of(leaves([a + step * d for a, d in zip(arrays, directions, strict=True)])).item()
         below = of(leaves([a - step * d for a, d in zip(arrays, directions, strict=True)])).item()
         theirs = (above - below) / (2 * step)
@@ -124,11 +127,11 @@ def gradcheck(
     check(value, "gradient")
     if not second:
         return
-    projections = [gg.asarray(rng.standard_normal(a.shape)) for a in arrays]
+    projections = [gg.asarray(rng.standard_normal(a.shape), device=device) for a in arrays]
 
     def projected(xs: Sequence[Any]) -> Any:
         grads = gg.grad(value(xs), list(xs), create_graph=True, allow_unused=True)
-        total: Any = gg.zeros((), dtype=gg.float64)
+        total: Any = gg.zeros((), dtype=gg.float64, device=device)
         for g, p in zip(grads, projections, strict=True):
             if g is not None:
                 total = total + (g * p).sum()

@@ -120,7 +120,7 @@ def _saturate(op: str, x: gg.Tensor, p: float, training: bool, shape: tuple[int,
     # Scaled and shifted so that mean and variance stay 0 and 1.
     scale = ((1.0 - p) * (1.0 + p * _SATURATED**2)) ** -0.5
     shift = -scale * _SATURATED * p
-    dropped = gg.random.bernoulli(p, shape)
+    dropped = gg.random.bernoulli(p, shape, device=x.device)
     return gg.where(dropped, scale * _SATURATED + shift, scale * x + shift)
 
 

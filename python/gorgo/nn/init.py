@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import gorgo as gg
 
@@ -41,7 +42,7 @@ def uniform_(tensor: gg.Tensor, low: float = 0.0, high: float = 1.0) -> gg.Tenso
         True
     """
     with gg.no_grad():
-        tensor.copy_(gg.random.uniform(low, high, tuple(tensor.shape), dtype=tensor.dtype))
+        tensor.copy_(gg.random.uniform(low, high, tuple(tensor.shape), dtype=tensor.dtype, device=tensor.device))
     return tensor
 
 
@@ -62,7 +63,7 @@ def normal_(tensor: gg.Tensor, mean: float = 0.0, std: float = 1.0) -> gg.Tensor
         (2, 3)
     """
     with gg.no_grad():
-        tensor.copy_(gg.random.normal(mean, std, tuple(tensor.shape), dtype=tensor.dtype))
+        tensor.copy_(gg.random.normal(mean, std, tuple(tensor.shape), dtype=tensor.dtype, device=tensor.device))
     return tensor
 
 
@@ -97,15 +98,15 @@ def trunc_normal_(tensor: gg.Tensor, mean: float = 0.0, std: float = 1.0, a: flo
     mass = 0.5 * (math.erf(high / math.sqrt(2.0)) - math.erf(low / math.sqrt(2.0)))
     densest = min(max(0.0, low), high)
     dtype = tensor.dtype if tensor.dtype == gg.float64 else gg.float32
-    shape = tuple(tensor.shape)
+    shape: Any = {"shape": tuple(tensor.shape), "dtype": dtype, "device": tensor.device}
 
     def propose() -> tuple[gg.Tensor, gg.Tensor]:
         if mass > 0.25:
-            z = gg.random.normal(0.0, 1.0, shape, dtype=dtype)
+            z = gg.random.normal(0.0, 1.0, **shape)
             return z, gg.logical_and(z >= low, z <= high)
         # Nine deviations beyond the densest point there is nothing that a draw would find.
-        z = gg.random.uniform(max(low, densest - 9.0), min(high, densest + 9.0), shape, dtype=dtype)
-        return z, gg.random.uniform(0.0, 1.0, shape, dtype=dtype) < gg.exp((densest * densest - z * z) * 0.5)
+        z = gg.random.uniform(max(low, densest - 9.0), min(high, densest + 9.0), **shape)
+        return z, gg.random.uniform(0.0, 1.0, **shape) < gg.exp((densest * densest - z * z) * 0.5)
 
     with gg.no_grad():
         z, done = propose()
@@ -191,7 +192,7 @@ def eye_(tensor: gg.Tensor) -> gg.Tensor:
     if tensor.ndim != 2:
         raise ValueError(f"eye_: tensor must have rank 2, got shape {tuple(tensor.shape)}")
     with gg.no_grad():
-        tensor.copy_(gg.eye(tensor.shape[0], tensor.shape[1], dtype=tensor.dtype))
+        tensor.copy_(gg.eye(tensor.shape[0], tensor.shape[1], dtype=tensor.dtype, device=tensor.device))
     return tensor
 
 
@@ -259,7 +260,7 @@ def orthogonal_(tensor: gg.Tensor, gain: float = 1.0) -> gg.Tensor:
     q = q * np.sign(np.diag(r))
     flat = np.ascontiguousarray(q if rows >= columns else q.T).reshape(tuple(tensor.shape))
     with gg.no_grad():
-        tensor.copy_(gg.asarray(gain * flat).astype(tensor.dtype))
+        tensor.copy_(gg.asarray(gain * flat).to(dtype=tensor.dtype, device=tensor.device))
     return tensor
 
 

@@ -514,7 +514,7 @@ def poisson_nll_loss(
 
 def _lengths(lengths: Lengths, device: Any) -> gg.Tensor:
     if isinstance(lengths, gg.Tensor):
-        return lengths.reshape((-1,))
+        return lengths.to(device=device).reshape((-1,))
     return gg.asarray(as_integers("ctc_loss", "lengths", lengths), dtype=gg.int64, device=device)
 
 

@@ -235,6 +235,67 @@ class Module:
         """Set evaluation mode here and below."""
         return self.train(False)
 
+    def to(self, device: Any = None, dtype: gg.dtype | None = None, *, tensor: gg.Tensor | None = None) -> Module:
+        """Move parameters, their gradients and buffers to a device, convert those of floating dtypes, or both.
+
+        A tensor's device and dtype are fixed, so what changes is replaced: afterwards `parameters()` yields other
+        tensors. Make optimizers, and whatever else holds parameters, after the move (a step of one that was made before
+        is an error). What is there already stays the same object; tied parameters stay tied. The first argument may
+        also be a dtype or a tensor.
+
+        Args:
+            device: a name such as "cuda:0"; None leaves every tensor where it is.
+            dtype: a floating or complex one, for parameters and buffers of such dtypes; None leaves them as they are.
+            tensor: whose device and dtype are taken, instead.
+
+        Returns:
+            The module.
+
+        Raises:
+            ValueError: there is no such device.
+            TypeError: dtype is neither floating nor complex.
+
+        Example:
+            >>> import gorgo as gg
+            >>> net = gg.nn.Linear(2, 1).to("cpu", gg.float64)
+            >>> net.weight.device, net.weight.dtype.name
+            ('cpu', 'float64')
+        """
+        if isinstance(device, gg.Tensor):
+            device, tensor = None, device
+        elif isinstance(device, gg.dtype):
+            device, dtype = None, device
+        if tensor is not None:
+            device, dtype = tensor.device, tensor.dtype
+        if dtype is not None:
+            dtype = gg.empty((), dtype=dtype, device="null").dtype  # a name is a dtype, too
+            if not _is_inexact(dtype):
+                raise TypeError(f"to: dtype must be floating or complex, got {dtype}")
+        if device is not None:
+            device = gg.empty((0,), device=device).device  # an unknown one is refused before the first change
+            gg.random.default_generator.state_on(device)  # so that a captured step finds it there
+        homes = [home for module in self.modules() for home in (module._parameters, module._buffers)]
+        with gg.no_grad():
+            held = {id(t): t for home in homes for t in home.values() if t is not None}
+            moved = {key: _moved(t, device, dtype) for key, t in held.items()}
+        for home in homes:
+            for name, t in home.items():
+                if t is not None and moved[id(t)] is not t:
+                    home[name] = moved[id(t)]
+        for key, t in held.items():
+            if moved[key] is not t:
+                t.grad, t.is_parameter = None, False  # so that an optimizer which holds it still can tell
+        gg.graph.bump_epoch()
+        return self
+
+    def cuda(self, device: str | int | None = None) -> Module:
+        """Move parameters, their gradients and buffers to a CUDA device, the first one when None; see `to`."""
+        return self.to("cuda:0" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
+
+    def cpu(self) -> Module:
+        """Move parameters, their gradients and buffers to the cpu; see `to`."""
+        return self.to("cpu")
+
     def requires_grad_(self, requires_grad: bool = True) -> Module:
         """Freeze or thaw all parameters."""
         for parameter in self.parameters():
@@ -261,7 +322,7 @@ class Module:
                         yield (f"{prefix}.{name}" if prefix else name), tensor
 
     def state_dict(self) -> dict[str, gg.Tensor]:
-        """Return parameters and buffers by dotted name, detached and sharing memory."""
+        """Return parameters and buffers by dotted name, detached and sharing memory, on the devices where they are."""
         return {name: tensor.detach() for name, tensor in self._state()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadResult:
@@ -269,7 +330,7 @@ class Module:
 
         Args:
             state: tensors or arrays by dotted name; another library's tensors are taken through DLPack or NumPy. Values
-                take the dtype of what they are copied into.
+                take the dtype of what they are copied into, and go to its device.
             strict: whether names must match exactly.
 
         Returns:
@@ -309,7 +370,7 @@ class Module:
             raise ValueError(f"load_state_dict: {'; '.join(misfits)}")
         with gg.no_grad():
             # What may fail comes before the first write.
-            cast = {name: value.astype(own[name].dtype, copy=False) for name, value in values.items()}
+            cast = {n: value.to(dtype=own[n].dtype, device=own[n].device) for n, value in values.items()}
             for name, value in cast.items():
                 own[name].copy_(value)
         return LoadResult(missing, unexpected)
@@ -323,6 +384,25 @@ class Module:
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n".join([f"{type(self).__name__}({self.extra_repr()}", *children, ")"])
+
+
+def _is_inexact(dtype: gg.dtype) -> bool:
+    return bool(dtype.is_floating_point or dtype.is_complex)
+
+
+def _moved(t: gg.Tensor, device: str | None, dtype: gg.dtype | None) -> gg.Tensor:
+    """Return a parameter or buffer, with its gradient, on a device and in a dtype; itself where nothing changes."""
+    to: dict[str, Any] = {} if device is None else {"device": device}
+    if dtype is not None and _is_inexact(t.dtype):
+        to["dtype"] = dtype
+    if not to or (t.device == to.get("device", t.device) and t.dtype == to.get("dtype", t.dtype)):
+        return t
+    moved = t.detach().to(**to)
+    if isinstance(t, Parameter):
+        moved = Parameter(moved, t.requires_grad)
+        if t.grad is not None:
+            moved.grad = t.grad.detach().to(**to)
+    return moved
 
 
 def _tensor_of(value: Any, name: str) -> gg.Tensor:

@@ -81,7 +81,9 @@ def clip_grad_norm_(
     with gg.no_grad():
         norms = [_norm(g.detach(), norm_type) for g in gradients]
         widest = gg.result_type(*norms)
-        total = norms[0] if len(norms) == 1 else _norm(gg.stack([n.astype(widest) for n in norms]), norm_type)
+        total = norms[0]
+        if len(norms) > 1:
+            total = _norm(gg.stack([n.to(dtype=widest, device=total.device) for n in norms]), norm_type)
         if error_if_nonfinite and not math.isfinite(total.item()):
             raise RuntimeError(
                 f"clip_grad_norm_: norm of order {norm_type} must be finite, got {total.item()}"
@@ -89,7 +91,7 @@ def clip_grad_norm_(
             )
         factor = gg.minimum(max_norm / (total + 1e-6), 1.0)
         for g in gradients:
-            g.mul_(factor.astype(gg.real(g).dtype if g.dtype.is_complex else g.dtype))
+            g.mul_(factor.to(dtype=gg.real(g).dtype if g.dtype.is_complex else g.dtype, device=g.device))
     return total
 
 

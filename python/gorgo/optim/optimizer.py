@@ -26,11 +26,11 @@ def _number_below(count: int, number: Any) -> int:
 
 
 def _fitting(value: Any, own: gg.Tensor, what: str) -> gg.Tensor:
-    """Return a value of the state in the dtype and shape of ours; PyTorch counts steps in floats."""
+    """Return a value of the state as ours is: its dtype, device and shape; PyTorch counts steps in floats."""
     given = value if isinstance(value, gg.Tensor) else gg.asarray(value)
     if given.size != own.size or (given.ndim > 1 and tuple(given.shape) != tuple(own.shape)):
         raise ValueError(f"load_state_dict: {what} must have shape {tuple(own.shape)}, got {tuple(given.shape)}")
-    return given.detach().astype(own.dtype, copy=False).reshape(own.shape)
+    return given.detach().to(dtype=own.dtype, device=own.device).reshape(own.shape)
 
 
 class ParamGroup(dict[str, Any]):
@@ -93,6 +93,7 @@ class Optimizer:
         self.defaults = defaults
         self.param_groups: list[ParamGroup] = []
         self.state: dict[int, dict[str, gg.Tensor]] = {}
+        self._of_modules: set[int] = set()  # which parameters were a module's when they were added
         given: list[Any] = list(params)
         if not given:
             raise ValueError(f"{type(self).__name__}: params must not be empty, got no parameter")
@@ -128,6 +129,8 @@ class Optimizer:
         self.param_groups.append(made)
         for p in params:
             self.state[id(p)] = self.make_state(p, made)
+            if p.is_parameter:
+                self._of_modules.add(id(p))
         gg.graph.bump_epoch()
 
     def _options(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,6 +162,9 @@ class Optimizer:
 
         Args:
             closure: called first, with gradients recorded; its result is returned.
+
+        Raises:
+            RuntimeError: Module.to has put another tensor into a parameter's place since the optimizer was made.
         """
         result = None
         if closure is not None:
@@ -167,9 +173,19 @@ class Optimizer:
         with gg.no_grad():
             for group in self.param_groups:
                 params = [p for p in group["params"] if p.grad is not None]
+                if len(params) < len(group["params"]):
+                    self._check_places(group["params"])
                 if params:
                     self.update_group(group, params)
         return result
+
+    def _check_places(self, params: list[gg.Tensor]) -> None:
+        for i, p in enumerate(params):
+            if not p.is_parameter and id(p) in self._of_modules:
+                raise RuntimeError(
+                    f"{type(self).__name__}: params must be in their modules, got one at position {i} that was moved to"
+                    " another device or dtype (make the optimizer after Module.to)"
+                )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, or set them to zero."""

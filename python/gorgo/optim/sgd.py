@@ -79,7 +79,10 @@ class SGD(Optimizer):
         """Return the momentum buffer and the count of steps it has seen."""
         if group["momentum"] == 0.0:
             return {}
-        return {"momentum_buffer": gg.zeros_like(parameter), "steps": gg.zeros((), dtype=gg.int64)}
+        return {
+            "momentum_buffer": gg.zeros_like(parameter),
+            "steps": gg.zeros((), dtype=gg.int64, device=parameter.device),
+        }
 
     def update_group(self, group: ParamGroup, params: list[gg.Tensor]) -> None:
         """Apply one step to the parameters that have gradients."""
