@@ -1,7 +1,7 @@
 """Fails where a CUDA kernel keeps values in slow memory for want of registers.
 
-Reads the output of a build whose compiler was told to report (`-Xptxas -v`). A kernel may stand in ALLOWED with a reason;
-an entry that no kernel needs any more fails too.
+Reads the output of a build whose compiler was told to report (`-Xptxas -v`). A kernel may stand in ALLOWED with a
+reason; an entry that no kernel needs any more fails too.
 
 Usage: python .ci/check_spills.py BUILD_LOG
 """

@@ -156,7 +156,8 @@ def test_facts_are_complete(op: str) -> None:
     assert facts["differentiable"] != bool(facts["not_differentiable"]), "a gradient rule or a reason, not both"
     assert (facts["onnx"] is None) != (facts["onnx_reason"] is None), "an ONNX operator or a reason, not both"
     assert (facts["onnx_since"] >= 1) == (facts["onnx"] is not None)
-    assert facts["view"] == (not facts["dtypes"]), "a kernel for some dtype, but for views"
+    without = facts["view"] or facts["transfer"]
+    assert without == (not facts["dtypes"]), "a kernel for some dtype, but for views and copies between devices"
     names = [s["name"] for s in facts["slots"]] + [f["name"] for f in facts["fields"]]
     assert len(set(names)) == len(names)
 

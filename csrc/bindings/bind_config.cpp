@@ -9,8 +9,8 @@
 #include "core/invariance.h"
 #include "core/parallel.h"
 #include "device/backend.h"
-#include "device/cuda/driver.h"
 #include "device/cpu/isa.h"
+#include "device/cuda/driver.h"
 #include "graph/capture.h"
 
 namespace gorgo {

@@ -59,17 +59,18 @@ void bind_device(PyObject* module) {
   cuda.def("properties", &properties, py::arg("device"));
   cuda.def("synchronize", &synchronize, py::arg("device"), Unlocked());
   cuda.def("synchronize_stream", &synchronize_stream, py::arg("device"), py::arg("stream"), Unlocked());
-  cuda.def("current_stream", [](const std::string& name) { return current_stream(cuda_from(name)); }, py::arg("device"));
   cuda.def(
-      "set_stream", [](const std::string& name, uint64_t stream) { return set_current_stream(cuda_from(name), stream); },
+      "current_stream", [](const std::string& name) { return current_stream(cuda_from(name)); }, py::arg("device"));
+  cuda.def(
+      "set_stream",
+      [](const std::string& name, uint64_t stream) { return set_current_stream(cuda_from(name), stream); },
       py::arg("device"), py::arg("stream"));
   cuda.def("take_stream", [](const std::string& name) { return take_stream(cuda_from(name)); }, py::arg("device"));
   cuda.def(
       "give_stream", [](const std::string& name, uint64_t stream) { give_stream(cuda_from(name), stream); },
       py::arg("device"), py::arg("stream"));
   cuda.def(
-      "wait",
-      [](const std::string& name, uint64_t waiting, uint64_t on) { cuda_wait(cuda_from(name), waiting, on); },
+      "wait", [](const std::string& name, uint64_t waiting, uint64_t on) { cuda_wait(cuda_from(name), waiting, on); },
       py::arg("device"), py::arg("waiting"), py::arg("on"));
   cuda.def(
       "create_event",

@@ -500,8 +500,8 @@ Tensor tensor_from_any(PyObject* o, const Wishes& w, const char* op) {
   }
   const bool may_copy = !w.copy.has || w.copy.value != 0;
   // What lends its memory by DLPack as well may have it on another device, and a buffer in name only.
-  const bool lends = PyObject_CheckBuffer(o) != 0 && !PyBytes_Check(o) &&
-                     (is_numpy_array(o) || !has_attribute(o, "__dlpack__"));
+  const bool lends =
+      PyObject_CheckBuffer(o) != 0 && !PyBytes_Check(o) && (is_numpy_array(o) || !has_attribute(o, "__dlpack__"));
   if (lends && !is_numpy_array(o) && has_attribute(o, "__array__")) {  // a NumPy scalar
     refuse_sharing(w, op, "a NumPy scalar");
     const PyRef array = PyRef::checked(PyObject_CallMethod(o, "__array__", nullptr));

@@ -466,7 +466,8 @@ PyObject* to_cuda(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObj
     const Arguments given("cuda", "device", args, nargs, kwnames);
     const PyRef first = PyRef(PyUnicode_FromString("cuda"));
     const Device device = device_from(given.given(0) != nullptr ? given[0] : first.get(), "cuda");
-    if (device.type != DeviceType::Cuda) fail<ValueError>("cuda: device must be a cuda device, got ", device_name(device));
+    if (device.type != DeviceType::Cuda)
+      fail<ValueError>("cuda: device must be a cuda device, got ", device_name(device));
     return wrap(moved_to(tensor_of(self), device, tensor_of(self)->dtype, "cuda"));
   });
 }
@@ -585,10 +586,12 @@ PyMethodDef own_methods[] = {
     {"astype", fast(astype), kFastCall,
      "astype($self, dtype, /, *, copy=True, device=None)\n--\n\nReturn the elements converted to dtype."},
     {"to", fast(to), kFastCall,
-     "to($self, target=None, dtype=None, device=None, copy=False, non_blocking=False)\n--\n\nReturn the tensor with that dtype on that "
+     "to($self, target=None, dtype=None, device=None, copy=False, non_blocking=False)\n--\n\nReturn the tensor with "
+     "that dtype on that "
      "device."},
     {"pin_memory", pin_memory, METH_NOARGS,
-     "pin_memory($self, /)\n--\n\nReturn a copy in host memory that copies to a CUDA device can read while the caller goes "
+     "pin_memory($self, /)\n--\n\nReturn a copy in host memory that copies to a CUDA device can read while the caller "
+     "goes "
      "on."},
     {"to_device", fast(to_device), kFastCall,
      "to_device($self, device, /, *, stream=None)\n--\n\nReturn the tensor on that device; itself if it is there."},

@@ -47,7 +47,7 @@ using OptInts = Opt<Dims>;
 using OptDType = Opt<DType>;
 
 // A double that one thread may set while others read it. Always inlined, unlike std::atomic's members in debug builds: kernels
-// of every instruction set read it. Not through GORGO_INLINE, which would compile it for CUDA devices too: they have no part in it.
+// of every instruction set read it. GORGO_INLINE would compile it for CUDA devices too, which have no part in it.
 class SharedNumber {
  public:
   [[gnu::always_inline]] inline double load() const noexcept {

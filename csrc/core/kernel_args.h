@@ -25,7 +25,7 @@ struct KOperand {
   bool contiguous = true;
   bool scalar = false;  // one element that stands for every position (a Python scalar or a rank-0 tensor)
   bool given = true;    // false for an optional input that is absent
-  bool host = false;    // data lies in host memory whatever the device: a Python scalar, read when the kernel is launched
+  bool host = false;  // data lies in host memory whatever the device: a Python scalar, read when the kernel is launched
 
   template <class T>
   [[nodiscard]] GORGO_INLINE T* as() const noexcept {

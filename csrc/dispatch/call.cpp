@@ -298,6 +298,8 @@ void infer_counts(const OpDef& op, InferContext& context, Device device, int64_t
   if (device.type == DeviceType::Cuda) {
     const Tensor found = make_tensor({4}, DType::Int64, device);
     out.data = found->data();
+    use_cuda_device(device);
+    check_cuda(cuda_driver->fill(out.data, 0, sizeof counts, current_stream(device)), op.name);
     enqueue(op, *kernel, frame, context.in, {}, device);
     cuda_copy(counts, kCpu, found->data(), device, sizeof counts);
   } else {

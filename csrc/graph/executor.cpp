@@ -86,7 +86,7 @@ struct Program::Plan {
   bool is_long = false;
   Device device = kCpu;
   std::vector<const HostCell*> cells;  // host numbers that kernels read when they are launched
-  int fault_count = 0;  // steps whose kernels may report faults on a device
+  int fault_count = 0;                 // steps whose kernels may report faults on a device
 };
 
 // A run with certain addresses, kept as a device graph from the second time on.
@@ -654,7 +654,8 @@ void Program::enqueue_steps(Context& context, uint64_t stream) const {
   for (size_t s = 0; s < plan_->steps.size(); ++s) {
     const Step& step = plan_->steps[s];
     KernelArgs& args = context.args[s];
-    args.stream = reinterpret_cast<void*>(stream);  // NOLINT(performance-no-int-to-ptr): a handle, as the driver gave it
+    args.stream =
+        reinterpret_cast<void*>(stream);  // NOLINT(performance-no-int-to-ptr): a handle, as the driver gave it
     const ProfiledKernel profiled(*step.op, args, true);
     enqueue_phases(*step.op, step.kernel, args, plan_->device);
   }

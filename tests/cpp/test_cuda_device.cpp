@@ -10,6 +10,7 @@
 #include "device/backend.h"
 #include "device/cuda/device.h"
 #include "opdef/enqueue.h"
+#include "start_library.h"
 
 namespace gorgo {
 namespace {
@@ -19,9 +20,9 @@ struct Journal {
   std::vector<std::string> calls;
   int live = 0;
   int next = 1;
-  int fails = 0;            // the code that `failing` answers
+  int fails = 0;             // the code that `failing` answers
   const char* failing = "";  // which call fails
-  bool passed = false;      // what query_event says
+  bool passed = false;       // what query_event says
 
   void write(const std::string& call) { calls.push_back(call); }
   [[nodiscard]] int answer(const char* call) const { return std::strcmp(call, failing) == 0 ? fails : 0; }
@@ -112,6 +113,7 @@ CudaDriver made_up() {
 // Puts the made-up driver in place while it lives. Devices from 5 on, so that no pool is shared with a real card.
 struct MadeUp {
   MadeUp() : before(cuda_driver) {
+    start_library();
     static const CudaDriver driver = made_up();
     journal = Journal{};
     cuda_driver = &driver;

@@ -45,7 +45,8 @@ class NoKernelError(Exception):
 
 
 # ---- which cases there are ----
-# Expanded, a channel has one value and no variance: what is left of its gradient is rounding, 1 / sqrt(eps) times enlarged.
+# Expanded, a channel has one value and no variance: what is left of its gradient is rounding, 1 / sqrt(eps) times
+# enlarged.
 OF_ONE_VALUE = ("batch_norm_backward",)
 
 

@@ -66,8 +66,7 @@ class EventFence final : public StreamFence {
 };
 
 struct CudaHome {
-  explicit CudaHome(int index)
-      : allocator(index), fence(index), name("cuda:" + std::to_string(index) + " memory") {
+  explicit CudaHome(int index) : allocator(index), fence(index), name("cuda:" + std::to_string(index) + " memory") {
     size_t free_bytes = 0;
     size_t total_bytes = 0;
     static_cast<void>(cuda_driver->set_device(index));
@@ -147,7 +146,8 @@ void cuda_memory_info(Device device, size_t& free_bytes, size_t& total_bytes) {
 void check_cuda(int code, const char* what) {
   if (code == 0) [[likely]]
     return;
-  fail<DeviceError>(what, ": device must carry out the call, got error ", code, " (", cuda_driver->error_text(code), ")");
+  fail<DeviceError>(what, ": device must carry out the call, got error ", code, " (", cuda_driver->error_text(code),
+                    ")");
 }
 
 void use_cuda_device(Device device) {
@@ -232,8 +232,8 @@ Storage* allocate_pinned(size_t bytes) {
     fail<OutOfMemoryError>("pin_memory: host must have memory to pin, got none for ", bytes, " bytes");
   }
   // The driver waits for copies from it before it lets it go.
-  return Storage::borrow(data, bytes, {}, [](void* at) noexcept { static_cast<void>(cuda_driver->release_pinned(at)); },
-                         data);
+  return Storage::borrow(
+      data, bytes, {}, [](void* at) noexcept { static_cast<void>(cuda_driver->release_pinned(at)); }, data);
 }
 
 }  // namespace gorgo

@@ -40,7 +40,8 @@ struct CudaDriver {
   int (*elapsed_ms)(uint64_t from, uint64_t to, float* ms) = nullptr;
 
   int (*begin_capture)(uint64_t stream) = nullptr;
-  int (*end_capture)(uint64_t stream, uint64_t* executable) = nullptr;  // capture, instantiate; 0 when the capture broke
+  int (*end_capture)(uint64_t stream,
+                     uint64_t* executable) = nullptr;  // capture, instantiate; 0 when the capture broke
   int (*launch_graph)(uint64_t executable, uint64_t stream) = nullptr;
   int (*destroy_graph)(uint64_t executable) = nullptr;
 

@@ -76,7 +76,9 @@ CudaDriver runtime_table() {
   d.last_error = []() -> int { return cudaGetLastError(); };
   d.allocate = [](void** data, size_t bytes) -> int { return cudaMalloc(data, bytes); };
   d.release = [](void* data) -> int { return cudaFree(data); };
-  d.memory_info = [](size_t* free_bytes, size_t* total_bytes) -> int { return cudaMemGetInfo(free_bytes, total_bytes); };
+  d.memory_info = [](size_t* free_bytes, size_t* total_bytes) -> int {
+    return cudaMemGetInfo(free_bytes, total_bytes);
+  };
   d.allocate_pinned = [](void** data, size_t bytes) -> int { return cudaMallocHost(data, bytes); };
   d.release_pinned = [](void* data) -> int { return cudaFreeHost(data); };
   d.copy = [](void* to, const void* from, size_t bytes, uint64_t stream) -> int {

@@ -47,7 +47,7 @@ ConvSizes conv_sizes(const KOperand& x, const KOperand& weight, const KOperand& 
   s.taps = s.image = s.pixels = 1;
   for (int i = 0; i < axes; ++i) {
     ConvAxis& axis = s.axis[3 - axes + i];
-    axis = {x.shape[i + 2],        weight.shape[i + 2],    out.shape[i + 2],
+    axis = {x.shape[i + 2],     weight.shape[i + 2], out.shape[i + 2],
             a.stride.data()[i], a.padding.data()[i], a.dilation.data()[i]};
     s.taps *= axis.kernel, s.image *= axis.image, s.pixels *= axis.pixels;
   }
@@ -200,7 +200,8 @@ GORGO_DEVICE void read_four(const double* from, double* to) {
 //   out(setup), out_row: the offset of row 0 in the result, and the distance of rows; bias(setup): of row 0, or null
 //   result, partials, numel, cut, vectors: four columns from a multiple of 4 lie side by side, aligned together
 template <class Plan, class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 4 ? 2 : 1) product_kernel(const __grid_constant__ Plan plan) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 4 ? 2 : 1)
+    product_kernel(const __grid_constant__ Plan plan) {
   using S = typename Plan::Stored;
   using E = Element<S>;
   using T = typename E::Compute;
@@ -391,8 +392,8 @@ __global__ void __launch_bounds__(256)
 template <class S>
 void add_partials(const typename Element<S>::Compute* partials, int64_t splits, int64_t numel, const S* bias,
                   int64_t bias_stride, int64_t plane, int64_t channels, S* result, cudaStream_t stream) noexcept {
-  add_partials_kernel<S><<<grid_for(numel, 256), 256, 0, stream>>>(partials, splits, numel, bias, bias_stride, plane,
-                                                                  channels, result);
+  add_partials_kernel<S>
+      <<<grid_for(numel, 256), 256, 0, stream>>>(partials, splits, numel, bias, bias_stride, plane, channels, result);
 }
 
 template <class Tile, class Plan>

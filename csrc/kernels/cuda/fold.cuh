@@ -66,7 +66,8 @@ struct FoldPlan {
   int64_t outputs = 1;
   int64_t count = 1;  // elements behind one output
   bool by_columns = false;
-  int64_t chunk = 1;  // elements of one output in a chunk; fits into 31 bits, for no memory holds more than 2**31 * 2048
+  int64_t chunk =
+      1;  // elements of one output in a chunk; fits into 31 bits, for no memory holds more than 2**31 * 2048
   int64_t chunks = 1;
 
   // Axes whose bit in `mask` is set go. `ordered` keeps them in their logical order, for policies that ask for positions.
@@ -128,10 +129,12 @@ struct FoldPlan {
     const int in_reduced = by_columns ? -1 : reduced.rank - 1;
     if (!by_columns && reduced.rank == 0) return false;
     for (int k = 0; k < kInputs; ++k) {
-      if (!is_aligned(static_cast<const char*>(data[k]) + base[k] * bytes, static_cast<size_t>(width * bytes))) return false;
+      if (!is_aligned(static_cast<const char*>(data[k]) + base[k] * bytes, static_cast<size_t>(width * bytes)))
+        return false;
       for (int i = 0; i < kept.rank; ++i) {
         const bool inner = i == in_kept;
-        if (inner ? kept.strides[k][i] != 1 || kept.shape[i] % width != 0 : kept.strides[k][i] % width != 0) return false;
+        if (inner ? kept.strides[k][i] != 1 || kept.shape[i] % width != 0 : kept.strides[k][i] % width != 0)
+          return false;
       }
       for (int i = 0; i < reduced.rank; ++i) {
         const bool inner = i == in_reduced;
@@ -329,7 +332,8 @@ __global__ void __launch_bounds__(256) fold_rows(const __grid_constant__ FoldJob
       feed<Policy, kWidth, kWidth>(job, base, begin, lane, lanes, n / kWidth, add, [&]() { run.flush(); });
       partial = run.finish(begin);
     }
-    partial = fold_group(partial, lanes, shared, [](const Partial& a, const Partial& b) { return Policy::merge(a, b); });
+    partial =
+        fold_group(partial, lanes, shared, [](const Partial& a, const Partial& b) { return Policy::merge(a, b); });
     if (live && lane == 0) {
       if (job.partials != nullptr) {
         job.partials[chunk * job.outputs + output] = partial;

@@ -123,11 +123,11 @@ enum class Access : uint32_t {
 
 struct Place {
   unsigned char* data = nullptr;
-  int64_t step = 0;          // bytes between neighbours along the innermost axis, and between granules
+  int64_t step = 0;  // bytes between neighbours along the innermost axis, and between granules
   int64_t granule_step = 0;
   Access access = Access::Single;
   Storage storage = Storage::Own;
-  uint32_t bytes = 0;  // of an element in memory
+  uint32_t bytes = 0;                           // of an element in memory
   alignas(16) unsigned char constant[16] = {};  // as it is computed in
 };
 
@@ -302,8 +302,8 @@ GORGO_DEVICE auto piece(const Packed& p, int k) {
 template <int Bytes>
 GORGO_DEVICE void put_piece(Packed& p, int k, typename WordOf<Bytes>::Type bits) {
   if constexpr (Bytes == 16) {
-    p = Packed(static_cast<uint32_t>(bits.low), static_cast<uint32_t>(bits.low >> 32),
-               static_cast<uint32_t>(bits.high), static_cast<uint32_t>(bits.high >> 32));
+    p = Packed(static_cast<uint32_t>(bits.low), static_cast<uint32_t>(bits.low >> 32), static_cast<uint32_t>(bits.high),
+               static_cast<uint32_t>(bits.high >> 32));
   } else if constexpr (Bytes == 8) {
     p.word[2 * k] = static_cast<uint32_t>(bits);
     p.word[2 * k + 1] = static_cast<uint32_t>(bits >> 32);
@@ -607,9 +607,9 @@ GORGO_DEVICE Packed pack(const Place& place, const LaneOf<C> (&x)[Granule]) {
 constexpr int kGranuleThreads = 256;
 
 template <class F>
-constexpr int kGranuleOf = 16 / static_cast<int>(sizeof(typename F::In) > sizeof(typename F::Out)
-                                                     ? sizeof(typename F::In)
-                                                     : sizeof(typename F::Out));
+constexpr int kGranuleOf =
+    16 / static_cast<int>(sizeof(typename F::In) > sizeof(typename F::Out) ? sizeof(typename F::In)
+                                                                           : sizeof(typename F::Out));
 
 // The identity on elements of a size, which moves granules as they are.
 template <int Bytes>

@@ -49,10 +49,10 @@ GORGO_DEVICE Lane<T> select(Truth m, Lane<T> a, Lane<T> b) {
 }
 GORGO_DEVICE Truth select(Truth m, Truth a, Truth b) { return {m.v ? a.v : b.v}; }
 
-#define GORGO_LANE_COMPARE(OP)                            \
-  template <class T>                                      \
+#define GORGO_LANE_COMPARE(OP)                           \
+  template <class T>                                     \
   GORGO_DEVICE Truth operator OP(Lane<T> a, Lane<T> b) { \
-    return {a.v OP b.v};                                  \
+    return {a.v OP b.v};                                 \
   }
 GORGO_LANE_COMPARE(==)
 GORGO_LANE_COMPARE(!=)
@@ -65,15 +65,15 @@ GORGO_LANE_COMPARE(>=)
 // ---- arithmetic ----
 
 // Integers are added as unsigned numbers, which wrap.
-#define GORGO_LANE_ARITHMETIC(OP)                                               \
-  template <class T>                                                            \
-  GORGO_DEVICE Lane<T> operator OP(Lane<T> a, Lane<T> b) {                      \
-    if constexpr (std::is_integral_v<T>) {                                      \
-      using U = std::make_unsigned_t<T>;                                        \
-      return {static_cast<T>(static_cast<U>(a.v) OP static_cast<U>(b.v))};      \
-    } else {                                                                    \
-      return {a.v OP b.v};                                                      \
-    }                                                                           \
+#define GORGO_LANE_ARITHMETIC(OP)                                          \
+  template <class T>                                                       \
+  GORGO_DEVICE Lane<T> operator OP(Lane<T> a, Lane<T> b) {                 \
+    if constexpr (std::is_integral_v<T>) {                                 \
+      using U = std::make_unsigned_t<T>;                                   \
+      return {static_cast<T>(static_cast<U>(a.v) OP static_cast<U>(b.v))}; \
+    } else {                                                               \
+      return {a.v OP b.v};                                                 \
+    }                                                                      \
   }
 GORGO_LANE_ARITHMETIC(+)
 GORGO_LANE_ARITHMETIC(-)
@@ -138,11 +138,11 @@ GORGO_DEVICE Lane<T> shift_right(Lane<T> a, Lane<T> count) {
 // ---- signs and rounding ----
 
 // Names the C library's function of float and of double.
-#define GORGO_LANE_1(name, of_float, of_double)                                   \
-  GORGO_DEVICE Lane<float> name(Lane<float> x) { return {::of_float(x.v)}; }      \
+#define GORGO_LANE_1(name, of_float, of_double)                              \
+  GORGO_DEVICE Lane<float> name(Lane<float> x) { return {::of_float(x.v)}; } \
   GORGO_DEVICE Lane<double> name(Lane<double> x) { return {::of_double(x.v)}; }
-#define GORGO_LANE_2(name, of_float, of_double)                                                       \
-  GORGO_DEVICE Lane<float> name(Lane<float> a, Lane<float> b) { return {::of_float(a.v, b.v)}; }      \
+#define GORGO_LANE_2(name, of_float, of_double)                                                  \
+  GORGO_DEVICE Lane<float> name(Lane<float> a, Lane<float> b) { return {::of_float(a.v, b.v)}; } \
   GORGO_DEVICE Lane<double> name(Lane<double> a, Lane<double> b) { return {::of_double(a.v, b.v)}; }
 // Whole numbers are their own rounding.
 #define GORGO_LANE_ROUNDING(name, of_float, of_double) \

@@ -33,7 +33,7 @@ constexpr int kMaxAxes = 32;
 // Positions 0..count-1 of a shape, row-major, and where each lies in `Operands` operands.
 template <int Operands>
 struct Walk {
-  int rank = 0;  // after folding; 0 means one element
+  int rank = 0;       // after folding; 0 means one element
   bool wide = false;  // needs 64-bit positions
   int64_t count = 1;
   int64_t shape[kMaxAxes];

@@ -12,9 +12,9 @@ namespace gorgo::cuda {
 
 // Operands 0 to 3: queries (..., h, l, e), keys (..., hk, s, e), values (..., hk, s, ev), mask broadcast to (..., h, l, s).
 struct AttentionSizes {
-  int64_t heads = 1;      // over all leading axes
+  int64_t heads = 1;  // over all leading axes
   int64_t key_heads = 1;
-  int64_t group = 1;      // heads that share one of keys and values
+  int64_t group = 1;  // heads that share one of keys and values
   int64_t l = 0;
   int64_t s = 0;
   int32_t e = 0;

@@ -19,7 +19,7 @@ namespace {
 
 constexpr int kTensorThreads = 128;
 constexpr int kWarps = 4;
-constexpr int kSlab = 64;      // keys of a tile; queries in the gradients
+constexpr int kSlab = 64;        // keys of a tile; queries in the gradients
 constexpr int kQueryTile = 128;  // queries of a block, forward
 // Columns of a slab whose scores a warp holds at once: beside results of 128 columns there is no room for more.
 template <int kHead>
@@ -47,34 +47,37 @@ struct Tensor {
   static constexpr int kPieces = kHead / 8;  // of a row, 16 bytes each
   static constexpr int kTiles = kHead / 8;   // of sums along a row
 
-  // Where a piece of a row lies in a tile of shared memory.
-  static GORGO_DEVICE uint16_t* place(uint16_t* tile, int row, int piece) {
-    return tile + row * kHead + ((piece ^ (row & 7)) << 3);
-  }
+  static constexpr uint32_t kRowBytes = kHead * 2;
+
+  // Tiles are named by their place in shared memory, a multiple of kRowBytes. Piece i of row r lies at piece i ^ (r % 8) of the
+  // row, so that moving on by an even number of pieces is one exclusive or.
 
   // Starts to copy kRows rows from `first` on.
   template <int kRows>
-  static GORGO_DEVICE void fetch(uint16_t* tile, const HalfRows& m, int64_t first) {
+  static GORGO_DEVICE void fetch(uint32_t tile, const HalfRows& m, int64_t first) {
     constexpr int kRowStep = kTensorThreads / kPieces;
     static_assert(kRowStep % 8 == 0);  // so that the pieces of a thread are permuted alike
-    const int row = static_cast<int>(threadIdx.x) / kPieces;
-    const int piece = static_cast<int>(threadIdx.x) % kPieces;
+    const auto thread = static_cast<int>(not_ahead(threadIdx.x));
+    const int row = thread / kPieces;
+    const int piece = thread % kPieces;
     const bool inside = piece * 8 < m.columns;
     const int left = inside ? slab_distance(m.rows - first) - row : 0;
     const uint16_t* from = m.data + (first + row) * m.row + piece * 8;
-    uint16_t* const to = place(tile, row, piece);
+    const uint32_t to = tile + row * kRowBytes + (piece ^ (row & 7)) * 16;
 #pragma unroll
     for (int r = 0; r < kRows; r += kRowStep) {
       const bool valid = r < left;
-      copy_async_16(to + r * kHead, valid ? from : m.data, valid);
+      copy_async_16(to + r * kRowBytes, valid ? from : m.data, valid);
       from += kRowStep * m.row;
     }
   }
 
   // sums = rows [row0, row0 + 16 kLeft) of `left` times the first 8 kRight rows of `right`.
   template <int kLeft, int kRight>
-  static GORGO_DEVICE void scores(float (&sums)[kLeft][kRight][4], uint16_t* left, int row0, uint16_t* right) {
+  static GORGO_DEVICE void scores(float (&sums)[kLeft][kRight][4], uint32_t left, int row0, uint32_t right) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
+    left = not_ahead(left + (row0 + lane % 16) * kRowBytes + ((lane / 16) ^ (lane & 7)) * 16);
+    right = not_ahead(right + (lane % 8 + lane / 16 * 8) * kRowBytes + ((lane / 8 % 2) ^ (lane & 7)) * 16);
 #pragma unroll
     for (int i = 0; i < kLeft; ++i) {
 #pragma unroll
@@ -87,13 +90,11 @@ struct Tensor {
     for (int k = 0; k < kHead / 16; ++k) {
       uint32_t a[kLeft][4];
 #pragma unroll
-      for (int i = 0; i < kLeft; ++i) {
-        load_matrices(a[i], place(left, row0 + 16 * i + lane % 16, 2 * k + lane / 16));
-      }
+      for (int i = 0; i < kLeft; ++i) load_matrices(a[i], (left ^ (k * 32)) + 16 * i * kRowBytes);
 #pragma unroll
       for (int j = 0; j < kRight; j += 2) {
         uint32_t b[4];
-        load_matrices(b, place(right, 8 * j + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
+        load_matrices(b, (right ^ (k * 32)) + 8 * j * kRowBytes);
 #pragma unroll
         for (int i = 0; i < kLeft; ++i) {
           multiply_fragments<S>(sums[i][j], a[i], b[0], b[1]);
@@ -106,8 +107,9 @@ struct Tensor {
   // sums += weights times the first 8 kRight rows of `right`.
   template <int kLeft, int kRight>
   static GORGO_DEVICE void mix(float (&sums)[kLeft][kTiles][4], const float (&weights)[kLeft][kRight][4],
-                               uint16_t* right) {
+                               uint32_t right) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
+    right = not_ahead(right + lane % 16 * kRowBytes + ((lane / 16) ^ (lane & 7)) * 16);
 #pragma unroll
     for (int k = 0; k < kRight / 2; ++k) {
       uint32_t a[kLeft][4];
@@ -115,14 +117,14 @@ struct Tensor {
       for (int i = 0; i < kLeft; ++i) {
 #pragma unroll
         for (int c = 0; c < 4; ++c) {
-          const float(&w)[4] = weights[i][2 * k + c / 2];
+          const float (&w)[4] = weights[i][2 * k + c / 2];
           a[i][c] = pack_two<S>(w[c % 2 * 2], w[c % 2 * 2 + 1]);
         }
       }
 #pragma unroll
       for (int j = 0; j < kTiles; j += 2) {
         uint32_t b[4];
-        load_matrices_transposed(b, place(right, 16 * k + lane % 16, j + lane / 16));
+        load_matrices_transposed(b, (right ^ (j * 16)) + 16 * k * kRowBytes);
 #pragma unroll
         for (int i = 0; i < kLeft; ++i) {
           multiply_fragments<S>(sums[i][j], a[i], b[0], b[1]);
@@ -210,10 +212,11 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
   using F = Tensor<S, kHead>;
   constexpr int kLeft = kQueryTile / kWarps / 16;
   constexpr int kRight = kPart<kHead> / 8;
-  extern __shared__ __align__(128) uint16_t tiles[];
-  uint16_t* const queries = tiles;
-  uint16_t* const values = queries + kQueryTile * kHead;
-  uint16_t* const streams = values + kSlab * kHead;  // keys in use, keys on their way
+  constexpr uint32_t kTile = kSlab * F::kRowBytes;
+  extern __shared__ __align__(256) unsigned char tiles[];
+  const uint32_t queries = shared_place(tiles);
+  const uint32_t values = queries + kQueryTile * F::kRowBytes;
+  const uint32_t streams = values + kTile;  // keys in use, keys on their way
   const AttentionSizes& z = p.z;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp_row = static_cast<int>(threadIdx.x) / 32 * (16 * kLeft);
@@ -258,12 +261,12 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
       __syncthreads();  // keys have come, and all have left the keys and values before
       F::template fetch<kSlab>(values, v, k0);
       commit_copies();
-      if (k0 + kSlab < seen) F::template fetch<kSlab>(streams + (stage ^ 1) * (kSlab * kHead), k, k0 + kSlab);
+      if (k0 + kSlab < seen) F::template fetch<kSlab>(streams + (stage ^ 1) * kTile, k, k0 + kSlab);
       commit_copies();
 #pragma unroll 1
       for (int part = 0; part < kSlab; part += kPart<kHead>) {
         float w[kLeft][kRight][4];
-        F::scores(w, queries, warp_row, streams + stage * (kSlab * kHead) + part * kHead);
+        F::scores(w, queries, warp_row, streams + stage * kTile + part * F::kRowBytes);
 #pragma unroll
         for (int i = 0; i < kLeft; ++i) {
 #pragma unroll
@@ -330,7 +333,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
           wait_copies<1>();
           __syncthreads();  // values have come
         }
-        F::mix(out, w, values + part * kHead);
+        F::mix(out, w, values + part * F::kRowBytes);
       }
     }
     wait_copies<0>();
@@ -365,11 +368,11 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
     tensor_query_kernel(const __grid_constant__ BackwardProblem p, int64_t work) {
   using F = Tensor<S, kHead>;
   constexpr int kRight = kSlab / 8;
-  constexpr int kTile = kSlab * kHead;
-  extern __shared__ __align__(128) uint16_t tiles[];
-  uint16_t* const queries = tiles;
-  uint16_t* const gradients = tiles + kTile;
-  uint16_t* const streams = tiles + 2 * kTile;  // keys, values, keys, values
+  constexpr uint32_t kTile = kSlab * F::kRowBytes;
+  extern __shared__ __align__(256) unsigned char tiles[];
+  const uint32_t queries = shared_place(tiles);
+  const uint32_t gradients = queries + kTile;
+  const uint32_t streams = queries + 2 * kTile;  // keys, values, keys, values
   const AttentionSizes& z = p.z;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp_row = static_cast<int>(threadIdx.x) / 32 * 16;
@@ -412,9 +415,9 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
     for (int64_t k0 = 0; k0 < seen; k0 += kSlab, stage ^= 1) {
       wait_copies<0>();
       __syncthreads();  // this tile has come, and all have left the one before
-      uint16_t* const keys = streams + stage * 2 * kTile;
+      const uint32_t keys = streams + stage * 2 * kTile;
       if (k0 + kSlab < seen) {
-        uint16_t* const next = streams + (stage ^ 1) * 2 * kTile;
+        const uint32_t next = streams + (stage ^ 1) * 2 * kTile;
         F::template fetch<kSlab>(next, k, k0 + kSlab);
         F::template fetch<kSlab>(next + kTile, v, k0 + kSlab);
         commit_copies();
@@ -464,12 +467,12 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
     tensor_key_kernel(const __grid_constant__ BackwardProblem p, int64_t work) {
   using F = Tensor<S, kHead>;
   constexpr int kRight = kPart<kHead> / 8;
-  constexpr int kTile = kSlab * kHead;
-  extern __shared__ __align__(128) uint16_t tiles[];
-  uint16_t* const keys = tiles;
-  uint16_t* const values = tiles + kTile;
-  uint16_t* const streams = tiles + 2 * kTile;                      // queries, gradients, queries, gradients
-  auto* const facts = reinterpret_cast<float*>(tiles + 6 * kTile);  // logarithms, common parts, and again
+  constexpr uint32_t kTile = kSlab * F::kRowBytes;
+  extern __shared__ __align__(256) unsigned char tiles[];
+  const uint32_t keys = shared_place(tiles);
+  const uint32_t values = keys + kTile;
+  const uint32_t streams = keys + 2 * kTile;                              // queries, gradients, queries, gradients
+  const auto* const facts = reinterpret_cast<float*>(tiles + 6 * kTile);  // logarithms, common parts, and again
   const AttentionSizes& z = p.z;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp_row = static_cast<int>(threadIdx.x) / 32 * 16;
@@ -489,13 +492,13 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
       const int64_t q0 = first + step % per_head * kSlab;
       int64_t query_at[3];
       p.query_heads.at(head, query_at);
-      uint16_t* const to = streams + stage * 2 * kTile;
+      const uint32_t to = streams + stage * 2 * kTile;
       F::template fetch<kSlab>(to, HalfRows(p.q, query_at[0], z.l, z.e), q0);
       F::template fetch<kSlab>(to + kTile, HalfRows(p.g, query_at[1], z.l, z.ev), q0);
       const int i = static_cast<int>(threadIdx.x) % kSlab;
       const auto* rows = static_cast<const float*>(threadIdx.x < kSlab ? p.logs : p.common);
       const bool valid = q0 + i < z.l;
-      copy_async_4(facts + stage * 2 * kSlab + threadIdx.x, rows + (valid ? head * z.l + q0 + i : 0), valid);
+      copy_async_4(shared_place(facts + stage * 2 * kSlab + threadIdx.x), rows + (valid ? head * z.l + q0 + i : 0), valid);
     };
 
     __syncthreads();  // all have left the tiles of the work before
@@ -521,7 +524,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
       }
 #pragma unroll 1
       for (int part = 0; part < kSlab; part += kPart<kHead>) {
-        uint16_t* const queries = streams + stage * 2 * kTile + part * kHead;
+        const uint32_t queries = streams + stage * 2 * kTile + part * F::kRowBytes;
         const float* const logs = facts + stage * 2 * kSlab + part;
         const float* const commons = logs + kSlab;
         const int64_t q0 = first + step % per_head * kSlab + part;

@@ -310,7 +310,8 @@ GORGO_DEVICE int within(int64_t distance) {
 }
 
 template <class S, int kWidth, bool kPacks>
-__global__ void __launch_bounds__(kThreads, kPacks ? 2 : 1) forward_kernel(const __grid_constant__ ForwardProblem p, int64_t work) {
+__global__ void __launch_bounds__(kThreads, kPacks ? 2 : 1)
+    forward_kernel(const __grid_constant__ ForwardProblem p, int64_t work) {
   using Tile = Tiles<S, kWidth, kPacks>;
   using T = typename Tile::T;
   constexpr int kHeight = Tile::kHeight;

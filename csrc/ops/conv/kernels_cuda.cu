@@ -90,8 +90,8 @@ void run_gather(const KernelArgs& args, const Call<S, kTransposed>& call) noexce
     }
   }
   if (p.cut.splits > 1) {
-    add_partials<S>(p.partials, p.cut.splits, out.numel, p.added, p.bias_stride, p.plane, s.groups * call.g.rows, p.result,
-                    stream);
+    add_partials<S>(p.partials, p.cut.splits, out.numel, p.added, p.bias_stride, p.plane, s.groups * call.g.rows,
+                    p.result, stream);
   }
 }
 

@@ -13,7 +13,7 @@ namespace gorgo::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kStrip = 4;   // results of a thread below each other
+constexpr int kStrip = 4;    // results of a thread below each other
 constexpr int kSplits = 64;  // most parts of a sum over all pixels
 
 // The strips of a square window of `side` with unit steps over images of two axes.
@@ -25,7 +25,8 @@ Strips strips_of(const ConvSizes& s, bool transposed) noexcept {
   const ConvAxis &d = s.axis[0], &h = s.axis[1], &w = s.axis[2];
   const bool flat = d.image == 1 && d.pixels == 1 && d.kernel == 1 && d.pad == 0;
   const bool square = h.kernel == w.kernel && (h.kernel == 3 || h.kernel == 5 || h.kernel == 7);
-  const bool even = h.step == 1 && w.step == 1 && h.stride == w.stride && (h.stride == 1 || (h.stride == 2 && !transposed));
+  const bool even =
+      h.step == 1 && w.step == 1 && h.stride == w.stride && (h.stride == 1 || (h.stride == 2 && !transposed));
   return flat && square && even ? Strips{h.kernel, h.stride} : Strips{};
 }
 
@@ -260,8 +261,8 @@ struct WeightBlock {
 
 // Joins the threads' sums, of which `used` count, and writes them.
 template <class S, int kSums>
-GORGO_DEVICE void join(const DirectWeightPlan<S>& p, const WeightBlock& b,
-                       typename Element<S>::Compute (&sums)[kSums], int64_t used) {
+GORGO_DEVICE void join(const DirectWeightPlan<S>& p, const WeightBlock& b, typename Element<S>::Compute (&sums)[kSums],
+                       int64_t used) {
   using T = typename Element<S>::Compute;
   __shared__ T parts[kSums][kThreads / 32];
 #pragma unroll
@@ -335,7 +336,8 @@ __global__ void __launch_bounds__(kThreads) direct_weight_kernel(const __grid_co
 }
 
 template <class S, int kSide, int kStride>
-__global__ void __launch_bounds__(kThreads, sizeof(S) == 8 ? 0 : 2) strip_weight_kernel(const __grid_constant__ DirectWeightPlan<S> p) {
+__global__ void __launch_bounds__(kThreads, sizeof(S) == 8 ? 0 : 2)
+    strip_weight_kernel(const __grid_constant__ DirectWeightPlan<S> p) {
   using T = typename Element<S>::Compute;
   constexpr int kRows = (kStrip - 1) * kStride + kSide;
   const WeightBlock b(p);
@@ -438,9 +440,9 @@ size_t direct_weight_scratch(const ConvSizes& s) noexcept {
   return static_cast<size_t>(split.splits * s.o * s.group_c * s.taps) * sizeof(typename Element<S>::Compute);
 }
 
-#define GORGO_X(S)                                                                      \
-  template void run_direct<S>(const KernelArgs&, const ConvSizes&, bool) noexcept;      \
-  template void run_direct_weight<S>(const KernelArgs&, const ConvSizes&) noexcept;     \
+#define GORGO_X(S)                                                                  \
+  template void run_direct<S>(const KernelArgs&, const ConvSizes&, bool) noexcept;  \
+  template void run_direct_weight<S>(const KernelArgs&, const ConvSizes&) noexcept; \
   template size_t direct_weight_scratch<S>(const ConvSizes&) noexcept;
 GORGO_X(float)
 GORGO_X(double)

@@ -39,21 +39,23 @@ __global__ void __launch_bounds__(256) lay_images_kernel(const __grid_constant__
   __shared__ uint16_t tile[kLayChannels][kLayPixels + 2];
   const Quotient by_channel(blockIdx.x, p.channel_tiles);
   const Quotient by_pixel(by_channel.quotient, p.pixel_tiles);
-  const int64_t channel0 = by_channel.rest * kLayChannels, pixel0 = by_pixel.rest * kLayPixels, image = by_pixel.quotient;
+  const int64_t channel0 = by_channel.rest * kLayChannels, pixel0 = by_pixel.rest * kLayPixels,
+                image = by_pixel.quotient;
   const int64_t channels = p.groups * p.padded;
   {
     const int column = static_cast<int>(threadIdx.x) % kLayPixels;
     const int64_t pixel = pixel0 + column;
     const Quotient by_w(pixel < p.pixels ? pixel : 0, p.size[2]);
     const Quotient by_h(by_w.quotient, p.size[1]);
-    const uint16_t* const from = p.from + image * p.outer + by_h.quotient * p.axis[0] + by_h.rest * p.axis[1] +
-                                 by_w.rest * p.axis[2];
+    const uint16_t* const from =
+        p.from + image * p.outer + by_h.quotient * p.axis[0] + by_h.rest * p.axis[1] + by_w.rest * p.axis[2];
 #pragma unroll 4
     for (int row = static_cast<int>(threadIdx.x) / kLayPixels; row < kLayChannels; row += 256 / kLayPixels) {
       const int64_t channel = channel0 + row;
       const Quotient by_group(channel, p.padded);
       const bool exists = pixel < p.pixels && channel < channels && by_group.rest < p.group;
-      tile[row][column] = exists ? __ldg(from + (by_group.quotient * p.group + by_group.rest) * p.channel) : uint16_t{0};
+      tile[row][column] =
+          exists ? __ldg(from + (by_group.quotient * p.group + by_group.rest) * p.channel) : uint16_t{0};
     }
   }
   __syncthreads();
@@ -130,7 +132,7 @@ template <int M, int N, int WarpsM, int WarpsN>
 struct MmaTile {
   static constexpr int kM = M, kN = N, kK = 32, kStages = 4;
   static constexpr int kWarpsN = WarpsN, kThreads = WarpsM * WarpsN * 32;
-  static constexpr int kWarpM = M / WarpsM, kWarpN = N / WarpsN;      // a warp's part of the result
+  static constexpr int kWarpM = M / WarpsM, kWarpN = N / WarpsN;     // a warp's part of the result
   static constexpr int kTilesM = kWarpM / 16, kTilesN = kWarpN / 8;  // fragments of it
   static_assert(kWarpM % 16 == 0 && kWarpN % 16 == 0 && kThreads >= N);
 };
@@ -191,7 +193,8 @@ constexpr int kGatherBytes = Tile::kStages * (Tile::kM + Tile::kN) * kPitch * 2;
 
 // plan: x and weight with channels last; group_sum counts padded channels, and x_channel is 1.
 template <class Plan, class Tile>
-__global__ void __launch_bounds__(Tile::kThreads) gather_mma_kernel(const __grid_constant__ Plan plan, int64_t row_elements) {
+__global__ void __launch_bounds__(Tile::kThreads)
+    gather_mma_kernel(const __grid_constant__ Plan plan, int64_t row_elements) {
   using S = typename Plan::Stored;
   constexpr int kM = Tile::kM, kN = Tile::kN, kK = Tile::kK, kStages = Tile::kStages, kThreads = Tile::kThreads;
   constexpr int kPieces = kK / kPiece;
@@ -264,8 +267,8 @@ __global__ void __launch_bounds__(Tile::kThreads) gather_mma_kernel(const __grid
         const int row = row0 + i * kRowStep;
         if (kM < kRowStep && row >= kM) break;
         const bool exists = has_tap && block.m0 + row < plan.rows();
-        copy_async_16(stage + row * kPitch + piece * kPiece, exists ? weight + (row * plan.factor_row + weight_at) : weight,
-                      exists);
+        copy_async_16(stage + row * kPitch + piece * kPiece,
+                      exists ? weight + (row * plan.factor_row + weight_at) : weight, exists);
       }
 #pragma unroll
       for (int i = 0; i < kCopiesN; ++i) {
@@ -331,8 +334,9 @@ __global__ void __launch_bounds__(Tile::kThreads) gather_mma_kernel(const __grid
   wait_copies<0>();
   __syncthreads();
   sums.each_pair([&](int row, int column, float a, float b) {
-    const float added =
-        bias != nullptr && block.m0 + row < plan.rows() ? Element<S>::load(bias + (block.m0 + row) * plan.bias_stride) : 0.0f;
+    const float added = bias != nullptr && block.m0 + row < plan.rows()
+                            ? Element<S>::load(bias + (block.m0 + row) * plan.bias_stride)
+                            : 0.0f;
     *reinterpret_cast<uint32_t*>(ring + row * kOutPitch + column) = pack_two<S>(a + added, b + added);
   });
   __syncthreads();
@@ -519,8 +523,8 @@ __global__ void __launch_bounds__(Tile::kThreads) weight_mma_kernel(const __grid
         if (kK < kStepM && row >= kK) break;
         const int64_t at = g_at[table + row];
         const bool exists = has_rows && at >= 0;
-        copy_async_16(stage + row * kPitchM + piece_m * kPiece, exists ? g + at : reinterpret_cast<const uint16_t*>(plan.g),
-                      exists);
+        copy_async_16(stage + row * kPitchM + piece_m * kPiece,
+                      exists ? g + at : reinterpret_cast<const uint16_t*>(plan.g), exists);
       }
 #pragma unroll
       for (int i = 0; i < kCopiesN; ++i) {
@@ -561,7 +565,8 @@ __global__ void __launch_bounds__(Tile::kThreads) weight_mma_kernel(const __grid
 #pragma unroll
       for (int i = 0; i < Tile::kTilesM; ++i) load_matrices_transposed(left[i], stage + left_at + k * kPitchM + i * 16);
 #pragma unroll
-      for (int j = 0; j < Tile::kTilesN / 2; ++j) load_matrices_transposed(right[j], stage + right_at + k * kPitchN + j * 16);
+      for (int j = 0; j < Tile::kTilesN / 2; ++j)
+        load_matrices_transposed(right[j], stage + right_at + k * kPitchN + j * 16);
 #pragma unroll
       for (int i = 0; i < Tile::kTilesM; ++i) {
 #pragma unroll
@@ -665,10 +670,10 @@ void run_tensor_weight(const KernelArgs& args, const ConvSizes& s) noexcept {
   }
 }
 
-#define GORGO_X(S)                                                                  \
-  template size_t tensor_scratch<S>(const ConvSizes&, bool, int64_t) noexcept;      \
-  template void run_tensor<S>(const KernelArgs&, const ConvSizes&, bool) noexcept;  \
-  template size_t tensor_weight_scratch<S>(const ConvSizes&, int64_t) noexcept;     \
+#define GORGO_X(S)                                                                 \
+  template size_t tensor_scratch<S>(const ConvSizes&, bool, int64_t) noexcept;     \
+  template void run_tensor<S>(const KernelArgs&, const ConvSizes&, bool) noexcept; \
+  template size_t tensor_weight_scratch<S>(const ConvSizes&, int64_t) noexcept;    \
   template void run_tensor_weight<S>(const KernelArgs&, const ConvSizes&) noexcept;
 GORGO_X(Float16)
 GORGO_X(BFloat16)

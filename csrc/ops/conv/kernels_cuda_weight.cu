@@ -21,7 +21,8 @@ struct WeightCall {
 
   template <class S>
   static WeightCall of(const KernelArgs& args) noexcept {
-    WeightCall c{conv_sizes(args.in[0], args.out[0], args.in[1], args.attrs_as<ConvAttrs>()), Size::Square, {}, true, 0};
+    WeightCall c{
+        conv_sizes(args.in[0], args.out[0], args.in[1], args.attrs_as<ConvAttrs>()), Size::Square, {}, true, 0};
     const int64_t depth = c.s.n * c.s.pixels;
     c.masked = c.s.taps <= kMaskTaps;
     c.columns = c.s.group_c * c.s.taps;

@@ -30,8 +30,8 @@ Pattern pattern_of(T value) noexcept {
 }
 
 // Sixteen bytes to a thread at a time from the first aligned address on; `head` bytes before it and the tail singly.
-__global__ void __launch_bounds__(kThreads) fill_kernel(unsigned char* to, int64_t bytes, int head, Pattern pattern,
-                                                       Pattern turned) {
+__global__ void __launch_bounds__(kThreads)
+    fill_kernel(unsigned char* to, int64_t bytes, int head, Pattern pattern, Pattern turned) {
   const int64_t first = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   const int64_t vectors = (bytes - head) / 16;
   const uint4 v = make_uint4(turned.word[0], turned.word[1], turned.word[2], turned.word[3]);
@@ -90,11 +90,11 @@ void ramp(const KernelArgs& args, int64_t) noexcept {
   const auto& a = args.attrs_as<RampAttrs>();
   const unsigned blocks = grid_for(out.numel, kThreads, 16);
   if constexpr (std::is_integral_v<T>) {
-    ramp_integers<T><<<blocks, kThreads, 0, stream_of(args)>>>(
-        out.as<T>(), out.numel, static_cast<uint64_t>(a.start.i), static_cast<uint64_t>(a.step.i));
+    ramp_integers<T><<<blocks, kThreads, 0, stream_of(args)>>>(out.as<T>(), out.numel, static_cast<uint64_t>(a.start.i),
+                                                               static_cast<uint64_t>(a.step.i));
   } else {
     ramp_numbers<T><<<blocks, kThreads, 0, stream_of(args)>>>(out.as<T>(), out.numel, a.start.to_double(),
-                                                             a.step.to_double(), a.stop.has, a.stop.value);
+                                                              a.step.to_double(), a.stop.has, a.stop.value);
   }
 }
 
@@ -129,8 +129,7 @@ void eye(const KernelArgs& args, int64_t) noexcept {
   Ones<kBytes> one;
   std::memcpy(one.bytes, &value, sizeof value);
   auto* to = static_cast<unsigned char*>(out.data) + (row * columns + column) * kBytes;
-  diagonal_kernel<kBytes>
-      <<<grid_for(count, kThreads), kThreads, 0, stream_of(args)>>>(to, count, columns + 1, one);
+  diagonal_kernel<kBytes><<<grid_for(count, kThreads), kThreads, 0, stream_of(args)>>>(to, count, columns + 1, one);
 }
 
 template <class T>

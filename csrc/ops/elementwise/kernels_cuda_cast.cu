@@ -150,8 +150,7 @@ void fill_elementwise_cast(KernelSink& sink) {
   const auto fill = [&](Launcher run, std::initializer_list<DType> dtypes) {
     for (const DType d : dtypes) add(sink, "astype", d, run);
   };
-  fill(run_cast<int32_t>,
-       {DType::Bool, DType::UInt8, DType::UInt16, DType::Int8, DType::Int16, DType::Int32});
+  fill(run_cast<int32_t>, {DType::Bool, DType::UInt8, DType::UInt16, DType::Int8, DType::Int16, DType::Int32});
   fill(run_cast<int64_t>, {DType::UInt32, DType::Int64});
   fill(run_cast<uint64_t>, {DType::UInt64});
   fill(run_cast<float>, {DType::Float16, DType::BFloat16, DType::Float32});

@@ -90,9 +90,8 @@ template <class C>
 void run_clip_backward(const KernelArgs& args, int64_t) noexcept {
   Bound<C> low;
   Bound<C> high;
-  run_granules(
-      args, {&args.out[0], &args.in[0], &args.in[1], low.over(args.in[2], false), high.over(args.in[3], true)},
-      ClipBackwardLoop<C>{});
+  run_granules(args, {&args.out[0], &args.in[0], &args.in[1], low.over(args.in[2], false), high.over(args.in[3], true)},
+               ClipBackwardLoop<C>{});
 }
 
 // ---- polygamma ----

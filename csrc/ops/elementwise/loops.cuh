@@ -27,8 +27,8 @@ constexpr bool kShort =
              BitwiseLeftShift, BitwiseRightShift, Copysign, Heaviside>;
 // Ops whose code is long or branches: one granule to a thread.
 template <class Op>
-constexpr bool kLong = kIsAnyOf<Op, Pow, Sin, Cos, Tan, Sinc, Lgamma, Digamma, Erfinv, FloorDivide, Remainder, Fmod, Atan2,
-                                Gcd, Lcm, Asinh, Acosh, Erfc>;
+constexpr bool kLong = kIsAnyOf<Op, Pow, Sin, Cos, Tan, Sinc, Lgamma, Digamma, Erfinv, FloorDivide, Remainder, Fmod,
+                                Atan2, Gcd, Lcm, Asinh, Acosh, Erfc>;
 template <class Op, class C>
 constexpr int kGranulesOf = kShort<Op> || (std::is_same_v<C, float> && !kLong<Op>) ? 2 : 1;
 
@@ -53,9 +53,7 @@ struct BinaryLoop {
   static constexpr int kIn = 2;
   static constexpr int kOut = 1;
   static constexpr int kGranules = kGranulesOf<Op, C>;
-  GORGO_DEVICE void operator()(LaneOf<Out> (&y)[1], const LaneOf<In> (&x)[2]) const {
-    y[0] = Op::forward(x[0], x[1]);
-  }
+  GORGO_DEVICE void operator()(LaneOf<Out> (&y)[1], const LaneOf<In> (&x)[2]) const { y[0] = Op::forward(x[0], x[1]); }
 };
 // Backward loops read g and then what the facts save, in the order a, b, out.
 template <class Op, class C>

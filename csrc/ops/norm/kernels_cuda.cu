@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(512, (kBlocks<S, kWidth>)) norm_lines(const __
       job.offsets_of(e, offset);
       return load_pack<S, kWidth>(x + offset[0]);
     };
-    const auto write = [&](int64_t e, const C (&hat)[kWidth]) {
+    const auto write = [&](int64_t e, const C(&hat)[kWidth]) {
       C w[kWidth];
       C b[kWidth];
       job.template numbers<kWidth>(job.weight, channel, e, 1.0, w);

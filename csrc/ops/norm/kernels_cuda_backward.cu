@@ -344,8 +344,8 @@ __global__ void __launch_bounds__(256) norm_channels_by_positions(const __grid_c
     if (live) {
       int64_t at[2];
       offsets_at(job.rows, row, at);
-      const Figures<C> f = static_cast<const Figures<C>*>(
-          job.figures)[row * job.groups + channel / (job.channels / job.groups)];
+      const Figures<C> f =
+          static_cast<const Figures<C>*>(job.figures)[row * job.groups + channel / (job.channels / job.groups)];
       const S* const grads = job.g + at[0] + channel * job.step[0];
       const S* const x = job.x + at[1] + channel * job.step[1];
 #pragma unroll 4
@@ -373,8 +373,8 @@ __global__ void __launch_bounds__(256) norm_channels_by_positions(const __grid_c
 
 // Adds [part][2][channels] over the parts into out[0] and, where it is given, out[1].
 template <class S, class T>
-__global__ void __launch_bounds__(256) norm_add_parts(const T* sums, int64_t parts, int64_t channels, S* dweight,
-                                                      S* dbias) {
+__global__ void __launch_bounds__(256)
+    norm_add_parts(const T* sums, int64_t parts, int64_t channels, S* dweight, S* dbias) {
   __shared__ double shared[256];
   const int y = static_cast<int>(threadIdx.x) >> 5;
   const int64_t wanted = dbias != nullptr ? 2 * channels : channels;
@@ -536,8 +536,7 @@ void run_backward(BackwardJob<S>& job, const KernelArgs& args) noexcept {
     norm_channels_by_rows<S><<<grid, 256, 0, stream>>>(sums);
   } else {
     sums.lanes = job.positions <= 1024 ? lanes_for(job.positions, 32) : 256;
-    norm_channels_by_positions<S>
-        <<<norm_grid(job.rows * channels, 256 / sums.lanes), 256, 0, stream>>>(sums);
+    norm_channels_by_positions<S><<<norm_grid(job.rows * channels, 256 / sums.lanes), 256, 0, stream>>>(sums);
   }
   add_parts<S>(sums.sums, parts, channels, args, kCentered);
 }

@@ -70,11 +70,11 @@ struct TrainJob {
   int64_t step;  // between the channels of x
   const MomentSums* sums;
   Channel<ComputeType<S>>* channels;
-  int64_t count;     // channels
-  double each;       // elements of a channel
+  int64_t count;  // channels
+  double each;    // elements of a channel
   double eps;
   double momentum;
-  bool plain_mean;   // of all batches so far, in place of the momentum
+  bool plain_mean;  // of all batches so far, in place of the momentum
   PerChannel<S> weight;
   PerChannel<S> bias;
   S* running_mean;
@@ -165,7 +165,7 @@ struct ApplyJob {
   S* out;
   Walk<kInputs> walk;  // row-major positions
   const Channel<ComputeType<S>>* channels;
-  int64_t count;      // elements
+  int64_t count;  // elements
   int64_t channel_count;
   int64_t positions;  // of a channel in one row
   int64_t* batches;   // goes up by one; or null
@@ -210,8 +210,8 @@ __global__ void __launch_bounds__(256) batch_apply(const __grid_constant__ Apply
 }
 
 template <class S, int kInputs>
-void apply(const KernelArgs& args, const KOperand* const (&in)[kInputs],
-           const Channel<ComputeType<S>>* channels, int64_t* batches) noexcept {
+void apply(const KernelArgs& args, const KOperand* const (&in)[kInputs], const Channel<ComputeType<S>>* channels,
+           int64_t* batches) noexcept {
   constexpr int kWidth = kPackOf<S>;
   const KOperand& x = *in[0];
   ApplyJob<S, kInputs> job{};

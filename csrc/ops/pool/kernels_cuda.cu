@@ -29,7 +29,29 @@ struct Winner {
   int64_t at = -1;
   int64_t slice = 0, row = 0, col = 0;
 
-  GORGO_DEVICE Winner(const Windows& s, const Planes<S>& x, const S* plane, int64_t depth, int64_t i, int64_t j) {
+  template <int kSide>
+  static GORGO_DEVICE Winner of(const Windows& s, const Planes<S>& x, const S* plane, int64_t depth, int64_t i,
+                                int64_t j) {
+    Winner w;
+    if constexpr (kSide == 0) {
+      w.search(s, x, plane, depth, i, j);
+    } else {
+      w.template take<kSide>(s, x, plane, i, j);
+    }
+    if (w.at == 0) w.at = (w.slice * s.h.input + w.row) * s.w.input + w.col;
+    return w;
+  }
+
+ private:
+  // The first element stands until another one beats it; `at` is 0 as soon as there is one.
+  GORGO_DEVICE void meet(typename Element<S>::Compute here, int64_t z, int64_t y, int64_t c) {
+    if (at < 0 || here > value || here != here) {
+      value = here;
+      slice = z, row = y, col = c;
+      at = 0;
+    }
+  }
+  GORGO_DEVICE void search(const Windows& s, const Planes<S>& x, const S* plane, int64_t depth, int64_t i, int64_t j) {
     const int64_t z_end = s.d.tap_end(depth), p_end = s.h.tap_end(i), q_end = s.w.tap_end(j);
     const int64_t p_begin = s.h.tap_begin(i), q_begin = s.w.tap_begin(j);
     const int64_t first_d = s.d.first(depth), first_h = s.h.first(i), first_w = s.w.first(j);
@@ -38,28 +60,44 @@ struct Winner {
         const int64_t y = first_h + p * s.h.step;
         const int64_t line = x.at(first_d + z * s.d.step, y, first_w);
         for (int64_t q = q_begin; q < q_end; ++q) {
-          const int64_t c = first_w + q * s.w.step;
           const auto here = Element<S>::load(plane + (line + q * s.w.step * x.col));
-          if (at < 0 || here > value || here != here) {
-            value = here;
-            slice = first_d + z * s.d.step, row = y, col = c;
-            at = 0;
-          }
+          meet(here, first_d + z * s.d.step, y, first_w + q * s.w.step);
         }
       }
     }
-    if (at == 0) at = (slice * s.h.input + row) * s.w.input + col;
+  }
+  template <int kSide>
+  GORGO_DEVICE void take(const Windows& s, const Planes<S>& x, const S* plane, int64_t i, int64_t j) {
+    const int64_t y = i * s.h.stride - s.h.padding, c = j * s.w.stride - s.w.padding;
+    const S* const window = plane + x.at(0, y, c);
+    typename Element<S>::Compute values[kSide][kSide];
+    bool inside[kSide][kSide];
+#pragma unroll
+    for (int p = 0; p < kSide; ++p) {
+#pragma unroll
+      for (int q = 0; q < kSide; ++q) {
+        inside[p][q] = y + p >= 0 && y + p < s.h.input && c + q >= 0 && c + q < s.w.input;
+        values[p][q] = inside[p][q] ? Element<S>::load(window + x.at(0, p, q)) : lowest<S>();
+      }
+    }
+#pragma unroll
+    for (int p = 0; p < kSide; ++p) {
+#pragma unroll
+      for (int q = 0; q < kSide; ++q) {
+        if (inside[p][q]) meet(values[p][q], 0, y + p, c + q);
+      }
+    }
   }
 };
 
-template <class S>
-__global__ void __launch_bounds__(kThreads)
+template <class S, int kSide>
+__global__ void __launch_bounds__(kThreads, 3)
     max_kernel(const __grid_constant__ Windows s, const __grid_constant__ Positions all,
                const __grid_constant__ Planes<S> x, S* out, int64_t* indices) {
   const int64_t step = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < all.count; i += step) {
     const Position p(all, i);
-    const Winner<S> winner(s, x, x.plane(p), p.z, p.y, p.x);
+    const auto winner = Winner<S>::template of<kSide>(s, x, x.plane(p), p.z, p.y, p.x);
     out[i] = Element<S>::round(winner.value);
     if (indices != nullptr) indices[i] = winner.at;
   }
@@ -72,26 +110,29 @@ void max_run(const KernelArgs& args, int64_t) noexcept {
   const int axes = axes_of(attrs);
   const Windows s = windows_of(args.in[0], args.out[0], attrs);
   const Positions all(s.planes, channels_of(args.in[0], axes), s.d.output, s.h.output, s.w.output);
-  max_kernel<S><<<grid_for(all.count, kThreads, 16), kThreads, 0, stream_of(args)>>>(
-      s, all, Planes<S>(args.in[0], axes), args.out[0].as<S>(),
-      args.out_count > 1 ? args.out[1].as<int64_t>() : nullptr);
+  for_side(std::is_integral_v<S> ? 0 : small_side(s), [&](auto side) {
+    constexpr int kSide = std::is_integral_v<S> ? 0 : decltype(side)::value;  // integers are rare
+    max_kernel<S, kSide><<<grid_for(all.count, kThreads, 16), kThreads, 0, stream_of(args)>>>(
+        s, all, Planes<S>(args.in[0], axes), args.out[0].as<S>(),
+        args.out_count > 1 ? args.out[1].as<int64_t>() : nullptr);
+  });
 }
 
 // ---- the gradient ----
 
-template <class S, class Place>
-__global__ void __launch_bounds__(kThreads)
+template <class S, class Place, int kSide>
+__global__ void __launch_bounds__(kThreads, 3)
     winners_kernel(const __grid_constant__ Windows s, const __grid_constant__ Positions all,
                    const __grid_constant__ Planes<S> x, Place* winners) {
   const int64_t step = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < all.count; i += step) {
     const Position p(all, i);
-    winners[i] = static_cast<Place>(Winner<S>(s, x, x.plane(p), p.z, p.y, p.x).at);
+    winners[i] = static_cast<Place>(Winner<S>::template of<kSide>(s, x, x.plane(p), p.z, p.y, p.x).at);
   }
 }
 
 template <class S, class Place>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     max_grad_kernel(const __grid_constant__ WindowsOver s, const __grid_constant__ Positions all,
                     const __grid_constant__ Planes<S> g, const Place* winners, S* out) {
   using T = typename Element<S>::Compute;
@@ -109,7 +150,10 @@ __global__ void __launch_bounds__(kThreads)
       for (int64_t h = h_begin; h < h_end; ++h) {
         const Place* const line = won + (l * s.h.output + h) * s.w.output;
         for (int64_t w = w_begin; w < w_end; ++w) {
-          if (Element<Place>::load(line + w) == own) sum = sum + Element<S>::load(plane + g.at(l, h, w));
+          const Place winner = Element<Place>::load(line + w);
+          const T value =
+              Element<S>::load(plane + g.at(l, h, w));  // whether it counts or not: both loads are under way together
+          if (winner == own) sum = sum + value;
         }
       }
     }
@@ -127,8 +171,10 @@ void max_grad_with(const KernelArgs& args, const Windows& s) noexcept {
   const Positions windows(s.planes, channels, s.d.output, s.h.output, s.w.output);
   const Positions elements(s.planes, channels, s.d.input, s.h.input, s.w.input);
   if (windows.count > 0) {
-    winners_kernel<S, Place>
-        <<<grid_for(windows.count, kThreads, 16), kThreads, 0, stream>>>(s, windows, Planes<S>(x, axes), winners);
+    for_side(small_side(s), [&](auto side) {
+      winners_kernel<S, Place, decltype(side)::value>
+          <<<grid_for(windows.count, kThreads, 16), kThreads, 0, stream>>>(s, windows, Planes<S>(x, axes), winners);
+    });
   }
   max_grad_kernel<S, Place><<<grid_for(elements.count, kThreads, 16), kThreads, 0, stream>>>(
       WindowsOver(s), elements, Planes<S>(g, axes), winners, out.as<S>());
@@ -150,13 +196,13 @@ size_t max_grad_scratch(const KernelArgs& args) noexcept {
 // ---- the adjoint of the gradient ----
 
 template <class S>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     max_gather_kernel(const __grid_constant__ Windows s, const __grid_constant__ Positions all,
                       const __grid_constant__ Planes<S> v, const __grid_constant__ Planes<S> x, S* out) {
   const int64_t step = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < all.count; i += step) {
     const Position p(all, i);
-    const Winner<S> winner(s, x, x.plane(p), p.z, p.y, p.x);
+    const auto winner = Winner<S>::template of<0>(s, x, x.plane(p), p.z, p.y, p.x);
     out[i] = winner.at < 0 ? S{} : v.plane(p)[v.at(winner.slice, winner.row, winner.col)];
   }
 }

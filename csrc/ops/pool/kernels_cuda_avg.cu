@@ -46,21 +46,40 @@ struct Divisors {
   }
 };
 
-template <class S>
-__global__ void __launch_bounds__(kThreads)
+template <class S, int kSide>
+__global__ void __launch_bounds__(kThreads, 3)
     avg_kernel(const __grid_constant__ Windows s, const __grid_constant__ Divisors divisors,
                const __grid_constant__ Positions all, const __grid_constant__ Planes<S> x, S* out) {
   using T = typename Element<S>::Compute;
   const int64_t step = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < all.count; i += step) {
     const Position p(all, i);
-    const Span d(s.d, p.z), h(s.h, p.y), w(s.w, p.x);
     const S* const plane = x.plane(p);
     T sum{0};
-    for (int64_t z = d.begin; z < d.end; ++z) {
-      for (int64_t y = h.begin; y < h.end; ++y) {
-        const S* const line = plane + x.at(z, y, 0);
-        for (int64_t c = w.begin; c < w.end; ++c) sum = sum + Element<S>::load(line + c * x.col);
+    if constexpr (kSide == 0) {
+      const Span d(s.d, p.z), h(s.h, p.y), w(s.w, p.x);
+      for (int64_t z = d.begin; z < d.end; ++z) {
+        for (int64_t y = h.begin; y < h.end; ++y) {
+          const S* const line = plane + x.at(z, y, 0);
+          for (int64_t c = w.begin; c < w.end; ++c) sum = sum + Element<S>::load(line + c * x.col);
+        }
+      }
+    } else {
+      const int64_t y = p.y * s.h.stride - s.h.padding, c = p.x * s.w.stride - s.w.padding;
+      const S* const window = plane + x.at(0, y, c);
+      T values[kSide][kSide];
+#pragma unroll
+      for (int a = 0; a < kSide; ++a) {
+#pragma unroll
+        for (int b = 0; b < kSide; ++b) {
+          const bool inside = y + a >= 0 && y + a < s.h.input && c + b >= 0 && c + b < s.w.input;
+          values[a][b] = inside ? Element<S>::load(window + x.at(0, a, b)) : T{0};
+        }
+      }
+#pragma unroll
+      for (int a = 0; a < kSide; ++a) {
+#pragma unroll
+        for (int b = 0; b < kSide; ++b) sum = sum + values[a][b];
       }
     }
     out[i] = Element<S>::round(sum / static_cast<T>(divisors.of_window(s, p.z, p.y, p.x)));
@@ -130,7 +149,10 @@ void avg_run(const KernelArgs& args, int64_t) noexcept {
   const bool dense =
       x.col == 1 && (s.h.input == 1 || x.row == s.w.input) && (s.d.input == 1 || x.slice == s.w.input * s.h.input);
   if (elements <= kMostOfThread) {
-    avg_kernel<S><<<grid_for(all.count, kThreads, 16), kThreads, 0, stream>>>(s, divisors, all, x, out);
+    for_side(small_side(s), [&](auto side) {
+      avg_kernel<S, decltype(side)::value>
+          <<<grid_for(all.count, kThreads, 16), kThreads, 0, stream>>>(s, divisors, all, x, out);
+    });
   } else if (elements <= kMostOfWarp) {
     avg_team_kernel<S, 32>
         <<<grid_for(all.count, kThreads / 32, 16), kThreads, 0, stream>>>(s, divisors, all, x, dense, out);

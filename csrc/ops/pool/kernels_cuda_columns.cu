@@ -29,7 +29,8 @@ __global__ void __launch_bounds__(kThreads)
                             const __grid_constant__ Planes<S> x, S* out) {
   const int64_t step = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < all.count; i += step) {
-    const Position at(all, i);  // (plane / channels, plane % channels) are kept apart below: taps stand in the place of slices
+    const Position at(
+        all, i);  // (plane / channels, plane % channels) are kept apart below: taps stand in the place of slices
     const int64_t p = by_kernel_w(at.z), q = at.z - p * s.w.kernel;
     const int64_t outer = by_channels(at.plane), channel = at.plane - outer * by_channels.divisor;
     const int64_t row = s.h.first(at.y) + p * s.h.step, col = s.w.first(at.x) + q * s.w.step;
@@ -89,8 +90,8 @@ void columns_to_image_run(const KernelArgs& args, int64_t) noexcept {
   const Positions all(s.planes, out.shape[out.rank - 3], 1, s.h.input, s.w.input);
   const Columns columns{x.rank == 3 ? x.strides[0] : 0, x.strides[x.rank - 2], x.strides[x.rank - 1]};
   columns_to_image_kernel<S><<<grid_for(all.count, kThreads, 16), kThreads, 0, stream_of(args)>>>(
-      WindowsOver(s), all, Divide(s.h.step, s.h.input + s.h.padding), Divide(s.w.step, s.w.input + s.w.padding), columns,
-      x.as<S>(), out.as<S>());
+      WindowsOver(s), all, Divide(s.h.step, s.h.input + s.h.padding), Divide(s.w.step, s.w.input + s.w.padding),
+      columns, x.as<S>(), out.as<S>());
 }
 
 template <class S>

@@ -76,6 +76,28 @@ struct Planes {
 };
 inline int64_t channels_of(const KOperand& x, int axes) noexcept { return x.shape[x.rank - axes - 1]; }
 
+// Windows of so many elements along the last two axes have kernels of their own, whose loads are all under way together; 0: others.
+inline int small_side(const Windows& s) noexcept {
+  const auto is_plain = [](const Axis& a, int64_t side) { return !a.adaptive && a.kernel == side && a.step == 1; };
+  if (s.d.input != 1 || s.d.output != 1 || !is_plain(s.d, 1) || s.d.padding != 0) return 0;
+  for (const int side : {2, 3}) {
+    if (is_plain(s.h, side) && is_plain(s.w, side)) return side;
+  }
+  return 0;
+}
+// Calls launch with the side as a constant.
+template <class F>
+void for_side(int side, F&& launch) {
+  switch (side) {
+    case 2:
+      return launch(std::integral_constant<int, 2>{});
+    case 3:
+      return launch(std::integral_constant<int, 3>{});
+    default:
+      return launch(std::integral_constant<int, 0>{});
+  }
+}
+
 // Windows along one axis, and those that may lie over an element.
 struct AxisOver : Axis {
   Divide by_stride, by_input;

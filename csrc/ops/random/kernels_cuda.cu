@@ -93,8 +93,8 @@ struct BernoulliDraw {
 };
 
 template <class Draw>
-__global__ void __launch_bounds__(kDrawThreads) draw_kernel(DeviceKey key, typename Draw::Out* out, int64_t count,
-                                                            bool aligned, Draw draw) {
+__global__ void __launch_bounds__(kDrawThreads)
+    draw_kernel(DeviceKey key, typename Draw::Out* out, int64_t count, bool aligned, Draw draw) {
   using T = typename Draw::Out;
   constexpr int kElements = 16 / static_cast<int>(sizeof(T));
   constexpr int kBlocks = kElements * Draw::kWords / 4;
@@ -162,9 +162,9 @@ constexpr int kDropoutElements = sizeof(T) == 2 ? 8 : 4;
 
 // kInOrder: x is contiguous and all are aligned.
 template <class T, bool kInOrder>
-__global__ void __launch_bounds__(kDrawThreads) dropout_kernel(DeviceKey key, const T* x,
-                                                               const __grid_constant__ Walk<1> walk, T* out, bool* mask,
-                                                               int64_t count, uint64_t threshold, ComputeType<T> scale) {
+__global__ void __launch_bounds__(kDrawThreads)
+    dropout_kernel(DeviceKey key, const T* x, const __grid_constant__ Walk<1> walk, T* out, bool* mask, int64_t count,
+                   uint64_t threshold, ComputeType<T> scale) {
   constexpr int kElements = kDropoutElements<T>;
   const PhiloxStream stream = key.stream();
   const int64_t chunks = (count + kElements - 1) / kElements;
@@ -225,9 +225,9 @@ void dropout(const KernelArgs& args, int64_t) noexcept {
 }
 
 template <class T, bool kInOrder>
-__global__ void __launch_bounds__(kDrawThreads) adjoint_kernel(const T* g, const bool* mask,
-                                                               const __grid_constant__ Walk<2> walk, T* out,
-                                                               int64_t count, ComputeType<T> scale) {
+__global__ void __launch_bounds__(kDrawThreads)
+    adjoint_kernel(const T* g, const bool* mask, const __grid_constant__ Walk<2> walk, T* out, int64_t count,
+                   ComputeType<T> scale) {
   constexpr int kElements = kInOrder ? kDropoutElements<T> : 1;
   const int64_t chunks = (count + kElements - 1) / kElements;
   const int64_t stride = int64_t{gridDim.x} * kDrawThreads;
@@ -271,7 +271,8 @@ void dropout_adjoint(const KernelArgs& args, int64_t) noexcept {
 
 // ---- permutation: indices in the order of random 64-bit words ----
 
-__global__ void __launch_bounds__(kDrawThreads) number(DeviceKey key, uint64_t* keys, uint32_t* holders, int64_t count) {
+__global__ void __launch_bounds__(kDrawThreads)
+    number(DeviceKey key, uint64_t* keys, uint32_t* holders, int64_t count) {
   const PhiloxStream stream = key.stream();
   const int64_t stride = int64_t{gridDim.x} * kDrawThreads;
   for (int64_t pair = int64_t{blockIdx.x} * kDrawThreads + threadIdx.x; 2 * pair < count; pair += stride) {
@@ -300,7 +301,7 @@ void permutation(const KernelArgs& args, int64_t) noexcept {
                                                                                   tickets.holders(), count);
   tickets.sort(stream);
   give_order<<<grid_for(count, kDrawThreads), kDrawThreads, 0, stream>>>(tickets.holders(), args.out[0].as<int64_t>(),
-                                                                        count);
+                                                                         count);
 }
 size_t permutation_scratch(const KernelArgs& args) noexcept {
   return args.out[0].numel == 0 ? 0 : Tickets::bytes(args.out[0].numel);

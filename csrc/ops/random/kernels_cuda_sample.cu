@@ -193,8 +193,8 @@ constexpr int kRowItems = 16;  // entries that a thread adds up in order
 
 // Checks a row and writes its running sums unless `sums` is null: a thread's entries in order, then the threads in order. So
 // sums never fall, and an entry of weight zero adds nothing, whatever rounding does.
-__global__ void __launch_bounds__(kRowThreads) prepare(const Rows r, bool replacement, double* sums,
-                                                       DeviceFault* fault) {
+__global__ void __launch_bounds__(kRowThreads)
+    prepare(const Rows r, bool replacement, double* sums, DeviceFault* fault) {
   __shared__ unsigned long long first_bad;
   __shared__ unsigned long long positive;
   __shared__ double starts[kRowThreads];
@@ -270,8 +270,8 @@ __global__ void __launch_bounds__(kDrawThreads) look_up(DeviceKey key, const Row
 
 // Without: the entries in the order of exponential times at their weights as rates, of which the first are the draw.
 // Source: Efraimidis, Spirakis, "Weighted random sampling with a reservoir", Inf. Process. Lett. 97 (2006).
-__global__ void __launch_bounds__(kDrawThreads) give_times(DeviceKey key, const Rows r, int64_t first, int64_t count,
-                                                           uint64_t* times, uint32_t* holders) {
+__global__ void __launch_bounds__(kDrawThreads)
+    give_times(DeviceKey key, const Rows r, int64_t first, int64_t count, uint64_t* times, uint32_t* holders) {
   const PhiloxStream stream = key.stream();
   const int64_t stride = int64_t{gridDim.x} * kDrawThreads;
   for (int64_t i = int64_t{blockIdx.x} * kDrawThreads + threadIdx.x; i < count; i += stride) {
@@ -285,16 +285,16 @@ __global__ void __launch_bounds__(kDrawThreads) give_times(DeviceKey key, const 
   }
 }
 // Replaces the keys, once holders lie in the order of their times, by the rows of the holders.
-__global__ void __launch_bounds__(kDrawThreads) give_rows(uint64_t* keys, const uint32_t* holders, int64_t count,
-                                                          int64_t length) {
+__global__ void __launch_bounds__(kDrawThreads)
+    give_rows(uint64_t* keys, const uint32_t* holders, int64_t count, int64_t length) {
   const int64_t stride = int64_t{gridDim.x} * kDrawThreads;
   for (int64_t i = int64_t{blockIdx.x} * kDrawThreads + threadIdx.x; i < count; i += stride) {
     keys[i] = static_cast<uint64_t>(holders[i] / length);
   }
 }
 // The first entries of each of `rows` rows that lie one after the other.
-__global__ void __launch_bounds__(kDrawThreads) take_first(const uint32_t* holders, int64_t rows, int64_t length,
-                                                           int64_t count, int64_t* out) {
+__global__ void __launch_bounds__(kDrawThreads)
+    take_first(const uint32_t* holders, int64_t rows, int64_t length, int64_t count, int64_t* out) {
   const int64_t stride = int64_t{gridDim.x} * kDrawThreads;
   for (int64_t i = int64_t{blockIdx.x} * kDrawThreads + threadIdx.x; i < rows * count; i += stride) {
     const int64_t row = i / count;

@@ -45,9 +45,7 @@ GORGO_INLINE double deviance(double t) noexcept {
 struct Bernoulli {
   static constexpr int kParameters = 1;
   GORGO_INLINE static int refused(const double* p) noexcept { return p[0] >= 0.0 && p[0] <= 1.0 ? 0 : 1; }
-  GORGO_INLINE static bool draw(Substream& numbers, const double* p, bool) noexcept {
-    return numbers.unit() < p[0];
-  }
+  GORGO_INLINE static bool draw(Substream& numbers, const double* p, bool) noexcept { return numbers.unit() < p[0]; }
 };
 
 // Trials up to the first success.

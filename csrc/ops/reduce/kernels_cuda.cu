@@ -39,8 +39,7 @@ struct SumFold {
     if constexpr (kIsReal<S>) {
       put_real(f, at, f.keep == Keep::Mean ? p / f.divisor : p);
     } else if (f.keep == Keep::Mean) {
-      const double sum =
-          std::is_signed_v<S> ? static_cast<double>(static_cast<int64_t>(p)) : static_cast<double>(p);
+      const double sum = std::is_signed_v<S> ? static_cast<double>(static_cast<int64_t>(p)) : static_cast<double>(p);
       put_real(f, at, sum / f.divisor);
     } else {
       put_integer(f, at, p);

@@ -44,9 +44,7 @@ GORGO_DEVICE int64_t limited(int64_t at, int64_t length) { return at < 0 ? 0 : a
 // Keys' cubic kernel at a distance below 1 and at one from 1 to 2.
 constexpr double kCubic = -0.75;
 GORGO_DEVICE double cubic_near(double x) { return ((kCubic + 2.0) * x - (kCubic + 3.0)) * x * x + 1.0; }
-GORGO_DEVICE double cubic_far(double x) {
-  return ((kCubic * x - 5.0 * kCubic) * x + 8.0 * kCubic) * x - 4.0 * kCubic;
-}
+GORGO_DEVICE double cubic_far(double x) { return ((kCubic * x - 5.0 * kCubic) * x + 8.0 * kCubic) * x - 4.0 * kCubic; }
 
 template <class T, int kTaps>
 __global__ void __launch_bounds__(kThreads) table_kernel(const __grid_constant__ Placing p, Taps<T, kTaps>* table) {
@@ -73,7 +71,8 @@ __global__ void __launch_bounds__(kThreads) table_kernel(const __grid_constant__
         const double floor_of = floor(place);
         const auto below = static_cast<int64_t>(floor_of);
         const double part = place - floor_of;
-        const double weights[4] = {cubic_far(part + 1.0), cubic_near(part), cubic_near(1.0 - part), cubic_far(2.0 - part)};
+        const double weights[4] = {cubic_far(part + 1.0), cubic_near(part), cubic_near(1.0 - part),
+                                   cubic_far(2.0 - part)};
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
           taps.place[k] = limited(below - 1 + k, p.input);
@@ -219,11 +218,11 @@ void run_with(const KernelArgs& args) noexcept {
   if constexpr (kAdjoint) {
     auto* const ranges = reinterpret_cast<Range*>(static_cast<char*>(args.scratch) + table_bytes<T, kTaps>(a.size));
     ranges_kernel<T, kTaps><<<grid_for(length, kThreads), kThreads, 0, stream>>>(table, a.size, length, ranges);
-    resample_grad_kernel<S, kTaps><<<grid_for(out.numel, kThreads, 16), kThreads, 0, stream>>>(lines, from.as<S>(), table,
-                                                                                             ranges, out.as<S>());
+    resample_grad_kernel<S, kTaps>
+        <<<grid_for(out.numel, kThreads, 16), kThreads, 0, stream>>>(lines, from.as<S>(), table, ranges, out.as<S>());
   } else {
-    resample_kernel<S, kTaps><<<grid_for(out.numel, kThreads * kEach, 16), kThreads, 0, stream>>>(
-        lines, from.as<S>(), table, out.as<S>());
+    resample_kernel<S, kTaps>
+        <<<grid_for(out.numel, kThreads * kEach, 16), kThreads, 0, stream>>>(lines, from.as<S>(), table, out.as<S>());
   }
 }
 

@@ -227,9 +227,7 @@ struct LogSumScan {
     const double of_b = b.top == top ? b.sum : b.sum * share;
     return {top, of_a + of_b};
   }
-  GORGO_DEVICE static S result(const State& s) {
-    return lower<S>(s.top == nothing() ? s.top : s.top + ::log(s.sum));
-  }
+  GORGO_DEVICE static S result(const State& s) { return lower<S>(s.top == nothing() ? s.top : s.top + ::log(s.sum)); }
 };
 
 int64_t axis_of(const CumulativeAttrs& a) noexcept { return a.axis.has ? a.axis.value : 0; }

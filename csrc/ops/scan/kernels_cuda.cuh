@@ -92,12 +92,12 @@ struct ScanJob {
   int64_t count;
   int64_t chunk;
   int64_t chunks;
-  int64_t state_of_line;   // steps in `states`
+  int64_t state_of_line;  // steps in `states`
   int64_t state_of_chunk;
-  int64_t initial;         // 1 where results begin with that of nothing
-  int lanes;               // rows: of a line
-  bool only_totals;        // the first of three kernels
-  bool wide;               // rows: packs are read at once
+  int64_t initial;   // 1 where results begin with that of nothing
+  int lanes;         // rows: of a line
+  bool only_totals;  // the first of three kernels
+  bool wide;         // rows: packs are read at once
 };
 
 template <class T>

@@ -61,8 +61,8 @@ struct OnlineSum {
     OnlineSum r;
     r.top = larger(a.top, b.top);
     const C from = is_finite(r.top) ? r.top : C{0};
-    r.sum = a.sum * static_cast<double>(exponential(a.top - from)) +
-            b.sum * static_cast<double>(exponential(b.top - from));
+    r.sum =
+        a.sum * static_cast<double>(exponential(a.top - from)) + b.sum * static_cast<double>(exponential(b.top - from));
     return r;
   }
 };
@@ -332,10 +332,10 @@ struct LineJob {
   Walk<kInputs> lines;  // all axes but the one
   int64_t in_step[kInputs];
   int64_t length;
-  int64_t inner;  // lines side by side in the output
-  int64_t count;  // lines
-  int lanes;      // rows: threads of a line; columns: lines that a block takes side by side
-  int rows;       // columns: threads of a line
+  int64_t inner;   // lines side by side in the output
+  int64_t count;   // lines
+  int lanes;       // rows: threads of a line; columns: lines that a block takes side by side
+  int rows;        // columns: threads of a line
   int64_t strips;  // columns: that the lanes cut `inner` into
 };
 

@@ -122,8 +122,8 @@ GORGO_DEVICE void update_element(const Rule& rule, T* const (&at)[kArrays]) {
 }
 
 template <class T, class Rule, int kArrays>
-__global__ void __launch_bounds__(kThreads) update(const __grid_constant__ Table<kArrays> table,
-                                                   const __grid_constant__ NumbersOf<Rule> numbers) {
+__global__ void __launch_bounds__(kThreads)
+    update(const __grid_constant__ Table<kArrays> table, const __grid_constant__ NumbersOf<Rule> numbers) {
   // The last tensor whose first block is not after this one.
   int tensor = 0;
   for (int end = table.count; end - tensor > 1;) {
@@ -191,9 +191,9 @@ struct Pointers {
 };
 
 template <class T, class Rule, int kArrays>
-__global__ void __launch_bounds__(kThreads) update_strided(const __grid_constant__ Walk<kArrays> walk,
-                                                           const Pointers<kArrays> pointers, const int64_t* steps,
-                                                           const __grid_constant__ NumbersOf<Rule> numbers) {
+__global__ void __launch_bounds__(kThreads)
+    update_strided(const __grid_constant__ Walk<kArrays> walk, const Pointers<kArrays> pointers, const int64_t* steps,
+                   const __grid_constant__ NumbersOf<Rule> numbers) {
   const Rule rule = rule_of_block<Rule>(numbers, steps);
   const int64_t stride = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < walk.count; i += stride) {
@@ -245,7 +245,8 @@ void launch(const KernelArgs& args, int32_t count, bool counts,
   table.count = 0;
   int64_t blocks = 0;
   const auto flush = [&] {
-    if (table.count > 0) update<T, Rule, kArrays><<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(table, numbers);
+    if (table.count > 0)
+      update<T, Rule, kArrays><<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(table, numbers);
     table.count = 0;
     blocks = 0;
   };

@@ -113,8 +113,7 @@ GORGO_INLINE AdamNumbers numbers_of(const AdamAttrs& a) noexcept {
           a.weight_decay.get(), a.decoupled,   a.amsgrad,     a.maximize};
 }
 GORGO_INLINE RmspropNumbers numbers_of(const RmspropAttrs& a) noexcept {
-  return {a.lr.get(),       a.alpha.get(), a.eps.get(), a.weight_decay.get(),
-          a.momentum.get(), a.centered,    a.maximize};
+  return {a.lr.get(), a.alpha.get(), a.eps.get(), a.weight_decay.get(), a.momentum.get(), a.centered, a.maximize};
 }
 GORGO_INLINE AdagradNumbers numbers_of(const AdagradAttrs& a) noexcept {
   return {a.lr.get(), a.lr_decay.get(), a.weight_decay.get(), a.eps.get(), a.maximize};

@@ -4,11 +4,13 @@
 // addresses. Read next: product.cuh, then simt.cuh, skinny.cuh, mma.cuh, hopper.cuh, split.cuh.
 #pragma once
 
+#include "kernels/cuda/gemm/double.cuh"
 #include "kernels/cuda/gemm/hopper.cuh"
 #include "kernels/cuda/gemm/mma.cuh"
 #include "kernels/cuda/gemm/pack.cuh"
 #include "kernels/cuda/gemm/simt.cuh"
 #include "kernels/cuda/gemm/skinny.cuh"
+#include "kernels/cuda/gemm/small.cuh"
 #include "kernels/cuda/gemm/split.cuh"
 
 namespace gorgo::cuda {
@@ -51,7 +53,8 @@ inline HopperPlan hopper_plan(const Product& p) noexcept {
       stage = 640;
     }
     double cycles = static_cast<double>(rounds) * static_cast<double>(each * stage + kEnds);
-    if (splits > 1) cycles += 3500.0 + static_cast<double>(p.count * p.m * p.n) * static_cast<double>(4 * splits) / 1000.0;
+    if (splits > 1)
+      cycles += 3500.0 + static_cast<double>(p.count * p.m * p.n) * static_cast<double>(4 * splits) / 1000.0;
     if (least == 0.0 || cycles < least) {
       least = cycles;
       best = {shape, static_cast<int>(splits)};
@@ -172,6 +175,7 @@ void run_product(const Product& p, void* scratch, cudaStream_t stream) noexcept 
     if (skinny_suits(p)) return launch_skinny<T>(p, scratch, stream);
   }
   if constexpr (std::is_same_v<T, float>) {
+    if (small_suits(p)) return launch_small(p, stream);
     run_float<T>(p, scratch, stream);
   } else if constexpr (kIs16Bit<T>) {
     if (p.k > 0 && hopper_here()) {
@@ -181,6 +185,9 @@ void run_product(const Product& p, void* scratch, cudaStream_t stream) noexcept 
     if (p.k > 0 && card().major >= 8 && built_for() >= Built::mma) return launch_mma<T>(p, scratch, stream);
     launch_simt<T>(p, scratch, stream);
   } else {
+    if constexpr (std::is_same_v<T, double>) {
+      if (p.k > 0 && card().major >= 8 && built_for() >= Built::mma) return launch_double<T>(p, scratch, stream);
+    }
     launch_simt<T>(p, scratch, stream);
   }
 }

@@ -15,8 +15,8 @@
 
 namespace gorgo::cuda {
 
-constexpr int kDepth = 64;             // k of one stage: 128 bytes, the width of the swizzle
-constexpr int kStagingBytes = 8192;    // 64 rows of 128 bytes
+constexpr int kDepth = 64;           // k of one stage: 128 bytes, the width of the swizzle
+constexpr int kStagingBytes = 8192;  // 64 rows of 128 bytes
 constexpr int kRowsOfWarpgroup = 64;
 
 // kTransA: A lies along m; kTransB: B lies along n (so a plain row-major product has kTransA = false, kTransB = true).
@@ -38,7 +38,7 @@ struct HopperTile {
   static constexpr int kStages = (kBlocks == 2 ? 4 : 192 * 1024 / kStage);
   static constexpr int kStaging = kConsumers * 2 * kStagingBytes;
   static constexpr int kShared = 1024 + kStages * kStage + kStaging + 16 * kStages;  // 1024: room to align
-  static constexpr int kColumns = 128 / static_cast<int>(sizeof(Out));  // of one staging buffer
+  static constexpr int kColumns = 128 / static_cast<int>(sizeof(Out));               // of one staging buffer
   static_assert(kN % (64 * kCluster) == 0 && kN <= 256 && kStages >= 4);
 };
 
@@ -50,9 +50,9 @@ struct HopperArgs {
   const void* bias;
   int64_t bias_stride;
   int32_t m, n;
-  int32_t depths;     // stages that k takes
-  int32_t splits;     // parts that k is cut into, each with its own result
-  int32_t per_split;  // stages of one part
+  int32_t depths;         // stages that k takes
+  int32_t splits;         // parts that k is cut into, each with its own result
+  int32_t per_split;      // stages of one part
   int32_t rows, columns;  // of tiles; rows counted in clusters
   int32_t group;          // rows that are taken together
   int32_t tiles;          // of all: rows * columns * splits * stack
@@ -112,8 +112,8 @@ GORGO_DEVICE uint32_t pack_pair<Float16>(float x, float y) {
 
 // One stage: both factors' boxes at depth `depth`, announced to `barrier`.
 template <class Tile>
-GORGO_DEVICE void fetch_stage(const HopperArgs& args, const TilePlace& p, uint32_t to, uint32_t barrier, int depth, int row,
-                              int rank) {
+GORGO_DEVICE void fetch_stage(const HopperArgs& args, const TilePlace& p, uint32_t to, uint32_t barrier, int depth,
+                              int row, int rank) {
   const int k = depth * kDepth;
   const int a2 = args.a_moves[0] ? p.inner : 0;
   const int a3 = args.a_moves[1] ? p.outer : 0;
@@ -223,8 +223,8 @@ GORGO_DEVICE void store_tile(const HopperArgs& args, const TilePlace& p, float (
       for (int j = 0; j < 8; j += 2) {
         const int chunk = j + lane / 16;
         const float* u = v + 4 * j;
-        store_matrices(buffer + r * 128 + ((chunk ^ (r % 8)) << 4), pack_pair<Out>(u[0], u[1]), pack_pair<Out>(u[2], u[3]),
-                       pack_pair<Out>(u[4], u[5]), pack_pair<Out>(u[6], u[7]));
+        store_matrices(buffer + r * 128 + ((chunk ^ (r % 8)) << 4), pack_pair<Out>(u[0], u[1]),
+                       pack_pair<Out>(u[2], u[3]), pack_pair<Out>(u[4], u[5]), pack_pair<Out>(u[6], u[7]));
       }
     } else {
 #pragma unroll
@@ -234,9 +234,10 @@ GORGO_DEVICE void store_tile(const HopperArgs& args, const TilePlace& p, float (
           const int r = warp * 16 + lane / 4 + half * 8;
           const int chunk = 2 * j + lane % 4 / 2;
           const float* u = v + 4 * j + 2 * half;
-          asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(buffer + r * 128 + ((chunk ^ (r % 8)) << 4) + lane % 2 * 8),
-                       "f"(u[0]), "f"(u[1])
-                       : "memory");
+          asm volatile(
+              "st.shared.v2.f32 [%0], {%1, %2};" ::"r"(buffer + r * 128 + ((chunk ^ (r % 8)) << 4) + lane % 2 * 8),
+              "f"(u[0]), "f"(u[1])
+              : "memory");
         }
       }
     }
@@ -253,7 +254,8 @@ GORGO_DEVICE void store_tile(const HopperArgs& args, const TilePlace& p, float (
 #endif  // GORGO_WGMMA
 
 template <class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) hopper_product(const __grid_constant__ HopperArgs args) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+    hopper_product(const __grid_constant__ HopperArgs args) {
 #if GORGO_WGMMA
   extern __shared__ unsigned char hopper_shared[];
   constexpr int kStages = Tile::kStages;
@@ -321,7 +323,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) hopper_product(
         barrier_wait(full + 8 * stage, parity);
         const uint32_t at = ring + stage * Tile::kStage;
         products_fence();
-        multiply_stage<Tile, decltype(first)::value>(sums, at + mine * kRowsOfWarpgroup * kDepth * 2, at + Tile::kBytesA);
+        multiply_stage<Tile, decltype(first)::value>(sums, at + mine * kRowsOfWarpgroup * kDepth * 2,
+                                                     at + Tile::kBytesA);
         products_commit();
       };
       const auto advance = [&] {
@@ -345,7 +348,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) hopper_product(
       const int row = (p.row * Tile::kCluster + rank) * Tile::kM + mine * kRowsOfWarpgroup;
       store_tile<Tile>(args, p, sums, buffers, 1 + mine, row, stores);
     }
-    if (threadIdx.x % 128 == 0) wait_stores<0>();
+    if (threadIdx.x % 128 == 0) wait_stores_read<0>();
     __syncwarp();
   }
   // No block leaves while another may still write to its shared memory or arrive at its barriers.
@@ -356,7 +359,9 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) hopper_product(
 // ---- host ----
 
 // Whether the current device runs the kernels of this file.
-inline bool hopper_here() noexcept { return card().major == 9 && built_for() >= Built::hopper && map_encoder() != nullptr; }
+inline bool hopper_here() noexcept {
+  return card().major == 9 && built_for() >= Built::hopper && map_encoder() != nullptr;
+}
 
 // What hopper_product can do of a product: both factors readable by the copy engine, a stack of at most two axes.
 struct HopperView {
@@ -390,12 +395,11 @@ inline bool hopper_view(const Product& p, int64_t bytes, HopperView& v) noexcept
 }
 
 // The map of a factor whose boxes are 64 along its contiguous axis and `rows` along the other.
-inline bool map_factor(CUtensorMap& map, CUtensorMapDataType type, const void* data, const Lie& lie, int64_t rows, int64_t k,
-                       const HopperView& v, const int64_t (&pitches)[2], int box_rows) noexcept {
-  const uint64_t lengths[4] = {static_cast<uint64_t>(lie.along_k ? k : rows),
-                               static_cast<uint64_t>(lie.along_k ? rows : k),
-                               static_cast<uint64_t>(pitches[0] != 0 ? v.inner : 1),
-                               static_cast<uint64_t>(pitches[1] != 0 ? v.outer : 1)};
+inline bool map_factor(CUtensorMap& map, CUtensorMapDataType type, const void* data, const Lie& lie, int64_t rows,
+                       int64_t k, const HopperView& v, const int64_t (&pitches)[2], int box_rows) noexcept {
+  const uint64_t lengths[4] = {
+      static_cast<uint64_t>(lie.along_k ? k : rows), static_cast<uint64_t>(lie.along_k ? rows : k),
+      static_cast<uint64_t>(pitches[0] != 0 ? v.inner : 1), static_cast<uint64_t>(pitches[1] != 0 ? v.outer : 1)};
   const auto pitch = static_cast<uint64_t>(lie.pitch);
   const uint64_t steps[3] = {pitch, pitches[0] != 0 ? static_cast<uint64_t>(pitches[0]) : pitch,
                              pitches[1] != 0 ? static_cast<uint64_t>(pitches[1]) : pitch};
@@ -428,7 +432,8 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
   using Out = typename Tile::Out;
   HopperArgs args{};
   if (!map_factor(args.a, map_type<typename Tile::T>(), p.a, v.a, p.m, p.k, v, v.a_pitches, Tile::kM)) return false;
-  if (!map_factor(args.b, map_type<typename Tile::T>(), p.b, v.b, p.n, p.k, v, v.b_pitches, Tile::kN / Tile::kCluster)) {
+  if (!map_factor(args.b, map_type<typename Tile::T>(), p.b, v.b, p.n, p.k, v, v.b_pitches,
+                  Tile::kN / Tile::kCluster)) {
     return false;
   }
   constexpr int64_t kOutBytes = sizeof(Out);

@@ -28,7 +28,7 @@ constexpr int kMmaPitch = (kAlongK ? kMmaDepth : kMmaTile) + 8;
 template <bool kAlongK>
 constexpr int kMmaElements = (kAlongK ? kMmaTile : kMmaDepth) * kMmaPitch<kAlongK>;
 template <bool kAlongA, bool kAlongB>
-constexpr int kMmaShared = kMmaStages * (kMmaElements<kAlongA> + kMmaElements<kAlongB>) * 2;
+constexpr int kMmaShared = kMmaStages * (kMmaElements<kAlongA> + kMmaElements<kAlongB>)*2;
 
 #if defined(__CUDACC__) && (!defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800)
 #define GORGO_MMA 1
@@ -43,7 +43,7 @@ template <class T, bool kAlongK, bool kVectors>
 struct MmaTile {
   const T* x;
   int64_t row_stride, k_stride;
-  int rows;  // of the tile that exist
+  int rows;                         // of the tile that exist
   uint32_t held[kVectors ? 1 : 8];  // sixteen elements, where they go through registers
 
   GORGO_DEVICE MmaTile(const T* first, int64_t left, int64_t row_stride_, int64_t k_stride_)
@@ -112,13 +112,15 @@ GORGO_DEVICE void load_matrices(uint32_t (&r)[4], const uint16_t* at) {
 template <class T>
 GORGO_DEVICE void multiply_fragments(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   if constexpr (std::is_same_v<T, BFloat16>) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   } else {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   }
 }
 
@@ -152,7 +154,8 @@ __global__ void __launch_bounds__(kMmaThreads, kVectors ? 2 : 1) mma_product(con
     const int64_t k_end = k0 + args.part_k < p.k ? k0 + args.part_k : p.k;
     int64_t offsets[2] = {0, 0};
     if (p.count > 1) p.stack.at(index, offsets);
-    MmaTile<T, kAlongA, kVectors> a(static_cast<const T*>(p.a) + offsets[0] + row0 * p.a_row, p.m - row0, p.a_row, p.a_col);
+    MmaTile<T, kAlongA, kVectors> a(static_cast<const T*>(p.a) + offsets[0] + row0 * p.a_row, p.m - row0, p.a_row,
+                                    p.a_col);
     MmaTile<T, kAlongB, kVectors> b(static_cast<const T*>(p.b) + offsets[1] + column0 * p.b_col, p.n - column0, p.b_col,
                                     p.b_row);
     float sums[4][4][4];
@@ -242,7 +245,8 @@ __global__ void __launch_bounds__(kMmaThreads, kVectors ? 2 : 1) mma_product(con
         for (int e = 0; e < 4; ++e) {
           const int64_t row = row0 + y0 + i * 16 + lane / 4 + e / 2 * 8;
           if (row >= p.m || column + e % 2 >= p.n) continue;
-          const int64_t to = (matrix * p.m + row) * p.n + column + e % 2;  // with one part, a matrix is an element of the stack
+          const int64_t to =
+              (matrix * p.m + row) * p.n + column + e % 2;  // with one part, a matrix is an element of the stack
           if (args.parts > 1) {
             static_cast<float*>(args.sums)[to] = sums[i][j][e];
           } else {

@@ -15,10 +15,10 @@ namespace gorgo::cuda {
 
 struct Product {
   int64_t m = 0, n = 0, k = 0;
-  int64_t count = 1;        // matrices in the stack
-  const void* a = nullptr;  // (m, k)
-  const void* b = nullptr;  // (k, n)
-  void* c = nullptr;        // (count, m, n), dense
+  int64_t count = 1;           // matrices in the stack
+  const void* a = nullptr;     // (m, k)
+  const void* b = nullptr;     // (k, n)
+  void* c = nullptr;           // (count, m, n), dense
   const void* bias = nullptr;  // (n) added to each row; null: none
   int64_t a_row = 0, a_col = 1;
   int64_t b_row = 0, b_col = 1;
@@ -28,6 +28,10 @@ struct Product {
   bool shares_a = false;
   bool shares_b = false;
 
+  // Multiply-adds; as a double, which no size overflows.
+  [[nodiscard]] double work() const noexcept {
+    return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) * static_cast<double>(count);
+  }
   [[nodiscard]] bool empty() const noexcept { return m == 0 || n == 0 || count == 0; }
 };
 

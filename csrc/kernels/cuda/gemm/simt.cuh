@@ -13,11 +13,11 @@ namespace gorgo::cuda {
 struct SimtArgs {
   Product p;
   int64_t row_tiles, column_tiles;
-  int64_t tasks;  // tiles of all matrices of the stack, times parts
+  int64_t tasks;                // tiles of all matrices of the stack, times parts
   const SplitVerdict* verdict;  // in device memory: the kernel runs only where the split does not hold; null: always
-  int64_t parts;    // k is cut into so many parts of `part_k`; where it is one, the results are stored
+  int64_t parts;                // k is cut into so many parts of `part_k`; where it is one, the results are stored
   int64_t part_k;
-  void* sums;       // else these: (part, matrix, row, column) in the accumulator's type
+  void* sums;  // else these: (part, matrix, row, column) in the accumulator's type
 };
 
 inline unsigned grid_of_tasks(int64_t tasks) noexcept {
@@ -28,8 +28,8 @@ inline unsigned grid_of_tasks(int64_t tasks) noexcept {
 
 // Adds up the parts of each element in their order, then the bias.
 template <class T>
-__global__ void __launch_bounds__(256) sum_parts(const Accumulator<T>* sums, T* out, int64_t count, int64_t parts, int64_t columns,
-                                                 const T* bias, int64_t bias_stride) {
+__global__ void __launch_bounds__(256) sum_parts(const Accumulator<T>* sums, T* out, int64_t count, int64_t parts,
+                                                 int64_t columns, const T* bias, int64_t bias_stride) {
   using Acc = Accumulator<T>;
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
@@ -51,8 +51,9 @@ __global__ void __launch_bounds__(256) sum_parts(const Accumulator<T>* sums, T* 
 template <class T>
 void launch_sum_parts(const Product& p, const void* sums, int64_t parts, cudaStream_t stream) noexcept {
   const int64_t count = p.count * p.m * p.n;
-  sum_parts<T><<<grid_for(count, 256), 256, 0, stream>>>(static_cast<const Accumulator<T>*>(sums), static_cast<T*>(p.c), count,
-                                                         parts, p.n, static_cast<const T*>(p.bias), p.bias_stride);
+  sum_parts<T><<<grid_for(count, 256), 256, 0, stream>>>(static_cast<const Accumulator<T>*>(sums), static_cast<T*>(p.c),
+                                                         count, parts, p.n, static_cast<const T*>(p.bias),
+                                                         p.bias_stride);
 }
 
 // ---- any type, any strides ----
@@ -67,40 +68,41 @@ struct alignas(16) AccQuad {
   Acc v[4];
 };
 
-// A 64 x 16 tile of a factor through registers, four elements a thread. Neighbouring threads read along the axis with the shorter
-// step.
-template <class T>
+// A kRows x 16 tile of a factor through registers. Neighbouring threads read along the axis with the shorter step.
+template <class T, int kRows>
 struct SimtTile {
+  static constexpr int kCount = kRows * kSimtDepth / kSimtThreads;  // elements of a thread
+  static constexpr int kDepths = kSimtThreads / kRows;              // k of one round across k
+  static constexpr int kPitch = kRows + 4;
+
   const T* at;
-  int64_t step;   // between the thread's elements
-  int64_t next;   // to the next tile
-  int rows;       // of the tile that exist
+  int64_t step;  // between the thread's elements
+  int64_t next;  // to the next tile
+  int rows;      // of the tile that exist
   bool along_k;
-  Accumulator<T> part[4];
+  Accumulator<T> part[kCount];
 
   GORGO_DEVICE SimtTile(const T* x, int64_t row0, int64_t all_rows, int64_t row_stride, int64_t k_stride) {
-    const int thread = threadIdx.x;
     along_k = llabs(k_stride) <= llabs(row_stride);
-    at = x + row0 * row_stride + (along_k ? thread / 16 * row_stride + thread % 16 * k_stride
-                                          : thread % 64 * row_stride + thread / 64 * k_stride);
-    step = along_k ? 16 * row_stride : 4 * k_stride;
+    at = x + (row0 + row(0)) * row_stride + depth(0) * k_stride;
+    step = along_k ? 16 * row_stride : kDepths * k_stride;
     next = kSimtDepth * k_stride;
-    rows = static_cast<int>(all_rows - row0 < kSimtTile ? all_rows - row0 : kSimtTile);
+    rows = static_cast<int>(all_rows - row0 < kRows ? all_rows - row0 : kRows);
   }
-  GORGO_DEVICE int row(int i) const { return along_k ? threadIdx.x / 16 + 16 * i : threadIdx.x % 64; }
-  GORGO_DEVICE int depth(int i) const { return along_k ? threadIdx.x % 16 : threadIdx.x / 64 + 4 * i; }
+  GORGO_DEVICE int row(int i) const { return along_k ? threadIdx.x / 16 + 16 * i : threadIdx.x % kRows; }
+  GORGO_DEVICE int depth(int i) const { return along_k ? threadIdx.x % 16 : threadIdx.x / kRows + kDepths * i; }
   // The next 16 of k, of which `depths` exist.
   GORGO_DEVICE void load(int depths) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < kCount; ++i) {
       const bool inside = row(i) < rows && depth(i) < depths;
       part[i] = inside ? static_cast<Accumulator<T>>(at[i * step]) : Accumulator<T>{0};
     }
     at += next;
   }
-  GORGO_DEVICE void store(Accumulator<T> (*tile)[kSimtPitch]) const {
+  GORGO_DEVICE void store(Accumulator<T> (*tile)[kPitch]) const {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) tile[depth(i)][row(i)] = part[i];
+    for (int i = 0; i < kCount; ++i) tile[depth(i)][row(i)] = part[i];
   }
 };
 
@@ -132,8 +134,9 @@ __global__ void __launch_bounds__(kSimtThreads) simt_product(const __grid_consta
       for (int j = 0; j < 4; ++j) sums[i][j] = Acc{0};
     }
     const auto depths_of = [](int64_t left) { return static_cast<int>(left < kSimtDepth ? left : kSimtDepth); };
-    SimtTile<T> a_next(static_cast<const T*>(p.a) + offsets[0] + k0 * p.a_col, row0, p.m, p.a_row, p.a_col);
-    SimtTile<T> b_next(static_cast<const T*>(p.b) + offsets[1] + k0 * p.b_row, column0, p.n, p.b_col, p.b_row);
+    SimtTile<T, kSimtTile> a_next(static_cast<const T*>(p.a) + offsets[0] + k0 * p.a_col, row0, p.m, p.a_row, p.a_col);
+    SimtTile<T, kSimtTile> b_next(static_cast<const T*>(p.b) + offsets[1] + k0 * p.b_row, column0, p.n, p.b_col,
+                                  p.b_row);
     __syncthreads();  // the last task's tiles have been read
     if (k_end > k0) {
       a_next.load(depths_of(k_end - k0));
@@ -198,8 +201,8 @@ __global__ void __launch_bounds__(kSimtThreads) simt_product(const __grid_consta
 
 // In how many parts simt_product takes k: enough to occupy a large card where there are few tiles, by sizes alone.
 inline int64_t simt_parts(const Product& p) noexcept {
-  constexpr int64_t kTiles = 256;      // wanted
-  constexpr int64_t kLeast = 128;      // of k in a part
+  constexpr int64_t kTiles = 256;  // wanted
+  constexpr int64_t kLeast = 128;  // of k in a part
   const int64_t tiles = ceil_div(p.m, kSimtTile) * ceil_div(p.n, kSimtTile) * p.count;
   if (tiles == 0 || tiles * 2 > kTiles || p.k < 2 * kLeast) return 1;
   const int64_t wanted = kTiles / tiles;

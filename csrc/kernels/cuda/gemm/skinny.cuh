@@ -23,12 +23,12 @@ struct SkinnyArgs {
   const void* bias;
   int64_t few_count, many_count, k;
   int64_t few_row, few_k, many_row, many_k;
-  int64_t out_few, out_many;      // strides of the result
-  int64_t bias_few, bias_many;    // of the bias; one of them is 0
-  int64_t matrix;                 // elements of a result
+  int64_t out_few, out_many;    // strides of the result
+  int64_t bias_few, bias_many;  // of the bias; one of them is 0
+  int64_t matrix;               // elements of a result
   int64_t few_tiles, many_tiles, parts, part_k;
   int64_t count, tasks;
-  int warps_k;  // warps of a block that share out k (dot_product)
+  int warps_k;   // warps of a block that share out k (dot_product)
   bool swapped;  // the few are B's columns
   Walk<2> stack;
 };
@@ -73,7 +73,8 @@ GORGO_DEVICE SkinnyTask skinny_task(const SkinnyArgs& args, int64_t task, int fe
 }
 
 template <class T>
-GORGO_DEVICE void skinny_store(const SkinnyArgs& args, const SkinnyTask& t, int64_t few, int64_t many, Accumulator<T> sum) {
+GORGO_DEVICE void skinny_store(const SkinnyArgs& args, const SkinnyTask& t, int64_t few, int64_t many,
+                               Accumulator<T> sum) {
   const int64_t at = few * args.out_few + many * args.out_many;
   if (args.parts > 1) {
     static_cast<Accumulator<T>*>(args.sums)[(t.part * args.count + t.index) * args.matrix + at] = sum;

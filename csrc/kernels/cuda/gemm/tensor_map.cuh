@@ -40,7 +40,7 @@ inline bool encode_map(CUtensorMap& map, CUtensorMapDataType type, int rank, con
                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
-constexpr int64_t kMapAlignment = 16;                 // of bases and pitches, in bytes
+constexpr int64_t kMapAlignment = 16;                              // of bases and pitches, in bytes
 constexpr int64_t kMaxPitch = (int64_t{1} << 40) - kMapAlignment;  // bytes
 
 // How a factor of a product lies, seen as rows (of A) or columns (of B) times k.
