@@ -498,7 +498,8 @@ __global__ void __launch_bounds__(kTensorThreads, 2)
       const int i = static_cast<int>(threadIdx.x) % kSlab;
       const auto* rows = static_cast<const float*>(threadIdx.x < kSlab ? p.logs : p.common);
       const bool valid = q0 + i < z.l;
-      copy_async_4(shared_place(facts + stage * 2 * kSlab + threadIdx.x), rows + (valid ? head * z.l + q0 + i : 0), valid);
+      copy_async_4(shared_place(facts + stage * 2 * kSlab + threadIdx.x), rows + (valid ? head * z.l + q0 + i : 0),
+                   valid);
     };
 
     __syncthreads();  // all have left the tiles of the work before
