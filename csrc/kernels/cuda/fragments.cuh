@@ -36,6 +36,11 @@ GORGO_DEVICE void load_matrices_transposed(uint32_t (&to)[4], uint32_t row) {
                : "memory");
 }
 
+GORGO_DEVICE void load_matrices(uint32_t (&to)[4], const void* row) { load_matrices(to, shared_place(row)); }
+GORGO_DEVICE void load_matrices_transposed(uint32_t (&to)[4], const void* row) {
+  load_matrices_transposed(to, shared_place(row));
+}
+
 // sums += left right.
 template <class S>
 GORGO_DEVICE void multiply_fragments(float (&sums)[4], const uint32_t (&left)[4], uint32_t right_low,
@@ -74,6 +79,9 @@ GORGO_DEVICE void copy_async_16(uint32_t to, const void* from, bool valid) {
   if constexpr (kHasFragments) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
   }
+}
+GORGO_DEVICE void copy_async_16(void* to, const void* from, bool valid) {
+  copy_async_16(shared_place(to), from, valid);
 }
 GORGO_DEVICE void copy_async_4(uint32_t to, const void* from, bool valid) {
   if constexpr (kHasFragments) {
