@@ -4,41 +4,15 @@
 // Read next: kernels_cuda.cu, kernels/cuda/fold.cuh.
 #pragma once
 
+#ifndef GORGO_ISA_NS
+#define GORGO_ISA_NS cuda
+#endif
+
 #include "kernels/cuda/fold.cuh"
-#include "ops/reduce/attrs.h"
+#include "ops/reduce/axes.h"
 
 namespace gorgo::cuda {
 namespace {
-
-inline uint32_t axes_mask(const OptInts& axis, int rank) noexcept {
-  if (!axis.has) return ~0u;
-  uint32_t mask = 0;
-  for (const int64_t a : axis.value) mask |= 1u << (a < 0 ? a + rank : a);
-  return mask;
-}
-inline uint32_t reduced_axes(const ReduceAttrs& a, const KernelArgs& args) noexcept {
-  return axes_mask(a.axis, args.in[0].rank);
-}
-inline uint32_t reduced_axes(const SumAttrs& a, const KernelArgs& args) noexcept {
-  return axes_mask(a.axis, args.in[0].rank);
-}
-inline uint32_t reduced_axes(const VarAttrs& a, const KernelArgs& args) noexcept {
-  return axes_mask(a.axis, args.in[0].rank);
-}
-inline uint32_t reduced_axes(const ArgAttrs& a, const KernelArgs& args) noexcept {
-  if (!a.axis.has) return ~0u;
-  return 1u << (a.axis.value < 0 ? a.axis.value + args.in[0].rank : a.axis.value);
-}
-inline uint32_t reduced_axes(const SumToAttrs&, const KernelArgs& args) noexcept {
-  const KOperand& in = args.in[0];
-  const KOperand& out = args.out[0];
-  const int lead = in.rank - out.rank;
-  uint32_t mask = 0;
-  for (int i = 0; i < in.rank; ++i) {
-    if (i < lead || (out.shape[i - lead] == 1 && in.shape[i] != 1)) mask |= 1u << i;
-  }
-  return mask;
-}
 
 // What is stored of a partial result.
 enum class Keep : uint8_t { Value, Mean, Count, Any, All, Variance, Deviation, Index };
