@@ -104,7 +104,7 @@ struct Kernel {
   }
 };
 
-// Where a family's kernel file puts what it has: called once per ISA, and once for CUDA, at import.
+// Where a family's kernel file puts what it has: called once per ISA at import, for CUDA at its first use.
 class KernelSink {
  public:
   virtual void add(const char* op, DType dtype, const Kernel& kernel) = 0;

@@ -123,19 +123,29 @@ bool is_long(const OpDef& op, const KernelArgs& args) {
   return !op.flags.elementwise && op.cost != nullptr && op.cost(args).flops > kUnlockFlops;
 }
 
+// Lets other threads of the host run while it lives, where it is worth that and the lock was held.
+class HostUnlocked {
+ public:
+  explicit HostUnlocked(bool worth) noexcept
+      : state_(worth && host_lock.release != nullptr ? host_lock.release() : nullptr) {}
+  HostUnlocked(const HostUnlocked&) = delete;
+  HostUnlocked& operator=(const HostUnlocked&) = delete;
+  HostUnlocked(HostUnlocked&&) = delete;
+  HostUnlocked& operator=(HostUnlocked&&) = delete;
+  ~HostUnlocked() {
+    if (state_ != nullptr) host_lock.reacquire(state_);
+  }
+  [[nodiscard]] bool released() const noexcept { return state_ != nullptr; }
+
+ private:
+  void* state_;
+};
+
 void launch(const OpDef& op, const Kernel& kernel, Frame& frame) {
-  void* state = nullptr;
-  if (host_lock.release != nullptr && is_long(op, frame.args)) state = host_lock.release();
-  struct Relock {
-    void* state;
-    ~Relock() {
-      if (state != nullptr) host_lock.reacquire(state);
-    }
-  };
   {
-    const Relock relock{state};
+    const HostUnlocked unlocked(host_lock.release != nullptr && is_long(op, frame.args));
     const ProfiledKernel profiled(op, frame.args, false);
-    run_kernel(kernel, frame.args, state != nullptr);
+    run_kernel(kernel, frame.args, unlocked.released());
   }
   if (frame.fault.code() != 0) op.raise_fault(frame.fault, frame.args);
 }
@@ -175,13 +185,7 @@ void transfer(const Tensor& from, const Tensor& to, bool non_blocking) {
   if (from->device() == to->device()) return assign(to, Arg(source));
   const auto bytes = static_cast<size_t>(source->numel * dtype_size(source->dtype));
   if (from->device().type == DeviceType::Cuda) raise_device_faults(from->device());
-  void* const state = host_lock.release != nullptr ? host_lock.release() : nullptr;
-  struct Relock {
-    void* state;
-    ~Relock() {
-      if (state != nullptr) host_lock.reacquire(state);
-    }
-  } const relock{state};
+  const HostUnlocked unlocked(true);
   // Of little pageable memory, such as the pool's, the driver has taken a copy when it returns.
   constexpr size_t kTaken_bytes = size_t{64} << 10;
   const bool early = non_blocking || (source->storage->block != nullptr && bytes <= kTaken_bytes);

@@ -29,7 +29,7 @@ struct FaultBook {
 };
 
 FaultBook& book_of(Device device) {
-  static auto* books = new std::array<FaultBook, 16>;
+  static auto* books = new std::array<FaultBook, kMaxCudaDevices>;
   return (*books)[device.index];
 }
 

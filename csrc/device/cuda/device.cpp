@@ -15,8 +15,6 @@ const CudaDriver* cuda_driver = nullptr;
 
 namespace {
 
-constexpr int kMaxDevices = 16;
-
 class CudaAllocator final : public RawAllocator {
  public:
   explicit CudaAllocator(int index) : index_(index) {}
@@ -85,7 +83,7 @@ struct CudaHome {
 };
 
 struct ThreadStreams {
-  std::array<uint64_t, kMaxDevices> current{};
+  std::array<uint64_t, kMaxCudaDevices> current{};
 };
 thread_local ThreadStreams thread_streams;
 
@@ -95,7 +93,7 @@ struct FreeStreams {
   std::vector<uint64_t> handles;
 };
 FreeStreams& free_streams(Device device) {
-  static auto* all = new std::array<FreeStreams, kMaxDevices>;
+  static auto* all = new std::array<FreeStreams, kMaxCudaDevices>;
   return (*all)[device.index];
 }
 
@@ -111,7 +109,7 @@ int cuda_device_count() noexcept {
   const std::lock_guard<std::mutex> guard(lock);
   if (asked != cuda_driver) {
     int count = 0;
-    known = cuda_driver->device_count(&count) == 0 ? (count < kMaxDevices ? count : kMaxDevices) : 0;
+    known = cuda_driver->device_count(&count) == 0 ? (count < kMaxCudaDevices ? count : kMaxCudaDevices) : 0;
     asked = cuda_driver;
   }
   return known;
@@ -125,8 +123,8 @@ CudaProperties cuda_properties(Device device) {
 
 BlockPool& cuda_pool(int index) {
   // Never destroyed: tensors may outlive static destructors.
-  static auto* homes = new std::array<std::unique_ptr<CudaHome>, kMaxDevices>;
-  static std::array<std::atomic<BlockPool*>, kMaxDevices> ready{};
+  static auto* homes = new std::array<std::unique_ptr<CudaHome>, kMaxCudaDevices>;
+  static std::array<std::atomic<BlockPool*>, kMaxCudaDevices> ready{};
   static std::mutex lock;
   BlockPool* pool = ready[static_cast<size_t>(index)].load(std::memory_order_acquire);
   if (pool != nullptr) [[likely]]

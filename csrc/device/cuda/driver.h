@@ -11,6 +11,9 @@
 
 namespace gorgo {
 
+// Devices beyond these are not used: tables of one entry each stay plain arrays.
+inline constexpr int kMaxCudaDevices = 16;
+
 struct CudaDriver {
   int (*device_count)(int* count) = nullptr;
   int (*set_device)(int index) = nullptr;

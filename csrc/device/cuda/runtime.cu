@@ -125,9 +125,8 @@ const CudaDriver* cuda_runtime_table() noexcept {
 namespace cuda {
 
 const Card& card() noexcept {
-  constexpr int kMost = 16;
-  static Card cards[kMost];
-  static std::atomic<bool> known[kMost];
+  static Card cards[kMaxCudaDevices];
+  static std::atomic<bool> known[kMaxCudaDevices];
   int index = 0;
   static_cast<void>(cudaGetDevice(&index));
   Card& c = cards[index];
