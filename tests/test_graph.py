@@ -393,3 +393,27 @@ def test_a_number_written_into_a_tensor_of_one_element_takes_its_dtype(dtype) ->
 
     x = gg.ones((2,), dtype=dtype)
     assert [add(x).tolist() for _ in range(3)] == [[4, 4]] * 3
+
+
+def test_a_recording_on_the_null_device_computes_nothing() -> None:
+    double = gg.compile(lambda x: (x * 2, x.sum(axis=0)))
+    x = gg.ones((4, 3), device="null")
+    for _ in range(3):
+        y, total = double(x)
+        assert (y.device, y.shape, total.device, total.shape) == ("null", (4, 3), "null", (3,))
+    model = gg.nn.Linear(3, 2).to("null")
+    update = gg.optim.SGD(model.parameters(), lr=0.1)
+
+    @gg.compile
+    def step(x: gg.Tensor) -> gg.Tensor:
+        update.zero_grad()
+        loss = model(x).sum()
+        loss.backward()
+        update.step()
+        return loss
+
+    for _ in range(3):
+        assert (step(x).device, step(x).shape) == ("null", ())
+    assert all(p.grad is not None and p.grad.device == "null" for p in model.parameters())
+    # The same function on the CPU is another recording.
+    assert double(gg.ones((4, 3)))[1].tolist() == [4.0, 4.0, 4.0]

@@ -32,9 +32,12 @@ int32_t Recorder::new_value(DType dtype, const Shape& shape) {
   return graph_.add_value(IrValue::Kind::Node, dtype, shape);
 }
 
-// A recording stays on one device. The null device stands for any.
+// A recording stays on one device. The null device stands for any; a recording of nothing else is on it, and computes nothing.
 void Recorder::note_device(Device device) {
-  if (device.type == DeviceType::Null) return;
+  if (device.type == DeviceType::Null) {
+    if (!has_device_) graph_.device = device;
+    return;
+  }
   if (has_device_ && device != graph_.device) {
     fail<NotSupported>("capture: tensors of a captured function must be on one device, got ",
                        device_name(graph_.device), " and ", device_name(device));

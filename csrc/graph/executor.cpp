@@ -439,6 +439,10 @@ class Planner {
   void end_step(int in_count, int out_count, DType compute_dtype) {
     step_.in_count = in_count;
     step_.out_count = out_count;
+    if (plan_.device.type == DeviceType::Null) {  // shapes and dtypes are all there is
+      plan_.steps.push_back(step_);
+      return;
+    }
     const Kernel* kernel = step_.op->kernels[static_cast<int>(plan_.device.type)][static_cast<int>(compute_dtype)];
     if (kernel == nullptr) {
       fail<TypeError>(step_.op->name, ": dtype must have a kernel on ", device_name(plan_.device), ", got ",
