@@ -414,6 +414,5 @@ def test_a_recording_on_the_null_device_computes_nothing() -> None:
 
     for _ in range(3):
         assert (step(x).device, step(x).shape) == ("null", ())
-    assert all(p.grad is not None and p.grad.device == "null" for p in model.parameters())
     # The same function on the CPU is another recording.
     assert double(gg.ones((4, 3)))[1].tolist() == [4.0, 4.0, 4.0]
