@@ -4,7 +4,7 @@
 // the sum goes over channels and taps. A transposed one is the same over x by the taps in which elements of the result meet x;
 // elements that are `stride` apart meet the same taps, and each such phase is a product of its own, in the same launch.
 // Ways, chosen by shapes: sums made directly for groups of few channels (kernels_cuda_direct.cu), tensor cores for 16-bit floats
-// (kernels_cuda_mma.cu), else the tiles of kernels/cuda/conv.cuh.
+// (kernels_cuda_hopper.cu, kernels_cuda_mma.cu), else the tiles of kernels/cuda/conv.cuh.
 // Read next: kernels/cuda/conv.cuh, kernels_cuda_weight.cu.
 #include "ops/conv/attrs.h"
 #include "ops/conv/ways_cuda.cuh"
@@ -86,6 +86,7 @@ void run(const KernelArgs& args, int64_t) noexcept {
   const Call<S, kTransposed> call(args);
   if (runs_directly(call.s)) return run_direct<S>(args, call.s, kTransposed);
   if constexpr (sizeof(S) == 2) {
+    if (run_hopper_conv<S>(args, call.s, kTransposed ? ConvWay::transposed : ConvWay::results)) return;
     if (suits_tensor_cores<S>(call.s) && has_tensor_cores()) return run_tensor<S>(args, call.s, kTransposed);
   }
   call.masked() ? run_gather<S, kTransposed, true>(args, call) : run_gather<S, kTransposed, false>(args, call);
@@ -95,12 +96,12 @@ size_t scratch(const KernelArgs& args) noexcept {
   if (args.out[0].numel == 0) return 0;
   const Call<S, kTransposed> call(args);
   if (runs_directly(call.s)) return 0;
-  const size_t bytes = product_scratch(args, call);
+  size_t bytes = product_scratch(args, call);
   if constexpr (sizeof(S) == 2) {
     if (suits_tensor_cores<S>(call.s)) {
-      const size_t tensor_bytes = tensor_scratch<S>(call.s, kTransposed, args.out[0].numel);
-      return tensor_bytes > bytes ? tensor_bytes : bytes;
+      bytes = larger(bytes, tensor_scratch<S>(call.s, kTransposed, args.out[0].numel));
     }
+    bytes = larger(bytes, hopper_conv_scratch<S>(call.s, kTransposed ? ConvWay::transposed : ConvWay::results));
   }
   return bytes;
 }

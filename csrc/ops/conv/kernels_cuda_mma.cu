@@ -1,119 +1,20 @@
 // The convolutions of 16-bit floats on tensor cores (compute capability 8.0 and above).
 //
-// Images are first laid into scratch with their channels last, those of a group padded with zeros to a multiple of eight, so that
-// the elements a window's tap needs of eight channels are 16 bytes side by side; weights are laid the same way. A block then brings
-// such pieces of its windows and weights straight into a ring of tiles in shared memory, piece by piece as masks tell which taps
-// are inside, while its warps multiply the tiles that have come. Sums are float32 and are rounded once.
+// Images and weights are first laid into scratch with their channels last (kernels/cuda/conv_lay.cuh), so that the elements a
+// window's tap needs of eight channels are 16 bytes side by side. A block then brings such pieces of its windows and weights
+// straight into a ring of tiles in shared memory, piece by piece as masks tell which taps are inside, while its warps multiply the
+// tiles that have come. Sums are float32 and are rounded once.
 // Results and gradients by the images: sums go over taps, then channels, and both tiles lie along the sum. Gradients by the weights:
 // sums go over pixels, both operands have channels last, and both tiles lie across the sum.
 // Invariant: the order of every sum depends on shapes alone; a tile is written again only after all warps are done with it.
 // Read next: ways_cuda.cuh, kernels/cuda/fragments.cuh.
+#include "kernels/cuda/conv_lay.cuh"
 #include "kernels/cuda/fragments.cuh"
 #include "ops/conv/attrs.h"
 #include "ops/conv/ways_cuda.cuh"
 
 namespace gorgo::cuda {
 namespace {
-
-constexpr int kPiece = 8;  // channels that are copied together: 16 bytes
-
-int64_t padded(int64_t channels) noexcept { return ceil_div(channels, kPiece) * kPiece; }
-size_t rounded_bytes(int64_t elements, size_t size) noexcept {
-  return (static_cast<size_t>(elements) * size + 255) / 256 * 256;
-}
-
-// ---- channels last ----
-
-constexpr int kLayPixels = 64, kLayChannels = 64;
-
-struct LayImages {
-  const uint16_t* from;
-  uint16_t* to;  // (n, d, h, w, groups, padded)
-  int64_t outer, channel, axis[3];
-  int64_t size[3], pixels;
-  int64_t groups, group, padded;
-  int64_t pixel_tiles, channel_tiles;
-};
-
-__global__ void __launch_bounds__(256) lay_images_kernel(const __grid_constant__ LayImages p) {
-  __shared__ uint16_t tile[kLayChannels][kLayPixels + 2];
-  const Quotient by_channel(blockIdx.x, p.channel_tiles);
-  const Quotient by_pixel(by_channel.quotient, p.pixel_tiles);
-  const int64_t channel0 = by_channel.rest * kLayChannels, pixel0 = by_pixel.rest * kLayPixels,
-                image = by_pixel.quotient;
-  const int64_t channels = p.groups * p.padded;
-  {
-    const int column = static_cast<int>(threadIdx.x) % kLayPixels;
-    const int64_t pixel = pixel0 + column;
-    const Quotient by_w(pixel < p.pixels ? pixel : 0, p.size[2]);
-    const Quotient by_h(by_w.quotient, p.size[1]);
-    const uint16_t* const from =
-        p.from + image * p.outer + by_h.quotient * p.axis[0] + by_h.rest * p.axis[1] + by_w.rest * p.axis[2];
-#pragma unroll 4
-    for (int row = static_cast<int>(threadIdx.x) / kLayPixels; row < kLayChannels; row += 256 / kLayPixels) {
-      const int64_t channel = channel0 + row;
-      const Quotient by_group(channel, p.padded);
-      const bool exists = pixel < p.pixels && channel < channels && by_group.rest < p.group;
-      tile[row][column] =
-          exists ? __ldg(from + (by_group.quotient * p.group + by_group.rest) * p.channel) : uint16_t{0};
-    }
-  }
-  __syncthreads();
-  constexpr int kPieces = kLayChannels / kPiece;
-  for (int i = static_cast<int>(threadIdx.x); i < kLayPixels * kPieces; i += 256) {
-    const int piece = i % kPieces * kPiece, column = i / kPieces;
-    if (pixel0 + column >= p.pixels || channel0 + piece >= channels) continue;
-    uint32_t words[kPiece / 2];
-#pragma unroll
-    for (int q = 0; q < kPiece / 2; ++q) {
-      words[q] = tile[piece + 2 * q][column] | static_cast<uint32_t>(tile[piece + 2 * q + 1][column]) << 16;
-    }
-    uint16_t* const to = p.to + (image * p.pixels + pixel0 + column) * channels + channel0 + piece;
-    *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
-  }
-}
-
-void lay_images(const KOperand& x, uint16_t* to, int64_t groups, cudaStream_t stream) noexcept {
-  const ConvStrides strides(x);
-  LayImages p{};
-  p.from = x.as<uint16_t>(), p.to = to;
-  p.outer = strides.outer, p.channel = strides.channel;
-  p.pixels = 1;
-  for (int i = 0; i < 3; ++i) {
-    const int axis = x.rank - 3 + i;
-    p.size[i] = axis < 2 ? 1 : x.shape[axis];
-    p.axis[i] = strides.axis[i];
-    p.pixels *= p.size[i];
-  }
-  p.groups = groups, p.group = x.shape[1] / groups, p.padded = padded(p.group);
-  p.pixel_tiles = ceil_div(p.pixels, kLayPixels);
-  p.channel_tiles = ceil_div(groups * p.padded, kLayChannels);
-  const int64_t blocks = p.pixel_tiles * p.channel_tiles * x.shape[0];
-  if (blocks > 0) lay_images_kernel<<<static_cast<unsigned>(blocks), 256, 0, stream>>>(p);
-}
-
-// Weights as (group, row, tap, channel that is summed over, padded).
-struct LayWeights {
-  const uint16_t* from;
-  uint16_t* to;
-  int64_t count, rows, taps, sum, padded;
-  int64_t group_step, row_step, sum_step, axis[3];
-  int64_t kernel[3];
-};
-
-__global__ void __launch_bounds__(256) lay_weights_kernel(const __grid_constant__ LayWeights p) {
-  const int64_t step = int64_t{gridDim.x} * 256;
-  for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < p.count; i += step) {
-    const Quotient by_channel(i, p.padded);
-    const Quotient by_tap(by_channel.quotient, p.taps);
-    const Quotient by_row(by_tap.quotient, p.rows);
-    const Quotient by_w(by_tap.rest, p.kernel[2]);
-    const Quotient by_h(by_w.quotient, p.kernel[1]);
-    const int64_t at = by_row.quotient * p.group_step + by_row.rest * p.row_step + by_channel.rest * p.sum_step +
-                       by_h.quotient * p.axis[0] + by_h.rest * p.axis[1] + by_w.rest * p.axis[2];
-    p.to[i] = by_channel.rest < p.sum ? __ldg(p.from + at) : uint16_t{0};
-  }
-}
 
 // Strides of images that lie with channels last.
 struct LaidStrides {
@@ -397,8 +298,6 @@ void run_results(const KernelArgs& args, const ConvSizes& s) noexcept {
   auto* const scratch = static_cast<unsigned char*>(args.scratch);
   auto* const x = reinterpret_cast<uint16_t*>(scratch);
   auto* const weights = reinterpret_cast<uint16_t*>(scratch + room.weights);
-  lay_images(args.in[0], x, s.groups, stream);
-
   const ConvStrides weight(args.in[1]);
   LayWeights l{};
   l.from = args.in[1].as<uint16_t>(), l.to = weights;
@@ -408,7 +307,7 @@ void run_results(const KernelArgs& args, const ConvSizes& s) noexcept {
   l.row_step = kTransposed ? weight.channel : weight.outer;
   l.sum_step = kTransposed ? weight.outer : weight.channel;
   for (int i = 0; i < 3; ++i) l.axis[i] = weight.axis[i], l.kernel[i] = s.axis[i].kernel;
-  lay_weights_kernel<<<grid_for(l.count, 256), 256, 0, stream>>>(l);
+  lay(images_to_lay(args.in[0], x, s.groups), l, stream);
 
   const bool has_bias = args.in_count > 2 && args.in[2].given;
   int64_t size[3];
@@ -642,8 +541,8 @@ void run_tensor_weight(const KernelArgs& args, const ConvSizes& s) noexcept {
   auto* const scratch = static_cast<unsigned char*>(args.scratch);
   auto* const x = reinterpret_cast<uint16_t*>(scratch);
   auto* const g = reinterpret_cast<uint16_t*>(scratch + room.g);
-  lay_images(args.in[0], x, s.groups, stream);
-  lay_images(args.in[1], g, s.groups, stream);
+  lay(images_to_lay(args.in[0], x, s.groups), {}, stream);
+  lay(images_to_lay(args.in[1], g, s.groups), {}, stream);
   int64_t image[3], pixels[3];
   for (int i = 0; i < 3; ++i) image[i] = s.axis[i].image, pixels[i] = s.axis[i].pixels;
   const LaidStrides x_strides(image, s.groups * room.padded_c), g_strides(pixels, s.groups * room.padded_o);

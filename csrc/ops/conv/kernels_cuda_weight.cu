@@ -70,6 +70,7 @@ void run(const KernelArgs& args, int64_t) noexcept {
   const WeightCall call = WeightCall::of<S>(args);
   if (runs_directly(call.s)) return run_direct_weight<S>(args, call.s);
   if constexpr (sizeof(S) == 2) {
+    if (run_hopper_conv<S>(args, call.s, ConvWay::weights)) return;
     if (suits_tensor_cores<S>(call.s) && has_tensor_cores()) return run_tensor_weight<S>(args, call.s);
   }
   call.masked ? run_weight<S, true>(args, call) : run_weight<S, false>(args, call);
@@ -80,12 +81,12 @@ size_t scratch(const KernelArgs& args) noexcept {
   const WeightCall call = WeightCall::of<S>(args);
   if (runs_directly(call.s)) return direct_weight_scratch<S>(call.s);
   const int64_t partials = call.cut.splits == 1 ? 0 : call.cut.splits * args.out[0].numel;
-  const size_t bytes = static_cast<size_t>(partials) * sizeof(typename Element<S>::Compute);
+  size_t bytes = static_cast<size_t>(partials) * sizeof(typename Element<S>::Compute);
   if constexpr (sizeof(S) == 2) {
     if (suits_tensor_cores<S>(call.s)) {
-      const size_t tensor_bytes = tensor_weight_scratch<S>(call.s, args.out[0].numel);
-      return tensor_bytes > bytes ? tensor_bytes : bytes;
+      bytes = larger(bytes, tensor_weight_scratch<S>(call.s, args.out[0].numel));
     }
+    bytes = larger(bytes, hopper_conv_scratch<S>(call.s, ConvWay::weights));
   }
   return bytes;
 }

@@ -52,6 +52,8 @@ inline GatherSizes gather_sizes(const ConvSizes& s, bool transposed) noexcept {
   return g;
 }
 
+inline size_t larger(size_t a, size_t b) noexcept { return a > b ? a : b; }
+
 // ---- groups of few channels (kernels_cuda_direct.cu) ----
 
 constexpr int64_t kFewChannels = 4;
@@ -86,6 +88,17 @@ size_t tensor_weight_scratch(const ConvSizes& s, int64_t numel) noexcept;
 template <class S>
 void run_tensor_weight(const KernelArgs& args, const ConvSizes& s) noexcept;
 
+// ---- Hopper's tensor cores and copy engine, for 16-bit floats (kernels_cuda_hopper.cu) ----
+
+enum class ConvWay : uint8_t { results, transposed, weights };
+
+// Bytes of scratch with which run_hopper does this; 0 where it does not suit the sizes or the card.
+template <class S>
+size_t hopper_conv_scratch(const ConvSizes& s, ConvWay way) noexcept;
+// False, with nothing written but scratch, where it cannot be done.
+template <class S>
+bool run_hopper_conv(const KernelArgs& args, const ConvSizes& s, ConvWay way) noexcept;
+
 #if defined(__CUDACC__)
 
 // The elements of one phase along an axis: element i of `count` lies at out0 + i * out_mul in the result, and its window begins at
@@ -105,7 +118,7 @@ GORGO_DEVICE int64_t phase_along(const GatherAxis (&axes)[3], int64_t phase, int
 }
 
 template <bool kTransposed>
-GORGO_DEVICE PhaseAxis axis_phase(const GatherAxis& a, int64_t phase) {
+__host__ GORGO_DEVICE PhaseAxis axis_phase(const GatherAxis& a, int64_t phase) {
   if constexpr (!kTransposed) {
     return {a.out, 0, 1, a.stride, -a.pad, a.kernel, 0, 1, a.step};
   } else {

@@ -1,0 +1,558 @@
+// Convolutions of 16-bit floats with channels last on Hopper's tensor cores (sm_90a): products whose second factor never exists.
+//
+// Images are read by the copy engine in its im2col mode: a box is so many windows one after the other, from row to row and image to
+// image, each with 64 channels of the element that one tap of the window meets; zeros where that lies outside. Pixels of the result
+// are columns, so that rows (channels) leave for NCHW as they are.
+//   Results:  rows are output channels, k counts taps and channels; both factors lie along k.
+//   Weights:  rows are output channels, columns taps and channels, k counts pixels; both factors lie across k. Parts of k give parts
+//             of the sums, which a second kernel adds in order.
+// One thread feeds a ring of stages in shared memory. Two warpgroups multiply: either 64 rows each of one tile, or (one_row tiles)
+// they take tiles in turn, so that one stores while the other multiplies.
+// Invariants: a stage is refilled only after all its readers have given it back; who waits for a stage has seen it, or whoever it
+// follows has, at its use before, since a barrier tells only one phase from the next; the order of every sum depends on shapes alone.
+// Read next: kernels/cuda/gemm/wgmma.cuh (the instructions), ops/conv/kernels_cuda_hopper.cu (who comes here).
+#pragma once
+
+#include "kernels/cuda/conv_lay.cuh"
+#include "kernels/cuda/gemm/hopper.cuh"
+
+namespace gorgo::cuda {
+
+// kInTurn: tiles have 64 rows, and the two warpgroups take them in turn; else 128.
+template <class T_, bool kWeights_, bool kInTurn_, int kN_>
+struct ConvTile {
+  using T = T_;
+  static constexpr bool kWeights = kWeights_;
+  static constexpr bool kTransA = kWeights;  // for multiply_stage: factors lie across k
+  static constexpr bool kTransB = kWeights;
+  static constexpr bool kInTurn = kInTurn_;
+  static constexpr int kM = kInTurn ? 64 : 128;
+  static constexpr int kN = kN_;
+  static constexpr int kReaders = kInTurn ? 4 : 8;  // warps that read a stage
+  static constexpr int kThreads = 384;
+  static constexpr int kBytesA = kM * kDepth * 2;
+  static constexpr int kStage = kBytesA + kN * kDepth * 2;
+  static constexpr int kMost = 226 * 1024 / kStage;
+  static constexpr int kStages = kMost > 8 ? 8 : kMost;
+  static constexpr int kShared = 1024 + kStages * (kStage + 16) + 16;  // 1024: room to align
+  static_assert(kN % 64 == 0 && kN <= 256 && kStages >= 4 && kShared <= 227 * 1024);
+};
+
+struct ConvHopperArgs {
+  CUtensorMap a;  // weights, or the gradient of the results
+  CUtensorMap b;  // images
+  void* out;
+  const void* bias;
+  int64_t bias_stride;
+  int32_t rows;                                     // output channels
+  int32_t chunks;                                   // of 64 channels
+  int32_t taps[2], step[2];                         // of a window: height, width
+  int32_t stride[2], first[2];                      // of windows; where the first one begins
+  int32_t size[2];                                  // windows of an image
+  int32_t plane, pixels;                            // windows of an image, and of all
+  int32_t tap_first[2], tap_every[2], laid;         // taps among those of the weights, of which a row has so many
+  int32_t out_size[2], out_first[2], out_every[2];  // pixels among those of the result
+  int32_t tile_rows, tile_columns, tiles;
+  int32_t depths;     // stages that k takes
+  int32_t per_split;  // of them, in one part
+  int32_t width;      // pixels that are stored together: 8, 4 or 1; more than one only where they are all of the result
+};
+
+// The part of the work that a tile is.
+struct ConvPlace {
+  int row, column, split;
+  int begin, end;  // stages
+};
+GORGO_DEVICE ConvPlace conv_place(const ConvHopperArgs& args, int tile) {
+  ConvPlace p;
+  const int left = tile / args.tile_rows;
+  p.row = tile - left * args.tile_rows;
+  p.split = left / args.tile_columns;
+  p.column = left - p.split * args.tile_columns;
+  p.begin = p.split * args.per_split;
+  p.end = min(p.begin + args.per_split, args.depths);
+  return p;
+}
+
+#if GORGO_WGMMA
+
+// Windows of the images one after the other, from the one that begins at (w, h) of image n; of each the element `off` further.
+GORGO_DEVICE void load_windows(uint32_t to, const CUtensorMap* map, uint32_t barrier, int c, int w, int h, int n,
+                               uint16_t off_w, uint16_t off_h) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes"
+      " [%0], [%1, {%3, %4, %5, %6}], [%2], {%7, %8};" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(c), "r"(w), "r"(h), "r"(n), "h"(off_w), "h"(off_h)
+      : "memory");
+}
+
+// Where a window begins.
+struct WindowPlace {
+  int w, h, n;
+};
+GORGO_DEVICE WindowPlace window_place(const ConvHopperArgs& args, int pixel) {
+  WindowPlace p;
+  p.n = pixel / args.plane;
+  const int left = pixel - p.n * args.plane;
+  const int row = left / args.size[1];
+  p.h = row * args.stride[0] + args.first[0];
+  p.w = (left - row * args.size[1]) * args.stride[1] + args.first[1];
+  return p;
+}
+
+// The ring as its one writer, or a reader, sees it.
+template <class Tile>
+struct ConvRing {
+  uint32_t stages, full, empty;  // addresses: a stage's bytes have arrived; its readers have left
+  int stage = 0;
+  uint32_t parity = 0;
+
+  GORGO_DEVICE void advance() {
+    if (++stage == Tile::kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+  GORGO_DEVICE void skip(int count) {
+    const int sum = stage + count;
+    const int rounds = sum / Tile::kStages;
+    stage = sum - rounds * Tile::kStages;
+    parity ^= rounds & 1;
+  }
+  GORGO_DEVICE uint32_t at() const { return stages + stage * Tile::kStage; }
+  GORGO_DEVICE uint32_t barrier() const { return full + 8 * stage; }
+  // For the writer: waits until the next stage is free and announces its bytes.
+  GORGO_DEVICE void claim() const {
+    barrier_wait(empty + 8 * stage, parity ^ 1);
+    barrier_expect(barrier(), Tile::kStage);
+  }
+};
+
+template <class Tile>
+GORGO_DEVICE void fetch_results(const ConvHopperArgs& args, const ConvPlace& p, ConvRing<Tile>& ring) {
+  const WindowPlace at = window_place(args, p.column * Tile::kN);
+  for (int i = 0; i < args.taps[0]; ++i) {
+    for (int j = 0; j < args.taps[1]; ++j) {
+      const int tap =
+          (args.tap_first[0] + i * args.tap_every[0]) * args.laid + args.tap_first[1] + j * args.tap_every[1];
+      int k = tap * args.chunks * kDepth;
+      for (int chunk = 0; chunk < args.chunks; ++chunk, k += kDepth) {
+        ring.claim();
+        load_box(ring.at(), &args.a, ring.barrier(), k, p.row * Tile::kM);
+        load_windows(ring.at() + Tile::kBytesA, &args.b, ring.barrier(), chunk * kDepth, at.w, at.h, at.n,
+                     static_cast<uint16_t>(j * args.step[1]), static_cast<uint16_t>(i * args.step[0]));
+        ring.advance();
+      }
+    }
+  }
+}
+
+template <class Tile>
+GORGO_DEVICE void fetch_weights(const ConvHopperArgs& args, const ConvPlace& p, ConvRing<Tile>& ring) {
+  constexpr int kBlocks = Tile::kN / 64;
+  constexpr uint32_t kBytes = 64 * kDepth * 2;
+  int channel[kBlocks];
+  uint16_t off_w[kBlocks], off_h[kBlocks];
+#pragma unroll
+  for (int i = 0; i < kBlocks; ++i) {
+    const int block = p.column * kBlocks + i;
+    const int tap = block / args.chunks;
+    const int row = tap / args.taps[1];
+    const bool exists = row < args.taps[0];
+    channel[i] = (exists ? block - tap * args.chunks : args.chunks) * 64;  // behind the last: zeros
+    off_h[i] = static_cast<uint16_t>(exists ? row * args.step[0] : 0);
+    off_w[i] = static_cast<uint16_t>(exists ? (tap - row * args.taps[1]) * args.step[1] : 0);
+  }
+  for (int depth = p.begin; depth < p.end; ++depth) {
+    const int pixel = depth * kDepth;
+    const WindowPlace at = window_place(args, pixel);
+    ring.claim();
+#pragma unroll
+    for (int i = 0; i < Tile::kM / 64; ++i) {
+      load_box(ring.at() + i * kBytes, &args.a, ring.barrier(), p.row * Tile::kM + i * 64, pixel);
+    }
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) {
+      load_windows(ring.at() + Tile::kBytesA + i * kBytes, &args.b, ring.barrier(), channel[i], at.w, at.h, at.n,
+                   off_w[i], off_h[i]);
+    }
+    ring.advance();
+  }
+}
+
+// The four words of this lane and its three neighbours, turned over: word i becomes the word that neighbour i had for this lane.
+GORGO_DEVICE void turn_quad(uint32_t (&w)[4], int lane) {
+  const bool odd = (lane & 1) != 0, upper = (lane & 2) != 0;
+#pragma unroll
+  for (int i = 0; i < 4; i += 2) {
+    const uint32_t got = __shfl_xor_sync(0xffffffffu, odd ? w[i] : w[i + 1], 1);
+    w[i] = odd ? got : w[i];
+    w[i + 1] = odd ? w[i + 1] : got;
+  }
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const uint32_t got = __shfl_xor_sync(0xffffffffu, upper ? w[i] : w[i + 2], 2);
+    w[i] = upper ? got : w[i];
+    w[i + 2] = upper ? w[i + 2] : got;
+  }
+}
+
+// Up to eight pixels of a channel, each where it belongs. Odd sizes and phases come here.
+GORGO_DEVICE void store_pixels(const ConvHopperArgs& args, uint16_t* out, int64_t next, int image, int inside,
+                               int count, const uint32_t (&words)[4]) {
+  int row = inside / args.size[1];
+  int column = inside - row * args.size[1];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    if (i >= count) break;
+    const int64_t line = args.out_first[0] + int64_t{row} * args.out_every[0];
+    out[image * next + line * args.out_size[1] + args.out_first[1] + int64_t{column} * args.out_every[1]] =
+        static_cast<uint16_t>(words[i / 2] >> (i % 2 * 16));
+    if (++column < args.size[1]) continue;
+    column = 0;
+    if (++row < args.size[0]) continue;
+    row = 0;
+    ++image;
+  }
+}
+
+// A warpgroup's 64 x kN sums, rounded, to the channels from `row` on and the pixels from `pixel` on.
+template <class Tile>
+GORGO_DEVICE void store_results(const ConvHopperArgs& args, float (&sums)[Tile::kN / 2], int row, int pixel) {
+  using T = typename Tile::T;
+  const int lane = threadIdx.x % 32;
+  const int top = row + threadIdx.x % 128 / 32 * 16 + lane / 4;  // and eight below it
+  float added[2] = {0.0f, 0.0f};
+  if (args.bias != nullptr) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      if (top + half * 8 < args.rows) {
+        added[half] = Element<T>::load(static_cast<const T*>(args.bias) + (top + half * 8) * args.bias_stride);
+      }
+    }
+  }
+  const int64_t whole = int64_t{args.out_size[0]} * args.out_size[1];  // a channel
+  const int64_t next = whole * args.rows;                              // an image
+  int at = pixel + lane % 4 * 8;
+  int image = at / args.plane;
+  int inside = at - image * args.plane;
+#pragma unroll
+  for (int j = 0; j < Tile::kN / 32; ++j) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      uint32_t words[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float* const v = &sums[(4 * j + i) * 4 + 2 * half];
+        words[i] = pack_pair<T>(v[0] + added[half], v[1] + added[half]);
+      }
+      turn_quad(words, lane);  // eight pixels side by side
+      const int channel = top + half * 8;
+      if (channel >= args.rows || at >= args.pixels) continue;
+      auto* const out = static_cast<uint16_t*>(args.out);
+      if (args.width == 1) {
+        store_pixels(args, out + channel * whole, next, image, inside, args.pixels - at, words);
+        continue;
+      }
+      auto* const to = out + (image * next + channel * whole + inside);
+      if (args.width == 8) {
+        *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+      } else {
+        *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[1]);
+        if (at + 4 < args.pixels) {
+          const int64_t step = inside + 4 >= args.plane ? next - args.plane : 0;
+          *reinterpret_cast<uint2*>(to + 4 + step) = make_uint2(words[2], words[3]);
+        }
+      }
+    }
+    at += 32;
+    inside += 32;
+    while (inside >= args.plane) {
+      inside -= args.plane;
+      ++image;
+    }
+  }
+}
+
+// A warpgroup's 64 x kN sums to its part of the sums: rows of taps and channels, 64 at a time.
+template <class Tile>
+GORGO_DEVICE void store_parts(const ConvHopperArgs& args, float (&sums)[Tile::kN / 2], int row, int column, int split) {
+  const int lane = threadIdx.x % 32;
+  const int top = row + threadIdx.x % 128 / 32 * 16 + lane / 4;
+  const int columns = args.taps[0] * args.taps[1] * args.chunks * 64;
+  const int left = column + lane % 4 * 2;
+  float* const out = static_cast<float*>(args.out) + (int64_t{split} * args.rows + top) * columns + left;
+#pragma unroll
+  for (int j = 0; j < Tile::kN / 8; ++j) {
+    if (left + 8 * j >= columns) break;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      if (top + half * 8 < args.rows) {
+        *reinterpret_cast<float2*>(out + int64_t{half * 8} * columns + 8 * j) =
+            make_float2(sums[4 * j + 2 * half], sums[4 * j + 2 * half + 1]);
+      }
+    }
+  }
+}
+
+#endif  // GORGO_WGMMA
+
+template <class Tile>
+__global__ void __launch_bounds__(Tile::kThreads, 1) conv_hopper_kernel(const __grid_constant__ ConvHopperArgs args) {
+#if GORGO_WGMMA
+  extern __shared__ unsigned char hopper_shared[];
+  ConvRing<Tile> ring;
+  ring.stages = (shared_address(hopper_shared) + 1023u) & ~1023u;
+  ring.full = ring.stages + Tile::kStages * Tile::kStage;
+  ring.empty = ring.full + 8 * Tile::kStages;
+  const uint32_t turns = ring.empty + 8 * Tile::kStages;  // barriers, one for each warpgroup: its turn to multiply
+  const int warpgroup = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
+
+  if (threadIdx.x == 0) {
+    prefetch_map(&args.a);
+    prefetch_map(&args.b);
+    for (int i = 0; i < Tile::kStages; ++i) {
+      barrier_init(ring.full + 8 * i, 1);
+      barrier_init(ring.empty + 8 * i, Tile::kReaders);
+    }
+    for (int i = 0; i < 2; ++i) barrier_init(turns + 8 * i, 4);
+    barrier_init_fence();
+  }
+  __syncthreads();
+
+  if (warpgroup == 0) {
+    give_registers<40>();
+    if (threadIdx.x == 0) {
+      for (int tile = blockIdx.x; tile < args.tiles; tile += gridDim.x) {
+        const ConvPlace p = conv_place(args, tile);
+        if constexpr (Tile::kWeights) {
+          fetch_weights<Tile>(args, p, ring);
+        } else {
+          fetch_results<Tile>(args, p, ring);
+        }
+      }
+    }
+    __syncwarp();
+  } else {
+    take_registers<232>();
+    const int mine = warpgroup - 1;
+    const int lane = threadIdx.x % 32;
+    const uint32_t offset = Tile::kInTurn ? 0 : mine * 64 * kDepth * 2;
+    float sums[Tile::kN / 2];
+    int turn = 0;
+    uint32_t my_turn = mine ^ 1;  // parity: the first warpgroup need not wait at first
+    for (int tile = blockIdx.x; tile < args.tiles; tile += gridDim.x, turn ^= 1) {
+      const ConvPlace p = conv_place(args, tile);
+      if (Tile::kInTurn && turn != mine) {
+        ring.skip(p.end - p.begin);
+        continue;
+      }
+      if constexpr (Tile::kInTurn) {
+        barrier_wait(turns + 8 * mine, my_turn);
+        my_turn ^= 1;
+      }
+      uint32_t before = 0;
+      // Waits for a stage, multiplies it, and moves on.
+      const auto multiply = [&](auto first) {
+        barrier_wait(ring.barrier(), ring.parity);
+        products_fence();
+        multiply_stage<Tile, decltype(first)::value>(sums, ring.at() + offset, ring.at() + Tile::kBytesA);
+        products_commit();
+      };
+      const auto release = [&] {
+        if (lane == 0) barrier_arrive(before);
+      };
+      const auto advance = [&] {
+        before = ring.empty + 8 * ring.stage;
+        ring.advance();
+      };
+      multiply(std::true_type{});
+      advance();
+      for (int depth = p.begin + 1; depth < p.end; ++depth) {
+        multiply(std::false_type{});
+        products_wait<1>();
+        release();
+        advance();
+      }
+      if (Tile::kInTurn && lane == 0) barrier_arrive(turns + 8 * (mine ^ 1));
+      products_wait<0>();
+      products_pin(sums);
+      release();
+      const int row = p.row * Tile::kM + (Tile::kInTurn ? 0 : mine * 64);
+      if constexpr (Tile::kWeights) {
+        store_parts<Tile>(args, sums, row, p.column * Tile::kN, p.split);
+      } else {
+        store_results<Tile>(args, sums, row, p.column * Tile::kN);
+      }
+    }
+  }
+#endif
+}
+
+// The parts' sums in order, rounded, as (row, channel, tap). A row of a part has taps, then channels in chunks of 64.
+template <class T>
+__global__ void __launch_bounds__(256)
+    join_parts_kernel(const float* parts, int splits, int rows, int taps, int channels, int chunks, T* result) {
+  const int64_t columns = int64_t{taps} * chunks * 64;
+  const int64_t count = rows * columns;
+  for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < count; i += int64_t{gridDim.x} * 256) {
+    const Quotient by_row(i, columns);
+    const int tap = static_cast<int>(by_row.rest) / (chunks * 64);
+    const int channel = static_cast<int>(by_row.rest) - tap * chunks * 64;
+    if (channel >= channels) continue;
+    float sum = __ldg(parts + i);
+#pragma unroll 8
+    for (int s = 1; s < splits; ++s) sum += __ldg(parts + s * count + i);
+    result[(by_row.quotient * channels + channel) * taps + tap] = Element<T>::round(sum);
+  }
+}
+
+// ---- host ----
+
+inline PFN_cuTensorMapEncodeIm2col_v12000 window_map_encoder() noexcept {
+  static const PFN_cuTensorMapEncodeIm2col_v12000 encoder = []() -> PFN_cuTensorMapEncodeIm2col_v12000 {
+    void* found = nullptr;
+    cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
+    const cudaError_t code =
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeIm2col", &found, 12000, cudaEnableDefault, &result);
+    if (code != cudaSuccess) static_cast<void>(cudaGetLastError());
+    if (code != cudaSuccess || result != cudaDriverEntryPointSuccess) return nullptr;
+    return reinterpret_cast<PFN_cuTensorMapEncodeIm2col_v12000>(found);
+  }();
+  return encoder;
+}
+
+inline bool conv_hopper_here() noexcept { return hopper_here() && window_map_encoder() != nullptr; }
+
+// A convolution without a depth and in one group: axes are (height, width).
+struct PlaneConv {
+  int64_t n, sum, rows;  // images; channels that are summed over, and those of the result
+  struct Axis {
+    int64_t from, taps, out;    // sizes of the images, the windows and the result
+    int64_t stride, pad, step;  // pad: before the image, maybe negative
+    // Where these pixels lie among all of the result, and these taps among those of the weights.
+    int64_t whole = out, out_first = 0, out_every = 1;
+    int64_t laid = taps, tap_first = 0, tap_every = 1;
+    [[nodiscard]] int64_t behind() const noexcept { return (out - 1) * stride - pad - (from - 1); }
+  } axis[2];
+  [[nodiscard]] int64_t taps() const noexcept { return axis[0].taps * axis[1].taps; }
+  [[nodiscard]] int64_t plane() const noexcept { return axis[0].out * axis[1].out; }
+  [[nodiscard]] int64_t pixels() const noexcept { return n * plane(); }
+  [[nodiscard]] int64_t chunks() const noexcept { return ceil_div(sum, 64); }
+  [[nodiscard]] int64_t laid() const noexcept { return axis[0].laid * axis[1].laid; }  // taps of the weights
+
+  // Whether the copy engine's fields hold the sizes.
+  [[nodiscard]] bool fits() const noexcept {
+    constexpr int64_t kLimit = int64_t{1} << 30;
+    if (n < 1 || sum < 1 || rows < 1 || sum > (1 << 20) || rows > (1 << 20)) return false;
+    for (const Axis& a : axis) {
+      if (a.from < 1 || a.out < 1 || a.taps < 1 || a.from > kLimit || a.out > kLimit || a.taps > 256) return false;
+      if (a.stride < 1 || a.stride > 8 || a.step > 255 || (a.taps - 1) * a.step > 255) return false;
+      if (a.pad > 128 || a.pad < -127 || a.behind() > 127 || a.behind() < -128) return false;
+      if (a.from - 1 + a.behind() + a.pad < 0) return false;
+    }
+    if (axis[0].out > kLimit / axis[1].out || n > kLimit / plane()) return false;
+    if (axis[0].whole > kLimit || axis[1].whole > kLimit || axis[0].laid * axis[1].laid > 65536) return false;
+    if (axis[0].from > kLimit / axis[1].from || n > kLimit / (axis[0].from * axis[1].from)) return false;
+    return laid() * chunks() < (1 << 20) && laid() * chunks() * 64 * rows < kLimit;
+  }
+};
+
+// `images` lie with `padded(sum)` channels last.
+template <class T>
+bool map_windows(CUtensorMap& map, const PlaneConv& c, const void* images, int box) noexcept {
+  const auto encoder = window_map_encoder();
+  if (encoder == nullptr) return false;
+  const auto channels = static_cast<uint64_t>(padded(c.sum));
+  const cuuint64_t lengths[4] = {channels, static_cast<uint64_t>(c.axis[1].from), static_cast<uint64_t>(c.axis[0].from),
+                                 static_cast<uint64_t>(c.n)};
+  cuuint64_t pitches[3] = {channels * 2, 0, 0};
+  for (int i = 1; i < 3; ++i) pitches[i] = pitches[i - 1] * lengths[i];
+  const int lower[2] = {static_cast<int>(-c.axis[1].pad), static_cast<int>(-c.axis[0].pad)};
+  const int upper[2] = {static_cast<int>(c.axis[1].behind()), static_cast<int>(c.axis[0].behind())};
+  const cuuint32_t steps[4] = {1, static_cast<cuuint32_t>(c.axis[1].stride), static_cast<cuuint32_t>(c.axis[0].stride),
+                               1};
+  return encoder(&map, map_type<T>(), 4, const_cast<void*>(images), lengths, pitches, lower, upper, 64,
+                 static_cast<cuuint32_t>(box), steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
+inline ConvHopperArgs conv_hopper_args(const PlaneConv& c) noexcept {
+  ConvHopperArgs args{};
+  args.rows = static_cast<int32_t>(c.rows);
+  args.chunks = static_cast<int32_t>(c.chunks());
+  for (int i = 0; i < 2; ++i) {
+    const PlaneConv::Axis& a = c.axis[i];
+    args.taps[i] = static_cast<int32_t>(a.taps), args.step[i] = static_cast<int32_t>(a.step);
+    args.stride[i] = static_cast<int32_t>(a.stride), args.first[i] = static_cast<int32_t>(-a.pad);
+    args.size[i] = static_cast<int32_t>(a.out);
+    args.tap_first[i] = static_cast<int32_t>(a.tap_first), args.tap_every[i] = static_cast<int32_t>(a.tap_every);
+    args.out_size[i] = static_cast<int32_t>(a.whole);
+    args.out_first[i] = static_cast<int32_t>(a.out_first), args.out_every[i] = static_cast<int32_t>(a.out_every);
+  }
+  args.laid = static_cast<int32_t>(c.axis[1].laid);
+  args.plane = static_cast<int32_t>(c.plane());
+  args.pixels = static_cast<int32_t>(c.pixels());
+  return args;
+}
+
+template <class Tile>
+void launch_conv_hopper(const ConvHopperArgs& args, cudaStream_t stream) noexcept {
+  const int most = card().multiprocessors;
+  allow_shared(conv_hopper_kernel<Tile>, Tile::kShared);
+  conv_hopper_kernel<Tile>
+      <<<static_cast<unsigned>(args.tiles < most ? args.tiles : most), Tile::kThreads, Tile::kShared, stream>>>(args);
+}
+
+// `weights`: (row, tap, channel), channels in whole chunks. False, with nothing done, when a map cannot be made.
+template <class Tile>
+bool conv_results(const PlaneConv& c, const void* images, const void* weights, const void* bias, int64_t bias_stride,
+                  void* out, cudaStream_t stream) noexcept {
+  using T = typename Tile::T;
+  ConvHopperArgs args = conv_hopper_args(c);
+  args.depths = args.per_split = args.taps[0] * args.taps[1] * args.chunks;
+  const uint64_t lengths[2] = {static_cast<uint64_t>(c.laid() * c.chunks() * kDepth), static_cast<uint64_t>(c.rows)};
+  const uint64_t pitch = lengths[0] * 2;
+  const uint32_t box[2] = {kDepth, Tile::kM};
+  if (!encode_map(args.a, map_type<T>(), 2, weights, lengths, &pitch, box)) return false;
+  if (!map_windows<T>(args.b, c, images, Tile::kN)) return false;
+  args.out = out, args.bias = bias, args.bias_stride = bias_stride;
+  args.tile_rows = static_cast<int32_t>(ceil_div(c.rows, Tile::kM));
+  args.tile_columns = static_cast<int32_t>(ceil_div(c.pixels(), Tile::kN));
+  args.tiles = args.tile_rows * args.tile_columns;
+  const bool dense = c.axis[0].whole == c.axis[0].out && c.axis[1].whole == c.axis[1].out;
+  const auto fits = [&](int width) {
+    return dense && c.plane() % width == 0 && is_aligned(out, static_cast<size_t>(width) * 2);
+  };
+  args.width = fits(8) ? 8 : fits(4) ? 4 : 1;
+  launch_conv_hopper<Tile>(args, stream);
+  return true;
+}
+
+// Gradients by the weights. `images` and `g` with channels last; `parts`: splits times rows, taps and channels in whole chunks.
+template <class Tile>
+bool conv_weights(const PlaneConv& c, const void* images, const void* g, int64_t splits, float* parts,
+                  typename Tile::T* result, cudaStream_t stream) noexcept {
+  using T = typename Tile::T;
+  ConvHopperArgs args = conv_hopper_args(c);
+  args.depths = static_cast<int32_t>(ceil_div(c.pixels(), kDepth));
+  args.per_split = static_cast<int32_t>(ceil_div(args.depths, splits));
+  splits = ceil_div(args.depths, args.per_split);
+  const uint64_t lengths[2] = {static_cast<uint64_t>(padded(c.rows)), static_cast<uint64_t>(c.pixels())};
+  const uint64_t pitch = lengths[0] * 2;
+  const uint32_t box[2] = {64, kDepth};
+  if (!encode_map(args.a, map_type<T>(), 2, g, lengths, &pitch, box)) return false;
+  if (!map_windows<T>(args.b, c, images, kDepth)) return false;
+  args.out = parts;
+  const int64_t columns = c.taps() * c.chunks() * 64;
+  args.tile_rows = static_cast<int32_t>(ceil_div(c.rows, Tile::kM));
+  args.tile_columns = static_cast<int32_t>(ceil_div(columns, Tile::kN));
+  args.tiles = static_cast<int32_t>(args.tile_rows * args.tile_columns * splits);
+  launch_conv_hopper<Tile>(args, stream);
+  join_parts_kernel<T><<<grid_for(c.rows * columns, 256), 256, 0, stream>>>(
+      parts, static_cast<int>(splits), args.rows, args.taps[0] * args.taps[1], static_cast<int>(c.sum), args.chunks,
+      result);
+  return true;
+}
+
+}  // namespace gorgo::cuda
