@@ -62,6 +62,7 @@ RESULTS = {
     "bump_epoch": "None",
     "enable_grad": "Any",
     "finfo": "Any",
+    "get_float32_matmul_precision": "str",
     "get_num_threads": "int",
     "grad": "tuple[Any, ...]",  # None among them with allow_unused
     "guard_attribute": "None",
@@ -76,6 +77,7 @@ RESULTS = {
     "result_type": "dtype",
     "set_grad_enabled": "Any",
     "set_batch_invariant": "None",
+    "set_float32_matmul_precision": "None",
     "set_num_threads": "None",
     "split": "tuple[Tensor, ...]",
     "topk": "tuple[Tensor, Tensor]",

@@ -340,14 +340,11 @@ def tf32_of(library: Library) -> Iterator[None]:
         finally:
             module.backends.cuda.matmul.allow_tf32 = False
         return
-    setting = getattr(module, "set_matmul_precision", None)
-    if setting is None:
-        raise NotImplementedError("gorgo has no setting for tf32 products")
-    setting("tf32")
+    module.set_float32_matmul_precision("high")
     try:
         yield
     finally:
-        setting("float32")
+        module.set_float32_matmul_precision("highest")
 
 
 def products(bench: Bench, dtype: str) -> None:

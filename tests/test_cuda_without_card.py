@@ -362,3 +362,21 @@ def test_batches_are_where_their_tensors_are() -> None:
     loader = gg.data.DataLoader(dataset, batch_size=2, shuffle=True, seed=1)
     assert [batch[0].device for batch in loader] == ["null"] * 3
     np.testing.assert_equal(sorted(np.concatenate([batch[1].numpy() for batch in loader])), [0, 1, 2, 3, 4])
+
+
+def test_the_precision_of_float32_products_is_set_by_name() -> None:
+    assert gg.get_float32_matmul_precision() == "highest"
+    x = gg.asarray(np.random.default_rng(0).normal(size=(50, 70)).astype(np.float32))
+    y = gg.asarray(np.random.default_rng(1).normal(size=(70, 30)).astype(np.float32))
+    expected = (x @ y).tolist()
+    try:
+        for name in ("high", "medium", "highest"):
+            gg.set_float32_matmul_precision(name)
+            assert gg.get_float32_matmul_precision() == name
+            assert gg._core._config()["float32_matmul"] == name
+            assert (x @ y).tolist() == expected  # on the CPU nothing changes
+        with pytest.raises(ValueError, match="precision must be 'highest', 'high' or 'medium', got 'low'"):
+            gg.set_float32_matmul_precision("low")
+        assert gg.get_float32_matmul_precision() == "highest"
+    finally:
+        gg.set_float32_matmul_precision("highest")

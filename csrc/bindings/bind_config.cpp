@@ -6,6 +6,7 @@
 #include "bindings/module.h"
 #include "core/build_info.h"
 #include "core/env.h"
+#include "core/float32_mode.h"
 #include "core/invariance.h"
 #include "core/parallel.h"
 #include "device/backend.h"
@@ -18,6 +19,23 @@ namespace {
 
 namespace py = pybind11;
 
+constexpr const char* kPrecisions[] = {"highest", "high", "medium"};  // in the order of Float32Mode
+
+void set_float32_matmul_precision(const std::string& precision) {
+  for (size_t i = 0; i < std::size(kPrecisions); ++i) {
+    if (precision == kPrecisions[i]) {
+      float32_mode.store(static_cast<Float32Mode>(i), std::memory_order_relaxed);
+      return;
+    }
+  }
+  fail<ValueError>("set_float32_matmul_precision: precision must be 'highest', 'high' or 'medium', got '", precision,
+                   "'");
+}
+
+const char* get_float32_matmul_precision() {
+  return kPrecisions[static_cast<size_t>(float32_mode.load(std::memory_order_relaxed))];
+}
+
 py::dict config() {
   const BuildInfo& build = build_info();
   py::dict out;
@@ -29,6 +47,7 @@ py::dict config() {
   out["threads"] = num_threads();
   out["threads_default"] = hardware_threads();
   out["batch_invariant"] = batch_invariant.load(std::memory_order_relaxed);
+  out["float32_matmul"] = get_float32_matmul_precision();
   py::list devices;
   for (const Device d : available_devices()) devices.append(device_name(d));
   out["devices"] = devices;
@@ -71,6 +90,22 @@ void bind_config(PyObject* module) {
         "Tell whether row i of a batch must equal the batch of one.\n\n"
         "Returns:\n    bool: what set_batch_invariant was last called with; False at first.\n\n"
         "Example:\n    >>> import gorgo as gg\n    >>> gg.is_batch_invariant()\n    False\n");
+  m.def(
+      "set_float32_matmul_precision", &set_float32_matmul_precision, py::arg("precision"),
+      "Say how many digits products of float32 may give up where a device has faster units for it.\n\n"
+      "For the whole process: `matmul`, `linear` and what is made of them on cards with tensor cores for it. Inputs, "
+      "sums and results\nare float32 at any setting, and the CPU's results do not depend on it. Captured functions "
+      "follow the setting of each call.\n\n"
+      "Args:\n    precision (str): 'highest' (at first): as accurate as float32 multiply-adds; 'high': factors may be "
+      "rounded to eleven\n        significant bits (tf32); 'medium': or to eight (bfloat16).\n\n"
+      "Raises:\n    ValueError: precision is none of these.\n\n"
+      "Example:\n    >>> import gorgo as gg\n    >>> gg.set_float32_matmul_precision('high')\n"
+      "    >>> gg.get_float32_matmul_precision()\n    'high'\n"
+      "    >>> gg.set_float32_matmul_precision('highest')\n");
+  m.def("get_float32_matmul_precision", &get_float32_matmul_precision,
+        "Tell how many digits products of float32 may give up.\n\n"
+        "Returns:\n    str: what set_float32_matmul_precision was last called with; 'highest' at first.\n\n"
+        "Example:\n    >>> import gorgo as gg\n    >>> gg.get_float32_matmul_precision()\n    'highest'\n");
 }
 
 }  // namespace gorgo

@@ -23,6 +23,8 @@ namespace {
 // From this many floating-point operations or elements on, a replay lets other threads run.
 constexpr double kLongFlops = 1e6;
 constexpr int64_t kLongElements = 1 << 17;
+// In place of a step's number: a part of a key that concerns all of them.
+constexpr int32_t kEveryStep = -1;
 
 enum class BufferKind : uint8_t { Arena, Outer, Input, Result };
 
@@ -135,6 +137,7 @@ struct Program::Context {
   // On a device with streams: where the arena was last used, places for faults, and the replays that are kept as graphs.
   uint64_t stream = 0;
   bool used = false;
+  Float32Mode float32_mode = Float32Mode::highest;  // of this run
   std::shared_ptr<FaultSlots> faults;
   std::vector<std::shared_ptr<const SavedCall>> calls;  // one for each place for faults
   std::vector<Replay> replays;                          // the most recently used first
@@ -698,11 +701,12 @@ void Program::enqueue_step(Context& context, size_t s, uint64_t stream) const {
   const Step& step = plan_->steps[s];
   KernelArgs& args = context.args[s];
   args.stream = reinterpret_cast<void*>(stream);  // NOLINT(performance-no-int-to-ptr): a handle, as the driver gave it
+  args.float32_mode = context.float32_mode;
   const ProfiledKernel profiled(*step.op, args, true);
   enqueue_phases(*step.op, step.kernel, args, plan_->device);
 }
 
-// What a graph of these steps would hold: addresses of inputs and results, and the numbers in host cells.
+// What a graph of these steps would hold: addresses of inputs and results, the numbers in host cells, and how products are formed.
 void Program::find_key(Context& context) const {
   std::vector<uint64_t>& key = context.key;
   key.clear();
@@ -712,6 +716,7 @@ void Program::find_key(Context& context) const {
     }
   }
   for (const HostCell* cell : plan_->cells) key.push_back(std::bit_cast<uint64_t>(cell->value.load()));
+  key.push_back(static_cast<uint64_t>(context.float32_mode));
 }
 
 // The first run with these addresses enqueues kernel by kernel; the second is captured on the way, and later ones launch the
@@ -725,6 +730,7 @@ void Program::enqueue(Context& context, std::span<const Tensor> inputs) const {
   if (context.used && context.stream != stream) cuda_wait(device, stream, context.stream);
   context.used = true;
   context.stream = stream;
+  context.float32_mode = float32_mode.load(std::memory_order_relaxed);
   for (const Tensor& t : inputs) note_stream(*t->storage, stream);
   for (const Tensor& t : context.fresh) note_stream(*t->storage, stream);
   if (context.arena != nullptr) note_stream(*context.arena, stream);
@@ -843,10 +849,12 @@ bool Program::update(Context& context, Replay& replay) const {
       for (const Context::Patch& patch : *patches) context.key_steps.push_back(step_of_operand(patch.operand));
     }
     context.key_steps.insert(context.key_steps.end(), plan_->cell_steps.begin(), plan_->cell_steps.end());
+    context.key_steps.push_back(kEveryStep);
   }
   std::vector<int32_t> changed;
   for (size_t i = 0; i < context.key.size(); ++i) {
     if (context.key[i] == replay.key[i]) continue;
+    if (context.key_steps[i] == kEveryStep) return false;
     changed.push_back(context.key_steps[i]);
     if (i < context.input_patches.size() && meets_writes(context, context.input_patches[i].operand)) return false;
   }

@@ -5,6 +5,7 @@ Expected values are NumPy's in float64; a tolerance counts roundings of the dtyp
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,77 @@ def test_a_float32_product_is_as_accurate_as_float32(rng: np.random.Generator) -
     a, b = draw(rng, "float32", 512, 512), draw(rng, "float32", 512, 512)
     error = np.abs(take(put(a, "float32") @ put(b, "float32")) - a @ b).max()
     assert error < 3e-5, error
+
+
+@pytest.fixture
+def precision() -> Iterator[Callable[[str], None]]:
+    """Give the setter of float32 products, and set it back."""
+    yield gg.set_float32_matmul_precision
+    gg.set_float32_matmul_precision("highest")
+
+
+FEWER_DIGITS = {"high": 2.0**-11, "medium": 2.0**-8}  # the rounding of a factor
+
+
+@pytest.mark.parametrize("setting", FEWER_DIGITS)
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    [(512, 512, 512), (128, 256, 784), (600, 136, 1000), (513, 259, 1001), (1024, 1024, 4096), (16, 9, 70)],
+)
+def test_float32_products_with_fewer_digits(
+    m: int, n: int, k: int, setting: str, precision: Callable[[str], None], rng: np.random.Generator
+) -> None:
+    a, b = draw(rng, "float32", m, k), draw(rng, "float32", k, n)
+    bias = draw(rng, "float32", n)
+    plain_a, plain_b = put(a, "float32"), put(b, "float32")
+    turned_a, turned_b = put(a.T, "float32").T, put(b.T, "float32").T
+    exact = take(plain_a @ plain_b)
+    precision(setting)
+    # Errors of independent roundings: their root mean square, and six deviations of it.
+    bound = 6 * FEWER_DIGITS[setting] * np.sqrt(k) / 3 + EPS["float32"] * 0.4 * k
+    for name, (x, y) in {
+        "NN": (plain_a, plain_b),
+        "TN": (turned_a, plain_b),
+        "NT": (plain_a, turned_b),
+        "TT": (turned_a, turned_b),
+    }.items():
+        got = take(x @ y)
+        np.testing.assert_allclose(got, a @ b, rtol=0, atol=bound, err_msg=name)
+        np.testing.assert_array_equal(take(x @ y), got, f"twice: {name}")
+    linear = take(F.linear(plain_a, turned_b.T, put(bias, "float32")))
+    np.testing.assert_allclose(linear, a @ b + bias, rtol=0, atol=bound)
+    stack = take(put(np.stack([a, 2 * a]), "float32") @ plain_b)
+    np.testing.assert_allclose(stack, np.stack([a @ b, 2 * a @ b]), rtol=0, atol=2 * bound)
+    precision("highest")
+    np.testing.assert_array_equal(take(plain_a @ plain_b), exact)
+
+
+def test_captured_products_follow_the_precision(precision: Callable[[str], None], rng: np.random.Generator) -> None:
+    x, y = put(draw(rng, "float32", 512, 512), "float32"), put(draw(rng, "float32", 512, 512), "float32")
+    product = gg.compile(lambda x, y: x @ y)
+    wanted = {}
+    for setting in ("highest", "high", "medium"):
+        precision(setting)
+        wanted[setting] = take(x @ y)
+    for _ in range(3):  # enqueued, captured, replayed
+        for setting, expected in wanted.items():
+            precision(setting)
+            np.testing.assert_array_equal(take(product(x, y)), expected, setting)
+    assert product.recordings == 1
+
+
+def test_products_enqueued_in_a_row_wait_for_each_other(rng: np.random.Generator) -> None:
+    """Kernels that begin before the one in front has ended read what it wrote."""
+    for dtype, size in (("bfloat16", 512), ("float32", 96), ("float32", 1024), ("bfloat16", 64)):
+        turn = np.eye(size)[:, rng.permutation(size)]
+        p, x = put(turn, dtype), draw(rng, dtype, size, size)
+        y = put(x, dtype)
+        for _ in range(40):
+            y = p @ y
+        expected = x
+        for _ in range(40):
+            expected = turn @ expected
+        np.testing.assert_allclose(take(y), expected, rtol=1e-6, atol=1e-6)
 
 
 # ---- convolution ----

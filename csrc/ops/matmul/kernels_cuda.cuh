@@ -94,7 +94,7 @@ size_t scratch_of(const KernelArgs& args) noexcept {
 
 template <class T, bool kLinear>
 void run(const KernelArgs& args, int64_t) noexcept {
-  run_product<T>(product_of<kLinear>(args), args.scratch, stream_of(args));
+  run_product<T>(product_of<kLinear>(args), args.scratch, args.float32_mode, stream_of(args));
 }
 
 template <class T>

@@ -17,83 +17,80 @@ namespace gorgo::cuda {
 
 // ---- 16-bit floats on Hopper ----
 
-template <class T, class Out, int kM, int kN, int kCluster>
+// kTurned: whether factors may lie along m and n.
+template <class T, class Out, bool kTurned, int kM, int kN, int kTeam>
 bool launch_hopper_shape(const Product& p, const HopperView& v, void* out, int splits, cudaStream_t stream) noexcept {
   if (v.a.along_k && v.b.along_k) {
-    return launch_hopper<HopperTile<T, Out, kM, kN, false, false, kCluster>>(p, v, out, splits, stream);
+    return launch_hopper<HopperTile<T, Out, kM, kN, false, false, kTeam>>(p, v, out, splits, stream);
   }
-  if (v.a.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, false, true, kCluster>>(p, v, out, splits, stream);
-  if (v.b.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, true, false, kCluster>>(p, v, out, splits, stream);
-  return launch_hopper<HopperTile<T, Out, kM, kN, true, true, kCluster>>(p, v, out, splits, stream);
+  if constexpr (kTurned) {
+    if (v.a.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, false, true, kTeam>>(p, v, out, splits, stream);
+    if (v.b.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, true, false, kTeam>>(p, v, out, splits, stream);
+    return launch_hopper<HopperTile<T, Out, kM, kN, true, true, kTeam>>(p, v, out, splits, stream);
+  }
+  return false;
 }
 
-enum class HopperShape : uint8_t { wide, square, small };  // 128 x 256, 128 x 128, 64 x 128
-
 struct HopperPlan {
-  HopperShape shape = HopperShape::wide;
-  int splits = 1;  // parts of k, added up by sum_parts
+  bool wide = false;  // tiles of 128 x 256 rather than 128 x 128
+  int team = 1;       // blocks for each tile
+  int splits = 1;     // parts of k with results of their own, added up by sum_parts
 };
 
-// The cheapest by an estimate in cycles: the tiles of one multiprocessor, each with its stages and its two ends, and the adding up
-// of parts. By sizes alone: it reckons with the multiprocessors of one particular card.
-inline HopperPlan hopper_plan(const Product& p) noexcept {
+// The cheapest by an estimate in cycles, which measurements on an H200 suggest: the tiles of one multiprocessor, each with its stages
+// and its two ends, and the adding up of parts. By sizes alone: it reckons with that card's multiprocessors, of which teams of four
+// leave some without work. `depth` is what a stage takes of k.
+inline HopperPlan hopper_plan(const Product& p, int64_t depth) noexcept {
   constexpr int64_t kProcessors = 132;
-  constexpr int64_t kEnds = 2200;
+  constexpr int64_t kInTeams = 128;
   HopperPlan best;
   double least = 0.0;
-  const int64_t depths = ceil_div(p.k, kDepth);
-  const auto consider = [&](HopperShape shape, int64_t rows, int64_t columns, int64_t splits) {
-    const int64_t each = ceil_div(depths, splits);
-    if (splits > 1 && (each < 6 || ceil_div(depths, each) != splits)) return;
-    const int64_t tiles = ceil_div(p.m, rows) * ceil_div(p.n, columns) * p.count * splits;
-    int64_t rounds = ceil_div(tiles, kProcessors);
-    int64_t stage = shape == HopperShape::wide ? 1060 : shape == HopperShape::square ? 570 : 330;
-    if (shape == HopperShape::small && rounds > 1) {  // two blocks share a multiprocessor
-      rounds = ceil_div(tiles, 2 * kProcessors);
-      stage = 640;
-    }
-    double cycles = static_cast<double>(rounds) * static_cast<double>(each * stage + kEnds);
+  const int64_t depths = ceil_div(p.k, depth);
+  const auto consider = [&](bool wide, int64_t team, int64_t splits) {
+    const int64_t blocks = team * splits;
+    const int64_t each = ceil_div(depths, blocks);
+    if (blocks > 1 && (depths < blocks || ceil_div(depths, each) != blocks)) return;  // some would have nothing to do
+    const int64_t tiles = ceil_div(p.m, 128) * ceil_div(p.n, wide ? 256 : 128) * p.count;
+    if (team > 1 && tiles * team > kInTeams) return;
+    const int64_t rounds = ceil_div(tiles * blocks, kProcessors);
+    double cycles =
+        static_cast<double>(rounds) * static_cast<double>(each * (wide ? 1080 : 640) + (wide ? 3000 : 2200));
+    if (team > 1) cycles += 1500.0;
     if (splits > 1)
-      cycles += 3500.0 + static_cast<double>(p.count * p.m * p.n) * static_cast<double>(4 * splits) / 1000.0;
+      cycles += 4500.0 + static_cast<double>(p.count * p.m * p.n) * static_cast<double>(4 * splits) / 1000.0;
     if (least == 0.0 || cycles < least) {
       least = cycles;
-      best = {shape, static_cast<int>(splits)};
+      best = {wide, static_cast<int>(team), static_cast<int>(splits)};
     }
   };
-  for (const int64_t splits : {1, 2, 3, 4, 6, 8, 12, 16}) {
-    consider(HopperShape::wide, 128, 256, splits);
-    if (splits == 1) consider(HopperShape::square, 128, 128, splits);
-    consider(HopperShape::small, 64, 128, splits);
-  }
+  consider(true, 1, 1);
+  consider(false, 1, 1);
+  consider(false, 2, 1);
+  consider(false, 4, 1);
+  for (const int64_t splits : {2, 3, 4, 6, 8, 12, 16, 24, 32}) consider(false, 1, splits);
   return best;
 }
 
-inline size_t hopper_scratch(const Product& p) noexcept {
-  const int64_t splits = hopper_plan(p).splits;
+inline size_t hopper_scratch(const Product& p, int64_t depth) noexcept {
+  const int64_t splits = hopper_plan(p, depth).splits;
   return splits > 1 ? static_cast<size_t>(splits * p.count * p.m * p.n) * sizeof(float) : 0;
 }
 
-// `scratch` has hopper_scratch(p) bytes.
-template <class T>
+// T is what the units multiply, Out what is stored. `scratch` has hopper_scratch(p, kDepthOf<T>) bytes.
+template <class T, class Out, bool kTurned>
 bool run_hopper(const Product& p, void* scratch, cudaStream_t stream) noexcept {
   HopperView v;
   if (!hopper_view(p, sizeof(T), v)) return false;
-  const HopperPlan plan = hopper_plan(p);
+  const HopperPlan plan = hopper_plan(p, kDepthOf<T>);
   if (plan.splits > 1) {
-    const bool done = plan.shape == HopperShape::wide
-                          ? launch_hopper_shape<T, float, 128, 256, 1>(p, v, scratch, plan.splits, stream)
-                          : launch_hopper_shape<T, float, 64, 128, 1>(p, v, scratch, plan.splits, stream);
-    if (done) launch_sum_parts<T>(p, scratch, plan.splits, stream);
+    const bool done = launch_hopper_shape<T, float, kTurned, 128, 128, 1>(p, v, scratch, plan.splits, stream);
+    if (done) launch_sum_parts<Out>(p, scratch, plan.splits, stream);
     return done;
   }
-  switch (plan.shape) {
-    case HopperShape::wide:
-      return launch_hopper_shape<T, T, 128, 256, 1>(p, v, p.c, 1, stream);
-    case HopperShape::square:
-      return launch_hopper_shape<T, T, 128, 128, 1>(p, v, p.c, 1, stream);
-    default:
-      return launch_hopper_shape<T, T, 64, 128, 1>(p, v, p.c, 1, stream);
-  }
+  if (plan.wide) return launch_hopper_shape<T, Out, kTurned, 128, 256, 1>(p, v, p.c, 1, stream);
+  if (plan.team == 4) return launch_hopper_shape<T, Out, kTurned, 128, 128, 4>(p, v, p.c, 1, stream);
+  if (plan.team == 2) return launch_hopper_shape<T, Out, kTurned, 128, 128, 2>(p, v, p.c, 1, stream);
+  return launch_hopper_shape<T, Out, kTurned, 128, 128, 1>(p, v, p.c, 1, stream);
 }
 
 // Rows whose length is odd for the copy engine are worth copying first where the product is large; by sizes alone.
@@ -104,19 +101,51 @@ inline bool packing_pays(const Product& p) noexcept {
 // As run_hopper, on copies of the factors. `scratch` has hopper_scratch(p) bytes behind those of the plan.
 template <class T>
 bool run_hopper_packed(const Product& p, void* scratch, cudaStream_t stream) noexcept {
-  const PackPlan s = pack_plan<T>(p);
-  const Packed packed = launch_pack<T>(p, s, scratch, stream);
-  Product q = p;
-  q.a = packed.planes[0];
-  q.b = packed.planes[1];
-  q.a_row = q.b_col = s.pitch;
-  q.a_col = q.b_row = 1;
-  if (p.count > 1) {
-    const int64_t steps[2] = {s.matrices[0] > 1 ? p.m * s.pitch : 0, s.matrices[1] > 1 ? p.n * s.pitch : 0};
-    const int64_t* const strides[2] = {&steps[0], &steps[1]};
-    q.stack = Walk<2>::of(&p.count, 1, strides);
-  }
-  return run_hopper<T>(q, static_cast<unsigned char*>(scratch) + s.bytes, stream);
+  const PackPlan s = pack_plan<Copied<T>>(p);
+  const Product q = of_packed(p, s, launch_pack<Copied<T>>(p, s, scratch, stream));
+  return run_hopper<T, T, false>(q, static_cast<unsigned char*>(scratch) + s.bytes, stream);
+}
+
+// ---- float32 with fewer digits, on Hopper ----
+
+// What the modes that give up digits do to a product of these sizes; by sizes alone.
+inline bool faster_suits(const Product& p) noexcept {
+  constexpr double kLeastWork = 128.0 * 128.0 * 128.0;
+  constexpr int64_t kMost = int64_t{1} << 30;
+  return !skinny_suits(p) && p.k >= 32 && p.work() >= kLeastWork && p.count < 65536 && p.m < kMost && p.n < kMost &&
+         p.k < kMost;
+}
+inline bool faster_packs(const Product& p) noexcept {
+  constexpr double kLeastWork = 384.0 * 384.0 * 384.0;
+  return faster_suits(p) && p.work() >= kLeastWork;
+}
+
+inline size_t faster_scratch(const Product& p) noexcept {
+  const size_t copied = faster_packs(p) ? pack_plan<Copied<float>>(p).bytes : 0;  // more than pack_plan<Rounded>
+  const size_t as_tf32 = hopper_scratch(p, kDepthOf<Tf32>);
+  const size_t as_16_bit = hopper_scratch(p, kDepthOf<BFloat16>);
+  return copied + (as_tf32 > as_16_bit ? as_tf32 : as_16_bit);
+}
+
+// As tf32: the units take factors that lie along k, so others are turned first. `scratch` has faster_scratch(p) bytes.
+inline bool run_tf32(const Product& p, void* scratch, cudaStream_t stream) noexcept {
+  HopperView v;
+  const bool readable = hopper_view(p, sizeof(float), v);
+  const bool pack_a = !readable || !v.a.along_k;
+  const bool pack_b = !readable || !v.b.along_k;
+  if (!pack_a && !pack_b) return run_hopper<Tf32, float, false>(p, scratch, stream);
+  if (!faster_packs(p)) return false;
+  const PackPlan s = pack_plan<Copied<float>>(p, pack_a, pack_b);
+  const Product q = of_packed(p, s, launch_pack<Copied<float>>(p, s, scratch, stream));
+  return run_hopper<Tf32, float, false>(q, static_cast<unsigned char*>(scratch) + s.bytes, stream);
+}
+
+// Rounded to bfloat16. `scratch` has faster_scratch(p) bytes.
+inline bool run_rounded(const Product& p, void* scratch, cudaStream_t stream) noexcept {
+  if (!faster_packs(p)) return false;
+  const PackPlan s = pack_plan<Rounded>(p);
+  const Product q = of_packed(p, s, launch_pack<Rounded>(p, s, scratch, stream));
+  return run_hopper<BFloat16, float, false>(q, static_cast<unsigned char*>(scratch) + s.bytes, stream);
 }
 
 // ---- float32 ----
@@ -133,7 +162,12 @@ void run_plain_float(const Product& p, void* scratch, const SplitVerdict* verdic
 }
 
 template <class T>
-void run_float(const Product& p, void* scratch, cudaStream_t stream) noexcept {
+void run_float(const Product& p, void* scratch, Float32Mode mode, cudaStream_t stream) noexcept {
+  if (mode != Float32Mode::highest && p.k > 0 && hopper_here() && faster_suits(p)) {
+    if (mode == Float32Mode::medium && run_rounded(p, scratch, stream)) return;
+    if (run_tf32(p, scratch, stream)) return;
+  }
+  if (small_suits(p)) return launch_small(p, stream);
   SplitVerdict* verdict = nullptr;
   if (split_pays(p) && hopper_here() && !launch_split<T>(p, scratch, verdict, stream)) verdict = nullptr;
   run_plain_float<T>(p, scratch, verdict, stream);
@@ -151,40 +185,45 @@ constexpr bool kHasSkinny = std::is_same_v<T, float> || std::is_same_v<T, double
 template <class T>
 size_t product_scratch(const Product& p) noexcept {
   if (p.empty()) return 0;
-  if constexpr (kHasSkinny<T>) {
-    if (skinny_suits(p)) return skinny_scratch<T>(p);
-  }
   size_t bytes = simt_scratch<T>(p);
   const auto at_least = [&](size_t wanted) {
     if (wanted > bytes) bytes = wanted;
   };
+  if constexpr (kHasSkinny<T>) {
+    if (skinny_suits(p)) at_least(skinny_scratch<T>(p));
+  }
   if constexpr (std::is_same_v<T, float>) {
-    if (split_pays(p) && hopper_here()) at_least(pack_plan<T>(p).bytes);
+    if (split_pays(p) && hopper_here()) at_least(pack_plan<InParts>(p).bytes);
+    if (faster_suits(p) && hopper_here()) at_least(faster_scratch(p));
   }
   if constexpr (kIs16Bit<T>) {
-    if (hopper_here()) at_least(hopper_scratch(p) + (packing_pays(p) ? pack_plan<T>(p).bytes : 0));
+    const size_t copies = packing_pays(p) ? pack_plan<Copied<T>>(p).bytes : 0;
+    if (hopper_here()) at_least(hopper_scratch(p, kDepthOf<T>) + copies);
   }
   return bytes;
 }
 
 // Enqueues the product; `scratch` has product_scratch<T>(p) bytes.
 template <class T>
-void run_product(const Product& p, void* scratch, cudaStream_t stream) noexcept {
+void run_product(const Product& p, void* scratch, Float32Mode mode, cudaStream_t stream) noexcept {
   if (p.empty()) return;
-  if constexpr (kHasSkinny<T>) {
-    if (skinny_suits(p)) return launch_skinny<T>(p, scratch, stream);
-  }
-  if constexpr (std::is_same_v<T, float>) {
-    if (small_suits(p)) return launch_small(p, stream);
-    run_float<T>(p, scratch, stream);
-  } else if constexpr (kIs16Bit<T>) {
-    if (p.k > 0 && hopper_here()) {
-      if (run_hopper<T>(p, scratch, stream)) return;
+  if constexpr (kIs16Bit<T>) {
+    // From three rows on the tensor cores read the other factor as fast and multiply at leisure.
+    constexpr int64_t kFewForUnits = 2;
+    if (p.k > 0 && hopper_here() && p.m > kFewForUnits && p.n > kFewForUnits) {
+      if (run_hopper<T, T, true>(p, scratch, stream)) return;
       if (packing_pays(p) && run_hopper_packed<T>(p, scratch, stream)) return;
     }
+    if (skinny_suits(p)) return launch_skinny<T>(p, scratch, stream);
     if (p.k > 0 && card().major >= 8 && built_for() >= Built::mma) return launch_mma<T>(p, scratch, stream);
     launch_simt<T>(p, scratch, stream);
   } else {
+    if constexpr (kHasSkinny<T>) {
+      if (skinny_suits(p)) return launch_skinny<T>(p, scratch, stream);
+    }
+    if constexpr (std::is_same_v<T, float>) {
+      return run_float<T>(p, scratch, mode, stream);
+    }
     if constexpr (std::is_same_v<T, double>) {
       if (p.k > 0 && card().major >= 8 && built_for() >= Built::mma) return launch_double<T>(p, scratch, stream);
     }

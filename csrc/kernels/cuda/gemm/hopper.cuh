@@ -1,26 +1,31 @@
-// The 16-bit product on Hopper's tensor cores (sm_90a).
+// The product of 16-bit floats, and of float32 read as tf32, on Hopper's tensor cores (sm_90a).
 //
 // One producer warp feeds a ring of shared-memory stages through the copy engine; one or two consumer warpgroups multiply 64 rows
 // each out of shared memory into registers; results leave through a staging buffer, again by the copy engine. Blocks stay on their
-// multiprocessors and take tiles in turn, in groups of rows so that neighbours find each other's factors in the L2 cache. Blocks of
-// a cluster lie below each other and share the tile of B: each fetches a part of it for all.
-// Invariants: a stage is refilled only after every consumer warp of the cluster has given it back; sums run over k in order, so no
-// result depends on the grid. Read next: wgmma.cuh (the instructions), tensor_map.cuh, gemm.cuh (who comes here).
+// multiprocessors and take tiles in turn, in groups of rows so that neighbours find each other's factors in the L2 cache. Where
+// tiles are few, the blocks of a cluster are a team: each forms the sums of a part of k, and they add them up in shared memory.
+// Invariants: a stage is refilled only after every consumer warp has given it back; sums run over k in an order that sizes alone
+// decide, so no result depends on the grid. Read next: wgmma.cuh (the instructions), tensor_map.cuh, gemm.cuh (who comes here).
 #pragma once
 
 #include "kernels/cuda/gemm/built_for.cuh"
+#include "kernels/cuda/gemm/in_stream.cuh"
 #include "kernels/cuda/gemm/product.cuh"
 #include "kernels/cuda/gemm/tensor_map.cuh"
 #include "kernels/cuda/gemm/wgmma.cuh"
 
 namespace gorgo::cuda {
 
-constexpr int kDepth = 64;           // k of one stage: 128 bytes, the width of the swizzle
+constexpr int kRowBytes = 128;  // of k in one stage: the width of the swizzle
+template <class T>
+constexpr int kDepthOf = kRowBytes / static_cast<int>(sizeof(T));
+constexpr int kDepth = kDepthOf<BFloat16>;
 constexpr int kStagingBytes = 8192;  // 64 rows of 128 bytes
 constexpr int kRowsOfWarpgroup = 64;
 
 // kTransA: A lies along m; kTransB: B lies along n (so a plain row-major product has kTransA = false, kTransB = true).
-template <class T_, class Out_, int kM_, int kN_, bool kTransA_, bool kTransB_, int kCluster_>
+// kTeam blocks form one tile.
+template <class T_, class Out_, int kM_, int kN_, bool kTransA_, bool kTransB_, int kTeam_>
 struct HopperTile {
   using T = T_;
   using Out = Out_;
@@ -28,18 +33,31 @@ struct HopperTile {
   static constexpr int kN = kN_;
   static constexpr bool kTransA = kTransA_;
   static constexpr bool kTransB = kTransB_;
-  static constexpr int kCluster = kCluster_;
+  static constexpr int kTeam = kTeam_;
   static constexpr int kConsumers = kM / kRowsOfWarpgroup;
   static constexpr int kThreads = 128 * (kConsumers + 1);
-  static constexpr int kBytesA = kM * kDepth * 2;
-  static constexpr int kBytesB = kN * kDepth * 2;
+  static constexpr int kDepth = kDepthOf<T>;
+  static constexpr int kBytesA = kM * kRowBytes;
+  static constexpr int kBytesB = kN * kRowBytes;
   static constexpr int kStage = kBytesA + kBytesB;
   static constexpr int kBlocks = kConsumers == 1 ? 2 : 1;  // on one multiprocessor
-  static constexpr int kStages = (kBlocks == 2 ? 4 : 192 * 1024 / kStage);
+  static constexpr int kStages = (kBlocks == 2 ? 96 : 192) * 1024 / kStage;
   static constexpr int kStaging = kConsumers * 2 * kStagingBytes;
-  static constexpr int kShared = 1024 + kStages * kStage + kStaging + 16 * kStages;  // 1024: room to align
-  static constexpr int kColumns = 128 / static_cast<int>(sizeof(Out));               // of one staging buffer
-  static_assert(kN % (64 * kCluster) == 0 && kN <= 256 && kStages >= 4);
+  static constexpr int kBias = kN * static_cast<int>(sizeof(Out));  // bytes, of each warpgroup
+  // The barriers and the bias lie in front, so that the ring begins aligned.
+  static constexpr int kFront = (16 * kStages + kConsumers * kBias + 1023) / 1024 * 1024;
+  static constexpr int kShared = kFront + kStages * kStage + kStaging;
+  static constexpr int kColumns = 128 / static_cast<int>(sizeof(Out));  // of one staging buffer
+  // A warpgroup's columns are cut into chunks, each of which one block of the team adds up and stores.
+  static constexpr int kMostChunks = kN / kColumns;
+  static constexpr int kChunks = kTeam <= kConsumers                ? 1
+                                 : kTeam / kConsumers < kMostChunks ? kTeam / kConsumers
+                                                                    : kMostChunks;
+  static constexpr int kChunkFloats = kN / 2 / kChunks;  // of each thread
+  static_assert(sizeof(T) == 2 || (!kTransA && !kTransB));
+  static_assert(kN <= 256 && kStages >= 4 && kN / kChunks % kColumns == 0);
+  static_assert(kTeam == 1 || (kChunks <= 2 && kTeam >= kConsumers * kChunks));
+  static_assert(kTeam == 1 || kTeam * 128 * kChunkFloats * 4 <= kStages * kStage);
 };
 
 struct HopperArgs {
@@ -52,8 +70,8 @@ struct HopperArgs {
   int32_t m, n;
   int32_t depths;         // stages that k takes
   int32_t splits;         // parts that k is cut into, each with its own result
-  int32_t per_split;      // stages of one part
-  int32_t rows, columns;  // of tiles; rows counted in clusters
+  int32_t per_split;      // stages of one part, or of one block of a team
+  int32_t rows, columns;  // of tiles
   int32_t group;          // rows that are taken together
   int32_t tiles;          // of all: rows * columns * splits * stack
   int32_t inner;          // length of the stack's inner axis
@@ -95,26 +113,19 @@ GORGO_DEVICE TilePlace place_of(const HopperArgs& args, int tile) {
 
 template <class Out>
 GORGO_DEVICE uint32_t pack_pair(float x, float y) {
-  return uint32_t{Out(x).bits} | (uint32_t{Out(y).bits} << 16);
-}
-template <>
-GORGO_DEVICE uint32_t pack_pair<BFloat16>(float x, float y) {
   uint32_t r;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(y), "f"(x));
-  return r;
-}
-template <>
-GORGO_DEVICE uint32_t pack_pair<Float16>(float x, float y) {
-  uint32_t r;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(y), "f"(x));
+  if constexpr (std::is_same_v<Out, BFloat16>) {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(y), "f"(x));
+  } else {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(y), "f"(x));
+  }
   return r;
 }
 
 // One stage: both factors' boxes at depth `depth`, announced to `barrier`.
 template <class Tile>
-GORGO_DEVICE void fetch_stage(const HopperArgs& args, const TilePlace& p, uint32_t to, uint32_t barrier, int depth,
-                              int row, int rank) {
-  const int k = depth * kDepth;
+GORGO_DEVICE void fetch_stage(const HopperArgs& args, const TilePlace& p, uint32_t to, uint32_t barrier, int depth) {
+  const int k = depth * Tile::kDepth;
   const int a2 = args.a_moves[0] ? p.inner : 0;
   const int a3 = args.a_moves[1] ? p.outer : 0;
   const int b2 = args.b_moves[0] ? p.inner : 0;
@@ -127,32 +138,25 @@ GORGO_DEVICE void fetch_stage(const HopperArgs& args, const TilePlace& p, uint32
     }
   };
   const auto fetch_b = [&](uint32_t at, int x, int y) {
-    constexpr uint16_t kAll = (1u << Tile::kCluster) - 1;
-    if constexpr (Tile::kCluster > 1) {
-      if (args.stacked) {
-        share_box(at, &args.b, barrier, kAll, x, y, b2, b3);
-      } else {
-        share_box(at, &args.b, barrier, kAll, x, y);
-      }
-    } else if (args.stacked) {
+    if (args.stacked) {
       load_box(at, &args.b, barrier, x, y, b2, b3);
     } else {
       load_box(at, &args.b, barrier, x, y);
     }
   };
+  const int row = p.row * Tile::kM;
   barrier_expect(barrier, Tile::kStage);
   if constexpr (Tile::kTransA) {
 #pragma unroll
-    for (int i = 0; i < Tile::kM / 64; ++i) fetch_a(to + i * 64 * kDepth * 2, row + i * 64, k);
+    for (int i = 0; i < Tile::kM / 64; ++i) fetch_a(to + i * 64 * kRowBytes, row + i * 64, k);
   } else {
     fetch_a(to, k, row);
   }
-  constexpr int kShare = Tile::kN / Tile::kCluster;
-  const uint32_t to_b = to + Tile::kBytesA + rank * kShare * kDepth * 2;
-  const int column = p.column * Tile::kN + rank * kShare;
+  const uint32_t to_b = to + Tile::kBytesA;
+  const int column = p.column * Tile::kN;
   if constexpr (Tile::kTransB) {
 #pragma unroll
-    for (int i = 0; i < kShare / 64; ++i) fetch_b(to_b + i * 64 * kDepth * 2, column + i * 64, k);
+    for (int i = 0; i < Tile::kN / 64; ++i) fetch_b(to_b + i * 64 * kRowBytes, column + i * 64, k);
   } else {
     fetch_b(to_b, k, column);
   }
@@ -161,9 +165,9 @@ GORGO_DEVICE void fetch_stage(const HopperArgs& args, const TilePlace& p, uint32
 // The products of one stage by one warpgroup.
 template <class Tile, bool kFirst>
 GORGO_DEVICE void multiply_stage(float (&sums)[Tile::kN / 2], uint32_t a, uint32_t b) {
-  constexpr uint32_t kBlock = 64 * kDepth * 2;  // bytes of 64 rows along either axis
+  constexpr uint32_t kBlock = 64 * kRowBytes;  // of 64 rows along either axis
 #pragma unroll
-  for (int i = 0; i < kDepth / 16; ++i) {
+  for (int i = 0; i < kRowBytes / 32; ++i) {
     const uint32_t a_at = a + i * (Tile::kTransA ? 16 * 128 : 32);
     const uint32_t b_at = b + i * (Tile::kTransB ? 16 * 128 : 32);
     Wgmma<typename Tile::T, Tile::kN, Tile::kTransA, Tile::kTransB>::run(
@@ -172,26 +176,56 @@ GORGO_DEVICE void multiply_stage(float (&sums)[Tile::kN / 2], uint32_t a, uint32
   }
 }
 
-// A warpgroup's 64 x kN sums to memory. `stores` counts its staging buffers in use over time.
+// The bias of a tile's columns on its way to the warpgroup's own place in shared memory: asked for before the products, stored there
+// while they run.
 template <class Tile>
-GORGO_DEVICE void store_tile(const HopperArgs& args, const TilePlace& p, float (&sums)[Tile::kN / 2], uint32_t staging,
-                             int name, int row, uint32_t& stores) {
+struct TileBias {
+  static constexpr int kCount = (Tile::kN + 127) / 128;
+  typename Tile::Out held[kCount];
+
+  GORGO_DEVICE void load(const HopperArgs& args, int column) {
+    if (args.bias == nullptr) return;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int c = column + i * 128 + threadIdx.x % 128;
+      held[i] = {};
+      if (c < args.n) held[i] = static_cast<const typename Tile::Out*>(args.bias)[c * args.bias_stride];
+    }
+  }
+  GORGO_DEVICE void store(const HopperArgs& args, typename Tile::Out* to) const {
+    if (args.bias == nullptr) return;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int c = i * 128 + threadIdx.x % 128;
+      if (c < Tile::kN) to[c] = held[i];
+    }
+  }
+};
+
+// Chunk `kChunk` of a warpgroup's 64 x kN sums to memory. `stores` counts its staging buffers in use over time. `bias`
+// lies in shared memory.
+template <class Tile, int kChunk, int kChunks>
+GORGO_DEVICE void store_tile(const HopperArgs& args, const TilePlace& p, float (&sums)[Tile::kN / 2],
+                             const typename Tile::Out* bias, uint32_t staging, int name, int row, uint32_t& stores) {
   using Out = typename Tile::Out;
+  constexpr int kSteps = Tile::kN / Tile::kColumns / kChunks;
   const int thread = threadIdx.x % 128;
   const int warp = thread / 32;
   const int lane = thread % 32;
   const int column = p.column * Tile::kN;
 #pragma unroll
-  for (int s = 0; s < Tile::kN / Tile::kColumns; ++s) {
+  for (int s = kChunk * kSteps; s < (kChunk + 1) * kSteps; ++s) {
     constexpr int kGroups = Tile::kColumns / 8;  // of eight columns; a thread has two of each, in two rows
     float* const v = &sums[s * kGroups * 4];
-    const int left = column + s * Tile::kColumns + 2 * (lane % 4);
+    const int inside = s * Tile::kColumns + 2 * (lane % 4);
+    const int left = column + inside;
+    if (thread == 0) wait_stores_read<1>();
+    sync_threads(name, 128);
     if (args.bias != nullptr) {
-      const Out* bias = static_cast<const Out*>(args.bias) + left * args.bias_stride;
 #pragma unroll
       for (int j = 0; j < kGroups; ++j) {
-        const float x = left + 8 * j < args.n ? static_cast<float>(bias[8 * j * args.bias_stride]) : 0.0f;
-        const float y = left + 8 * j + 1 < args.n ? static_cast<float>(bias[(8 * j + 1) * args.bias_stride]) : 0.0f;
+        const float x = widen(bias[inside + 8 * j]);
+        const float y = widen(bias[inside + 8 * j + 1]);
         v[4 * j] += x;
         v[4 * j + 1] += y;
         v[4 * j + 2] += x;
@@ -206,7 +240,7 @@ GORGO_DEVICE void store_tile(const HopperArgs& args, const TilePlace& p, float (
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           if (top + i / 2 * 8 < args.m && left + 8 * j + i % 2 < args.n) {
-            out[int64_t{i / 2 * 8} * args.n + 8 * j + i % 2] = Out(v[4 * j + i]);
+            out[int64_t{i / 2 * 8} * args.n + 8 * j + i % 2] = narrow<Out>(v[4 * j + i]);
           }
         }
       }
@@ -214,8 +248,6 @@ GORGO_DEVICE void store_tile(const HopperArgs& args, const TilePlace& p, float (
     }
     const uint32_t buffer = staging + (stores % 2) * kStagingBytes;
     ++stores;
-    if (thread == 0) wait_stores_read<1>();
-    sync_threads(name, 128);
     if constexpr (sizeof(Out) == 2) {
       // stmatrix: eight lanes give the rows of each of four 8 x 8 matrices: two row groups times two column groups.
       const int r = warp * 16 + lane % 8 + (lane / 8 % 2) * 8;
@@ -249,6 +281,50 @@ GORGO_DEVICE void store_tile(const HopperArgs& args, const TilePlace& p, float (
       commit_stores();
     }
   }
+  if (!args.mapped_c) sync_threads(name, 128);  // everyone has read the bias
+}
+
+// Adds up a team's sums: chunk h of warpgroup w belongs to block w * kChunks + h, which gets it from all others. All threads of the
+// cluster come here when their products are done, so that the ring is free.
+template <class Tile>
+GORGO_DEVICE void exchange_sums(float (&sums)[Tile::kN / 2], uint32_t ring, int warpgroup, int rank) {
+  constexpr int kBytes = 128 * Tile::kChunkFloats * 4;  // a block's chunk
+  const int thread = threadIdx.x % 128;
+#pragma unroll
+  for (int h = 0; h < Tile::kChunks; ++h) {
+    const int owner = warpgroup * Tile::kChunks + h;
+    if (owner == rank) continue;
+    const uint32_t to = address_in(ring + rank * kBytes + thread * 16, owner);
+#pragma unroll
+    for (int i = 0; i < Tile::kChunkFloats / 4; ++i) {
+      store_there(to + i * 2048, &sums[h * Tile::kChunkFloats + 4 * i]);
+    }
+  }
+}
+
+// What the others sent of chunk kChunk, added in the order of the blocks.
+template <class Tile, int kChunk>
+GORGO_DEVICE void add_sums(float (&sums)[Tile::kN / 2], uint32_t ring, int rank) {
+  constexpr int kBytes = 128 * Tile::kChunkFloats * 4;
+  const uint32_t from = ring + threadIdx.x % 128 * 16;
+#pragma unroll
+  for (int i = 0; i < Tile::kChunkFloats / 4; ++i) {
+    float* const own = &sums[kChunk * Tile::kChunkFloats + 4 * i];
+    float4 sum = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll
+    for (int q = 0; q < Tile::kTeam; ++q) {
+      float4 v = {own[0], own[1], own[2], own[3]};
+      if (q != rank) v = load_shared_quad(from + q * kBytes + i * 2048);
+      sum.x += v.x;
+      sum.y += v.y;
+      sum.z += v.z;
+      sum.w += v.w;
+    }
+    own[0] = sum.x;
+    own[1] = sum.y;
+    own[2] = sum.z;
+    own[3] = sum.w;
+  }
 }
 
 #endif  // GORGO_WGMMA
@@ -257,41 +333,50 @@ template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     hopper_product(const __grid_constant__ HopperArgs args) {
 #if GORGO_WGMMA
-  extern __shared__ unsigned char hopper_shared[];
+  extern __shared__ __align__(1024) unsigned char hopper_shared[];
   constexpr int kStages = Tile::kStages;
-  const uint32_t ring = (shared_address(hopper_shared) + 1023u) & ~1023u;
+  constexpr int kTeam = Tile::kTeam;
+  const uint32_t front = shared_address(hopper_shared);
+  const uint32_t full = front;                // barriers: a stage's bytes have arrived
+  const uint32_t empty = full + 8 * kStages;  // barriers: a stage's readers have left
+  const uint32_t ring = front + Tile::kFront;
   const uint32_t staging = ring + kStages * Tile::kStage;
-  const uint32_t full = staging + Tile::kStaging;  // barriers: a stage's bytes have arrived
-  const uint32_t empty = full + 8 * kStages;       // barriers: a stage's readers have left
   const int warpgroup = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
   const int lane = threadIdx.x % 32;
-  const int rank = Tile::kCluster > 1 ? static_cast<int>(cluster_rank()) : 0;
-  const int cluster = blockIdx.x / Tile::kCluster;
-  const int clusters = gridDim.x / Tile::kCluster;
+  const int rank = kTeam > 1 ? static_cast<int>(cluster_rank()) : 0;
+  const int team = blockIdx.x / kTeam;
+  const int teams = gridDim.x / kTeam;  // a team of several blocks takes one tile only
+  const auto stages_of = [&](TilePlace& p) {
+    if constexpr (kTeam > 1) {
+      p.begin = rank * args.per_split;
+      p.end = min(p.begin + args.per_split, args.depths);
+    }
+  };
 
   if (threadIdx.x == 0) {
     prefetch_map(&args.a);
     prefetch_map(&args.b);
     for (int i = 0; i < kStages; ++i) {
       barrier_init(full + 8 * i, 1);
-      barrier_init(empty + 8 * i, Tile::kConsumers * 4 * Tile::kCluster);
+      barrier_init(empty + 8 * i, Tile::kConsumers * 4);
     }
     barrier_init_fence();
   }
   __syncthreads();
-  if constexpr (Tile::kCluster > 1) cluster_sync();
+  stream_pass();
+  stream_wait();
 
   if (warpgroup == 0) {
     if constexpr (Tile::kConsumers == 2) give_registers<40>();
     if (threadIdx.x == 0) {
       int stage = 0;
       uint32_t parity = 0;
-      for (int tile = cluster; tile < args.tiles; tile += clusters) {
-        const TilePlace p = place_of(args, tile);
-        const int row = (p.row * Tile::kCluster + rank) * Tile::kM;
+      for (int tile = team; tile < args.tiles; tile += teams) {
+        TilePlace p = place_of(args, tile);
+        stages_of(p);
         for (int depth = p.begin; depth < p.end; ++depth) {
           barrier_wait(empty + 8 * stage, parity ^ 1);
-          fetch_stage<Tile>(args, p, ring + stage * Tile::kStage, full + 8 * stage, depth, row, rank);
+          fetch_stage<Tile>(args, p, ring + stage * Tile::kStage, full + 8 * stage, depth);
           if (++stage == kStages) {
             stage = 0;
             parity ^= 1;
@@ -300,30 +385,34 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
       }
     }
     __syncwarp();
+    if constexpr (kTeam > 1) {
+      cluster_sync();
+      cluster_sync();
+    }
   } else {
     if constexpr (Tile::kConsumers == 2) take_registers<232>();
     const int mine = warpgroup - 1;
     const uint32_t buffers = staging + mine * 2 * kStagingBytes;
+    auto* const bias = reinterpret_cast<typename Tile::Out*>(hopper_shared + 16 * kStages + mine * Tile::kBias);
     uint32_t stores = 0;
     int stage = 0;
     uint32_t parity = 0;
     const auto release = [&](int which) {
-      if constexpr (Tile::kCluster > 1) {
-        if (lane < Tile::kCluster) barrier_arrive_at(empty + 8 * which, lane);
-      } else {
-        if (lane == 0) barrier_arrive(empty + 8 * which);
-      }
+      if (lane == 0) barrier_arrive(empty + 8 * which);
     };
     float sums[Tile::kN / 2];
-    for (int tile = cluster; tile < args.tiles; tile += clusters) {
-      const TilePlace p = place_of(args, tile);
+    for (int tile = team; tile < args.tiles; tile += teams) {
+      TilePlace p = place_of(args, tile);
+      stages_of(p);
+      TileBias<Tile> added;
+      added.load(args, p.column * Tile::kN);
       int before = 0;
       // Waits for a stage, multiplies it, and moves on.
       const auto multiply = [&](auto first) {
         barrier_wait(full + 8 * stage, parity);
         const uint32_t at = ring + stage * Tile::kStage;
         products_fence();
-        multiply_stage<Tile, decltype(first)::value>(sums, at + mine * kRowsOfWarpgroup * kDepth * 2,
+        multiply_stage<Tile, decltype(first)::value>(sums, at + mine * kRowsOfWarpgroup * kRowBytes,
                                                      at + Tile::kBytesA);
         products_commit();
       };
@@ -336,6 +425,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
       };
       multiply(std::true_type{});
       advance();
+      added.store(args, bias);
       for (int depth = p.begin + 1; depth < p.end; ++depth) {
         multiply(std::false_type{});
         products_wait<1>();
@@ -345,23 +435,33 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
       products_wait<0>();
       products_pin(sums);
       release(before);
-      const int row = (p.row * Tile::kCluster + rank) * Tile::kM + mine * kRowsOfWarpgroup;
-      store_tile<Tile>(args, p, sums, buffers, 1 + mine, row, stores);
+      const int row = p.row * Tile::kM + mine * kRowsOfWarpgroup;
+      if constexpr (kTeam == 1) {
+        store_tile<Tile, 0, 1>(args, p, sums, bias, buffers, 1 + mine, row, stores);
+      } else {
+        cluster_sync();
+        exchange_sums<Tile>(sums, ring, mine, rank);
+        cluster_sync();
+        if (rank / Tile::kChunks == mine) {
+          if (Tile::kChunks == 1 || rank % Tile::kChunks == 0) {
+            add_sums<Tile, 0>(sums, ring, rank);
+            store_tile<Tile, 0, Tile::kChunks>(args, p, sums, bias, buffers, 1 + mine, row, stores);
+          } else if constexpr (Tile::kChunks > 1) {
+            add_sums<Tile, 1>(sums, ring, rank);
+            store_tile<Tile, 1, Tile::kChunks>(args, p, sums, bias, buffers, 1 + mine, row, stores);
+          }
+        }
+      }
     }
     if (threadIdx.x % 128 == 0) wait_stores_read<0>();
-    __syncwarp();
   }
-  // No block leaves while another may still write to its shared memory or arrive at its barriers.
-  if constexpr (Tile::kCluster > 1) cluster_sync();
 #endif
 }
 
 // ---- host ----
 
 // Whether the current device runs the kernels of this file.
-inline bool hopper_here() noexcept {
-  return card().major == 9 && built_for() >= Built::hopper && map_encoder() != nullptr;
-}
+inline bool hopper_here() noexcept { return cluster_here() && map_encoder() != nullptr; }
 
 // What hopper_product can do of a product: both factors readable by the copy engine, a stack of at most two axes.
 struct HopperView {
@@ -394,16 +494,18 @@ inline bool hopper_view(const Product& p, int64_t bytes, HopperView& v) noexcept
   return true;
 }
 
-// The map of a factor whose boxes are 64 along its contiguous axis and `rows` along the other.
-inline bool map_factor(CUtensorMap& map, CUtensorMapDataType type, const void* data, const Lie& lie, int64_t rows,
-                       int64_t k, const HopperView& v, const int64_t (&pitches)[2], int box_rows) noexcept {
+// The map of a factor whose boxes are 128 bytes along its contiguous axis and `box_rows`, or 64 of k, along the other.
+inline bool map_factor(CUtensorMap& map, CUtensorMapDataType type, int bytes, const void* data, const Lie& lie,
+                       int64_t rows, int64_t k, const HopperView& v, const int64_t (&pitches)[2],
+                       int box_rows) noexcept {
   const uint64_t lengths[4] = {
       static_cast<uint64_t>(lie.along_k ? k : rows), static_cast<uint64_t>(lie.along_k ? rows : k),
       static_cast<uint64_t>(pitches[0] != 0 ? v.inner : 1), static_cast<uint64_t>(pitches[1] != 0 ? v.outer : 1)};
   const auto pitch = static_cast<uint64_t>(lie.pitch);
   const uint64_t steps[3] = {pitch, pitches[0] != 0 ? static_cast<uint64_t>(pitches[0]) : pitch,
                              pitches[1] != 0 ? static_cast<uint64_t>(pitches[1]) : pitch};
-  const uint32_t box[4] = {64, static_cast<uint32_t>(lie.along_k ? box_rows : kDepth), 1, 1};
+  const uint32_t box[4] = {static_cast<uint32_t>(kRowBytes / bytes),
+                           static_cast<uint32_t>(lie.along_k ? box_rows : kDepth), 1, 1};
   return encode_map(map, type, v.stacked ? 4 : 2, data, lengths, steps, box);
 }
 
@@ -413,29 +515,25 @@ constexpr CUtensorMapDataType map_type() {
     return CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   } else if constexpr (std::is_same_v<T, Float16>) {
     return CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+  } else if constexpr (std::is_same_v<T, Tf32>) {
+    return CU_TENSOR_MAP_DATA_TYPE_TFLOAT32;  // rounded on the way into shared memory
   } else {
     return CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
   }
 }
 
-// Rows of tiles (in clusters) taken together: about as tall as the tiles of one wave are wide.
-template <class Tile>
-int group_of() noexcept {
-  const int tall = 2048 / (Tile::kM * Tile::kCluster);
-  return tall < 1 ? 1 : tall;
-}
+constexpr int kGroupRows = 2048;  // taken together: about as tall as the tiles of one wave are wide
 
-// Launches on tiles of this shape; false, with nothing done, when a map cannot be made. `out` holds `splits` results one after the
-// other for each element of the stack; only a whole sum gets the bias.
+// Launches on tiles of this shape; false, with nothing done, when a map cannot be made. `out` holds `splits` results
+// one after the other for each element of the stack; only a whole sum gets the bias.
 template <class Tile>
 bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits, cudaStream_t stream) noexcept {
   using Out = typename Tile::Out;
   HopperArgs args{};
-  if (!map_factor(args.a, map_type<typename Tile::T>(), p.a, v.a, p.m, p.k, v, v.a_pitches, Tile::kM)) return false;
-  if (!map_factor(args.b, map_type<typename Tile::T>(), p.b, v.b, p.n, p.k, v, v.b_pitches,
-                  Tile::kN / Tile::kCluster)) {
-    return false;
-  }
+  constexpr int kBytes = sizeof(typename Tile::T);
+  constexpr CUtensorMapDataType kType = map_type<typename Tile::T>();
+  if (!map_factor(args.a, kType, kBytes, p.a, v.a, p.m, p.k, v, v.a_pitches, Tile::kM)) return false;
+  if (!map_factor(args.b, kType, kBytes, p.b, v.b, p.n, p.k, v, v.b_pitches, Tile::kN)) return false;
   constexpr int64_t kOutBytes = sizeof(Out);
   args.mapped_c = p.n * kOutBytes % kMapAlignment == 0 && reinterpret_cast<uintptr_t>(out) % kMapAlignment == 0 &&
                   p.m * p.n * kOutBytes <= kMaxPitch;
@@ -451,12 +549,13 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
   args.bias_stride = p.bias_stride;
   args.m = static_cast<int32_t>(p.m);
   args.n = static_cast<int32_t>(p.n);
-  args.depths = static_cast<int32_t>(ceil_div(p.k, kDepth));
+  args.depths = static_cast<int32_t>(ceil_div(p.k, Tile::kDepth));
   args.splits = splits;
-  args.per_split = static_cast<int32_t>(ceil_div(args.depths, splits));
-  args.rows = static_cast<int32_t>(ceil_div(p.m, Tile::kM * Tile::kCluster));
+  args.per_split = static_cast<int32_t>(ceil_div(args.depths, Tile::kTeam > 1 ? Tile::kTeam : splits));
+  if (Tile::kTeam > 1 && (Tile::kTeam - 1) * args.per_split >= args.depths) return false;  // a block would have none
+  args.rows = static_cast<int32_t>(ceil_div(p.m, Tile::kM));
   args.columns = static_cast<int32_t>(ceil_div(p.n, Tile::kN));
-  args.group = group_of<Tile>();
+  args.group = kGroupRows / Tile::kM;
   const int64_t tiles = int64_t{args.rows} * args.columns * p.count * splits;
   if (tiles >= (int64_t{1} << 30)) return false;
   args.tiles = static_cast<int32_t>(tiles);
@@ -466,21 +565,11 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
     args.a_moves[i] = v.a_pitches[i] != 0;
     args.b_moves[i] = v.b_pitches[i] != 0;
   }
-  const int64_t most = int64_t{card().multiprocessors} * Tile::kBlocks / Tile::kCluster;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>((tiles < most ? tiles : most) * Tile::kCluster));
-  config.blockDim = dim3(Tile::kThreads);
-  config.dynamicSmemBytes = Tile::kShared;
-  config.stream = stream;
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = Tile::kCluster;
-  cluster.val.clusterDim.y = 1;
-  cluster.val.clusterDim.z = 1;
-  config.attrs = &cluster;
-  config.numAttrs = Tile::kCluster > 1 ? 1 : 0;
+  // Blocks that stay and take tiles in turn; a team is there for its tile alone.
+  const int64_t most = Tile::kTeam > 1 ? tiles : int64_t{card().multiprocessors} * Tile::kBlocks;
+  const auto grid = static_cast<unsigned>((tiles < most ? tiles : most) * Tile::kTeam);
   allow_shared(hopper_product<Tile>, Tile::kShared);
-  static_cast<void>(cudaLaunchKernelEx(&config, hopper_product<Tile>, args));
+  launch_in_stream(hopper_product<Tile>, grid, Tile::kThreads, Tile::kShared, Tile::kTeam, stream, args);
   return true;
 }
 

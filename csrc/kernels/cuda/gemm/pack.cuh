@@ -1,23 +1,32 @@
 // Copies of a product's factors in scratch, laid out for Hopper's copy engine: along k, every row aligned.
 //
-// A 16-bit factor is copied as it is, for strides that the copy engine does not take. A float32 factor becomes three planes of
-// bfloat16 parts (split.cuh), and the kernel notes whether the parts hold everything.
-// Read next: split.cuh, gemm.cuh.
+// A factor is copied as it is, for strides that the copy engine or the matrix units do not take; or rounded to bfloat16; or, where
+// nothing may be lost, a float32 factor becomes three planes of bfloat16 parts (split.cuh), and the kernel notes whether the parts
+// hold everything. Read next: split.cuh, gemm.cuh.
 #pragma once
 
+#include "kernels/cuda/gemm/in_stream.cuh"
 #include "kernels/cuda/gemm/product.cuh"
 
 namespace gorgo::cuda {
 
 constexpr int kPackTile = 64;
 
-// Planes of a factor: one for 16-bit elements, three for float32.
+// What a factor's elements become.
+template <class From_, class To_, int kPlanes_>
+struct PackForm {
+  using From = From_;
+  using To = To_;
+  static constexpr int kPlanes = kPlanes_;
+};
 template <class T>
-constexpr int kPlanesOf = std::is_same_v<T, float> ? 3 : 1;
+using Copied = PackForm<T, T, 1>;
+using Rounded = PackForm<float, BFloat16, 1>;
+using InParts = PackForm<float, BFloat16, 3>;
 
 struct PackFactor {
   const void* data;
-  uint16_t* planes;  // [plane][matrix][row][pitch]
+  void* planes;  // [plane][matrix][row][pitch]
   int64_t rows, k;
   int64_t row_stride, k_stride;
   int64_t pitch;  // elements
@@ -34,13 +43,18 @@ struct PackArgs {
 };
 
 #if defined(__CUDACC__)
-template <class T>
+template <class Form>
 __global__ void __launch_bounds__(256) pack_factors(const __grid_constant__ PackArgs args) {
-  constexpr int kPlanes = kPlanesOf<T>;
+  using T = typename Form::From;
+  using To = typename Form::To;
+  constexpr int kPlanes = Form::kPlanes;
+  constexpr int kVector = 16 / static_cast<int>(sizeof(To));  // stored at once
   __shared__ T tile[kPackTile][kPackTile + (sizeof(T) == 2 ? 2 : 1)];
   const int thread = threadIdx.x;
   int32_t largest[2] = {0, 0};
   bool bad = false;
+  stream_pass();
+  stream_wait();
   for (int64_t task = blockIdx.x; task < args.tasks[0] + args.tasks[1]; task += gridDim.x) {
     const int which = task < args.tasks[0] ? 0 : 1;
     const PackFactor& f = args.factors[which];
@@ -65,15 +79,17 @@ __global__ void __launch_bounds__(256) pack_factors(const __grid_constant__ Pack
     __syncthreads();
     int32_t most = 0;
 #pragma unroll
-    for (int i = 0; i < kPackTile * kPackTile / 8 / 256; ++i) {
+    for (int i = 0; i < kPackTile * kPackTile / kVector / 256; ++i) {
       const int e = i * 256 + thread;
-      const int r = e / 8;
-      const int d = e % 8 * 8;
+      const int r = e / (kPackTile / kVector);
+      const int d = e % (kPackTile / kVector) * kVector;
       uint32_t parts[kPlanes][4];
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        if constexpr (kPlanes == 1) {
-          const uint32_t bits = tile[r][d + j].bits;
+      for (int j = 0; j < kVector; ++j) {
+        if constexpr (sizeof(To) == 4) {
+          parts[0][j] = __float_as_uint(tile[r][d + j]);
+        } else if constexpr (kPlanes == 1) {
+          const uint32_t bits = To(tile[r][d + j]).bits;
           parts[0][j / 2] = j % 2 == 0 ? bits : parts[0][j / 2] | (bits << 16);
         } else {
           float v = tile[r][d + j];
@@ -90,7 +106,7 @@ __global__ void __launch_bounds__(256) pack_factors(const __grid_constant__ Pack
         }
       }
       if (row0 + r < f.rows && k0 + d < f.pitch) {
-        uint16_t* to = f.planes + (matrix * f.rows + row0 + r) * f.pitch + k0 + d;
+        To* to = static_cast<To*>(f.planes) + (matrix * f.rows + row0 + r) * f.pitch + k0 + d;
 #pragma unroll
         for (int q = 0; q < kPlanes; ++q) {
           *reinterpret_cast<uint4*>(to + q * f.matrices * f.rows * f.pitch) =
@@ -121,37 +137,41 @@ __global__ void __launch_bounds__(256) pack_factors(const __grid_constant__ Pack
 
 struct PackPlan {
   int64_t pitch = 0;             // elements of a plane's row
-  int64_t matrices[2] = {1, 1};  // of A and B
-  int64_t elements[2] = {0, 0};  // of all planes of A and B
+  int64_t matrices[2] = {1, 1};  // of A and B; 0: the factor stays where it is
+  size_t sizes[2] = {0, 0};      // bytes of all planes of A and B
   size_t bytes = 0;
 };
 
 constexpr size_t kVerdictBytes = 256;
 
-template <class T>
-PackPlan pack_plan(const Product& p) noexcept {
+template <class Form>
+PackPlan pack_plan(const Product& p, bool pack_a = true, bool pack_b = true) noexcept {
   PackPlan s;
   s.pitch = ceil_div(p.k, 8) * 8;
-  s.matrices[0] = p.shares_a ? 1 : p.count;
-  s.matrices[1] = p.shares_b ? 1 : p.count;
-  s.elements[0] = ceil_div(kPlanesOf<T> * s.matrices[0] * p.m * s.pitch, 128) * 128;
-  s.elements[1] = ceil_div(kPlanesOf<T> * s.matrices[1] * p.n * s.pitch, 128) * 128;
-  s.bytes = kVerdictBytes + static_cast<size_t>(s.elements[0] + s.elements[1]) * 2;
+  s.matrices[0] = !pack_a ? 0 : p.shares_a ? 1 : p.count;
+  s.matrices[1] = !pack_b ? 0 : p.shares_b ? 1 : p.count;
+  const int64_t rows[2] = {p.m, p.n};
+  s.bytes = Form::kPlanes > 1 ? kVerdictBytes : 0;
+  for (int i = 0; i < 2; ++i) {
+    const int64_t elements = Form::kPlanes * s.matrices[i] * rows[i] * s.pitch;
+    s.sizes[i] = static_cast<size_t>(ceil_div(elements * static_cast<int64_t>(sizeof(typename Form::To)), 256) * 256);
+    s.bytes += s.sizes[i];
+  }
   return s;
 }
 
 struct Packed {
-  SplitVerdict* verdict;
-  uint16_t* planes[2];
+  SplitVerdict* verdict;  // of parts
+  void* planes[2];
 };
 
 // `scratch` has the plan's bytes.
-template <class T>
+template <class Form>
 Packed launch_pack(const Product& p, const PackPlan& s, void* scratch, cudaStream_t stream) noexcept {
   Packed packed{};
   packed.verdict = static_cast<SplitVerdict*>(scratch);
-  packed.planes[0] = reinterpret_cast<uint16_t*>(static_cast<unsigned char*>(scratch) + kVerdictBytes);
-  packed.planes[1] = packed.planes[0] + s.elements[0];
+  packed.planes[0] = static_cast<unsigned char*>(scratch) + (Form::kPlanes > 1 ? kVerdictBytes : 0);
+  packed.planes[1] = static_cast<unsigned char*>(packed.planes[0]) + s.sizes[0];
   PackArgs args{};
   args.factors[0] = {p.a, packed.planes[0], p.m, p.k, p.a_row, p.a_col, s.pitch, s.matrices[0], 0, 0};
   args.factors[1] = {p.b, packed.planes[1], p.n, p.k, p.b_col, p.b_row, s.pitch, s.matrices[1], 0, 0};
@@ -164,9 +184,38 @@ Packed launch_pack(const Product& p, const PackPlan& s, void* scratch, cudaStrea
   }
   args.stack = p.stack;
   args.verdict = packed.verdict;
-  if (kPlanesOf<T> > 1) static_cast<void>(cudaMemsetAsync(packed.verdict, 0, sizeof(SplitVerdict), stream));
-  pack_factors<T><<<grid_for(args.tasks[0] + args.tasks[1], 1, 8), 256, 0, stream>>>(args);
+  if (Form::kPlanes > 1) static_cast<void>(cudaMemsetAsync(packed.verdict, 0, sizeof(SplitVerdict), stream));
+  const unsigned grid = grid_for(args.tasks[0] + args.tasks[1], 1, 8);
+  launch_in_stream(pack_factors<Form>, grid, 256, 0, 1, stream, args);
   return packed;
+}
+
+// The product of the copies; a factor that was not packed is the caller's.
+inline Product of_packed(const Product& p, const PackPlan& s, const Packed& packed) noexcept {
+  Product q = p;
+  if (s.matrices[0] != 0) {
+    q.a = packed.planes[0];
+    q.a_row = s.pitch;
+    q.a_col = 1;
+  }
+  if (s.matrices[1] != 0) {
+    q.b = packed.planes[1];
+    q.b_col = s.pitch;
+    q.b_row = 1;
+  }
+  if (p.count == 1) return q;
+  int64_t steps[2][kMaxAxes];
+  int64_t inner = 1;
+  for (int i = p.stack.rank - 1; i >= 0; --i) {
+    for (int o = 0; o < 2; ++o) {
+      const int64_t each = (o == 0 ? p.m : p.n) * s.pitch;
+      steps[o][i] = s.matrices[o] == 0 ? p.stack.strides[o][i] : s.matrices[o] > 1 ? inner * each : 0;
+    }
+    inner *= p.stack.shape[i];
+  }
+  const int64_t* const strides[2] = {steps[0], steps[1]};
+  q.stack = Walk<2>::of(p.stack.shape, p.stack.rank, strides);
+  return q;
 }
 
 }  // namespace gorgo::cuda

@@ -5,6 +5,8 @@
 // Read next: gemm.cuh (the choice of kernel), simt.cuh (the kernel that takes everything).
 #pragma once
 
+#include <cuda_fp16.h>
+
 #include <cstdint>
 #include <type_traits>
 
@@ -33,11 +35,6 @@ struct Product {
     return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) * static_cast<double>(count);
   }
   [[nodiscard]] bool empty() const noexcept { return m == 0 || n == 0 || count == 0; }
-};
-
-// How float32 products are formed. The faster modes give up digits and are taken only when asked for.
-enum class Float32Mode : uint8_t {
-  highest,  // as accurate as float32 multiply-adds
 };
 
 // What one multiplies and adds in: float for the 16-bit types, unsigned integers so that overflow wraps.
@@ -77,6 +74,26 @@ GORGO_DEVICE bool split_holds(const SplitVerdict& v) {
   if (v.max_a == 0 || v.max_b == 0) return true;
   // Parts of products lie down to 2**-24 below them: all must stay normal numbers, whose exponents begin at -126.
   return (v.max_a >> 23) - 127 + (v.max_b >> 23) - 127 > -60;
+}
+
+// An element as its accumulator's type, and back with one rounding.
+template <class T>
+GORGO_DEVICE Accumulator<T> widen(T x) {
+  if constexpr (std::is_same_v<T, Float16>) {
+    return __half2float(__ushort_as_half(x.bits));
+  } else {
+    return static_cast<Accumulator<T>>(x);
+  }
+}
+template <class T>
+GORGO_DEVICE T narrow(Accumulator<T> x) {
+  if constexpr (std::is_same_v<T, Float16>) {
+    T r;
+    r.bits = __half_as_ushort(__float2half_rn(x));
+    return r;
+  } else {
+    return static_cast<T>(x);
+  }
 }
 
 template <class Acc>

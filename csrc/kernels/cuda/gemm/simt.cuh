@@ -5,6 +5,7 @@
 // depends neither on the tile it falls into nor on the grid. Read next: gemm.cuh (who comes here), skinny.cuh.
 #pragma once
 
+#include "kernels/cuda/gemm/in_stream.cuh"
 #include "kernels/cuda/gemm/product.cuh"
 
 namespace gorgo::cuda {
@@ -32,6 +33,8 @@ __global__ void __launch_bounds__(256) sum_parts(const Accumulator<T>* sums, T* 
                                                  int64_t columns, const T* bias, int64_t bias_stride) {
   using Acc = Accumulator<T>;
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  stream_pass();
+  stream_wait();
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
     Acc sum = sums[i];
     int64_t part = 1;
@@ -43,17 +46,16 @@ __global__ void __launch_bounds__(256) sum_parts(const Accumulator<T>* sums, T* 
       for (int j = 0; j < 4; ++j) sum += next[j];
     }
     for (; part < parts; ++part) sum += sums[part * count + i];
-    if (bias != nullptr) sum += static_cast<Acc>(bias[i % columns * bias_stride]);
-    out[i] = static_cast<T>(sum);
+    if (bias != nullptr) sum += widen(bias[i % columns * bias_stride]);
+    out[i] = narrow<T>(sum);
   }
 }
 
 template <class T>
 void launch_sum_parts(const Product& p, const void* sums, int64_t parts, cudaStream_t stream) noexcept {
   const int64_t count = p.count * p.m * p.n;
-  sum_parts<T><<<grid_for(count, 256), 256, 0, stream>>>(static_cast<const Accumulator<T>*>(sums), static_cast<T*>(p.c),
-                                                         count, parts, p.n, static_cast<const T*>(p.bias),
-                                                         p.bias_stride);
+  launch_in_stream(sum_parts<T>, grid_for(count, 256), 256, 0, 1, stream, static_cast<const Accumulator<T>*>(sums),
+                   static_cast<T*>(p.c), count, parts, p.n, static_cast<const T*>(p.bias), p.bias_stride);
 }
 
 // ---- any type, any strides ----
@@ -96,7 +98,7 @@ struct SimtTile {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       const bool inside = row(i) < rows && depth(i) < depths;
-      part[i] = inside ? static_cast<Accumulator<T>>(at[i * step]) : Accumulator<T>{0};
+      part[i] = inside ? widen(at[i * step]) : Accumulator<T>{0};
     }
     at += next;
   }
@@ -111,6 +113,8 @@ __global__ void __launch_bounds__(kSimtThreads) simt_product(const __grid_consta
   using Acc = Accumulator<T>;
   __shared__ __align__(16) Acc a_tile[2][kSimtDepth][kSimtPitch];
   __shared__ __align__(16) Acc b_tile[2][kSimtDepth][kSimtPitch];
+  stream_pass();
+  stream_wait();
   if (args.verdict != nullptr && split_holds(*args.verdict)) return;
   const Product& p = args.p;
   const int ty = threadIdx.x / 16;
@@ -189,11 +193,11 @@ __global__ void __launch_bounds__(kSimtThreads) simt_product(const __grid_consta
     for (int j = 0; j < 4; ++j) {
       const int64_t column = column0 + tx * 4 + j;
       if (column >= p.n) continue;
-      const Acc add = bias != nullptr ? static_cast<Acc>(bias[column * p.bias_stride]) : Acc{0};
+      const Acc add = bias != nullptr ? widen(bias[column * p.bias_stride]) : Acc{0};
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int64_t row = row0 + ty * 4 + i;
-        if (row < p.m) c[row * p.n + column] = static_cast<T>(bias != nullptr ? sums[i][j] + add : sums[i][j]);
+        if (row < p.m) c[row * p.n + column] = narrow<T>(bias != nullptr ? sums[i][j] + add : sums[i][j]);
       }
     }
   }
@@ -227,7 +231,7 @@ void launch_simt(const Product& p, void* scratch, cudaStream_t stream, const Spl
     args.parts = ceil_div(p.k, args.part_k);
   }
   args.tasks = args.row_tiles * args.column_tiles * p.count * args.parts;
-  simt_product<T><<<grid_of_tasks(args.tasks), kSimtThreads, 0, stream>>>(args);
+  launch_in_stream(simt_product<T>, grid_of_tasks(args.tasks), kSimtThreads, 0, 1, stream, args);
   if (args.parts > 1) launch_sum_parts<T>(p, scratch, args.parts, stream);
 }
 
@@ -301,6 +305,8 @@ template <bool kAlongKA, bool kAlongKB>
 __global__ void __launch_bounds__(256, 2) float_product(const __grid_constant__ SimtArgs args) {
   __shared__ __align__(16) float a_tile[2][kFloatDepth][kFloatPitch];
   __shared__ __align__(16) float b_tile[2][kFloatDepth][kFloatPitch];
+  stream_pass();
+  stream_wait();
   if (args.verdict != nullptr && split_holds(*args.verdict)) return;
   const Product& p = args.p;
   const int warp = threadIdx.x / 32;
@@ -411,13 +417,13 @@ void launch_dense(const Product& p, cudaStream_t stream, const SplitVerdict* ver
   const bool a_along_k = p.a_col == 1;
   const bool b_along_k = p.b_col != 1;
   if (a_along_k && b_along_k) {
-    float_product<true, true><<<grid, 256, 0, stream>>>(args);
+    launch_in_stream(float_product<true, true>, grid, 256, 0, 1, stream, args);
   } else if (a_along_k) {
-    float_product<true, false><<<grid, 256, 0, stream>>>(args);
+    launch_in_stream(float_product<true, false>, grid, 256, 0, 1, stream, args);
   } else if (b_along_k) {
-    float_product<false, true><<<grid, 256, 0, stream>>>(args);
+    launch_in_stream(float_product<false, true>, grid, 256, 0, 1, stream, args);
   } else {
-    float_product<false, false><<<grid, 256, 0, stream>>>(args);
+    launch_in_stream(float_product<false, false>, grid, 256, 0, 1, stream, args);
   }
 }
 

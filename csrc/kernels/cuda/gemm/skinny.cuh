@@ -39,7 +39,7 @@ struct SkinnyArgs {
 template <class T, int V>
 GORGO_DEVICE void load_some(const T* p, Accumulator<T> (&v)[V]) {
   if constexpr (V == 1) {
-    v[0] = static_cast<Accumulator<T>>(*p);
+    v[0] = widen(*p);
   } else {
     static_assert(V * sizeof(T) == 16);
     const uint4 raw = *reinterpret_cast<const uint4*>(p);
@@ -47,7 +47,7 @@ GORGO_DEVICE void load_some(const T* p, Accumulator<T> (&v)[V]) {
     static_assert(sizeof part == sizeof raw);
     memcpy(part, &raw, sizeof raw);
 #pragma unroll
-    for (int i = 0; i < V; ++i) v[i] = static_cast<Accumulator<T>>(part[i]);
+    for (int i = 0; i < V; ++i) v[i] = widen(part[i]);
   }
 }
 
@@ -80,9 +80,9 @@ GORGO_DEVICE void skinny_store(const SkinnyArgs& args, const SkinnyTask& t, int6
     static_cast<Accumulator<T>*>(args.sums)[(t.part * args.count + t.index) * args.matrix + at] = sum;
   } else {
     if (args.bias != nullptr) {
-      sum += static_cast<Accumulator<T>>(static_cast<const T*>(args.bias)[few * args.bias_few + many * args.bias_many]);
+      sum += widen(static_cast<const T*>(args.bias)[few * args.bias_few + many * args.bias_many]);
     }
-    static_cast<T*>(args.out)[t.index * args.matrix + at] = static_cast<T>(sum);
+    static_cast<T*>(args.out)[t.index * args.matrix + at] = narrow<T>(sum);
   }
 }
 
@@ -91,7 +91,10 @@ constexpr int kDotRows = 4;  // of the many, for each warp
 // F rows of the few by four of the many for each warp; V elements of k for each lane at a time.
 template <class T, int F, int V>
 __global__ void __launch_bounds__(32 * kSkinnyWarps) dot_product(const __grid_constant__ SkinnyArgs args) {
+  stream_pass();
+  stream_wait();
   using Acc = Accumulator<T>;
+  constexpr int kUnroll = F == 1 ? 4 : 2;  // rounds of loads in flight
   __shared__ Acc of_warps[kSkinnyWarps][F * kDotRows];
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
@@ -133,7 +136,7 @@ __global__ void __launch_bounds__(32 * kSkinnyWarps) dot_product(const __grid_co
         }
       };
       int64_t k = t.k0 + (slice * 32 + lane) * V;
-#pragma unroll 2
+#pragma unroll kUnroll
       for (; k + V <= t.k_end; k += step) take(k, std::integral_constant<int, V>{});
       if constexpr (V > 1) {
         for (; k < t.k_end; ++k) take(k, std::integral_constant<int, 1>{});  // one lane's incomplete vector
@@ -166,7 +169,10 @@ __global__ void __launch_bounds__(32 * kSkinnyWarps) dot_product(const __grid_co
 // F rows of the few by 32 * V neighbouring ones of the many, which lie across k; the block's warps take every eighth k.
 template <class T, int F, int V>
 __global__ void __launch_bounds__(32 * kSkinnyWarps) axis_product(const __grid_constant__ SkinnyArgs args) {
+  stream_pass();
+  stream_wait();
   using Acc = Accumulator<T>;
+  constexpr int kUnroll = F == 1 ? 8 : 4;  // loads in flight
   __shared__ Acc of_warps[kSkinnyWarps][32 * V];
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
@@ -184,7 +190,7 @@ __global__ void __launch_bounds__(32 * kSkinnyWarps) axis_product(const __grid_c
 #pragma unroll
       for (int i = 0; i < V; ++i) sums[f][i] = Acc{0};
     }
-#pragma unroll 4
+#pragma unroll kUnroll
     for (int64_t k = t.k0 + warp; k < t.k_end; k += kSkinnyWarps) {
       Acc x[V];
       if (whole) {
@@ -192,12 +198,12 @@ __global__ void __launch_bounds__(32 * kSkinnyWarps) axis_product(const __grid_c
       } else {
 #pragma unroll
         for (int i = 0; i < V; ++i) {
-          x[i] = mine + i < args.many_count ? static_cast<Acc>(many[k * args.many_k + i * args.many_row]) : Acc{0};
+          x[i] = mine + i < args.many_count ? widen(many[k * args.many_k + i * args.many_row]) : Acc{0};
         }
       }
 #pragma unroll
       for (int f = 0; f < F; ++f) {
-        const Acc y = static_cast<Acc>(few[(f < few_left ? f : few_left - 1) * args.few_row + k * args.few_k]);
+        const Acc y = widen(few[(f < few_left ? f : few_left - 1) * args.few_row + k * args.few_k]);
 #pragma unroll
         for (int i = 0; i < V; ++i) sums[f][i] = multiply_add(x[i], y, sums[f][i]);
       }
@@ -227,13 +233,14 @@ inline bool skinny_suits(const Product& p) noexcept {
   return !p.empty() && p.k > 0 && (p.m <= kFewest || p.n <= kFewest);
 }
 
-// Parts of k for different blocks: by sizes alone, and the same bound for both kernels.
+// Parts of k for different blocks: by sizes alone, and the same bound for both kernels. Reading at the memory's full speed takes
+// many warps, so parts may be short where there are few rows of the many.
 inline int64_t skinny_parts(const Product& p) noexcept {
-  constexpr int64_t kBlocks = 512;  // wanted
-  constexpr int64_t kLeast = 512;   // of k in a part
+  constexpr int64_t kBlocks = 1024;  // wanted
+  constexpr int64_t kLeast = 128;    // of k in a part
   const int64_t many = p.m <= p.n ? p.n : p.m;
-  const int64_t blocks = ceil_div(many, 64) * p.count;
-  if (blocks >= kBlocks || p.k < 2 * kLeast) return 1;
+  const int64_t blocks = ceil_div(many, 128) * p.count;
+  if (blocks >= kBlocks || p.k < 4 * kLeast) return 1;
   const int64_t wanted = kBlocks / blocks;
   const int64_t most = p.k / kLeast;
   return wanted < most ? wanted : most;
@@ -246,10 +253,9 @@ size_t skinny_scratch(const Product& p) noexcept {
 }
 
 template <class T, int F>
-void launch_skinny_few(SkinnyArgs& args, bool vectors, cudaStream_t stream) noexcept {
+void launch_skinny_few(SkinnyArgs& args, bool along_k, bool vectors, cudaStream_t stream) noexcept {
   constexpr int kVector = 16 / static_cast<int>(sizeof(T));
   args.few_tiles = ceil_div(args.few_count, F);
-  const bool along_k = llabs(args.many_k) <= llabs(args.many_row);
   const int64_t of_tile = along_k ? kSkinnyWarps / args.warps_k * kDotRows : 32 * (vectors ? kVector : 1);
   args.many_tiles = ceil_div(args.many_count, of_tile);
   args.tasks = args.many_tiles * args.few_tiles * args.count * args.parts;
@@ -257,14 +263,14 @@ void launch_skinny_few(SkinnyArgs& args, bool vectors, cudaStream_t stream) noex
   constexpr int kThreads = 32 * kSkinnyWarps;
   if (along_k) {
     if (vectors) {
-      dot_product<T, F, kVector><<<grid, kThreads, 0, stream>>>(args);
+      launch_in_stream(dot_product<T, F, kVector>, grid, kThreads, 0, 1, stream, args);
     } else {
-      dot_product<T, F, 1><<<grid, kThreads, 0, stream>>>(args);
+      launch_in_stream(dot_product<T, F, 1>, grid, kThreads, 0, 1, stream, args);
     }
   } else if (vectors) {
-    axis_product<T, F, kVector><<<grid, kThreads, 0, stream>>>(args);
+    launch_in_stream(axis_product<T, F, kVector>, grid, kThreads, 0, 1, stream, args);
   } else {
-    axis_product<T, F, 1><<<grid, kThreads, 0, stream>>>(args);
+    launch_in_stream(axis_product<T, F, 1>, grid, kThreads, 0, 1, stream, args);
   }
 }
 
@@ -292,7 +298,17 @@ void launch_skinny(const Product& p, void* scratch, cudaStream_t stream) noexcep
   args.matrix = p.m * p.n;
   args.count = p.count;
   args.stack = p.stack;
+  // Lengths of one leave the stride free.
+  if (args.few_count == 1) args.few_row = 0;
+  if (args.many_count == 1) args.many_row = 0;
+  const bool along_k = args.many_count == 1 || llabs(args.many_k) <= llabs(args.many_row);
   args.parts = skinny_parts(p);
+  if (along_k) {
+    // Warps have rows of their own and share k inside the block: blocks are four to thirty-two times as many.
+    const int64_t longer = p.k / 2048;
+    args.parts = longer < 1 ? 1 : longer < args.parts ? longer : args.parts;
+    if (ceil_div(args.many_count, 32) * p.count >= 512) args.parts = 1;
+  }
   args.part_k = p.k;
   if (args.parts > 1) {
     args.part_k = ceil_div(ceil_div(p.k, args.parts), 64) * 64;
@@ -302,7 +318,6 @@ void launch_skinny(const Product& p, void* scratch, cudaStream_t stream) noexcep
   while (args.warps_k < kSkinnyWarps && args.part_k > args.warps_k * 512) args.warps_k *= 2;
   // Sixteen bytes at once where every row begins aligned.
   constexpr int64_t kVector = 16 / static_cast<int64_t>(sizeof(T));
-  const bool along_k = llabs(args.many_k) <= llabs(args.many_row);
   const auto aligned = [](const void* x) { return reinterpret_cast<uintptr_t>(x) % 16 == 0; };
   bool vectors = aligned(args.many);
   if (along_k) {
@@ -317,11 +332,11 @@ void launch_skinny(const Product& p, void* scratch, cudaStream_t stream) noexcep
     vectors = vectors && many_step % kVector == 0 && (!along_k || few_step % kVector == 0);
   }
   if (args.few_count == 1) {
-    launch_skinny_few<T, 1>(args, vectors, stream);
+    launch_skinny_few<T, 1>(args, along_k, vectors, stream);
   } else if (args.few_count <= 4) {
-    launch_skinny_few<T, 4>(args, vectors, stream);
+    launch_skinny_few<T, 4>(args, along_k, vectors, stream);
   } else {
-    launch_skinny_few<T, 8>(args, vectors, stream);
+    launch_skinny_few<T, 8>(args, along_k, vectors, stream);
   }
   if (args.parts > 1) launch_sum_parts<T>(p, scratch, args.parts, stream);
 }

@@ -14,7 +14,7 @@
 
 namespace gorgo::cuda {
 
-constexpr int kPlanes = kPlanesOf<float>;
+constexpr int kPlanes = InParts::kPlanes;
 
 template <int kM_>
 struct SplitTile {
@@ -26,11 +26,14 @@ struct SplitTile {
   static constexpr int kThreads = 128 * (kConsumers + 1);
   static constexpr int kPlaneA = kM * kDepth * 2;
   static constexpr int kPlaneB = kN * kDepth * 2;
-  static constexpr int kStage = kPlanes * (kPlaneA + kPlaneB);
-  static constexpr int kStages = 2;
+  static constexpr int kSlot = kPlaneA + kPlaneB;  // one plane of each factor
+  static constexpr int kSlots = 192 * 1024 / kSlot;
   static constexpr int kStaging = kConsumers * 2 * kStagingBytes;
-  static constexpr int kShared = 1024 + kStages * kStage + kStaging + 16 * kStages;
+  static constexpr int kBias = kN * static_cast<int>(sizeof(Out));
+  static constexpr int kFront = (16 * kSlots + kConsumers * kBias + 1023) / 1024 * 1024;
+  static constexpr int kShared = kFront + kSlots * kSlot + kStaging;
   static constexpr int kColumns = 128 / static_cast<int>(sizeof(Out));
+  static_assert(kSlots >= 2 * kPlanes);
 };
 
 struct SplitProductArgs {
@@ -38,20 +41,17 @@ struct SplitProductArgs {
   const SplitVerdict* verdict;
 };
 
+// In this order a stage's planes go through the ring: the least of them is needed first and free first.
+constexpr int kHi = 0, kMid = 1, kLo = 2;
+
 #if GORGO_WGMMA
-// The six products of one stage's planes, into `part`.
-template <class Tile>
+// part += A B for one plane of each, or part = A B.
+template <class Tile, bool kFirst>
 GORGO_DEVICE void multiply_planes(float (&part)[Tile::kN / 2], uint32_t a, uint32_t b) {
-  constexpr int kHi = 0, kMid = 1, kLo = 2;
-  constexpr int kPairs[6][2] = {{kMid, kMid}, {kHi, kLo}, {kLo, kHi}, {kHi, kMid}, {kMid, kHi}, {kHi, kHi}};
 #pragma unroll
-  for (int q = 0; q < 6; ++q) {
-#pragma unroll
-    for (int i = 0; i < kDepth / 16; ++i) {
-      Wgmma<BFloat16, Tile::kN, 0, 0>::run(part, matrix_descriptor(a + kPairs[q][0] * Tile::kPlaneA + i * 32, 16, 1024),
-                                           matrix_descriptor(b + kPairs[q][1] * Tile::kPlaneB + i * 32, 16, 1024),
-                                           q == 0 && i == 0 ? 0 : 1);
-    }
+  for (int i = 0; i < kDepth / 16; ++i) {
+    Wgmma<BFloat16, Tile::kN, 0, 0>::run(part, matrix_descriptor(a + i * 32, 16, 1024),
+                                         matrix_descriptor(b + i * 32, 16, 1024), kFirst && i == 0 ? 0 : 1);
   }
 }
 #endif
@@ -59,51 +59,56 @@ GORGO_DEVICE void multiply_planes(float (&part)[Tile::kN / 2], uint32_t a, uint3
 template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1) split_product(const __grid_constant__ SplitProductArgs all) {
 #if GORGO_WGMMA
-  if (!split_holds(*all.verdict)) return;
   const HopperArgs& args = all.h;
-  extern __shared__ unsigned char hopper_shared[];
-  constexpr int kStages = Tile::kStages;
-  const uint32_t ring = (shared_address(hopper_shared) + 1023u) & ~1023u;
-  const uint32_t staging = ring + kStages * Tile::kStage;
-  const uint32_t full = staging + Tile::kStaging;  // barriers: a stage's bytes have arrived
-  const uint32_t empty = full + 8 * kStages;       // barriers: a stage's readers have left
+  extern __shared__ __align__(1024) unsigned char hopper_shared[];
+  constexpr int kSlots = Tile::kSlots;
+  const uint32_t full = shared_address(hopper_shared);  // barriers: a slot's bytes have arrived
+  const uint32_t empty = full + 8 * kSlots;             // barriers: a slot's readers have left
+  const uint32_t ring = full + Tile::kFront;
+  const uint32_t staging = ring + kSlots * Tile::kSlot;
   const int warpgroup = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
   const int lane = threadIdx.x % 32;
 
   if (threadIdx.x == 0) {
     prefetch_map(&args.a);
     prefetch_map(&args.b);
-    for (int i = 0; i < kStages; ++i) {
+    for (int i = 0; i < kSlots; ++i) {
       barrier_init(full + 8 * i, 1);
       barrier_init(empty + 8 * i, Tile::kConsumers * 4);
     }
     barrier_init_fence();
   }
   __syncthreads();
+  stream_pass();
+  stream_wait();
+  if (!split_holds(*all.verdict)) return;
 
+  int slot = 0;
+  uint32_t parity = 0;
+  const auto advance = [&] {
+    if (++slot == kSlots) {
+      slot = 0;
+      parity ^= 1;
+    }
+  };
   if (warpgroup == 0) {
     if constexpr (Tile::kConsumers == 2) give_registers<40>();
     if (threadIdx.x == 0) {
-      int stage = 0;
-      uint32_t parity = 0;
       for (int tile = blockIdx.x; tile < args.tiles; tile += gridDim.x) {
         const TilePlace p = place_of(args, tile);
         const int matrix_a = args.a_moves[0] ? p.inner : 0;
         const int matrix_b = args.b_moves[0] ? p.inner : 0;
         for (int depth = p.begin; depth < p.end; ++depth) {
-          barrier_wait(empty + 8 * stage, parity ^ 1);
-          const uint32_t to = ring + stage * Tile::kStage;
-          const uint32_t barrier = full + 8 * stage;
-          barrier_expect(barrier, Tile::kStage);
 #pragma unroll
-          for (int q = 0; q < kPlanes; ++q) {
-            load_box(to + q * Tile::kPlaneA, &args.a, barrier, depth * kDepth, p.row * Tile::kM, matrix_a, q);
-            load_box(to + kPlanes * Tile::kPlaneA + q * Tile::kPlaneB, &args.b, barrier, depth * kDepth,
-                     p.column * Tile::kN, matrix_b, q);
-          }
-          if (++stage == kStages) {
-            stage = 0;
-            parity ^= 1;
+          for (int i = 0; i < kPlanes; ++i) {
+            const int q = i == 0 ? kLo : i == 1 ? kHi : kMid;
+            const uint32_t to = ring + slot * Tile::kSlot;
+            const uint32_t barrier = full + 8 * slot;
+            barrier_wait(empty + 8 * slot, parity ^ 1);
+            barrier_expect(barrier, Tile::kSlot);
+            load_box(to, &args.a, barrier, depth * kDepth, p.row * Tile::kM, matrix_a, q);
+            load_box(to + Tile::kPlaneA, &args.b, barrier, depth * kDepth, p.column * Tile::kN, matrix_b, q);
+            advance();
           }
         }
       }
@@ -112,60 +117,79 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) split_product(const __grid_
     if constexpr (Tile::kConsumers == 2) take_registers<232>();
     const int mine = warpgroup - 1;
     const uint32_t buffers = staging + mine * 2 * kStagingBytes;
+    auto* const bias = reinterpret_cast<float*>(hopper_shared + 16 * kSlots + mine * Tile::kBias);
     uint32_t stores = 0;
-    int stage = 0;
-    uint32_t parity = 0;
+    int last_hi = 0;
+    int last_mid = 0;
     // While one partial sum is being formed, the one before is added to the whole.
     float sums[Tile::kN / 2];
     float even[Tile::kN / 2];
     float odd[Tile::kN / 2];
-    const auto multiply = [&](float (&part)[Tile::kN / 2]) {
-      barrier_wait(full + 8 * stage, parity);
-      const uint32_t at = ring + stage * Tile::kStage;
-      products_fence();
-      multiply_planes<Tile>(part, at + mine * kRowsOfWarpgroup * kDepth * 2, at + kPlanes * Tile::kPlaneA);
-      products_commit();
+    const auto await = [&] {
+      barrier_wait(full + 8 * slot, parity);
+      const int here = slot;
+      advance();
+      return here;
     };
-    const auto advance = [&] {
-      if (++stage == kStages) {
-        stage = 0;
-        parity ^= 1;
-      }
+    const auto release = [&](int which) {
+      if (lane == 0) barrier_arrive(empty + 8 * which);
     };
-    const auto collect = [&](float (&part)[Tile::kN / 2], int from) {
+    const auto a_of = [&](int which) { return ring + which * Tile::kSlot + mine * kRowsOfWarpgroup * kDepth * 2; };
+    const auto b_of = [&](int which) { return ring + which * Tile::kSlot + Tile::kPlaneA; };
+    const auto collect = [&](float (&part)[Tile::kN / 2]) {
       products_pin(part);
-      if (lane == 0) barrier_arrive(empty + 8 * from);
+      release(last_hi);
+      release(last_mid);
 #pragma unroll
       for (int i = 0; i < Tile::kN / 2; ++i) sums[i] += part[i];
     };
-    const auto turn = [&](float (&next)[Tile::kN / 2], float (&done)[Tile::kN / 2]) {
-      const int from = stage ^ 1;
-      multiply(next);
+    // One stage of k into `part`; the stage before, if there is one, is `done` in the meantime.
+    const auto turn = [&](float (&part)[Tile::kN / 2], float (&done)[Tile::kN / 2], auto first) {
+      const int lo = await();
+      const int hi = await();
+      products_fence();
+      multiply_planes<Tile, true>(part, a_of(lo), b_of(hi));
+      multiply_planes<Tile, false>(part, a_of(hi), b_of(lo));
+      products_commit();
+      if constexpr (!decltype(first)::value) {
+        products_wait<1>();
+        collect(done);
+      }
+      const int mid = await();
+      products_fence();
+      multiply_planes<Tile, false>(part, a_of(mid), b_of(mid));
+      multiply_planes<Tile, false>(part, a_of(hi), b_of(mid));
+      multiply_planes<Tile, false>(part, a_of(mid), b_of(hi));
+      multiply_planes<Tile, false>(part, a_of(hi), b_of(hi));
+      products_commit();
       products_wait<1>();
-      collect(done, from);
-      advance();
+      release(lo);
+      last_hi = hi;
+      last_mid = mid;
     };
-    static_assert(kStages == 2);
     for (int tile = blockIdx.x; tile < args.tiles; tile += gridDim.x) {
       const TilePlace p = place_of(args, tile);
+      TileBias<Tile> added;
+      added.load(args, p.column * Tile::kN);
 #pragma unroll
       for (int i = 0; i < Tile::kN / 2; ++i) sums[i] = 0.0f;
-      multiply(even);
-      advance();
+      turn(even, odd, std::true_type{});
+      added.store(args, bias);
       int left = p.end - p.begin - 1;
       for (; left >= 2; left -= 2) {
-        turn(odd, even);
-        turn(even, odd);
+        turn(odd, even, std::false_type{});
+        turn(even, odd, std::false_type{});
       }
       if (left == 1) {
-        turn(odd, even);
+        turn(odd, even, std::false_type{});
         products_wait<0>();
-        collect(odd, stage ^ 1);
+        collect(odd);
       } else {
         products_wait<0>();
-        collect(even, stage ^ 1);
+        collect(even);
       }
-      store_tile<Tile>(args, p, sums, buffers, 1 + mine, p.row * Tile::kM + mine * kRowsOfWarpgroup, stores);
+      store_tile<Tile, 0, 1>(args, p, sums, bias, buffers, 1 + mine, p.row * Tile::kM + mine * kRowsOfWarpgroup,
+                             stores);
     }
     if (threadIdx.x % 128 == 0) wait_stores_read<0>();
   }
@@ -183,11 +207,11 @@ inline bool split_pays(const Product& p) noexcept {
 }
 
 template <class Tile>
-bool launch_planes(const Product& p, const PackPlan& s, const uint16_t* a, const uint16_t* b,
-                   const SplitVerdict* verdict, cudaStream_t stream) noexcept {
+bool launch_planes(const Product& p, const PackPlan& s, const void* a, const void* b, const SplitVerdict* verdict,
+                   cudaStream_t stream) noexcept {
   SplitProductArgs all{};
   HopperArgs& args = all.h;
-  const auto map_planes = [&](CUtensorMap& map, const uint16_t* data, int64_t rows, int64_t matrices, int box_rows) {
+  const auto map_planes = [&](CUtensorMap& map, const void* data, int64_t rows, int64_t matrices, int box_rows) {
     const uint64_t lengths[4] = {static_cast<uint64_t>(p.k), static_cast<uint64_t>(rows),
                                  static_cast<uint64_t>(matrices), kPlanes};
     const auto pitch = static_cast<uint64_t>(s.pitch) * 2;
@@ -215,7 +239,7 @@ bool launch_planes(const Product& p, const PackPlan& s, const uint16_t* a, const
   args.per_split = args.depths;
   args.rows = static_cast<int32_t>(ceil_div(p.m, Tile::kM));
   args.columns = static_cast<int32_t>(ceil_div(p.n, Tile::kN));
-  args.group = 2048 / Tile::kM;
+  args.group = kGroupRows / Tile::kM;
   const int64_t tiles = int64_t{args.rows} * args.columns * p.count;
   if (tiles >= (int64_t{1} << 30)) return false;
   args.tiles = static_cast<int32_t>(tiles);
@@ -225,8 +249,8 @@ bool launch_planes(const Product& p, const PackPlan& s, const uint16_t* a, const
   all.verdict = verdict;
   const int64_t most = card().multiprocessors;
   allow_shared(split_product<Tile>, Tile::kShared);
-  split_product<Tile>
-      <<<static_cast<unsigned>(tiles < most ? tiles : most), Tile::kThreads, Tile::kShared, stream>>>(all);
+  launch_in_stream(split_product<Tile>, static_cast<unsigned>(tiles < most ? tiles : most), Tile::kThreads,
+                   Tile::kShared, 1, stream, all);
   return true;
 }
 
@@ -235,8 +259,8 @@ bool launch_planes(const Product& p, const PackPlan& s, const uint16_t* a, const
 template <class T>
   requires std::is_same_v<T, float>
 bool launch_split(const Product& p, void* scratch, SplitVerdict*& verdict, cudaStream_t stream) noexcept {
-  const PackPlan s = pack_plan<float>(p);
-  const Packed packed = launch_pack<float>(p, s, scratch, stream);
+  const PackPlan s = pack_plan<InParts>(p);
+  const Packed packed = launch_pack<InParts>(p, s, scratch, stream);
   verdict = packed.verdict;
   // Small tiles where large ones would leave multiprocessors idle.
   const int64_t large = ceil_div(p.m, 128) * ceil_div(p.n, 128) * p.count;

@@ -17,6 +17,15 @@
 #define GORGO_WGMMA 0
 #endif
 
+namespace gorgo::cuda {
+
+// float32 elements that the matrix units read with eleven significant bits.
+struct Tf32 {
+  uint32_t bits;
+};
+
+}  // namespace gorgo::cuda
+
 #if defined(__CUDACC__)
 namespace gorgo::cuda {
 
@@ -39,18 +48,6 @@ GORGO_DEVICE void barrier_expect(uint32_t barrier, uint32_t bytes) {
 
 GORGO_DEVICE void barrier_arrive(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-
-// At the same barrier of block `rank` of the cluster. Orders nothing but what the arriving warp has waited for.
-GORGO_DEVICE void barrier_arrive_at(uint32_t barrier, uint32_t rank) {
-  asm volatile(
-      "{\n"
-      ".reg .b32 remote;\n"
-      "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
-      "}\n" ::"r"(barrier),
-      "r"(rank)
-      : "memory");
 }
 
 GORGO_DEVICE bool barrier_passed(uint32_t barrier, uint32_t parity) {
@@ -105,8 +102,38 @@ GORGO_DEVICE uint32_t cluster_rank() {
   return rank;
 }
 
+// A barrier of all threads of all blocks of the cluster, in two halves; what they wrote before the first, to each other's shared
+// memory too, is visible behind the second.
+GORGO_DEVICE void cluster_arrive() {
+  __syncwarp();
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+GORGO_DEVICE void cluster_wait() {
+  __syncwarp();
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
 GORGO_DEVICE void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  cluster_arrive();
+  cluster_wait();
+}
+
+// The same place in the shared memory of block `rank` of the cluster.
+GORGO_DEVICE uint32_t address_in(uint32_t address, uint32_t rank) {
+  uint32_t there;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
+  return there;
+}
+GORGO_DEVICE void store_there(uint32_t to, const float* v) {
+  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3])
+               : "memory");
+}
+GORGO_DEVICE float4 load_shared_quad(uint32_t from) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(from)
+               : "memory");
+  return v;
 }
 
 // ---- copies between global and shared memory by tensor map ----
@@ -129,23 +156,6 @@ GORGO_DEVICE void load_box(uint32_t to, const CUtensorMap* map, uint32_t barrier
       "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z), "r"(w)
       : "memory");
 }
-// To the same place of every block of the cluster in `mask`, whose barriers each count the bytes.
-GORGO_DEVICE void share_box(uint32_t to, const CUtensorMap* map, uint32_t barrier, uint16_t mask, int x, int y) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
-      " [%0], [%1, {%4, %5}], [%2], %3;" ::"r"(to),
-      "l"(map), "r"(barrier), "h"(mask), "r"(x), "r"(y)
-      : "memory");
-}
-GORGO_DEVICE void share_box(uint32_t to, const CUtensorMap* map, uint32_t barrier, uint16_t mask, int x, int y, int z,
-                            int w) {
-  asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
-      " [%0], [%1, {%4, %5, %6, %7}], [%2], %3;" ::"r"(to),
-      "l"(map), "r"(barrier), "h"(mask), "r"(x), "r"(y), "r"(z), "r"(w)
-      : "memory");
-}
-
 GORGO_DEVICE void store_box(const CUtensorMap* map, uint32_t from, int x, int y, int z) {
   asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map), "r"(from),
                "r"(x), "r"(y), "r"(z)
@@ -195,19 +205,19 @@ GORGO_DEVICE void products_pin(float (&d)[kCount]) {
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
-// A matrix in shared memory, swizzled by 128 bytes. Rows hold 64 elements along the contiguous axis; `leading` bytes are between
-// blocks of 64 along it (transposed operands only), `stride` bytes between groups of eight rows.
+// A matrix in shared memory, swizzled by 128 bytes. Rows hold 128 bytes along the contiguous axis; `leading` bytes are between
+// blocks of 64 elements along it (transposed operands only), `stride` bytes between groups of eight rows.
 GORGO_DEVICE uint64_t matrix_descriptor(uint32_t address, uint32_t leading, uint32_t stride) {
   return (uint64_t{address & 0x3ffffu} >> 4) | (uint64_t{leading >> 4} << 16) | (uint64_t{stride >> 4} << 32) |
          (uint64_t{1} << 62);
 }
 
 // d += A B for 64 x 16 by 16 x N elements; d is what A B gives where `accumulate` is 0. kTransA: A is stored along m rather
-// than along k; kTransB: B along n. T is Float16 or BFloat16.
+// than along k; kTransB: B along n. T is Float16 or BFloat16; or Tf32, for k = 8, and both along k.
 template <class T, int N, int kTransA, int kTransB>
 struct Wgmma;
 
-#define GORGO_WGMMA_64(TYPE, NAME)                                                                                  \
+#define GORGO_WGMMA_64(TYPE, NAME, DEPTH, TURNS)                                                                    \
   template <int kTransA, int kTransB>                                                                               \
   struct Wgmma<TYPE, 64, kTransA, kTransB> {                                                                        \
     GORGO_DEVICE static void run(float (&d)[32], uint64_t a, uint64_t b, int accumulate) {                          \
@@ -215,11 +225,12 @@ struct Wgmma;
           "{\n"                                                                                                     \
           ".reg .pred p;\n"                                                                                         \
           "setp.ne.b32 p, %34, 0;\n"                                                                                \
-          "wgmma.mma_async.sync.aligned.m64n64k16.f32." NAME "." NAME                                               \
+          "wgmma.mma_async.sync.aligned.m64n64" DEPTH ".f32." NAME "." NAME                                         \
           "\n"                                                                                                      \
           "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21,"    \
           " %22, %23, %24, %25, %26, %27, %28, %29, %30, %31},\n"                                                   \
-          " %32, %33, p, 1, 1, %35, %36;\n"                                                                         \
+          " %32, %33, p, 1, 1" TURNS                                                                                \
+          ";\n"                                                                                                     \
           "}\n"                                                                                                     \
           : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),         \
             "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),   \
@@ -228,11 +239,12 @@ struct Wgmma;
           : "l"(a), "l"(b), "r"(accumulate), "n"(kTransA), "n"(kTransB));                                           \
     }                                                                                                               \
   };
-GORGO_WGMMA_64(Float16, "f16")
-GORGO_WGMMA_64(BFloat16, "bf16")
+GORGO_WGMMA_64(Float16, "f16", "k16", ", %35, %36")
+GORGO_WGMMA_64(BFloat16, "bf16", "k16", ", %35, %36")
+GORGO_WGMMA_64(Tf32, "tf32", "k8", "")
 #undef GORGO_WGMMA_64
 
-#define GORGO_WGMMA_128(TYPE, NAME)                                                                                 \
+#define GORGO_WGMMA_128(TYPE, NAME, DEPTH, TURNS)                                                                   \
   template <int kTransA, int kTransB>                                                                               \
   struct Wgmma<TYPE, 128, kTransA, kTransB> {                                                                       \
     GORGO_DEVICE static void run(float (&d)[64], uint64_t a, uint64_t b, int accumulate) {                          \
@@ -240,13 +252,14 @@ GORGO_WGMMA_64(BFloat16, "bf16")
           "{\n"                                                                                                     \
           ".reg .pred p;\n"                                                                                         \
           "setp.ne.b32 p, %66, 0;\n"                                                                                \
-          "wgmma.mma_async.sync.aligned.m64n128k16.f32." NAME "." NAME                                              \
+          "wgmma.mma_async.sync.aligned.m64n128" DEPTH ".f32." NAME "." NAME                                        \
           "\n"                                                                                                      \
           "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21,"    \
           " %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41,"    \
           " %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61,"    \
           " %62, %63},\n"                                                                                           \
-          " %64, %65, p, 1, 1, %67, %68;\n"                                                                         \
+          " %64, %65, p, 1, 1" TURNS                                                                                \
+          ";\n"                                                                                                     \
           "}\n"                                                                                                     \
           : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),         \
             "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),   \
@@ -259,11 +272,12 @@ GORGO_WGMMA_64(BFloat16, "bf16")
           : "l"(a), "l"(b), "r"(accumulate), "n"(kTransA), "n"(kTransB));                                           \
     }                                                                                                               \
   };
-GORGO_WGMMA_128(Float16, "f16")
-GORGO_WGMMA_128(BFloat16, "bf16")
+GORGO_WGMMA_128(Float16, "f16", "k16", ", %67, %68")
+GORGO_WGMMA_128(BFloat16, "bf16", "k16", ", %67, %68")
+GORGO_WGMMA_128(Tf32, "tf32", "k8", "")
 #undef GORGO_WGMMA_128
 
-#define GORGO_WGMMA_192(TYPE, NAME)                                                                                 \
+#define GORGO_WGMMA_192(TYPE, NAME, DEPTH, TURNS)                                                                   \
   template <int kTransA, int kTransB>                                                                               \
   struct Wgmma<TYPE, 192, kTransA, kTransB> {                                                                       \
     GORGO_DEVICE static void run(float (&d)[96], uint64_t a, uint64_t b, int accumulate) {                          \
@@ -271,14 +285,15 @@ GORGO_WGMMA_128(BFloat16, "bf16")
           "{\n"                                                                                                     \
           ".reg .pred p;\n"                                                                                         \
           "setp.ne.b32 p, %98, 0;\n"                                                                                \
-          "wgmma.mma_async.sync.aligned.m64n192k16.f32." NAME "." NAME                                              \
+          "wgmma.mma_async.sync.aligned.m64n192" DEPTH ".f32." NAME "." NAME                                        \
           "\n"                                                                                                      \
           "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21,"    \
           " %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41,"    \
           " %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61,"    \
           " %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81,"    \
           " %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95},\n"                               \
-          " %96, %97, p, 1, 1, %99, %100;\n"                                                                        \
+          " %96, %97, p, 1, 1" TURNS                                                                                \
+          ";\n"                                                                                                     \
           "}\n"                                                                                                     \
           : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),         \
             "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),   \
@@ -295,11 +310,11 @@ GORGO_WGMMA_128(BFloat16, "bf16")
           : "l"(a), "l"(b), "r"(accumulate), "n"(kTransA), "n"(kTransB));                                           \
     }                                                                                                               \
   };
-GORGO_WGMMA_192(Float16, "f16")
-GORGO_WGMMA_192(BFloat16, "bf16")
+GORGO_WGMMA_192(Float16, "f16", "k16", ", %99, %100")
+GORGO_WGMMA_192(BFloat16, "bf16", "k16", ", %99, %100")
 #undef GORGO_WGMMA_192
 
-#define GORGO_WGMMA_256(TYPE, NAME)                                                                                 \
+#define GORGO_WGMMA_256(TYPE, NAME, DEPTH, TURNS)                                                                   \
   template <int kTransA, int kTransB>                                                                               \
   struct Wgmma<TYPE, 256, kTransA, kTransB> {                                                                       \
     GORGO_DEVICE static void run(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {                         \
@@ -307,7 +322,7 @@ GORGO_WGMMA_192(BFloat16, "bf16")
           "{\n"                                                                                                     \
           ".reg .pred p;\n"                                                                                         \
           "setp.ne.b32 p, %130, 0;\n"                                                                               \
-          "wgmma.mma_async.sync.aligned.m64n256k16.f32." NAME "." NAME                                              \
+          "wgmma.mma_async.sync.aligned.m64n256" DEPTH ".f32." NAME "." NAME                                        \
           "\n"                                                                                                      \
           "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21,"    \
           " %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41,"    \
@@ -316,7 +331,8 @@ GORGO_WGMMA_192(BFloat16, "bf16")
           " %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100,"        \
           " %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116,"        \
           " %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127},\n"                                   \
-          " %128, %129, p, 1, 1, %131, %132;\n"                                                                     \
+          " %128, %129, p, 1, 1" TURNS                                                                              \
+          ";\n"                                                                                                     \
           "}\n"                                                                                                     \
           : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),         \
             "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),   \
@@ -338,8 +354,9 @@ GORGO_WGMMA_192(BFloat16, "bf16")
           : "l"(a), "l"(b), "r"(accumulate), "n"(kTransA), "n"(kTransB));                                           \
     }                                                                                                               \
   };
-GORGO_WGMMA_256(Float16, "f16")
-GORGO_WGMMA_256(BFloat16, "bf16")
+GORGO_WGMMA_256(Float16, "f16", "k16", ", %131, %132")
+GORGO_WGMMA_256(BFloat16, "bf16", "k16", ", %131, %132")
+GORGO_WGMMA_256(Tf32, "tf32", "k8", "")
 #undef GORGO_WGMMA_256
 
 #endif  // GORGO_WGMMA
