@@ -8,6 +8,7 @@
 #include "autograd/interrupt.h"
 #include "device/backend.h"
 #include "device/cuda/device.h"
+#include "graph/passes/fuse.h"
 #include "graph/verify.h"
 #include "memory/block_pool.h"
 #include "memory/plan.h"
@@ -487,8 +488,11 @@ class Planner {
   Step step_;
 };
 
-Program::Program(Graph graph) : graph_(std::move(graph)), plan_(std::make_unique<Plan>()) {
-  Planner(graph_, *plan_).run();
+Program::Program(Graph graph)
+    : graph_(std::move(graph)),
+      planned_(fuses_on(graph_.device) ? fuse_elementwise(graph_) : graph_),
+      plan_(std::make_unique<Plan>()) {
+  Planner(planned_, *plan_).run();
 }
 
 Program::~Program() = default;
