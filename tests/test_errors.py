@@ -60,6 +60,11 @@ def overlapping(compiled):
     return compiled(x[:3], x[1:])
 
 
+def around_an_argument():
+    x = ones(8)
+    return gg.compile(lambda part: part + x[2:6])(x[3:7])
+
+
 leaf = {"requires_grad": True}
 
 # Each row: exception, message (literal), call.
@@ -442,6 +447,11 @@ CASES = [
         NotImplementedError,
         "capture: arguments must not overlap in memory, got 'argument 0' and 'argument 1'",
         lambda: overlapping(gg.compile(lambda p, q: p + q)),
+    ),
+    (
+        NotImplementedError,
+        "capture: tensor that shares memory with 'argument 0' must lie within it, got elements -3 to 4 of 4",
+        around_an_argument,
     ),
     (
         NotImplementedError,

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <bit>
 #include <unordered_map>
+#include <utility>
 
 #include "autograd/interrupt.h"
 #include "device/backend.h"
 #include "device/cuda/device.h"
+#include "graph/order.h"
 #include "graph/passes/fuse.h"
 #include "graph/verify.h"
 #include "memory/block_pool.h"
@@ -87,13 +89,34 @@ struct Program::Plan {
   bool is_long = false;
   Device device = kCpu;
   std::vector<const HostCell*> cells;  // host numbers that kernels read when they are launched
+  std::vector<int32_t> cell_steps;     // and which step's kernel does
+  std::vector<int32_t> outer_writes;   // operands through which steps write to memory other than the arena
   int fault_count = 0;                 // steps whose kernels may report faults on a device
 };
 
 // A run with certain addresses, kept as a device graph from the second time on.
 struct Program::Replay {
-  std::vector<uint64_t> key;  // every address and number that the graph holds and that may change
-  uint64_t executable = 0;    // 0: seen once, not yet captured
+  std::vector<uint64_t> key;                 // every address and number that the graph holds and that may change
+  uint64_t executable = 0;                   // 0: seen once, not yet captured
+  uint64_t graph = 0;                        // what it was made of: its nodes are the executable's names for them
+  std::vector<std::vector<uint64_t>> nodes;  // of each step
+
+  Replay() = default;
+  Replay(Replay&& other) noexcept { *this = std::move(other); }
+  Replay& operator=(Replay&& other) noexcept {
+    std::swap(key, other.key);
+    std::swap(executable, other.executable);
+    std::swap(graph, other.graph);
+    std::swap(nodes, other.nodes);
+    return *this;
+  }
+  ~Replay() { forget(); }
+  void forget() noexcept {
+    if (executable != 0) static_cast<void>(cuda_driver->destroy_executable(executable));
+    if (graph != 0) static_cast<void>(cuda_driver->destroy_graph(graph));
+    executable = graph = 0;
+    nodes.clear();
+  }
 };
 
 struct Program::Context {
@@ -118,10 +141,10 @@ struct Program::Context {
   std::vector<Replay> replays;                          // the most recently used first
   std::vector<uint64_t> key;
 
+  std::vector<int32_t> key_steps;  // which step each part of a key concerns
+
   ~Context() {
-    for (const Replay& replay : replays) {
-      if (replay.executable != 0) static_cast<void>(cuda_driver->destroy_graph(replay.executable));
-    }
+    replays.clear();
     if (arena != nullptr) arena->release();
   }
 };
@@ -140,6 +163,7 @@ class Planner {
     for (const IrAssignment& a : graph_.assignments) assign(a);
     for (const int32_t id : graph_.outputs) result(id);
     size_arena();
+    find_outer_writes();
   }
 
  private:
@@ -428,7 +452,9 @@ class Planner {
         if (schema.fields[i].kind != FieldKind::Host) continue;
         const auto* at = static_cast<const unsigned char*>(step_.attrs) + schema.fields[i].offset;
         const HostCell* cell = reinterpret_cast<const HostValue*>(at)->cell();
-        if (cell != nullptr) plan_.cells.push_back(cell);
+        if (cell == nullptr) continue;
+        plan_.cells.push_back(cell);
+        plan_.cell_steps.push_back(next_step());
       }
     }
     if (plan_.device.type == DeviceType::Cuda && step_.op->raise_fault != nullptr) step_.fault = plan_.fault_count++;
@@ -456,6 +482,20 @@ class Planner {
       plan_.buffers.back().first = plan_.buffers.back().last = next_step();
     }
     plan_.steps.push_back(step_);
+  }
+
+  // Which operands are written outside the arena. At the end, since an arena buffer may have become a result's.
+  void find_outer_writes() {
+    for (const Step& step : plan_.steps) {
+      for (int i = 0; i < step.in_count + step.out_count; ++i) {
+        const int32_t operand = step.first_operand + i;
+        const int32_t buffer = plan_.operands[static_cast<size_t>(operand)].buffer;
+        if (buffer < 0 || plan_.buffers[static_cast<size_t>(buffer)].kind == BufferKind::Arena) continue;
+        if (i >= step.in_count || step.op->mutates_operand(step.attrs, i, step.in_count)) {
+          plan_.outer_writes.push_back(operand);
+        }
+      }
+    }
   }
 
   void add_copy(const Place& from, const Place& to, int32_t like) {
@@ -654,15 +694,12 @@ void Program::run_steps(Context& context) const {
   }
 }
 
-void Program::enqueue_steps(Context& context, uint64_t stream) const {
-  for (size_t s = 0; s < plan_->steps.size(); ++s) {
-    const Step& step = plan_->steps[s];
-    KernelArgs& args = context.args[s];
-    args.stream =
-        reinterpret_cast<void*>(stream);  // NOLINT(performance-no-int-to-ptr): a handle, as the driver gave it
-    const ProfiledKernel profiled(*step.op, args, true);
-    enqueue_phases(*step.op, step.kernel, args, plan_->device);
-  }
+void Program::enqueue_step(Context& context, size_t s, uint64_t stream) const {
+  const Step& step = plan_->steps[s];
+  KernelArgs& args = context.args[s];
+  args.stream = reinterpret_cast<void*>(stream);  // NOLINT(performance-no-int-to-ptr): a handle, as the driver gave it
+  const ProfiledKernel profiled(*step.op, args, true);
+  enqueue_phases(*step.op, step.kernel, args, plan_->device);
 }
 
 // What a graph of these steps would hold: addresses of inputs and results, and the numbers in host cells.
@@ -678,7 +715,8 @@ void Program::find_key(Context& context) const {
 }
 
 // The first run with these addresses enqueues kernel by kernel; the second is captured on the way, and later ones launch the
-// graph. Callers who drop their results get the same addresses again, so few graphs serve a training loop.
+// graph. Callers who drop their results get the same addresses again, so few graphs serve a training loop. Who comes with ever
+// new addresses, or numbers, gets the graph that was used least recently, with the kernels that these concern updated.
 void Program::enqueue(Context& context, std::span<const Tensor> inputs) const {
   constexpr size_t kKeptReplays = 4;
   const Device device = plan_->device;
@@ -691,20 +729,20 @@ void Program::enqueue(Context& context, std::span<const Tensor> inputs) const {
   for (const Tensor& t : context.fresh) note_stream(*t->storage, stream);
   if (context.arena != nullptr) note_stream(*context.arena, stream);
   find_key(context);
-  auto known = std::find_if(context.replays.begin(), context.replays.end(),
-                            [&](const Replay& replay) { return replay.key == context.key; });
-  if (known == context.replays.end()) {
-    if (context.replays.size() == kKeptReplays) {
-      if (context.replays.back().executable != 0) {
-        static_cast<void>(cuda_driver->destroy_graph(context.replays.back().executable));
-      }
-      context.replays.pop_back();
-    }
-    context.replays.insert(context.replays.begin(), Replay{context.key, 0});
-    enqueue_steps(context, stream);
+  std::vector<Replay>& replays = context.replays;
+  auto known =
+      std::find_if(replays.begin(), replays.end(), [&](const Replay& replay) { return replay.key == context.key; });
+  if (known == replays.end() && replays.size() < kKeptReplays) {
+    replays.insert(replays.begin(), Replay{})->key = context.key;
+    for (size_t s = 0; s < plan_->steps.size(); ++s) enqueue_step(context, s, stream);
   } else {
-    std::rotate(context.replays.begin(), known, known + 1);
-    Replay& replay = context.replays.front();
+    if (known == replays.end()) {
+      --known;
+      if (known->executable != 0 && !update(context, *known)) known->forget();
+      known->key = context.key;
+    }
+    std::rotate(replays.begin(), known, known + 1);
+    Replay& replay = replays.front();
     if (replay.executable == 0) capture(context, replay);
     check_cuda(cuda_driver->launch_graph(replay.executable, stream), "replay");
   }
@@ -713,24 +751,160 @@ void Program::enqueue(Context& context, std::span<const Tensor> inputs) const {
   }
 }
 
-void Program::capture(Context& context, Replay& replay) const {
-  const uint64_t stream = take_stream(plan_->device);  // the default stream cannot be captured
-  struct GiveBack {
-    Device device;
-    uint64_t stream;
-    ~GiveBack() { give_stream(device, stream); }
-  } const give_back{plan_->device, stream};
-  check_cuda(cuda_driver->begin_capture(stream), "capture");
-  try {
-    enqueue_steps(context, stream);
-  } catch (...) {
-    uint64_t broken = 0;
-    static_cast<void>(cuda_driver->end_capture(stream, &broken));
-    if (broken != 0) static_cast<void>(cuda_driver->destroy_graph(broken));
-    static_cast<void>(cuda_driver->last_error());
-    throw;
+// A capture on a stream of its own, since the default stream cannot be captured. What was captured and not taken is destroyed.
+class Program::Recorder {
+ public:
+  explicit Recorder(Device device) : device_(device), stream_(take_stream(device)) {
+    const int code = cuda_driver->begin_capture(stream_);
+    if (code != 0) give_stream(device_, stream_);
+    check_cuda(code, "capture");
   }
-  check_cuda(cuda_driver->end_capture(stream, &replay.executable), "capture");
+  ~Recorder() {
+    if (!ended_) {
+      static_cast<void>(cuda_driver->end_capture(stream_, &graph_));
+      static_cast<void>(cuda_driver->last_error());
+    }
+    if (graph_ != 0) static_cast<void>(cuda_driver->destroy_graph(graph_));
+    give_stream(device_, stream_);
+  }
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+  [[nodiscard]] uint64_t stream() const { return stream_; }
+  void after(const std::vector<uint64_t>& nodes) const {
+    check_cuda(cuda_driver->capture_after(stream_, nodes.data(), nodes.size()), "capture");
+  }
+  // The nodes captured since after(nodes).
+  [[nodiscard]] std::vector<uint64_t> since(const std::vector<uint64_t>& nodes) const {
+    std::vector<uint64_t> found(4);
+    for (;;) {
+      size_t count = found.size();
+      check_cuda(cuda_driver->captured_since(stream_, nodes.data(), nodes.size(), found.data(), &count), "capture");
+      const bool fits = count <= found.size();
+      found.resize(count);
+      if (fits) return found;
+    }
+  }
+  void end() {
+    ended_ = true;
+    check_cuda(cuda_driver->end_capture(stream_, &graph_), "capture");
+  }
+  uint64_t take() { return std::exchange(graph_, 0); }
+  [[nodiscard]] uint64_t graph() const { return graph_; }
+
+ private:
+  Device device_;
+  uint64_t stream_;
+  uint64_t graph_ = 0;
+  bool ended_ = false;
+};
+
+// Each step depends on those alone whose bytes it touches, so that the device may run the others beside it. In very long programs
+// each depends on the one before.
+void Program::capture(Context& context, Replay& replay) const {
+  constexpr size_t kMostOrdered = 4096;
+  const size_t count = plan_->steps.size();
+  std::vector<std::vector<int32_t>> waits;
+  if (count <= kMostOrdered) {
+    std::vector<std::vector<Access>> touched(count);
+    for (size_t s = 0; s < count; ++s) touched[s] = accesses(context, s);
+    waits = predecessors(touched);
+  } else {
+    waits.resize(count);
+    for (size_t s = 1; s < count; ++s) waits[s] = {static_cast<int32_t>(s) - 1};
+  }
+  Recorder recorder(plan_->device);
+  std::vector<std::vector<uint64_t>> nodes(count);
+  std::vector<std::vector<uint64_t>> ends(
+      count);  // the node after which a step is over, or several that it waited for itself
+  for (size_t s = 0; s < count; ++s) {
+    std::vector<uint64_t> after;
+    for (const int32_t p : waits[s]) {
+      const std::vector<uint64_t>& end = ends[static_cast<size_t>(p)];
+      after.insert(after.end(), end.begin(), end.end());
+    }
+    std::sort(after.begin(), after.end());
+    after.erase(std::unique(after.begin(), after.end()), after.end());
+    recorder.after(after);
+    enqueue_step(context, s, recorder.stream());
+    nodes[s] = recorder.since(after);
+    ends[s] = nodes[s].empty() ? after : std::vector<uint64_t>{nodes[s].back()};
+  }
+  recorder.end();
+  check_cuda(cuda_driver->instantiate(recorder.graph(), &replay.executable), "capture");
+  replay.graph = recorder.take();
+  replay.nodes = std::move(nodes);
+}
+
+// Records the steps whose addresses or numbers are others than the replay's, and gives its executable their kernels. False when
+// the graph cannot serve: another kernel is chosen, or steps share memory now that did not.
+bool Program::update(Context& context, Replay& replay) const {
+  if (context.key_steps.empty()) {
+    for (const auto* patches : {&context.input_patches, &context.result_patches}) {
+      for (const Context::Patch& patch : *patches) context.key_steps.push_back(step_of_operand(patch.operand));
+    }
+    context.key_steps.insert(context.key_steps.end(), plan_->cell_steps.begin(), plan_->cell_steps.end());
+  }
+  std::vector<int32_t> changed;
+  for (size_t i = 0; i < context.key.size(); ++i) {
+    if (context.key[i] == replay.key[i]) continue;
+    changed.push_back(context.key_steps[i]);
+    if (i < context.input_patches.size() && meets_writes(context, context.input_patches[i].operand)) return false;
+  }
+  std::sort(changed.begin(), changed.end());
+  changed.erase(std::unique(changed.begin(), changed.end()), changed.end());
+  Recorder recorder(plan_->device);
+  const std::vector<uint64_t> none;
+  std::vector<std::vector<uint64_t>> fresh;
+  for (const int32_t s : changed) {
+    recorder.after(none);
+    enqueue_step(context, static_cast<size_t>(s), recorder.stream());
+    fresh.push_back(recorder.since(none));
+    if (fresh.back().size() != replay.nodes[static_cast<size_t>(s)].size()) return false;
+  }
+  recorder.end();
+  for (size_t k = 0; k < changed.size(); ++k) {
+    const std::vector<uint64_t>& nodes = replay.nodes[static_cast<size_t>(changed[k])];
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      if (cuda_driver->update_node(replay.executable, nodes[i], fresh[k][i]) != 0) {
+        static_cast<void>(cuda_driver->last_error());
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+int32_t Program::step_of_operand(int32_t operand) const {
+  const auto after = std::upper_bound(plan_->steps.begin(), plan_->steps.end(), operand,
+                                      [](int32_t at, const Step& step) { return at < step.first_operand; });
+  return static_cast<int32_t>(after - plan_->steps.begin()) - 1;
+}
+
+// Does the operand lie where a step writes to memory that is neither the arena's nor the operand's own buffer?
+bool Program::meets_writes(const Context& context, int32_t operand) const {
+  const Access here = access_of(context.operands[static_cast<size_t>(operand)], false);
+  const int32_t buffer = plan_->operands[static_cast<size_t>(operand)].buffer;
+  return std::any_of(plan_->outer_writes.begin(), plan_->outer_writes.end(), [&](int32_t write) {
+    if (plan_->operands[static_cast<size_t>(write)].buffer == buffer) return false;
+    const Access there = access_of(context.operands[static_cast<size_t>(write)], true);
+    return std::max(here.first, there.first) < std::min(here.end, there.end);
+  });
+}
+
+// What step s touches, with the addresses of this run.
+std::vector<Access> Program::accesses(const Context& context, size_t s) const {
+  const Step& step = plan_->steps[s];
+  const KernelArgs& args = context.args[s];
+  std::vector<Access> touched;
+  for (int i = 0; i < args.in_count; ++i) {
+    touched.push_back(access_of(args.in[i], step.op->mutates_operand(step.attrs, i, args.in_count)));
+  }
+  for (int i = 0; i < args.out_count; ++i) touched.push_back(access_of(args.out[i], true));
+  if (step.scratch_buffer >= 0) {
+    const auto first = reinterpret_cast<uintptr_t>(args.scratch);
+    touched.push_back({first, first + plan_->buffers[static_cast<size_t>(step.scratch_buffer)].bytes, true});
+  }
+  return touched;
 }
 
 std::vector<Tensor> interpret(const Graph& graph, std::span<const Tensor> inputs) {

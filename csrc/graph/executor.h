@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "graph/ir.h"
+#include "graph/order.h"
 
 namespace gorgo {
 
@@ -45,10 +46,15 @@ class Program {
   void run_steps(Context& context) const;
   // On a device with streams: the steps as launches, or a graph of them.
   void enqueue(Context& context, std::span<const Tensor> inputs) const;
-  void enqueue_steps(Context& context, uint64_t stream) const;
+  void enqueue_step(Context& context, size_t s, uint64_t stream) const;
   void find_key(Context& context) const;
   struct Replay;
+  class Recorder;
   void capture(Context& context, Replay& replay) const;
+  bool update(Context& context, Replay& replay) const;
+  [[nodiscard]] int32_t step_of_operand(int32_t operand) const;
+  [[nodiscard]] bool meets_writes(const Context& context, int32_t operand) const;
+  [[nodiscard]] std::vector<Access> accesses(const Context& context, size_t s) const;
 
   Graph graph_;
   Graph planned_;

@@ -126,6 +126,19 @@ def test_ignored_lines_may_hold_anything() -> None:
     assert x.grad[1].tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("classes", [3, 40])
+def test_a_line_whose_loss_does_not_count_has_no_gradient(dtype: str, classes: int) -> None:
+    logits = np.linspace(-1.0, 1.0, 4 * classes).reshape(4, classes)
+    logits[1] = np.inf
+    logits[2, 1] = np.nan
+    x = gg.asarray(logits).astype(dtype).requires_grad_()
+    losses = gg.cross_entropy(x, gg.asarray([0, 1, 2, 1]), reduction="none")
+    losses.backward(gg.asarray([1.0, 0.0, 0.0, 0.0]).astype(dtype))
+    assert x.grad[1:].astype("float64").tolist() == [[0.0] * classes] * 3
+    assert np.isfinite(x.grad[0].astype("float64").numpy()).all()
+
+
 def test_wrong_arguments() -> None:
     x = gg.zeros((3, 4))
     with pytest.raises(ValueError, match=r"target must have shape \(3,\), that of logits \(3, 4\).*, got \(4,\)"):

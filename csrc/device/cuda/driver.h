@@ -1,7 +1,7 @@
 // What the library asks of the CUDA runtime, as a table of functions, so that everything above it can be tested without a card
 // on a table that a test brings.
 //
-// Invariants: streams, events and graphs are opaque numbers (stream 0 is the legacy default stream). A function returns 0 or the
+// Invariants: streams, events, graphs, nodes and executables are opaque numbers (stream 0 is the legacy default stream). A function returns 0 or the
 // runtime's error code; none throws. Calls concern the thread's current device (set_device).
 // Read next: device.h (what is built on it), runtime.cu (the real table).
 #pragma once
@@ -43,10 +43,19 @@ struct CudaDriver {
   int (*elapsed_ms)(uint64_t from, uint64_t to, float* ms) = nullptr;
 
   int (*begin_capture)(uint64_t stream) = nullptr;
-  int (*end_capture)(uint64_t stream,
-                     uint64_t* executable) = nullptr;  // capture, instantiate; 0 when the capture broke
+  // What is captured next depends on these nodes alone, in place of all that was captured before it.
+  int (*capture_after)(uint64_t stream, const uint64_t* nodes, size_t count) = nullptr;
+  // The nodes captured since then, in order; they must have been enqueued one after the other. `count` says how many there is
+  // room for, then how many there are: they are written when there is room for all.
+  int (*captured_since)(uint64_t stream, const uint64_t* after, size_t after_count, uint64_t* nodes,
+                        size_t* count) = nullptr;
+  int (*end_capture)(uint64_t stream, uint64_t* graph) = nullptr;  // 0 when the capture broke
+  int (*instantiate)(uint64_t graph, uint64_t* executable) = nullptr;
+  // Makes `node` of the executable do what `like`, a node of another graph, does; fails where that is another kernel.
+  int (*update_node)(uint64_t executable, uint64_t node, uint64_t like) = nullptr;
   int (*launch_graph)(uint64_t executable, uint64_t stream) = nullptr;
-  int (*destroy_graph)(uint64_t executable) = nullptr;
+  int (*destroy_graph)(uint64_t graph) = nullptr;
+  int (*destroy_executable)(uint64_t executable) = nullptr;
 
   int (*properties)(int index, struct CudaProperties* out) = nullptr;
 };

@@ -3,8 +3,10 @@
 // Invariant: linked statically, and nothing here runs before the first call: an import on a machine without a driver works.
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <vector>
 
 #include "device/cuda/driver.h"
 #include "device/cuda/launch.cuh"
@@ -14,7 +16,9 @@ namespace {
 
 cudaStream_t stream_from(uint64_t stream) { return reinterpret_cast<cudaStream_t>(stream); }
 cudaEvent_t event_from(uint64_t event) { return reinterpret_cast<cudaEvent_t>(event); }
-cudaGraphExec_t graph_from(uint64_t graph) { return reinterpret_cast<cudaGraphExec_t>(graph); }
+cudaGraph_t graph_from(uint64_t graph) { return reinterpret_cast<cudaGraph_t>(graph); }
+cudaGraphNode_t node_from(uint64_t node) { return reinterpret_cast<cudaGraphNode_t>(node); }
+cudaGraphExec_t executable_from(uint64_t executable) { return reinterpret_cast<cudaGraphExec_t>(executable); }
 template <class T>
 uint64_t number_of(T handle) {
   return reinterpret_cast<uint64_t>(handle);
@@ -42,16 +46,109 @@ int query_event(uint64_t event, bool* passed) {
   return 0;
 }
 
-int end_capture(uint64_t stream, uint64_t* executable) {
-  *executable = 0;
-  cudaGraph_t graph = nullptr;
-  cudaError_t code = cudaStreamEndCapture(stream_from(stream), &graph);
+// Three functions that CUDA 13 gave the edges' kinds.
+#if CUDART_VERSION >= 13000
+cudaError_t frontier_of(cudaStream_t stream, const cudaGraphNode_t** nodes, size_t* count) {
+  cudaStreamCaptureStatus status{};
+  const cudaGraphEdgeData* edges = nullptr;
+  return cudaStreamGetCaptureInfo(stream, &status, nullptr, nullptr, nodes, &edges, count);
+}
+cudaError_t depend_on(cudaStream_t stream, cudaGraphNode_t* nodes, size_t count) {
+  return cudaStreamUpdateCaptureDependencies(stream, nodes, nullptr, count, cudaStreamSetCaptureDependencies);
+}
+cudaError_t dependencies_of(cudaGraphNode_t node, cudaGraphNode_t* nodes, cudaGraphEdgeData* edges, size_t* count) {
+  return cudaGraphNodeGetDependencies(node, nodes, edges, count);
+}
+#else
+cudaError_t frontier_of(cudaStream_t stream, const cudaGraphNode_t** nodes, size_t* count) {
+  cudaStreamCaptureStatus status{};
+  return cudaStreamGetCaptureInfo_v2(stream, &status, nullptr, nullptr, nodes, count);
+}
+cudaError_t depend_on(cudaStream_t stream, cudaGraphNode_t* nodes, size_t count) {
+  return cudaStreamUpdateCaptureDependencies(stream, nodes, count, cudaStreamSetCaptureDependencies);
+}
+cudaError_t dependencies_of(cudaGraphNode_t node, cudaGraphNode_t* nodes, cudaGraphEdgeData*, size_t* count) {
+  return cudaGraphNodeGetDependencies(node, nodes, count);
+}
+#endif
+
+int capture_after(uint64_t stream, const uint64_t* nodes, size_t count) {
+  std::vector<cudaGraphNode_t> handles(count);
+  for (size_t i = 0; i < count; ++i) handles[i] = node_from(nodes[i]);
+  return depend_on(stream_from(stream), handles.data(), count);
+}
+
+int captured_since(uint64_t stream, const uint64_t* after, size_t after_count, uint64_t* nodes, size_t* count) {
+  const cudaGraphNode_t* last = nullptr;
+  size_t found = 0;
+  cudaError_t code = frontier_of(stream_from(stream), &last, &found);
   if (code != cudaSuccess) return code;
-  cudaGraphExec_t made = nullptr;
-  code = cudaGraphInstantiate(&made, graph, 0);
-  static_cast<void>(cudaGraphDestroy(graph));
-  if (code == cudaSuccess) *executable = number_of(made);
+  const auto is_before = [&](cudaGraphNode_t node) {
+    return std::find(after, after + after_count, number_of(node)) != after + after_count;
+  };
+  std::vector<uint64_t> chain;  // from the last one back
+  // More than one: nothing was enqueued, and the frontier is still `after`.
+  for (cudaGraphNode_t node = found == 1 ? last[0] : nullptr; node != nullptr && !is_before(node);) {
+    chain.push_back(number_of(node));
+    size_t degree = 0;
+    code = dependencies_of(node, nullptr, nullptr, &degree);
+    if (code != cudaSuccess) return code;
+    if (degree != 1) break;
+    cudaGraphEdgeData edge{};
+    code = dependencies_of(node, &node, &edge, &degree);
+    if (code != cudaSuccess) return code;
+  }
+  if (chain.size() <= *count) std::copy(chain.rbegin(), chain.rend(), nodes);
+  *count = chain.size();
+  return 0;
+}
+
+int end_capture(uint64_t stream, uint64_t* graph) {
+  cudaGraph_t made = nullptr;
+  const cudaError_t code = cudaStreamEndCapture(stream_from(stream), &made);
+  *graph = number_of(made);
   return code;
+}
+
+int instantiate(uint64_t graph, uint64_t* executable) {
+  cudaGraphExec_t made = nullptr;
+  const int code = cudaGraphInstantiate(&made, graph_from(graph), 0);
+  *executable = number_of(made);
+  return code;
+}
+
+int update_node(uint64_t executable, uint64_t node, uint64_t like) {
+  cudaGraphNodeType type{};
+  cudaGraphNodeType wanted{};
+  cudaError_t code = cudaGraphNodeGetType(node_from(node), &type);
+  if (code == cudaSuccess) code = cudaGraphNodeGetType(node_from(like), &wanted);
+  if (code != cudaSuccess) return code;
+  if (type != wanted) return cudaErrorInvalidValue;
+  switch (type) {
+    case cudaGraphNodeTypeKernel: {
+      cudaKernelNodeParams old{};
+      cudaKernelNodeParams fresh{};
+      code = cudaGraphKernelNodeGetParams(node_from(node), &old);
+      if (code == cudaSuccess) code = cudaGraphKernelNodeGetParams(node_from(like), &fresh);
+      if (code != cudaSuccess) return code;
+      if (old.func != fresh.func) return cudaErrorInvalidValue;  // it may want other attributes
+      return cudaGraphExecKernelNodeSetParams(executable_from(executable), node_from(node), &fresh);
+    }
+    case cudaGraphNodeTypeMemcpy: {
+      cudaMemcpy3DParms fresh{};
+      code = cudaGraphMemcpyNodeGetParams(node_from(like), &fresh);
+      if (code != cudaSuccess) return code;
+      return cudaGraphExecMemcpyNodeSetParams(executable_from(executable), node_from(node), &fresh);
+    }
+    case cudaGraphNodeTypeMemset: {
+      cudaMemsetParams fresh{};
+      code = cudaGraphMemsetNodeGetParams(node_from(like), &fresh);
+      if (code != cudaSuccess) return code;
+      return cudaGraphExecMemsetNodeSetParams(executable_from(executable), node_from(node), &fresh);
+    }
+    default:
+      return cudaErrorInvalidValue;
+  }
 }
 
 int properties(int index, CudaProperties* out) {
@@ -106,11 +203,16 @@ CudaDriver runtime_table() {
   d.begin_capture = [](uint64_t stream) -> int {
     return cudaStreamBeginCapture(stream_from(stream), cudaStreamCaptureModeThreadLocal);
   };
+  d.capture_after = capture_after;
+  d.captured_since = captured_since;
   d.end_capture = end_capture;
+  d.instantiate = instantiate;
+  d.update_node = update_node;
   d.launch_graph = [](uint64_t executable, uint64_t stream) -> int {
-    return cudaGraphLaunch(graph_from(executable), stream_from(stream));
+    return cudaGraphLaunch(executable_from(executable), stream_from(stream));
   };
-  d.destroy_graph = [](uint64_t executable) -> int { return cudaGraphExecDestroy(graph_from(executable)); };
+  d.destroy_graph = [](uint64_t graph) -> int { return cudaGraphDestroy(graph_from(graph)); };
+  d.destroy_executable = [](uint64_t executable) -> int { return cudaGraphExecDestroy(executable_from(executable)); };
   d.properties = properties;
   return d;
 }

@@ -58,19 +58,31 @@ constexpr int64_t kMaskTaps = 63;  // windows of so many taps have masks; bit 63
 
 // ---- tiles ----
 
-template <int M, int N, int K, int RowsEach, int ColumnsEach>
+template <int M, int N, int K, int RowsEach, int ColumnsEach, int Parts = 1>
 struct Tile {
   static constexpr int kM = M, kN = N, kK = K;
   static constexpr int kRows = RowsEach, kColumns = ColumnsEach;  // results of a thread
   static constexpr int kThreadsM = M / RowsEach, kThreadsN = N / ColumnsEach;
-  static constexpr int kThreads = kThreadsM * kThreadsN;
-  static_assert(kThreadsN % 8 == 0 && kThreadsM % 4 == 0 && kThreads % K == 0 && kThreads % N == 0);
+  static constexpr int kParts = Parts;  // teams of threads that share the results, each with its part of every K
+  static constexpr int kTeam = kThreadsM * kThreadsN;
+  static constexpr int kThreads = kTeam * Parts;
+  static_assert(kThreadsN % 8 == 0 && kThreadsM % 4 == 0 && kThreads % K == 0 && kThreads % N == 0 && K % Parts == 0);
 };
 using LargeTile = Tile<128, 128, 8, 8, 8>;
 template <class S>  // 64-bit elements need twice the registers and shared memory
 using SquareTile = Tile<64, 64, sizeof(S) == 8 ? 8 : 16, 4, 4>;
 template <class S>
 using FlatTile = Tile<32, 128, sizeof(S) == 8 ? 8 : 16, 4, 4>;
+// For products of few results, whose time is the latency of their loads: deep steps, little work for each block.
+template <class S>
+using SmallTile = Tile<32, 32, sizeof(S) == 8 ? 32 : 64, 4, 4, sizeof(S) == 8 ? 2 : 4>;
+enum class TileSize : uint8_t { Large, Square, Flat, Small };
+constexpr int tile_rows(TileSize size) noexcept {
+  return size == TileSize::Large ? 128 : size == TileSize::Square ? 64 : 32;
+}
+constexpr int tile_columns(TileSize size) noexcept {
+  return size == TileSize::Square ? 64 : size == TileSize::Small ? 32 : 128;
+}
 
 // How a product is cut into blocks; blocks that share columns follow each other.
 struct Cut {
@@ -94,6 +106,16 @@ inline Cut cut_of(int64_t m, int64_t n, int64_t k, int64_t problems, int64_t num
   c.depth_each = ceil_div(ceil_div(k, splits), kUnit) * kUnit;
   c.splits = ceil_div(k, c.depth_each);
   return c;
+}
+
+// The cut for the preferred tile, or for small ones where the preferred would leave most of a card idle (`size` says which).
+inline Cut cut_for(TileSize& size, bool masked, int64_t m, int64_t n, int64_t k, int64_t problems,
+                   int64_t numel) noexcept {
+  constexpr int64_t kFewBlocks = 80;
+  const Cut cut = cut_of(m, n, k, problems, numel, tile_rows(size), tile_columns(size));
+  if (!masked || cut.blocks() >= kFewBlocks) return cut;
+  size = TileSize::Small;
+  return cut_of(m, n, k, problems, numel, tile_rows(size), tile_columns(size));
 }
 
 #if defined(__CUDACC__)
@@ -288,7 +310,9 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 4 ? 2 : 1)
     }
   };
 
-  const int warp = thread / 32, lane = thread % 32;
+  const int part = Tile::kParts == 1 ? 0 : thread / Tile::kTeam;
+  const int warp = thread % Tile::kTeam / 32, lane = thread % 32;
+  constexpr int kDepth = kK / Tile::kParts;  // of each team
   constexpr int kWarpsN = Tile::kThreadsN / 8;
   const int row0 = (warp / kWarpsN * 4 + lane / 8) * 4;
   const int column0 = (warp % kWarpsN * 8 + lane % 8) * 4;
@@ -321,7 +345,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 4 ? 2 : 1)
       read(k0 + kK, table);
     }
 #pragma unroll
-    for (int k = 0; k < kK; ++k) {
+    for (int d = 0; d < kDepth; ++d) {
+      const int k = part * kDepth + d;
       T a[Tile::kRows], b[Tile::kColumns];
 #pragma unroll
       for (int i = 0; i < Tile::kRows / 4; ++i) read_four(&factors[buffer][k][row0 + i * kRowStep], a + 4 * i);
@@ -331,6 +356,28 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 4 ? 2 : 1)
       for (int i = 0; i < Tile::kRows; ++i) {
 #pragma unroll
         for (int j = 0; j < Tile::kColumns; ++j) sums[i][j] = multiply_add(a[i], b[j], sums[i][j]);
+      }
+    }
+  }
+
+  if constexpr (Tile::kParts > 1) {  // the first team adds up, in order
+    constexpr int kSums = Tile::kRows * Tile::kColumns;
+    static_assert((Tile::kParts - 1) * kSums * Tile::kTeam <= 2 * kK * kPitchM);
+    T* const others = &factors[0][0][0] + thread % Tile::kTeam;
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) {
+      if (part > 0) {
+        others[((part - 1) * kSums + i) * Tile::kTeam] = sums[i / Tile::kColumns][i % Tile::kColumns];
+      }
+    }
+    __syncthreads();
+    if (part > 0) return;
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) {
+#pragma unroll
+      for (int q = 0; q < Tile::kParts - 1; ++q) {
+        sums[i / Tile::kColumns][i % Tile::kColumns] += others[(q * kSums + i) * Tile::kTeam];
       }
     }
   }
@@ -397,8 +444,30 @@ void add_partials(const typename Element<S>::Compute* partials, int64_t splits, 
 }
 
 template <class Tile, class Plan>
-void run_product(const Plan& plan, cudaStream_t stream) noexcept {
+void run_tiles(const Plan& plan, cudaStream_t stream) noexcept {
   product_kernel<Plan, Tile><<<static_cast<unsigned>(plan.cut.blocks()), Tile::kThreads, 0, stream>>>(plan);
+}
+
+template <class Plan>
+void run_product(const Plan& plan, TileSize size, cudaStream_t stream) noexcept {
+  using S = typename Plan::Stored;
+  if constexpr (!Plan::kMasked) {
+    run_tiles<SquareTile<S>>(plan, stream);
+  } else {
+    switch (size) {
+      case TileSize::Large:
+        if constexpr (std::is_same_v<S, float>) run_tiles<LargeTile>(plan, stream);
+        break;
+      case TileSize::Flat:
+        run_tiles<FlatTile<S>>(plan, stream);
+        break;
+      case TileSize::Small:
+        run_tiles<SmallTile<S>>(plan, stream);
+        break;
+      case TileSize::Square:
+        run_tiles<SquareTile<S>>(plan, stream);
+    }
+  }
 }
 
 #endif

@@ -23,25 +23,22 @@ struct Call {
                       : conv_sizes(args.in[0], args.in[1], args.out[0], args.attrs_as<ConvAttrs>())),
         g(gather_sizes(s, kTransposed)) {}
 
-  enum class Size { Large, Square, Flat };
   [[nodiscard]] bool masked() const noexcept { return s.taps <= kMaskTaps; }
-  [[nodiscard]] Size size() const noexcept {
-    if (!masked()) return Size::Square;
-    if (g.rows <= 32) return Size::Flat;
-    const int64_t large = ceil_div(g.rows, 128) * ceil_div(g.columns, 128) * g.problems;
-    if (std::is_same_v<S, float> && g.rows > 64 && large >= 128) return Size::Large;
-    return Size::Square;
-  }
-  [[nodiscard]] Cut cut(int64_t numel) const noexcept {
-    const Size size = this->size();
-    const int m = size == Size::Large ? 128 : size == Size::Flat ? 32 : 64;
-    return cut_of(g.rows, g.columns, g.sum * g.taps, g.problems, numel, m, size == Size::Square ? 64 : 128);
+  [[nodiscard]] Cut cut(int64_t numel, TileSize& size) const noexcept {
+    size = TileSize::Square;
+    if (masked()) {
+      const int64_t large = ceil_div(g.rows, 128) * ceil_div(g.columns, 128) * g.problems;
+      if (g.rows <= 32) size = TileSize::Flat;
+      if (std::is_same_v<S, float> && g.rows > 64 && large >= 128) size = TileSize::Large;
+    }
+    return cut_for(size, masked(), g.rows, g.columns, g.sum * g.taps, g.problems, numel);
   }
 };
 
 template <class S, bool kTransposed>
 size_t product_scratch(const KernelArgs& args, const Call<S, kTransposed>& call) noexcept {
-  const Cut cut = call.cut(args.out[0].numel);
+  TileSize size;
+  const Cut cut = call.cut(args.out[0].numel, size);
   if (cut.splits == 1) return 0;
   return static_cast<size_t>(cut.splits * args.out[0].numel) * sizeof(typename Element<S>::Compute);
 }
@@ -55,7 +52,8 @@ void run_gather(const KernelArgs& args, const Call<S, kTransposed>& call) noexce
   const bool has_bias = args.in_count > 2 && args.in[2].given;
   Plan p{};
   for (int i = 0; i < 3; ++i) p.axes[i] = gather_axis<kTransposed>(s.axis[i], x.axis[i], weight.axis[i]);
-  p.cut = call.cut(out.numel);
+  TileSize size;
+  p.cut = call.cut(out.numel, size);
   p.x = args.in[0].as<S>();
   p.weight = args.in[1].as<S>();
   p.added = has_bias ? args.in[2].as<S>() : nullptr;
@@ -75,20 +73,7 @@ void run_gather(const KernelArgs& args, const Call<S, kTransposed>& call) noexce
   for (const ConvAxis& axis : s.axis) dense = dense && (!kTransposed || axis.stride == 1);
   p.vectors = dense && p.plane % 4 == 0 && is_aligned(out.data, 4 * sizeof(S));
   const cudaStream_t stream = stream_of(args);
-  if constexpr (!kMasked) {
-    run_product<SquareTile<S>>(p, stream);
-  } else {
-    switch (call.size()) {
-      case Call<S, kTransposed>::Size::Large:
-        if constexpr (std::is_same_v<S, float>) run_product<LargeTile>(p, stream);
-        break;
-      case Call<S, kTransposed>::Size::Flat:
-        run_product<FlatTile<S>>(p, stream);
-        break;
-      default:
-        run_product<SquareTile<S>>(p, stream);
-    }
-  }
+  run_product(p, size, stream);
   if (p.cut.splits > 1) {
     add_partials<S>(p.partials, p.cut.splits, out.numel, p.added, p.bias_stride, p.plane, s.groups * call.g.rows,
                     p.result, stream);

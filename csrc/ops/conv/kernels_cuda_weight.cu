@@ -10,11 +10,9 @@
 namespace gorgo::cuda {
 namespace {
 
-enum class Size { Large, Square, Flat };
-
 struct WeightCall {
   ConvSizes s;
-  Size size;
+  TileSize size;
   Cut cut;
   bool masked;
   int64_t columns;
@@ -22,18 +20,17 @@ struct WeightCall {
   template <class S>
   static WeightCall of(const KernelArgs& args) noexcept {
     WeightCall c{
-        conv_sizes(args.in[0], args.out[0], args.in[1], args.attrs_as<ConvAttrs>()), Size::Square, {}, true, 0};
+        conv_sizes(args.in[0], args.out[0], args.in[1], args.attrs_as<ConvAttrs>()), TileSize::Square, {}, true, 0};
     const int64_t depth = c.s.n * c.s.pixels;
     c.masked = c.s.taps <= kMaskTaps;
     c.columns = c.s.group_c * c.s.taps;
     const int64_t large = ceil_div(c.s.group_o, 128) * ceil_div(c.columns, 128) * c.s.groups;
     if (c.masked && c.s.group_o <= 32 && c.columns > 64) {
-      c.size = Size::Flat;
+      c.size = TileSize::Flat;
     } else if (c.masked && std::is_same_v<S, float> && c.s.group_o > 64 && large * (depth / 256) >= 128) {
-      c.size = Size::Large;
+      c.size = TileSize::Large;
     }
-    const int m = c.size == Size::Large ? 128 : c.size == Size::Flat ? 32 : 64;
-    c.cut = cut_of(c.s.group_o, c.columns, depth, c.s.groups, args.out[0].numel, m, c.size == Size::Square ? 64 : 128);
+    c.cut = cut_for(c.size, c.masked, c.s.group_o, c.columns, depth, c.s.groups, args.out[0].numel);
     return c;
   }
 };
@@ -61,20 +58,7 @@ void run_weight(const KernelArgs& args, const WeightCall& call) noexcept {
   p.numel = out.numel;
   p.vectors = p.out_row % 4 == 0 && is_aligned(out.data, 4 * sizeof(S));
   const cudaStream_t stream = stream_of(args);
-  if constexpr (!kMasked) {
-    run_product<SquareTile<S>>(p, stream);
-  } else {
-    switch (call.size) {
-      case Size::Large:
-        if constexpr (std::is_same_v<S, float>) run_product<LargeTile>(p, stream);
-        break;
-      case Size::Flat:
-        run_product<FlatTile<S>>(p, stream);
-        break;
-      default:
-        run_product<SquareTile<S>>(p, stream);
-    }
-  }
+  run_product(p, call.size, stream);
   if (p.cut.splits > 1) {
     add_partials<S>(p.partials, p.cut.splits, out.numel, nullptr, 0, 1, 1, p.result, stream);
   }

@@ -126,7 +126,7 @@ struct Backward {
           at.store(select(weight == zero, zero, exp(at.load() - top) * scale - off));
         });
         for (int j = 0; j < walk.live; ++j) {
-          if (wanted[j] == kIgnored) continue;
+          if (wanted[j] == kIgnored || weight.raw[j] == Lane{0}) continue;
           const auto x = static_cast<Lane>(walk.o.in[0][wanted[j] * walk.o.in_stride[0] + j]);
           const Lane p = exp(broadcast<V>(x - top.raw[j])).raw[0] / sum.raw[j];
           walk.o.out[wanted[j] * walk.o.out_stride + j] = static_cast<S>(weight.raw[j] * (p - on - even));
