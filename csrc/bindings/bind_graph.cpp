@@ -9,6 +9,7 @@
 #include "bindings/module.h"
 #include "bindings/tensor_type.h"
 #include "graph/executor.h"
+#include "graph/passes/fuse.h"
 #include "graph/verify.h"
 
 namespace py = pybind11;
@@ -121,6 +122,9 @@ void bind_graph(PyObject* module) {
       .def(
           "save", [](const py::object& g, const py::object& path) { drawing().attr("save")(g, path); }, py::arg("path"),
           kSaveDoc)
+      .def(
+          "fused", [](const Graph& g) { return std::make_shared<Graph>(fuse_elementwise(g)); },
+          "Return the graph with chains of elementwise ops as one node each, as compiled functions run it.")
       .def(
           "verify", [](const Graph& g) { verify(g); },
           "Check the graph's invariants; RuntimeError tells what is wrong.")

@@ -10,6 +10,7 @@
 #include "device/backend.h"
 #include "device/cuda/device.h"
 #include "graph/order.h"
+#include "graph/passes/fuse.h"
 #include "graph/verify.h"
 #include "memory/block_pool.h"
 #include "memory/plan.h"
@@ -534,8 +535,11 @@ class Planner {
   Step step_;
 };
 
-Program::Program(Graph graph) : graph_(std::move(graph)), plan_(std::make_unique<Plan>()) {
-  Planner(graph_, *plan_).run();
+Program::Program(Graph graph)
+    : graph_(std::move(graph)),
+      planned_(fuses_on(graph_.device) ? fuse_elementwise(graph_) : graph_),
+      plan_(std::make_unique<Plan>()) {
+  Planner(planned_, *plan_).run();
 }
 
 Program::~Program() = default;

@@ -17,7 +17,7 @@ namespace gorgo {
 
 class Program {
  public:
-  // NotSupported for what cannot be planned (data-dependent shapes, host ops).
+  // NotSupported for what cannot be planned (data-dependent shapes, host ops). Fuses where the device can and GORGO_FUSE allows.
   explicit Program(Graph graph);
   ~Program();
   Program(const Program&) = delete;
@@ -27,7 +27,10 @@ class Program {
   // results in order.
   void run(std::span<const Tensor> inputs, std::vector<Tensor>& results);
 
+  // As it was recorded.
   [[nodiscard]] const Graph& graph() const noexcept { return graph_; }
+  // As it was planned: with what passes made of it.
+  [[nodiscard]] const Graph& planned() const noexcept { return planned_; }
   [[nodiscard]] size_t arena_bytes() const noexcept;
   [[nodiscard]] size_t step_count() const noexcept;
   // Long enough that other threads should run meanwhile?
@@ -54,6 +57,7 @@ class Program {
   [[nodiscard]] std::vector<Access> accesses(const Context& context, size_t s) const;
 
   Graph graph_;
+  Graph planned_;
   std::unique_ptr<Plan> plan_;
   std::mutex lock_;
   std::vector<std::unique_ptr<Context>> idle_;

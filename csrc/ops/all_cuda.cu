@@ -6,6 +6,7 @@
   X(conv)                             \
   X(creation)                         \
   X(elementwise)                      \
+  X(fused)                            \
   X(index)                            \
   X(loss)                             \
   X(matmul)                           \

@@ -10,6 +10,7 @@
   X(conv)                        \
   X(creation)                    \
   X(elementwise)                 \
+  X(fused)                       \
   X(index)                       \
   X(matmul)                      \
   X(pool)                        \

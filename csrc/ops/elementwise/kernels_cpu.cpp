@@ -1,9 +1,8 @@
 // The kernels of the ops in functors.h, once per instruction set: one loop for each op and compute type.
 //
-// Read next: functors.h (the ops), staging.h (everything around a loop).
+// Read next: functors.h (the ops), loops_cpu.h (the loops), staging.h (everything around a loop).
 #include "ops/elementwise/attrs.h"
-#include "ops/elementwise/functors.h"
-#include "ops/elementwise/staging.h"
+#include "ops/elementwise/loops_cpu.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 
@@ -12,61 +11,6 @@ namespace gorgo::GORGO_ISA_NS {
 void fill_elementwise_moves(KernelSink& sink);  // kernels_cpu_moves.cpp
 
 namespace {
-
-// ---- the loops ----
-
-template <class Op, class T>
-using OutOf = std::conditional_t<Op::kFacts.gives == Gives::Bool, bool, T>;
-
-template <class Op, class T>
-void unary_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  map1([](auto x) __attribute__((always_inline)) { return Op::forward(x); }, n, static_cast<OutOf<Op, T>*>(out[0]),
-       static_cast<const T*>(in[0]));
-}
-template <class Op, class T>
-void binary_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  map1([](auto a, auto b) __attribute__((always_inline)) { return Op::forward(a, b); }, n,
-       static_cast<OutOf<Op, T>*>(out[0]), static_cast<const T*>(in[0]), static_cast<const T*>(in[1]));
-}
-
-// Backward loops read g and then what the facts save, in the order a, b, out.
-template <class Op, class T>
-void unary_backward_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  auto* dx = static_cast<T*>(out[0]);
-  const auto* g = static_cast<const T*>(in[0]);
-  constexpr uint8_t kSaves = Op::kFacts.saves_a;
-  if constexpr (kSaves == kSavesNothing) {
-    map1([](auto gv) __attribute__((always_inline)) { return Op::backward(gv, gv, gv); }, n, dx, g);
-  } else if constexpr (kSaves == kSavesA) {
-    map1([](auto gv, auto x) __attribute__((always_inline)) { return Op::backward(gv, x, x); }, n, dx, g,
-         static_cast<const T*>(in[1]));
-  } else {
-    static_assert(kSaves == kSavesOut);
-    map1([](auto gv, auto y) __attribute__((always_inline)) { return Op::backward(gv, y, y); }, n, dx, g,
-         static_cast<const T*>(in[1]));
-  }
-}
-// Reads g, a, b and, if anything saves it, out. `Which` names the gradients wanted: 1 by a, 2 by b, 3 both.
-template <class Op, class T, int Which>
-void binary_backward_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  constexpr int kLanes = lanes_for<T>();
-  constexpr bool kReadsOut = ((Op::kFacts.saves_a | Op::kFacts.saves_b) & kSavesOut) != 0;
-  const auto* g = static_cast<const T*>(in[0]);
-  const auto* a = static_cast<const T*>(in[1]);
-  const auto* b = static_cast<const T*>(in[2]);
-  const auto* y = static_cast<const T*>(in[kReadsOut ? 3 : 0]);
-  auto* da = static_cast<T*>(out[0]);
-  auto* db = static_cast<T*>(out[Which == 3 ? 1 : 0]);
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
-    const auto gv = get<T, kLanes, sizeof(T)>(g + i, count);
-    const auto av = get<T, kLanes, sizeof(T)>(a + i, count);
-    const auto bv = get<T, kLanes, sizeof(T)>(b + i, count);
-    const auto yv = get<T, kLanes, sizeof(T)>(y + i, count);
-    if constexpr ((Which & 1) != 0) put<kLanes>(da + i, Op::backward_a(gv, av, bv, yv), count);
-    if constexpr ((Which & 2) != 0) put<kLanes>(db + i, Op::backward_b(gv, av, bv, yv), count);
-  }
-}
 
 template <class Op, class S>
 void run_unary(const KernelArgs& args, int64_t task) noexcept {

@@ -1,9 +1,9 @@
 // Elementwise kernels that are no functor: copies, casts, selection, clip, polygamma, complex parts.
 //
-// Read next: staging.h.
+// Read next: loops_cpu.h, staging.h.
 #include "kernels/special.h"
 #include "ops/elementwise/attrs.h"
-#include "ops/elementwise/staging.h"
+#include "ops/elementwise/loops_cpu.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 
@@ -12,13 +12,7 @@ namespace {
 
 // ---- where ----
 
-// where by element size: no value is looked at.
-template <class Unit>
-void where_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  map1([](auto m, auto a, auto b) __attribute__((always_inline)) { return select(m, a, b); }, n,
-       static_cast<Unit*>(out[0]), static_cast<const bool*>(in[0]), static_cast<const Unit*>(in[1]),
-       static_cast<const Unit*>(in[2]));
-}
+// where of elements of 16 bytes.
 void where_loop_16(const void* const* in, void* const* out, int64_t n) noexcept {
   const auto* m = static_cast<const bool*>(in[0]);
   for (int64_t i = 0; i < n; ++i) {
@@ -90,17 +84,6 @@ void convert_loop(const void* const* in, void* const* out, int64_t n) noexcept {
       const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
       put<kLanes>(to + i, convert<To>(get<From, kLanes, 1>(from + i, count)), count);
     }
-  }
-}
-// Anything but zero is true; NaN is.
-template <class From>
-void truth_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  const auto* from = static_cast<const From*>(in[0]);
-  auto* to = static_cast<bool*>(out[0]);
-  if constexpr (kIsComplexElement<From>) {
-    for (int64_t i = 0; i < n; ++i) to[i] = from[i].re != 0 || from[i].im != 0;
-  } else {
-    map1([](auto x) __attribute__((always_inline)) { return x != like(x, 0.0); }, n, to, from);
   }
 }
 // float64 to float32, rounded so that a second rounding to a half type is right: what is lost makes the last bit odd.
@@ -272,12 +255,6 @@ void run_bounded(const KernelArgs& args, int64_t task, int first, Loop loop) noe
   run_shared<In, Out, false, kIsDirect<S>>(bounded, task, loop);
 }
 
-template <class T>
-void clip_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  map1([](auto x, auto low, auto high) __attribute__((always_inline)) { return minimum(maximum(x, low), high); }, n,
-       static_cast<T*>(out[0]), static_cast<const T*>(in[0]), static_cast<const T*>(in[1]),
-       static_cast<const T*>(in[2]));
-}
 template <class S>
 void run_clip(const KernelArgs& args, int64_t task) noexcept {
   run_bounded<S, 3, 1>(args, task, 1, clip_loop<ComputeOf<S>>);

@@ -1,0 +1,30 @@
+// Fused steps on CUDA: which instance of the interpreter a program gets.
+// Read next: interpreter.cuh, launch.cuh.
+#include "ops/fused/launch.cuh"
+
+namespace gorgo::cuda {
+
+void launch_fused_double(const KernelArgs& args, const FusedMachine& machine) noexcept;  // kernels_cuda_double.cu
+void launch_fused_halves(const KernelArgs& args, const FusedMachine& machine) noexcept;  // kernels_cuda_halves.cu
+
+namespace {
+
+void run_float(const KernelArgs& args, int64_t) noexcept {
+  const FusedMachine machine = FusedMachine::of(args);
+  if (machine.halves) {
+    launch_fused_halves(args, machine);
+  } else {
+    launch_fused<float, 4, 4, false>(args, machine, 128);
+  }
+}
+void run_double(const KernelArgs& args, int64_t) noexcept { launch_fused_double(args, FusedMachine::of(args)); }
+
+}  // namespace
+
+void fill_fused(KernelSink& sink);
+void fill_fused(KernelSink& sink) {
+  add(sink, "fused", DType::Float32, run_float);
+  add(sink, "fused", DType::Float64, run_double);
+}
+
+}  // namespace gorgo::cuda

@@ -1,0 +1,82 @@
+// From a call of `fused` to a launch of its kernel: operands folded to few axes, the machine's instructions, chunks and blocks.
+// Read next: interpreter.cuh.
+#pragma once
+
+#include "ops/fused/interpreter.cuh"
+
+namespace gorgo::cuda {
+
+constexpr int kFusedOperands = kFusedOutputs + kFusedInputs;
+
+// Fills in a launch for chunks of `elements`. False when there is nothing to do.
+template <class C>
+bool prepare_fused(const KernelArgs& args, const FusedMachine& machine, int elements, FusedLaunch<C>& launch) noexcept {
+  if (args.out[0].numel == 0) return false;
+  KOperand none;
+  none.host = true;
+  none.numel = 1;
+  none.scalar = true;
+  none.dtype = args.out[0].dtype;
+  const KOperand* operands[kFusedOperands];
+  for (int o = 0; o < kFusedOutputs; ++o) operands[o] = o < args.out_count ? &args.out[o] : &none;
+  for (int i = 0; i < kFusedInputs; ++i) {
+    operands[kFusedOutputs + i] = i < machine.inputs ? &args.in[machine.input_operand[i]] : &none;
+  }
+  Place places[kFusedOperands];
+  const Walk<kFusedOperands> walk = fold_operands(operands, places, elements);
+  const int last = walk.rank - 1;
+  const auto place_of = [&](int o) {
+    FusedPlace p;
+    p.data = places[o].data;
+    p.step = places[o].step;
+    p.chunk_step = places[o].granule_step;
+    p.access = places[o].access;
+    p.type = fused_type(operands[o]->dtype);
+    for (int i = 0; i < last; ++i) p.strides[i] = walk.strides[o][i];
+    return p;
+  };
+  launch.row_elements = static_cast<int32_t>(walk.shape[last]);
+  launch.outer_axes = last;
+  const int64_t row_chunks = ceil_div(walk.shape[last], elements);
+  int64_t chunks = row_chunks;
+  for (int i = 0; i < last; ++i) {
+    chunks *= walk.shape[i];
+    launch.by[i] = Divider(static_cast<uint32_t>(walk.shape[i]));
+  }
+  launch.row = Divider(static_cast<uint32_t>(row_chunks));
+  launch.chunks = static_cast<uint32_t>(chunks);
+  launch.inputs = machine.inputs;
+  launch.outputs = args.out_count;
+  for (int o = 0; o < args.out_count; ++o) launch.out[o] = place_of(o);
+  for (int i = 0; i < machine.inputs; ++i) launch.in[i] = place_of(kFusedOutputs + i);
+  for (int i = 0; i < machine.numbers; ++i) launch.numbers[i] = host_element<C>(args.in[machine.number_operand[i]]);
+  launch.count = machine.count;
+  return true;
+}
+
+template <class C, int kElements, int kChunks, bool kHalves>
+void launch_fused(const KernelArgs& args, const FusedMachine& machine, int threads) noexcept {
+  FusedLaunch<C> launch;
+  if (!prepare_fused(args, machine, kElements, launch)) return;
+  constexpr int kLines = kElements * static_cast<int>(sizeof(C)) / 16;
+  const auto kernel = fused_kernel<C, kElements, kChunks, kHalves>;
+  const int slot_bytes = kChunks * kLines * 16;
+  while (threads > 32 && machine.slots * slot_bytes * threads > card().shared_bytes) threads /= 2;
+  // Few chunks are spread over many blocks.
+  while (threads > 32 && ceil_div(launch.chunks, int64_t{threads} * kChunks) < card().multiprocessors) threads /= 2;
+  const int bytes = machine.slots * slot_bytes * threads;
+  for (int i = 0; i < machine.count; ++i) {
+    FusedCode& code = launch.code[i];
+    code = machine.code[i];
+    const auto slot = static_cast<uint32_t>(slot_bytes * threads);
+    if ((code.how & FusedCode::kNumber) == 0) code.a *= slot;
+    if ((code.how & FusedCode::kNumber << FusedCode::kB) == 0) code.b *= slot;
+    if ((code.how & FusedCode::kNumber << FusedCode::kC) == 0) code.c *= slot;
+    code.to *= slot;
+  }
+  allow_shared(kernel, bytes);
+  const auto blocks = static_cast<unsigned>(ceil_div(launch.chunks, int64_t{threads} * kChunks));
+  kernel<<<blocks, threads, bytes, stream_of(args)>>>(launch);
+}
+
+}  // namespace gorgo::cuda
