@@ -221,6 +221,16 @@ def test_products_enqueued_in_a_row_wait_for_each_other(rng: np.random.Generator
         ((2, 32, 12, 12), (32, 1, 3, 3), {"padding": 1, "groups": 32}),
         ((1, 8, 23, 19), (24, 8, 3, 3), {"dilation": 2}),
         ((64, 1, 28, 28), (8, 1, 5, 5), {}),
+        # Large enough for the copy engine: tails of channels and pixels, steps, phases with few taps or none, images
+        # whose gradient is read in place.
+        ((8, 64, 28, 28), (64, 64, 3, 3), {"padding": 1}),
+        ((16, 64, 16, 16), (130, 64, 3, 3), {"padding": 1}),
+        ((16, 130, 7, 7), (96, 130, 3, 3), {"padding": 1}),
+        ((8, 64, 29, 26), (128, 64, 3, 3), {"padding": 1, "stride": 2}),
+        ((32, 128, 28, 27), (128, 128, 1, 1), {"stride": 2}),
+        ((8, 96, 30, 25), (72, 96, 3, 5), {"padding": (0, 3), "stride": (2, 1), "dilation": (2, 1)}),
+        ((64, 64, 3, 3), (512, 64, 3, 3), {"padding": 2}),
+        ((4, 64, 20, 20), (64, 64, 7, 7), {"padding": 3}),
     ],
     ids=str,
 )
@@ -245,6 +255,54 @@ def test_conv2d_forward_and_both_gradients(
     left, right = float((g * convolve(d, kernel, **attrs)).sum()), float((take(by_x) * d).sum())
     scale = float(np.abs(take(by_x)).sum()) * (EPS[dtype] if dtype == "bfloat16" else 1e-6)
     assert abs(left - right) <= scale, f"by the image: {what}: {left} and {right}"
+
+
+LAYOUTS = {
+    "channels last": lambda t: t.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
+    "channels first": lambda t: t.permute(1, 0, 2, 3).contiguous().permute(1, 0, 2, 3),
+    "off by one": lambda t: gg.cat([gg.zeros((1,), dtype=t.dtype, device=DEVICE), t.reshape(-1)])[1:].reshape(t.shape),
+    "every other row": lambda t: gg.stack([t, t], 3).reshape(*t.shape[:2], -1, t.shape[3])[:, :, ::2],
+}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_conv2d_of_views_has_the_bits_of_dense_tensors(layout: str, dtype: str, rng: np.random.Generator) -> None:
+    x, w = put(draw(rng, dtype, 8, 64, 24, 28), dtype), put(draw(rng, dtype, 72, 64, 3, 3), dtype)
+    g = put(draw(rng, dtype, 8, 72, 24, 28), dtype)
+
+    def results(change: Any) -> list[Array]:
+        points = [change(t).detach().requires_grad_() for t in (x, w)]
+        y = F.conv2d(*points, padding=1)
+        return [take(t) for t in (y, *gg.grad([y], points, [change(g)]))]
+
+    for got, expected in zip(results(LAYOUTS[layout]), results(lambda t: t), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("op", "x", "w", "attrs"),
+    [
+        ("conv1d", (32, 96, 300), (64, 96, 5), {"padding": 2, "stride": 2}),
+        ("conv_transpose1d", (32, 96, 300), (96, 64, 5), {"stride": 2, "output_padding": 1}),
+        ("conv_transpose2d", (8, 96, 20, 17), (96, 64, 3, 3), {"padding": 1}),
+        ("conv_transpose2d", (8, 128, 15, 14), (128, 64, 4, 4), {"padding": 1, "stride": 2}),
+        ("conv_transpose2d", (8, 128, 15, 14), (128, 72, 3, 3), {"stride": 2, "output_padding": 1, "padding": 1}),
+        ("conv_transpose2d", (32, 128, 15, 14), (128, 72, 2, 1), {"stride": 2, "output_padding": (0, 1)}),
+        ("conv_transpose2d", (8, 128, 15, 14), (128, 64, 3, 3), {"stride": 3, "dilation": 2}),
+    ],
+    ids=str,
+)
+def test_other_convolutions_equal_those_of_the_cpu(
+    op: str, x: tuple[int, ...], w: tuple[int, ...], attrs: dict[str, Any], dtype: str, rng: np.random.Generator
+) -> None:
+    a, kernel = draw(rng, dtype, *x), draw(rng, dtype, *w)
+    bias = draw(rng, dtype, w[0] if op == "conv1d" else w[1])
+    here = [gg.asarray(v.astype(np.float32)) for v in (a, kernel, bias)]
+    expected = getattr(gg, op)(*here, **attrs).numpy().astype(np.float64)
+    got = getattr(gg, op)(*(put(v, dtype) for v in (a, kernel, bias)), **attrs)
+    assert_rounded(take(got), expected, dtype, 2 * x[1] * int(np.prod(w[2:])), f"{op} {x} by {w} {attrs} {dtype}")
 
 
 # ---- attention ----

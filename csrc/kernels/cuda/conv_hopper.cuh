@@ -18,13 +18,16 @@
 
 namespace gorgo::cuda {
 
-// kInTurn: tiles have 64 rows, and the two warpgroups take them in turn; else 128.
-template <class T_, bool kWeights_, bool kInTurn_, int kN_>
+// kInTurn: tiles have 64 rows, and the two warpgroups take them in turn; else 128. kDirect: gradients of the results are read as they
+// are, along k, where a channel is whole stages. kBoxes: into which windows are fetched.
+template <class T_, bool kWeights_, bool kInTurn_, int kN_, bool kDirect_ = false, int kBoxes_ = 1>
 struct ConvTile {
   using T = T_;
   static constexpr bool kWeights = kWeights_;
-  static constexpr bool kTransA = kWeights;  // for multiply_stage: factors lie across k
+  static constexpr bool kDirect = kDirect_;
+  static constexpr bool kTransA = kWeights && !kDirect;  // for multiply_stage: factors lie across k
   static constexpr bool kTransB = kWeights;
+  static constexpr int kBoxes = kBoxes_;
   static constexpr bool kInTurn = kInTurn_;
   static constexpr int kM = kInTurn ? 64 : 128;
   static constexpr int kN = kN_;
@@ -53,9 +56,10 @@ struct ConvHopperArgs {
   int32_t tap_first[2], tap_every[2], laid;         // taps among those of the weights, of which a row has so many
   int32_t out_size[2], out_first[2], out_every[2];  // pixels among those of the result
   int32_t tile_rows, tile_columns, tiles;
-  int32_t depths;     // stages that k takes
-  int32_t per_split;  // of them, in one part
-  int32_t width;      // pixels that are stored together: 8, 4 or 1; more than one only where they are all of the result
+  int32_t image_depths;  // stages of an image, where k goes by images
+  int32_t depths;        // stages that k takes
+  int32_t per_split;     // of them, in one part
+  int32_t width;  // pixels that are stored together: 8, 4 or 1; more than one only where they are all of the result
 };
 
 // The part of the work that a tile is.
@@ -130,7 +134,10 @@ struct ConvRing {
 
 template <class Tile>
 GORGO_DEVICE void fetch_results(const ConvHopperArgs& args, const ConvPlace& p, ConvRing<Tile>& ring) {
-  const WindowPlace at = window_place(args, p.column * Tile::kN);
+  constexpr int kWindows = Tile::kN / Tile::kBoxes;
+  WindowPlace at[Tile::kBoxes];
+#pragma unroll
+  for (int b = 0; b < Tile::kBoxes; ++b) at[b] = window_place(args, p.column * Tile::kN + b * kWindows);
   for (int i = 0; i < args.taps[0]; ++i) {
     for (int j = 0; j < args.taps[1]; ++j) {
       const int tap =
@@ -139,12 +146,27 @@ GORGO_DEVICE void fetch_results(const ConvHopperArgs& args, const ConvPlace& p, 
       for (int chunk = 0; chunk < args.chunks; ++chunk, k += kDepth) {
         ring.claim();
         load_box(ring.at(), &args.a, ring.barrier(), k, p.row * Tile::kM);
-        load_windows(ring.at() + Tile::kBytesA, &args.b, ring.barrier(), chunk * kDepth, at.w, at.h, at.n,
-                     static_cast<uint16_t>(j * args.step[1]), static_cast<uint16_t>(i * args.step[0]));
+#pragma unroll
+        for (int b = 0; b < Tile::kBoxes; ++b) {
+          load_windows(ring.at() + Tile::kBytesA + b * kWindows * kDepth * 2, &args.b, ring.barrier(), chunk * kDepth,
+                       at[b].w, at[b].h, at[b].n, static_cast<uint16_t>(j * args.step[1]),
+                       static_cast<uint16_t>(i * args.step[0]));
+        }
         ring.advance();
       }
     }
   }
+}
+
+// The pixels of a stage, where k counts them.
+struct DepthPlace {
+  int image, pixel;  // image: 0 where k does not go by images
+};
+template <class Tile>
+GORGO_DEVICE DepthPlace depth_place(const ConvHopperArgs& args, int depth) {
+  if constexpr (!Tile::kDirect) return {0, depth * kDepth};
+  const int image = depth / args.image_depths;
+  return {image, (depth - image * args.image_depths) * kDepth};
 }
 
 template <class Tile>
@@ -164,12 +186,16 @@ GORGO_DEVICE void fetch_weights(const ConvHopperArgs& args, const ConvPlace& p, 
     off_w[i] = static_cast<uint16_t>(exists ? (tap - row * args.taps[1]) * args.step[1] : 0);
   }
   for (int depth = p.begin; depth < p.end; ++depth) {
-    const int pixel = depth * kDepth;
-    const WindowPlace at = window_place(args, pixel);
+    const DepthPlace d = depth_place<Tile>(args, depth);
+    const WindowPlace at = window_place(args, d.image * args.plane + d.pixel);
     ring.claim();
+    if constexpr (Tile::kDirect) {
+      load_box(ring.at(), &args.a, ring.barrier(), d.pixel, p.row * Tile::kM, d.image, 0);
+    } else {
 #pragma unroll
-    for (int i = 0; i < Tile::kM / 64; ++i) {
-      load_box(ring.at() + i * kBytes, &args.a, ring.barrier(), p.row * Tile::kM + i * 64, pixel);
+      for (int i = 0; i < Tile::kM / 64; ++i) {
+        load_box(ring.at() + i * kBytes, &args.a, ring.barrier(), p.row * Tile::kM + i * 64, d.pixel);
+      }
     }
 #pragma unroll
     for (int i = 0; i < kBlocks; ++i) {
@@ -319,6 +345,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) conv_hopper_kernel(const __
     barrier_init_fence();
   }
   __syncthreads();
+  stream_pass();
+  stream_wait();
 
   if (warpgroup == 0) {
     give_registers<40>();
@@ -395,6 +423,8 @@ __global__ void __launch_bounds__(256)
     join_parts_kernel(const float* parts, int splits, int rows, int taps, int channels, int chunks, T* result) {
   const int64_t columns = int64_t{taps} * chunks * 64;
   const int64_t count = rows * columns;
+  stream_pass();
+  stream_wait();
   for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < count; i += int64_t{gridDim.x} * 256) {
     const Quotient by_row(i, columns);
     const int tap = static_cast<int>(by_row.rest) / (chunks * 64);
@@ -500,8 +530,8 @@ template <class Tile>
 void launch_conv_hopper(const ConvHopperArgs& args, cudaStream_t stream) noexcept {
   const int most = card().multiprocessors;
   allow_shared(conv_hopper_kernel<Tile>, Tile::kShared);
-  conv_hopper_kernel<Tile>
-      <<<static_cast<unsigned>(args.tiles < most ? args.tiles : most), Tile::kThreads, Tile::kShared, stream>>>(args);
+  launch_in_stream(conv_hopper_kernel<Tile>, static_cast<unsigned>(args.tiles < most ? args.tiles : most),
+                   Tile::kThreads, Tile::kShared, 1, stream, args);
 }
 
 // `weights`: (row, tap, channel), channels in whole chunks. False, with nothing done, when a map cannot be made.
@@ -515,7 +545,7 @@ bool conv_results(const PlaneConv& c, const void* images, const void* weights, c
   const uint64_t pitch = lengths[0] * 2;
   const uint32_t box[2] = {kDepth, Tile::kM};
   if (!encode_map(args.a, map_type<T>(), 2, weights, lengths, &pitch, box)) return false;
-  if (!map_windows<T>(args.b, c, images, Tile::kN)) return false;
+  if (!map_windows<T>(args.b, c, images, Tile::kN / Tile::kBoxes)) return false;
   args.out = out, args.bias = bias, args.bias_stride = bias_stride;
   args.tile_rows = static_cast<int32_t>(ceil_div(c.rows, Tile::kM));
   args.tile_columns = static_cast<int32_t>(ceil_div(c.pixels(), Tile::kN));
@@ -529,19 +559,30 @@ bool conv_results(const PlaneConv& c, const void* images, const void* weights, c
   return true;
 }
 
-// Gradients by the weights. `images` and `g` with channels last; `parts`: splits times rows, taps and channels in whole chunks.
+// Gradients by the weights. `images` with channels last, `g` too; a direct one has dense channels g_channel, and images g_outer
+// elements apart. `parts`: splits times rows, taps and channels in whole chunks.
 template <class Tile>
-bool conv_weights(const PlaneConv& c, const void* images, const void* g, int64_t splits, float* parts,
-                  typename Tile::T* result, cudaStream_t stream) noexcept {
+bool conv_weights(const PlaneConv& c, const void* images, const void* g, int64_t g_channel, int64_t g_outer,
+                  int64_t splits, float* parts, typename Tile::T* result, cudaStream_t stream) noexcept {
   using T = typename Tile::T;
   ConvHopperArgs args = conv_hopper_args(c);
-  args.depths = static_cast<int32_t>(ceil_div(c.pixels(), kDepth));
+  args.image_depths = static_cast<int32_t>(c.plane() / kDepth);
+  args.depths = static_cast<int32_t>(Tile::kDirect ? c.n * args.image_depths : ceil_div(c.pixels(), kDepth));
   args.per_split = static_cast<int32_t>(ceil_div(args.depths, splits));
   splits = ceil_div(args.depths, args.per_split);
-  const uint64_t lengths[2] = {static_cast<uint64_t>(padded(c.rows)), static_cast<uint64_t>(c.pixels())};
-  const uint64_t pitch = lengths[0] * 2;
-  const uint32_t box[2] = {64, kDepth};
-  if (!encode_map(args.a, map_type<T>(), 2, g, lengths, &pitch, box)) return false;
+  if constexpr (Tile::kDirect) {
+    const uint64_t lengths[4] = {static_cast<uint64_t>(c.plane()), static_cast<uint64_t>(c.rows),
+                                 static_cast<uint64_t>(c.n), 1};
+    const uint64_t pitches[3] = {static_cast<uint64_t>(g_channel) * 2, static_cast<uint64_t>(g_outer) * 2,
+                                 static_cast<uint64_t>(g_outer) * 2};
+    const uint32_t box[4] = {kDepth, Tile::kM, 1, 1};
+    if (!encode_map(args.a, map_type<T>(), 4, g, lengths, pitches, box)) return false;
+  } else {
+    const uint64_t lengths[2] = {static_cast<uint64_t>(padded(c.rows)), static_cast<uint64_t>(c.pixels())};
+    const uint64_t pitch = lengths[0] * 2;
+    const uint32_t box[2] = {64, kDepth};
+    if (!encode_map(args.a, map_type<T>(), 2, g, lengths, &pitch, box)) return false;
+  }
   if (!map_windows<T>(args.b, c, images, kDepth)) return false;
   args.out = parts;
   const int64_t columns = c.taps() * c.chunks() * 64;
@@ -549,9 +590,9 @@ bool conv_weights(const PlaneConv& c, const void* images, const void* g, int64_t
   args.tile_columns = static_cast<int32_t>(ceil_div(columns, Tile::kN));
   args.tiles = static_cast<int32_t>(args.tile_rows * args.tile_columns * splits);
   launch_conv_hopper<Tile>(args, stream);
-  join_parts_kernel<T><<<grid_for(c.rows * columns, 256), 256, 0, stream>>>(
-      parts, static_cast<int>(splits), args.rows, args.taps[0] * args.taps[1], static_cast<int>(c.sum), args.chunks,
-      result);
+  launch_in_stream(join_parts_kernel<T>, grid_for(c.rows * columns, 256), 256, 0, 1, stream, parts,
+                   static_cast<int>(splits), args.rows, args.taps[0] * args.taps[1], static_cast<int>(c.sum),
+                   args.chunks, result);
   return true;
 }
 

@@ -3,14 +3,17 @@
 // Images become (n, d, h, w, group, channel), a group's channels padded with zeros to a multiple of eight, so that the elements a
 // window's tap needs of eight channels are 16 bytes side by side; weights become (group, row, tap, channel that is summed over,
 // padded). Tiles of 64 channels and 64 pixels pass through shared memory; where pixels lie side by side they come four or eight at
-// a time. Read next: ops/conv/kernels_cuda_mma.cu, kernels/cuda/conv_hopper.cuh.
+// a time, and a block asks for its next tile before it writes the one it has.
+// Read next: ops/conv/kernels_cuda_mma.cu, kernels/cuda/conv_hopper.cuh.
 #pragma once
 
 #include "kernels/cuda/conv.cuh"
+#include "kernels/cuda/gemm/in_stream.cuh"
 
 namespace gorgo::cuda {
 
-constexpr int kPiece = 8;  // channels that are copied together: 16 bytes
+constexpr int kPiece = 8;     // channels that are copied together: 16 bytes
+constexpr int kLayTile = 64;  // pixels, and channels
 
 inline int64_t padded(int64_t channels) noexcept { return ceil_div(channels, kPiece) * kPiece; }
 inline size_t rounded_bytes(int64_t elements, size_t size) noexcept {
@@ -21,9 +24,10 @@ struct LayImages {
   const uint16_t* from;
   uint16_t* to;
   int64_t outer, channel, axis[3];  // strides
-  int64_t size[3], pixels;
-  int64_t groups, group, padded;
-  int64_t pixel_tiles, channel_tiles, blocks;
+  // These fit 32 bits where can_lay says so.
+  int32_t size[3], pixels;
+  int32_t groups, group, padded;
+  int32_t pixel_tiles, channel_tiles, blocks;
 };
 
 struct LayWeights {
@@ -33,12 +37,22 @@ struct LayWeights {
   int64_t group_step, row_step, sum_step, axis[3];
   int64_t kernel[3];
   bool reversed;  // taps in reverse order
+  // Tiles of 64 channels that are summed over, and so many rows with all taps; 0: too many taps for one.
+  int64_t tile_rows, sum_tiles, row_tiles, blocks;
 };
+
+inline bool can_lay(const ConvSizes& s) noexcept {
+  constexpr int64_t kLimit = int64_t{1} << 30;
+  return s.image < kLimit && s.pixels < kLimit && s.c < kLimit && s.o < kLimit;
+}
 
 #if defined(__CUDACC__)
 
-constexpr int kLayTile = 64;  // pixels, and channels
 constexpr int kLayThreads = 256;
+template <int kWidth>
+constexpr int kLayBlocks = kWidth == 8   ? 6
+                           : kWidth == 4 ? 5
+                                         : 4;  // on one multiprocessor
 
 // kWidth pixels of a channel: 16-bit elements side by side.
 template <int kWidth>
@@ -61,20 +75,37 @@ GORGO_DEVICE LayPiece<kWidth> read_piece(const uint16_t* from, bool exists) {
   return p;
 }
 
+// Rows are pixels, words pairs of channels; 33 of them, so that neither side meets a bank twice.
+struct LayShared {
+  uint32_t words[kLayTile][kLayTile / 2 + 1];
+};
+
 template <int kWidth>
-GORGO_DEVICE void lay_image_tile(const LayImages& p, int64_t block) {
-  // Rows are pixels, words pairs of channels; 33 of them, so that neither side meets a bank twice.
-  __shared__ uint32_t tile[kLayTile][kLayTile / 2 + 1];
-  constexpr int kAcross = 32 / kWidth;  // pieces of a channel that a warp reads together
-  constexpr int kTurns = 8 / kWidth;    // kWidth * 2 elements of a thread in each
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  const Quotient by_channel(block, p.channel_tiles);
-  const Quotient by_pixel(by_channel.quotient, p.pixel_tiles);
-  const int64_t channel0 = by_channel.rest * kLayTile, pixel0 = by_pixel.rest * kLayTile, image = by_pixel.quotient;
-  const int64_t channels = p.groups * p.padded;
-  {
-    const int column = (warp % 2 * kAcross + lane % kAcross) * kWidth;
-    const int64_t pixel = pixel0 + column;
+struct LayImageTile {
+  static constexpr int kAcross =
+      kWidth == 1 ? 32 : kLayTile / kWidth;    // pieces of a channel that a warp reads together
+  static constexpr int kPairs = 32 / kAcross;  // of channels, that it reads together
+  static constexpr int kTurns = 8 / kWidth;
+  LayPiece<kWidth> low[kTurns], high[kTurns];
+  int image, pixel0, channel0;
+
+  static GORGO_DEVICE int column() {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    return kWidth == 1 ? static_cast<int>(threadIdx.x) / 32 % 2 * 32 + lane : lane % kAcross * kWidth;
+  }
+  static GORGO_DEVICE int pair(int turn) {
+    const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+    return kWidth == 1 ? warp / 2 + turn * 4 : (warp + turn * 8) * kPairs + lane / kAcross;
+  }
+  // Where a pair lies in a row: its two halves are turned over each other, since they would share banks.
+  static GORGO_DEVICE int place(int pair, int column) { return pair ^ column / 32 * (kWidth / 2); }
+
+  GORGO_DEVICE void read(const LayImages& p, int block) {
+    const int by_channel = block / p.channel_tiles;
+    image = by_channel / p.pixel_tiles;
+    channel0 = (block - by_channel * p.channel_tiles) * kLayTile;
+    pixel0 = (by_channel - image * p.pixel_tiles) * kLayTile;
+    const int pixel = pixel0 + column();
     const bool inside = pixel < p.pixels;
     const uint16_t* from = p.from + image * p.outer;
     if constexpr (kWidth == 1) {
@@ -84,61 +115,124 @@ GORGO_DEVICE void lay_image_tile(const LayImages& p, int64_t block) {
     } else {
       from += inside ? pixel : 0;
     }
-    LayPiece<kWidth> low[kTurns], high[kTurns];
 #pragma unroll
     for (int turn = 0; turn < kTurns; ++turn) {
-      const int pair = (warp / 2 + turn * 4) * kWidth + lane / kAcross;
-      const int64_t channel = channel0 + 2 * pair;
-      const Quotient by_group(channel, p.padded);
-      const bool exists = inside && channel < channels && by_group.rest < p.group;
-      const uint16_t* const at = from + (by_group.quotient * p.group + by_group.rest) * p.channel;
+      int channel = channel0 + 2 * pair(turn), rest = channel;
+      if (p.groups > 1) {
+        const int group = channel / p.padded;
+        rest -= group * p.padded;
+        channel = group * p.group + rest;
+      }
+      const bool exists = inside && channel < p.groups * p.group && rest < p.group;
+      const uint16_t* const at = from + channel * p.channel;
       low[turn] = read_piece<kWidth>(at, exists);
-      high[turn] = read_piece<kWidth>(at + p.channel, exists && by_group.rest + 1 < p.group);
+      high[turn] = read_piece<kWidth>(at + p.channel, exists && rest + 1 < p.group);
     }
+  }
+  GORGO_DEVICE void put(LayShared& shared) const {
 #pragma unroll
     for (int turn = 0; turn < kTurns; ++turn) {
-      const int pair = (warp / 2 + turn * 4) * kWidth + lane / kAcross;
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) {
-        tile[column + i][pair] =
+        shared.words[column() + i][place(pair(turn), column())] =
             __byte_perm(low[turn].words[i / 2], high[turn].words[i / 2], i % 2 == 0 ? 0x5410 : 0x7632);
       }
     }
   }
-  __syncthreads();
+};
+
+template <int kWidth>
+GORGO_DEVICE void lay_image_tiles(const LayImages& p, int block, int blocks, LayShared& shared) {
+  using Tile = LayImageTile<kWidth>;
   constexpr int kPieces = kLayTile / kPiece;
+  const int channels = p.groups * p.padded;
+  Tile tile;
+  tile.read(p, block);
+  while (block < p.blocks) {
+    tile.put(shared);
+    const int pixel0 = tile.pixel0, channel0 = tile.channel0;
+    uint16_t* const to = p.to + (int64_t{tile.image} * p.pixels + pixel0) * channels + channel0;
+    __syncthreads();
+    block += blocks;
+    if (block < p.blocks) tile.read(p, block);
 #pragma unroll
-  for (int turn = 0; turn < kLayTile * kPieces / kLayThreads; ++turn) {
-    const int i = static_cast<int>(threadIdx.x) + turn * kLayThreads;
-    const int piece = i % kPieces, column = i / kPieces;
-    if (pixel0 + column >= p.pixels || channel0 + piece * kPiece >= channels) continue;
-    const uint32_t* const words = &tile[column][piece * (kPiece / 2)];
-    uint16_t* const to = p.to + (image * p.pixels + pixel0 + column) * channels + channel0 + piece * kPiece;
-    *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+    for (int turn = 0; turn < kLayTile * kPieces / kLayThreads; ++turn) {
+      const int i = static_cast<int>(threadIdx.x) + turn * kLayThreads;
+      const int piece = i % kPieces, column = i / kPieces;
+      if (pixel0 + column >= p.pixels || channel0 + piece * kPiece >= channels) continue;
+      uint32_t words[4];
+#pragma unroll
+      for (int q = 0; q < 4; ++q) words[q] = shared.words[column][Tile::place(piece * 4 + q, column)];
+      *reinterpret_cast<uint4*>(to + int64_t{column} * channels + piece * kPiece) =
+          make_uint4(words[0], words[1], words[2], words[3]);
+    }
+    __syncthreads();
   }
 }
 
-GORGO_DEVICE void lay_weights_part(const LayWeights& p, int64_t block, int64_t blocks) {
-  for (int64_t i = block * kLayThreads + threadIdx.x; i < p.count; i += blocks * kLayThreads) {
+GORGO_DEVICE int64_t weight_offset(const LayWeights& p, int64_t tap) {
+  const Quotient by_w(tap, p.kernel[2]);
+  const Quotient by_h(by_w.quotient, p.kernel[1]);
+  return by_h.quotient * p.axis[0] + by_h.rest * p.axis[1] + by_w.rest * p.axis[2];
+}
+
+// Element by element, for windows of very many taps.
+GORGO_DEVICE void lay_weights_singly(const LayWeights& p, int64_t block) {
+  for (int64_t i = block * kLayThreads + threadIdx.x; i < p.count; i += p.blocks * kLayThreads) {
     const Quotient by_channel(i, p.padded);
     const Quotient by_tap(by_channel.quotient, p.taps);
     const Quotient by_row(by_tap.quotient, p.rows);
-    const Quotient by_w(p.reversed ? p.taps - 1 - by_tap.rest : by_tap.rest, p.kernel[2]);
-    const Quotient by_h(by_w.quotient, p.kernel[1]);
     const int64_t at = by_row.quotient * p.group_step + by_row.rest * p.row_step + by_channel.rest * p.sum_step +
-                       by_h.quotient * p.axis[0] + by_h.rest * p.axis[1] + by_w.rest * p.axis[2];
+                       weight_offset(p, p.reversed ? p.taps - 1 - by_tap.rest : by_tap.rest);
     p.to[i] = by_channel.rest < p.sum ? __ldg(p.from + at) : uint16_t{0};
   }
 }
 
-// The first blocks lay the images, the others the weights.
+GORGO_DEVICE void lay_weight_tile(const LayWeights& p, int64_t block, LayShared& shared) {
+  constexpr int kPitch = kLayTile + 2;
+  constexpr int kPieces = kLayTile / kPiece;
+  const Quotient by_sum(block, p.sum_tiles);
+  const Quotient by_row(by_sum.quotient, p.row_tiles);
+  const int64_t sum0 = by_sum.rest * kLayTile, row0 = by_row.rest * p.tile_rows;
+  const uint16_t* const from = p.from + by_row.quotient * p.group_step + row0 * p.row_step + sum0 * p.sum_step;
+  auto* const tile = reinterpret_cast<uint16_t*>(&shared);
+  const int rows = static_cast<int>(p.tile_rows), taps = static_cast<int>(p.taps), lines = rows * taps;
+  // In the order in which they most likely lie.
+  const bool by_rows = p.sum_step < p.row_step;
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x); i < lines * kLayTile; i += kLayThreads) {
+    const int outer = i / taps, tap = i - outer * taps;
+    const int row = by_rows ? outer / kLayTile : outer % rows, sum = by_rows ? outer % kLayTile : outer / rows;
+    const bool exists = row0 + row < p.rows && sum0 + sum < p.sum;
+    const int64_t at = row * p.row_step + sum * p.sum_step + weight_offset(p, tap);
+    tile[(row * taps + (p.reversed ? taps - 1 - tap : tap)) * kPitch + sum] = exists ? __ldg(from + at) : uint16_t{0};
+  }
+  __syncthreads();
+  uint16_t* const to = p.to + (by_row.quotient * p.rows + row0) * p.taps * p.padded + sum0;
+  for (int i = static_cast<int>(threadIdx.x); i < lines * kPieces; i += kLayThreads) {
+    const int piece = i % kPieces, line = i / kPieces;
+    if (row0 + line / taps >= p.rows || sum0 + piece * kPiece >= p.padded) continue;
+    const auto* const words = reinterpret_cast<const uint32_t*>(tile + line * kPitch + piece * kPiece);
+    *reinterpret_cast<uint4*>(to + line * p.padded + piece * kPiece) =
+        make_uint4(words[0], words[1], words[2], words[3]);
+  }
+}
+
+// The first blocks lay the weights, the others the images.
 template <int kWidth>
-__global__ void __launch_bounds__(kLayThreads)
+__global__ void __launch_bounds__(kLayThreads, kLayBlocks<kWidth>)
     lay_kernel(const __grid_constant__ LayImages images, const __grid_constant__ LayWeights weights) {
-  if (blockIdx.x < images.blocks) {
-    lay_image_tile<kWidth>(images, blockIdx.x);
+  __shared__ LayShared shared;
+  stream_pass();
+  stream_wait();
+  if (blockIdx.x >= weights.blocks) {
+    const auto before = static_cast<int>(weights.blocks);
+    lay_image_tiles<kWidth>(images, static_cast<int>(blockIdx.x) - before, static_cast<int>(gridDim.x) - before,
+                            shared);
+  } else if (weights.tile_rows > 0) {
+    lay_weight_tile(weights, blockIdx.x, shared);
   } else {
-    lay_weights_part(weights, blockIdx.x - images.blocks, gridDim.x - images.blocks);
+    lay_weights_singly(weights, blockIdx.x);
   }
 }
 
@@ -147,17 +241,21 @@ inline LayImages images_to_lay(const KOperand& x, uint16_t* to, int64_t groups) 
   LayImages p{};
   p.from = x.as<uint16_t>(), p.to = to;
   p.outer = strides.outer, p.channel = strides.channel;
-  p.pixels = 1;
+  int64_t pixels = 1;
   for (int i = 0; i < 3; ++i) {
     const int axis = x.rank - 3 + i;
-    p.size[i] = axis < 2 ? 1 : x.shape[axis];
+    const int64_t size = axis < 2 ? 1 : x.shape[axis];
+    p.size[i] = static_cast<int32_t>(size);
     p.axis[i] = strides.axis[i];
-    p.pixels *= p.size[i];
+    pixels *= size;
   }
-  p.groups = groups, p.group = x.shape[1] / groups, p.padded = padded(p.group);
-  p.pixel_tiles = ceil_div(p.pixels, kLayTile);
-  p.channel_tiles = ceil_div(groups * p.padded, kLayTile);
-  p.blocks = p.pixel_tiles * p.channel_tiles * x.shape[0];
+  const int64_t group = x.shape[1] / groups;
+  p.pixels = static_cast<int32_t>(pixels);
+  p.groups = static_cast<int32_t>(groups), p.group = static_cast<int32_t>(group);
+  p.padded = static_cast<int32_t>(padded(group));
+  p.pixel_tiles = static_cast<int32_t>(ceil_div(pixels, kLayTile));
+  p.channel_tiles = static_cast<int32_t>(ceil_div(groups * p.padded, kLayTile));
+  p.blocks = static_cast<int32_t>(p.pixel_tiles * p.channel_tiles * x.shape[0]);
   return p;
 }
 
@@ -178,17 +276,31 @@ inline int lay_width(const LayImages& p) noexcept {
   return 1;
 }
 
-inline void lay(const LayImages& images, const LayWeights& weights, cudaStream_t stream) noexcept {
-  const int64_t blocks = images.blocks + (weights.count > 0 ? grid_for(weights.count, kLayThreads, 2) : 0);
-  if (blocks == 0) return;
-  const auto grid = static_cast<unsigned>(blocks);
+inline void lay(const LayImages& images, LayWeights weights, cudaStream_t stream) noexcept {
+  if (weights.count > 0) {
+    constexpr int64_t kMostLines = 64, kLines = 32;  // of a tile: rows times taps
+    weights.tile_rows = weights.taps > kMostLines ? 0 : weights.taps > kLines ? 1 : kLines / weights.taps;
+    weights.sum_tiles = ceil_div(weights.padded, kLayTile);
+    if (weights.tile_rows > 0) {
+      weights.row_tiles = ceil_div(weights.rows, weights.tile_rows);
+      weights.blocks =
+          weights.count / (weights.rows * weights.taps * weights.padded) * weights.row_tiles * weights.sum_tiles;
+    } else {
+      weights.blocks = grid_for(weights.count, kLayThreads, 4);
+    }
+  }
+  const auto run = [&]<int kWidth>() {
+    const int64_t blocks = weights.blocks + (images.blocks > 0 ? grid_for(images.blocks, 1, kLayBlocks<kWidth>) : 0);
+    if (blocks == 0) return;
+    launch_in_stream(lay_kernel<kWidth>, static_cast<unsigned>(blocks), kLayThreads, 0, 1, stream, images, weights);
+  };
   switch (lay_width(images)) {
     case 8:
-      return lay_kernel<8><<<grid, kLayThreads, 0, stream>>>(images, weights);
+      return run.template operator()<8>();
     case 4:
-      return lay_kernel<4><<<grid, kLayThreads, 0, stream>>>(images, weights);
+      return run.template operator()<4>();
     default:
-      lay_kernel<1><<<grid, kLayThreads, 0, stream>>>(images, weights);
+      run.template operator()<1>();
   }
 }
 

@@ -197,6 +197,13 @@ struct WeightsRoom {
         bytes(parts + rounded_bytes(plan.splits * c.rows * c.taps() * c.chunks() * 64, sizeof(float))) {}
 };
 
+// Whether the copy engine can read the gradient of the results as it is. A stage that ended in another image would meet its windows,
+// which may be infinite.
+bool reads_directly(const LayImages& g) noexcept {
+  const auto fits = [](int64_t stride) { return stride > 0 && stride % 8 == 0 && stride * 2 <= kMaxPitch; };
+  return lay_width(g) == 8 && g.pixels % kDepth == 0 && fits(g.channel) && fits(g.outer);
+}
+
 template <class S>
 bool run_weights(const KernelArgs& args, const ConvSizes& s) noexcept {
   const PlaneConv c = plane_conv(s);
@@ -207,10 +214,16 @@ bool run_weights(const KernelArgs& args, const ConvSizes& s) noexcept {
   auto* const parts = reinterpret_cast<float*>(images + room.parts);
   const cudaStream_t stream = stream_of(args);
   lay(images_to_lay(args.in[0], reinterpret_cast<uint16_t*>(images), 1), {}, stream);
-  lay(images_to_lay(args.in[1], reinterpret_cast<uint16_t*>(g), 1), {}, stream);
-  auto* const out = args.out[0].as<S>();
-  if (plan.in_turn) return conv_weights<ConvTile<S, true, true, 192>>(c, images, g, plan.splits, parts, out, stream);
-  return conv_weights<ConvTile<S, true, false, 192>>(c, images, g, plan.splits, parts, out, stream);
+  const LayImages g_images = images_to_lay(args.in[1], reinterpret_cast<uint16_t*>(g), 1);
+  const bool direct = reads_directly(g_images);
+  if (!direct) lay(g_images, {}, stream);
+  const auto run = [&]<bool kInTurn, bool kDirect>() {
+    return conv_weights<ConvTile<S, true, kInTurn, 192, kDirect>>(c, images, kDirect ? args.in[1].data : g,
+                                                                  g_images.channel, g_images.outer, plan.splits, parts,
+                                                                  args.out[0].as<S>(), stream);
+  };
+  if (plan.in_turn) return direct ? run.template operator()<true, true>() : run.template operator()<true, false>();
+  return direct ? run.template operator()<false, true>() : run.template operator()<false, false>();
 }
 
 }  // namespace

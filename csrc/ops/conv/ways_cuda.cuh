@@ -8,7 +8,7 @@
 
 #include <numeric>
 
-#include "kernels/cuda/conv.cuh"
+#include "kernels/cuda/conv_lay.cuh"
 
 namespace gorgo::cuda {
 
@@ -75,7 +75,7 @@ size_t direct_weight_scratch(const ConvSizes& s) noexcept;
 template <class S>
 inline bool suits_tensor_cores(const ConvSizes& s) noexcept {
   constexpr int64_t kLeastWork = int64_t{1} << 23;  // multiply-adds, above which the copies pay
-  if (sizeof(S) != 2 || s.taps > kMaskTaps || runs_directly(s)) return false;
+  if (sizeof(S) != 2 || s.taps > kMaskTaps || runs_directly(s) || !can_lay(s)) return false;
   return s.group_o >= 8 && s.group_c > 0 && s.n * s.o * s.pixels > kLeastWork / (s.group_c * s.taps);
 }
 inline bool has_tensor_cores() noexcept { return card().major >= 8; }
