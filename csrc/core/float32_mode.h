@@ -1,7 +1,7 @@
 // How float32 products are formed where the device has faster units: what set_float32_matmul_precision says.
 //
-// Invariant: who calls a kernel on such a device puts the mode into KernelArgs; kernels never read it here. The replays of a captured
-// program are told apart by it. Read next: opdef/enqueue.cpp, kernels/cuda/gemm/gemm.cuh.
+// For launchers that choose among kernels. Invariant: scratch does not depend on the mode, so it may change at any time; the replays
+// of a captured program are told apart by it. Read next: kernels/cuda/gemm/gemm.cuh.
 #pragma once
 
 #include <atomic>
@@ -16,5 +16,8 @@ enum class Float32Mode : uint8_t {
 };
 
 inline std::atomic<Float32Mode> float32_mode{Float32Mode::highest};
+
+// The variable that kernels look at: in libgorgo_cuda.so the module's own, of which it is told when it is opened.
+inline const std::atomic<Float32Mode>* float32_mode_in_use = &float32_mode;
 
 }  // namespace gorgo

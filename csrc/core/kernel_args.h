@@ -12,7 +12,6 @@
 #include <cstdint>
 
 #include "core/dtype.h"
-#include "core/float32_mode.h"
 
 namespace gorgo {
 
@@ -80,8 +79,6 @@ struct KernelArgs {
   // On a device with streams: the one in whose order the kernel runs, and where the kernel reports (device memory).
   void* stream = nullptr;
   void* device_fault = nullptr;
-  // What products of float32 may give up there; scratch_bytes does not look at it.
-  Float32Mode float32_mode = Float32Mode::highest;
 
   template <class A>
   [[nodiscard]] GORGO_INLINE const A& attrs_as() const noexcept {

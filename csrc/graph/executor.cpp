@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "autograd/interrupt.h"
+#include "core/float32_mode.h"
 #include "device/backend.h"
 #include "device/cuda/device.h"
 #include "graph/order.h"
@@ -138,7 +139,6 @@ struct Program::Context {
   // On a device with streams: where the arena was last used, places for faults, and the replays that are kept as graphs.
   uint64_t stream = 0;
   bool used = false;
-  Float32Mode float32_mode = Float32Mode::highest;  // of this run
   std::shared_ptr<FaultSlots> faults;
   std::vector<std::shared_ptr<const SavedCall>> calls;  // one for each place for faults
   std::vector<Replay> replays;                          // the most recently used first
@@ -705,7 +705,6 @@ void Program::enqueue_step(Context& context, size_t s, uint64_t stream) const {
   const Step& step = plan_->steps[s];
   KernelArgs& args = context.args[s];
   args.stream = reinterpret_cast<void*>(stream);  // NOLINT(performance-no-int-to-ptr): a handle, as the driver gave it
-  args.float32_mode = context.float32_mode;
   const ProfiledKernel profiled(*step.op, args, true);
   enqueue_phases(*step.op, step.kernel, args, plan_->device);
 }
@@ -720,7 +719,7 @@ void Program::find_key(Context& context) const {
     }
   }
   for (const HostCell* cell : plan_->cells) key.push_back(std::bit_cast<uint64_t>(cell->value.load()));
-  key.push_back(static_cast<uint64_t>(context.float32_mode));
+  key.push_back(static_cast<uint64_t>(float32_mode.load(std::memory_order_relaxed)));
 }
 
 // The first run with these addresses enqueues kernel by kernel; the second is captured on the way, and later ones launch the
@@ -734,7 +733,6 @@ void Program::enqueue(Context& context, std::span<const Tensor> inputs) const {
   if (context.used && context.stream != stream) cuda_wait(device, stream, context.stream);
   context.used = true;
   context.stream = stream;
-  context.float32_mode = float32_mode.load(std::memory_order_relaxed);
   for (const Tensor& t : inputs) note_stream(*t->storage, stream);
   for (const Tensor& t : context.fresh) note_stream(*t->storage, stream);
   if (context.arena != nullptr) note_stream(*context.arena, stream);

@@ -95,7 +95,6 @@ void enqueue_kernel(const OpDef& op, const Kernel& kernel, KernelArgs args, Devi
   use_cuda_device(device);
   const uint64_t stream = current_stream(device);
   args.stream = reinterpret_cast<void*>(stream);  // NOLINT(performance-no-int-to-ptr): a handle, as the driver gave it
-  args.float32_mode = float32_mode.load(std::memory_order_relaxed);
   struct Scratch {
     BlockPool* pool = nullptr;
     Block* block = nullptr;

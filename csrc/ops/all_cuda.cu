@@ -34,10 +34,13 @@ void fill(KernelSink& sink) {
   GORGO_FOR_EACH_CUDA_FAMILY(GORGO_FILL)
 }
 
+void watch_float32_mode(const std::atomic<Float32Mode>* mode) { float32_mode_in_use = mode; }
+
 }  // namespace
 }  // namespace gorgo
 
 extern "C" __attribute__((visibility("default"))) const gorgo::CudaPlugin* gorgo_cuda_plugin() {
-  static const gorgo::CudaPlugin plugin{GORGO_VERSION, gorgo::cuda_runtime_table(), &gorgo::fill};
+  static const gorgo::CudaPlugin plugin{GORGO_VERSION, gorgo::cuda_runtime_table(), &gorgo::fill,
+                                        &gorgo::watch_float32_mode};
   return &plugin;
 }

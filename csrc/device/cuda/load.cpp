@@ -36,6 +36,7 @@ void open_beside_us() {
     return;
   }
   take_cuda_kernels(plugin->fill);
+  plugin->watch_float32_mode(&float32_mode);
   cuda_driver = plugin->driver;
 #endif
 }

@@ -5,6 +5,7 @@
 // Read next: load.cpp (who opens it), ops/all_cuda.cu (what it is), device.h.
 #pragma once
 
+#include "core/float32_mode.h"
 #include "core/kernel_args.h"
 #include "device/cuda/driver.h"
 
@@ -14,6 +15,7 @@ struct CudaPlugin {
   const char* version;  // must be the module's own
   const CudaDriver* driver;
   void (*fill)(KernelSink& sink);  // hands over every kernel
+  void (*watch_float32_mode)(const std::atomic<Float32Mode>* mode);
 };
 
 using CudaPluginFn = const CudaPlugin* (*)();

@@ -110,35 +110,10 @@ int end_capture(uint64_t stream, uint64_t* graph) {
   return code;
 }
 
-#if CUDART_VERSION >= 13000
-// Launches that may begin early leave such edges in a capture. Where several meet, results were seen to be wrong, and side by side
-// with others they gain nothing.
-cudaError_t make_edges_ordinary(cudaGraph_t graph) {
-  size_t count = 0;
-  cudaError_t code = cudaGraphGetEdges(graph, nullptr, nullptr, nullptr, &count);
-  if (code != cudaSuccess || count == 0) return code;
-  std::vector<cudaGraphNode_t> from(count);
-  std::vector<cudaGraphNode_t> to(count);
-  std::vector<cudaGraphEdgeData> kinds(count);
-  code = cudaGraphGetEdges(graph, from.data(), to.data(), kinds.data(), &count);
-  for (size_t i = 0; i < count && code == cudaSuccess; ++i) {
-    if (kinds[i].type == cudaGraphDependencyTypeDefault) continue;
-    const cudaGraphEdgeData ordinary{};
-    code = cudaGraphRemoveDependencies(graph, &from[i], &to[i], &kinds[i], 1);
-    if (code == cudaSuccess) code = cudaGraphAddDependencies(graph, &from[i], &to[i], &ordinary, 1);
-  }
-  return code;
-}
-#else
-cudaError_t make_edges_ordinary(cudaGraph_t) { return cudaSuccess; }
-#endif
-
 int instantiate(uint64_t graph, uint64_t* executable) {
-  *executable = 0;
-  cudaError_t code = make_edges_ordinary(graph_from(graph));
   cudaGraphExec_t made = nullptr;
-  if (code == cudaSuccess) code = cudaGraphInstantiate(&made, graph_from(graph), 0);
-  if (code == cudaSuccess) *executable = number_of(made);
+  const int code = cudaGraphInstantiate(&made, graph_from(graph), 0);
+  *executable = number_of(made);
   return code;
 }
 

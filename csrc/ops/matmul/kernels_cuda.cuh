@@ -4,6 +4,7 @@
 // allow. Read next: kernels_cuda.cu, kernels/cuda/gemm/gemm.cuh.
 #pragma once
 
+#include "core/float32_mode.h"
 #include "core/kernel_args.h"
 #include "kernels/cuda/gemm/gemm.cuh"
 
@@ -94,7 +95,8 @@ size_t scratch_of(const KernelArgs& args) noexcept {
 
 template <class T, bool kLinear>
 void run(const KernelArgs& args, int64_t) noexcept {
-  run_product<T>(product_of<kLinear>(args), args.scratch, args.float32_mode, stream_of(args));
+  const Float32Mode mode = float32_mode_in_use->load(std::memory_order_relaxed);
+  run_product<T>(product_of<kLinear>(args), args.scratch, mode, stream_of(args));
 }
 
 template <class T>

@@ -4,6 +4,7 @@
 // addresses. Read next: product.cuh, then simt.cuh, skinny.cuh, mma.cuh, hopper.cuh, split.cuh.
 #pragma once
 
+#include "core/float32_mode.h"
 #include "kernels/cuda/gemm/double.cuh"
 #include "kernels/cuda/gemm/hopper.cuh"
 #include "kernels/cuda/gemm/mma.cuh"
@@ -18,56 +19,77 @@ namespace gorgo::cuda {
 // ---- 16-bit floats on Hopper ----
 
 // kTurned: whether factors may lie along m and n.
-template <class T, class Out, bool kTurned, int kM, int kN, int kTeam>
+template <class T, class Out, bool kTurned, int kM, int kN, int kShare>
 bool launch_hopper_shape(const Product& p, const HopperView& v, void* out, int splits, cudaStream_t stream) noexcept {
   if (v.a.along_k && v.b.along_k) {
-    return launch_hopper<HopperTile<T, Out, kM, kN, false, false, kTeam>>(p, v, out, splits, stream);
+    return launch_hopper<HopperTile<T, Out, kM, kN, false, false, kShare>>(p, v, out, splits, stream);
   }
   if constexpr (kTurned) {
-    if (v.a.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, false, true, kTeam>>(p, v, out, splits, stream);
-    if (v.b.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, true, false, kTeam>>(p, v, out, splits, stream);
-    return launch_hopper<HopperTile<T, Out, kM, kN, true, true, kTeam>>(p, v, out, splits, stream);
+    if (v.a.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, false, true, kShare>>(p, v, out, splits, stream);
+    if (v.b.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, true, false, kShare>>(p, v, out, splits, stream);
+    return launch_hopper<HopperTile<T, Out, kM, kN, true, true, kShare>>(p, v, out, splits, stream);
   }
   return false;
 }
 
-struct HopperPlan {
-  bool wide = false;  // tiles of 128 x 256 rather than 128 x 128
-  int team = 1;       // blocks for each tile
-  int splits = 1;     // parts of k with results of their own, added up by sum_parts
+enum class HopperShape : uint8_t { small, tall, flat, square, wide, wider };
+
+struct HopperFacts {
+  int64_t rows, columns;
+  int64_t blocks;  // on one multiprocessor
+  double alone;    // nanoseconds of a stage
+  double busy;     // the same with as many blocks as there is room for, for each of them
+  double ends;     // nanoseconds of launching, filling and draining
+};
+// Measured on an H200.
+constexpr HopperFacts kHopperFacts[] = {
+    {64, 64, 2, 245, 145, 2650},   {128, 64, 1, 285, 285, 2600},  {64, 128, 2, 400, 250, 2100},
+    {128, 128, 1, 330, 330, 3100}, {128, 192, 1, 450, 450, 3400}, {128, 256, 1, 590, 590, 3700},
 };
 
-// The cheapest by an estimate in cycles, which measurements on an H200 suggest: the tiles of one multiprocessor, each with its stages
-// and its two ends, and the adding up of parts. By sizes alone: it reckons with that card's multiprocessors, of which teams of four
-// leave some without work. `depth` is what a stage takes of k.
+struct HopperPlan {
+  HopperShape shape = HopperShape::wider;
+  int splits = 1;  // parts of k with results of their own, added up by sum_parts
+};
+
+// The fastest by an estimate of its nanoseconds, which is either what one multiprocessor has to do or what memory has to give, and
+// the adding up of parts. By sizes alone: it reckons with one particular card. `depth` is what a stage takes of k.
 inline HopperPlan hopper_plan(const Product& p, int64_t depth) noexcept {
   constexpr int64_t kProcessors = 132;
-  constexpr int64_t kInTeams = 128;
+  constexpr double kBytesEach = 4000.0;  // that memory gives in a nanosecond
   HopperPlan best;
   double least = 0.0;
   const int64_t depths = ceil_div(p.k, depth);
-  const auto consider = [&](bool wide, int64_t team, int64_t splits) {
-    const int64_t blocks = team * splits;
-    const int64_t each = ceil_div(depths, blocks);
-    if (blocks > 1 && (depths < blocks || ceil_div(depths, each) != blocks)) return;  // some would have nothing to do
-    const int64_t tiles = ceil_div(p.m, 128) * ceil_div(p.n, wide ? 256 : 128) * p.count;
-    if (team > 1 && tiles * team > kInTeams) return;
-    const int64_t rounds = ceil_div(tiles * blocks, kProcessors);
-    double cycles =
-        static_cast<double>(rounds) * static_cast<double>(each * (wide ? 1080 : 640) + (wide ? 3000 : 2200));
-    if (team > 1) cycles += 1500.0;
-    if (splits > 1)
-      cycles += 4500.0 + static_cast<double>(p.count * p.m * p.n) * static_cast<double>(4 * splits) / 1000.0;
-    if (least == 0.0 || cycles < least) {
-      least = cycles;
-      best = {wide, static_cast<int>(team), static_cast<int>(splits)};
+  const auto bytes = static_cast<double>(kRowBytes) * static_cast<double>(depths) * static_cast<double>(p.count) *
+                     static_cast<double>((p.shares_a ? 0 : p.m) + (p.shares_b ? 0 : p.n));
+  const auto consider = [&](HopperShape shape, int64_t splits) {
+    const HopperFacts& facts = kHopperFacts[static_cast<int>(shape)];
+    const int64_t each = ceil_div(depths, splits);
+    if (splits > 1 && (each < 4 || ceil_div(depths, each) != splits)) return;
+    const int64_t tiles = ceil_div(p.m, facts.rows) * ceil_div(p.n, facts.columns) * p.count * splits;
+    const int64_t rounds = ceil_div(tiles, kProcessors);
+    const int64_t turns = ceil_div(rounds, facts.blocks);
+    const double stages = static_cast<double>(rounds * each) * facts.busy;
+    const double waits = static_cast<double>(turns * each) * facts.alone;
+    double time = stages > waits ? stages : waits;
+    if (time < bytes / kBytesEach) time = bytes / kBytesEach;
+    time += facts.ends + static_cast<double>(turns - 1) * 500.0;
+    if (splits > 1) {
+      time += 1500.0 + static_cast<double>(p.count * p.m * p.n) * static_cast<double>(8 * splits) / kBytesEach;
+    }
+    if (least == 0.0 || time < least) {
+      least = time;
+      best = {shape, static_cast<int>(splits)};
     }
   };
-  consider(true, 1, 1);
-  consider(false, 1, 1);
-  consider(false, 2, 1);
-  consider(false, 4, 1);
-  for (const int64_t splits : {2, 3, 4, 6, 8, 12, 16, 24, 32}) consider(false, 1, splits);
+  for (const HopperShape shape : {HopperShape::wider, HopperShape::wide, HopperShape::square, HopperShape::tall,
+                                  HopperShape::flat, HopperShape::small}) {
+    consider(shape, 1);
+  }
+  for (const int64_t splits : {2, 3, 4, 6, 8, 12, 16, 24, 32}) {
+    consider(HopperShape::square, splits);
+    consider(HopperShape::flat, splits);
+  }
   return best;
 }
 
@@ -83,14 +105,26 @@ bool run_hopper(const Product& p, void* scratch, cudaStream_t stream) noexcept {
   if (!hopper_view(p, sizeof(T), v)) return false;
   const HopperPlan plan = hopper_plan(p, kDepthOf<T>);
   if (plan.splits > 1) {
-    const bool done = launch_hopper_shape<T, float, kTurned, 128, 128, 1>(p, v, scratch, plan.splits, stream);
+    const bool done = plan.shape == HopperShape::flat
+                          ? launch_hopper_shape<T, float, kTurned, 64, 128, 1>(p, v, scratch, plan.splits, stream)
+                          : launch_hopper_shape<T, float, kTurned, 128, 128, 1>(p, v, scratch, plan.splits, stream);
     if (done) launch_sum_parts<Out>(p, scratch, plan.splits, stream);
     return done;
   }
-  if (plan.wide) return launch_hopper_shape<T, Out, kTurned, 128, 256, 1>(p, v, p.c, 1, stream);
-  if (plan.team == 4) return launch_hopper_shape<T, Out, kTurned, 128, 128, 4>(p, v, p.c, 1, stream);
-  if (plan.team == 2) return launch_hopper_shape<T, Out, kTurned, 128, 128, 2>(p, v, p.c, 1, stream);
-  return launch_hopper_shape<T, Out, kTurned, 128, 128, 1>(p, v, p.c, 1, stream);
+  switch (plan.shape) {
+    case HopperShape::small:
+      return launch_hopper_shape<T, Out, kTurned, 64, 64, 1>(p, v, p.c, 1, stream);
+    case HopperShape::tall:
+      return launch_hopper_shape<T, Out, kTurned, 128, 64, 2>(p, v, p.c, 1, stream);
+    case HopperShape::flat:
+      return launch_hopper_shape<T, Out, kTurned, 64, 128, 1>(p, v, p.c, 1, stream);
+    case HopperShape::square:
+      return launch_hopper_shape<T, Out, kTurned, 128, 128, 1>(p, v, p.c, 1, stream);
+    case HopperShape::wide:
+      return launch_hopper_shape<T, Out, kTurned, 128, 192, 1>(p, v, p.c, 1, stream);
+    default:
+      return launch_hopper_shape<T, Out, kTurned, 128, 256, 1>(p, v, p.c, 1, stream);
+  }
 }
 
 // Rows whose length is odd for the copy engine are worth copying first where the product is large; by sizes alone.
@@ -182,6 +216,16 @@ constexpr bool kIs16Bit = std::is_same_v<T, Float16> || std::is_same_v<T, BFloat
 template <class T>
 constexpr bool kHasSkinny = std::is_same_v<T, float> || std::is_same_v<T, double> || kIs16Bit<T>;
 
+// Whether few rows or columns are worth a kernel of their own: where the other factor is small, there is nothing to read at length.
+template <class T>
+bool skinny_pays(const Product& p) noexcept {
+  constexpr int64_t kLeast = 65536;  // elements of the other factors
+  if (!skinny_suits(p)) return false;
+  const int64_t few = p.m < p.n ? p.m : p.n;
+  const int64_t many = p.m < p.n ? p.n : p.m;
+  return !std::is_same_v<T, float> || few < 4 || many * p.k > kLeast / p.count;
+}
+
 template <class T>
 size_t product_scratch(const Product& p) noexcept {
   if (p.empty()) return 0;
@@ -190,7 +234,7 @@ size_t product_scratch(const Product& p) noexcept {
     if (wanted > bytes) bytes = wanted;
   };
   if constexpr (kHasSkinny<T>) {
-    if (skinny_suits(p)) at_least(skinny_scratch<T>(p));
+    if (skinny_pays<T>(p)) at_least(skinny_scratch<T>(p));
   }
   if constexpr (std::is_same_v<T, float>) {
     if (split_pays(p) && hopper_here()) at_least(pack_plan<InParts>(p).bytes);
@@ -219,7 +263,7 @@ void run_product(const Product& p, void* scratch, Float32Mode mode, cudaStream_t
     launch_simt<T>(p, scratch, stream);
   } else {
     if constexpr (kHasSkinny<T>) {
-      if (skinny_suits(p)) return launch_skinny<T>(p, scratch, stream);
+      if (skinny_pays<T>(p)) return launch_skinny<T>(p, scratch, stream);
     }
     if constexpr (std::is_same_v<T, float>) {
       return run_float<T>(p, scratch, mode, stream);

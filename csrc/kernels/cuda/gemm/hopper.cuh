@@ -2,10 +2,10 @@
 //
 // One producer warp feeds a ring of shared-memory stages through the copy engine; one or two consumer warpgroups multiply 64 rows
 // each out of shared memory into registers; results leave through a staging buffer, again by the copy engine. Blocks stay on their
-// multiprocessors and take tiles in turn, in groups of rows so that neighbours find each other's factors in the L2 cache. Where
-// tiles are few, the blocks of a cluster are a team: each forms the sums of a part of k, and they add them up in shared memory.
-// Invariants: a stage is refilled only after every consumer warp has given it back; sums run over k in an order that sizes alone
-// decide, so no result depends on the grid. Read next: wgmma.cuh (the instructions), tensor_map.cuh, gemm.cuh (who comes here).
+// multiprocessors and take tiles in turn, in groups of rows so that neighbours find each other's factors in the L2 cache. Blocks of
+// a cluster are neighbours and share one factor's tile, the larger one: each fetches a part of it for all.
+// Invariants: a stage is refilled only after every consumer warp of the cluster has given it back; sums run over k in order, so no
+// result depends on the grid. Read next: wgmma.cuh (the instructions), tensor_map.cuh, gemm.cuh (who comes here).
 #pragma once
 
 #include "kernels/cuda/gemm/built_for.cuh"
@@ -23,9 +23,9 @@ constexpr int kDepth = kDepthOf<BFloat16>;
 constexpr int kStagingBytes = 8192;  // 64 rows of 128 bytes
 constexpr int kRowsOfWarpgroup = 64;
 
-// kTransA: A lies along m; kTransB: B lies along n (so a plain row-major product has kTransA = false, kTransB = true).
-// kTeam blocks form one tile.
-template <class T_, class Out_, int kM_, int kN_, bool kTransA_, bool kTransB_, int kTeam_>
+// kTransA: A lies along m; kTransB: B lies along n (so a plain row-major product has kTransA = false, kTransB = true). Blocks of a
+// cluster of kShare lie side by side and share A, or below each other and share B.
+template <class T_, class Out_, int kM_, int kN_, bool kTransA_, bool kTransB_, int kShare_>
 struct HopperTile {
   using T = T_;
   using Out = Out_;
@@ -33,31 +33,26 @@ struct HopperTile {
   static constexpr int kN = kN_;
   static constexpr bool kTransA = kTransA_;
   static constexpr bool kTransB = kTransB_;
-  static constexpr int kTeam = kTeam_;
+  static constexpr int kShare = kShare_;
+  static constexpr bool kSharesA = kShare > 1 && kM >= kN;
+  static constexpr bool kSharesB = kShare > 1 && kM < kN;
   static constexpr int kConsumers = kM / kRowsOfWarpgroup;
   static constexpr int kThreads = 128 * (kConsumers + 1);
   static constexpr int kDepth = kDepthOf<T>;
   static constexpr int kBytesA = kM * kRowBytes;
   static constexpr int kBytesB = kN * kRowBytes;
   static constexpr int kStage = kBytesA + kBytesB;
-  static constexpr int kBlocks = kConsumers == 1 ? 2 : 1;  // on one multiprocessor
-  static constexpr int kStages = (kBlocks == 2 ? 96 : 192) * 1024 / kStage;
+  static constexpr int kBlocks = kConsumers == 1 && kShare == 1 ? 2 : 1;  // on one multiprocessor
+  static constexpr int kRoom = (kBlocks == 2 ? 96 : 192) * 1024 / kStage;
+  static constexpr int kStages = kRoom < 8 ? kRoom : 8;
   static constexpr int kStaging = kConsumers * 2 * kStagingBytes;
   static constexpr int kBias = kN * static_cast<int>(sizeof(Out));  // bytes, of each warpgroup
   // The barriers and the bias lie in front, so that the ring begins aligned.
   static constexpr int kFront = (16 * kStages + kConsumers * kBias + 1023) / 1024 * 1024;
   static constexpr int kShared = kFront + kStages * kStage + kStaging;
   static constexpr int kColumns = 128 / static_cast<int>(sizeof(Out));  // of one staging buffer
-  // A warpgroup's columns are cut into chunks, each of which one block of the team adds up and stores.
-  static constexpr int kMostChunks = kN / kColumns;
-  static constexpr int kChunks = kTeam <= kConsumers                ? 1
-                                 : kTeam / kConsumers < kMostChunks ? kTeam / kConsumers
-                                                                    : kMostChunks;
-  static constexpr int kChunkFloats = kN / 2 / kChunks;  // of each thread
   static_assert(sizeof(T) == 2 || (!kTransA && !kTransB));
-  static_assert(kN <= 256 && kStages >= 4 && kN / kChunks % kColumns == 0);
-  static_assert(kTeam == 1 || (kChunks <= 2 && kTeam >= kConsumers * kChunks));
-  static_assert(kTeam == 1 || kTeam * 128 * kChunkFloats * 4 <= kStages * kStage);
+  static_assert(kN <= 256 && kStages >= 4 && kN % kColumns == 0 && (kShare <= 4));
 };
 
 struct HopperArgs {
@@ -70,8 +65,8 @@ struct HopperArgs {
   int32_t m, n;
   int32_t depths;         // stages that k takes
   int32_t splits;         // parts that k is cut into, each with its own result
-  int32_t per_split;      // stages of one part, or of one block of a team
-  int32_t rows, columns;  // of tiles
+  int32_t per_split;      // stages of one part
+  int32_t rows, columns;  // of tiles; the ones along which blocks share are counted in clusters
   int32_t group;          // rows that are taken together
   int32_t tiles;          // of all: rows * columns * splits * stack
   int32_t inner;          // length of the stack's inner axis
@@ -122,44 +117,52 @@ GORGO_DEVICE uint32_t pack_pair(float x, float y) {
   return r;
 }
 
-// One stage: both factors' boxes at depth `depth`, announced to `barrier`.
+// One stage: both factors' boxes at depth `depth`, announced to `barrier`. Of a factor that is shared, block `rank` of the cluster
+// fetches its part for all.
 template <class Tile>
-GORGO_DEVICE void fetch_stage(const HopperArgs& args, const TilePlace& p, uint32_t to, uint32_t barrier, int depth) {
+GORGO_DEVICE void fetch_stage(const HopperArgs& args, const TilePlace& p, uint32_t to, uint32_t barrier, int depth,
+                              int rank) {
   const int k = depth * Tile::kDepth;
-  const int a2 = args.a_moves[0] ? p.inner : 0;
-  const int a3 = args.a_moves[1] ? p.outer : 0;
-  const int b2 = args.b_moves[0] ? p.inner : 0;
-  const int b3 = args.b_moves[1] ? p.outer : 0;
-  const auto fetch_a = [&](uint32_t at, int x, int y) {
-    if (args.stacked) {
-      load_box(at, &args.a, barrier, x, y, a2, a3);
+  const auto fetch = [&](auto shared, const CUtensorMap* map, const bool (&moves)[2], uint32_t at, int x, int y) {
+    const int z = moves[0] ? p.inner : 0;
+    const int w = moves[1] ? p.outer : 0;
+    constexpr auto kAll = static_cast<uint16_t>((1 << Tile::kShare) - 1);
+    if constexpr (decltype(shared)::value) {
+      if (args.stacked) {
+        share_box(at, map, barrier, kAll, x, y, z, w);
+      } else {
+        share_box(at, map, barrier, kAll, x, y);
+      }
     } else {
-      load_box(at, &args.a, barrier, x, y);
+      if (args.stacked) {
+        load_box(at, map, barrier, x, y, z, w);
+      } else {
+        load_box(at, map, barrier, x, y);
+      }
     }
   };
-  const auto fetch_b = [&](uint32_t at, int x, int y) {
-    if (args.stacked) {
-      load_box(at, &args.b, barrier, x, y, b2, b3);
+  // `rows` of a factor from `row` on. Turned, boxes are 64 of them by all of k, and parts of them are cut along k.
+  const auto fetch_factor = [&](auto shared, auto turned, auto rows, const CUtensorMap* map, const bool (&moves)[2],
+                                uint32_t at, int row) {
+    constexpr int kRows = decltype(rows)::value;
+    constexpr int kParts = decltype(shared)::value ? Tile::kShare : 1;
+    const int part = kParts > 1 ? rank : 0;
+    if constexpr (decltype(turned)::value) {
+      const int from = part * (Tile::kDepth / kParts);
+#pragma unroll
+      for (int i = 0; i < kRows / 64; ++i) {
+        fetch(shared, map, moves, at + i * 64 * kRowBytes + from * kRowBytes, row + i * 64, k + from);
+      }
     } else {
-      load_box(at, &args.b, barrier, x, y);
+      const int from = part * (kRows / kParts);
+      fetch(shared, map, moves, at + from * kRowBytes, k, row + from);
     }
   };
-  const int row = p.row * Tile::kM;
   barrier_expect(barrier, Tile::kStage);
-  if constexpr (Tile::kTransA) {
-#pragma unroll
-    for (int i = 0; i < Tile::kM / 64; ++i) fetch_a(to + i * 64 * kRowBytes, row + i * 64, k);
-  } else {
-    fetch_a(to, k, row);
-  }
-  const uint32_t to_b = to + Tile::kBytesA;
-  const int column = p.column * Tile::kN;
-  if constexpr (Tile::kTransB) {
-#pragma unroll
-    for (int i = 0; i < Tile::kN / 64; ++i) fetch_b(to_b + i * 64 * kRowBytes, column + i * 64, k);
-  } else {
-    fetch_b(to_b, k, column);
-  }
+  fetch_factor(std::bool_constant<Tile::kSharesA>{}, std::bool_constant<Tile::kTransA>{},
+               std::integral_constant<int, Tile::kM>{}, &args.a, args.a_moves, to, p.row * Tile::kM);
+  fetch_factor(std::bool_constant<Tile::kSharesB>{}, std::bool_constant<Tile::kTransB>{},
+               std::integral_constant<int, Tile::kN>{}, &args.b, args.b_moves, to + Tile::kBytesA, p.column * Tile::kN);
 }
 
 // The products of one stage by one warpgroup.
@@ -202,19 +205,17 @@ struct TileBias {
   }
 };
 
-// Chunk `kChunk` of a warpgroup's 64 x kN sums to memory. `stores` counts its staging buffers in use over time. `bias`
-// lies in shared memory.
-template <class Tile, int kChunk, int kChunks>
+// A warpgroup's 64 x kN sums to memory. `stores` counts its staging buffers in use over time. `bias` lies in shared memory.
+template <class Tile>
 GORGO_DEVICE void store_tile(const HopperArgs& args, const TilePlace& p, float (&sums)[Tile::kN / 2],
                              const typename Tile::Out* bias, uint32_t staging, int name, int row, uint32_t& stores) {
   using Out = typename Tile::Out;
-  constexpr int kSteps = Tile::kN / Tile::kColumns / kChunks;
   const int thread = threadIdx.x % 128;
   const int warp = thread / 32;
   const int lane = thread % 32;
   const int column = p.column * Tile::kN;
 #pragma unroll
-  for (int s = kChunk * kSteps; s < (kChunk + 1) * kSteps; ++s) {
+  for (int s = 0; s < Tile::kN / Tile::kColumns; ++s) {
     constexpr int kGroups = Tile::kColumns / 8;  // of eight columns; a thread has two of each, in two rows
     float* const v = &sums[s * kGroups * 4];
     const int inside = s * Tile::kColumns + 2 * (lane % 4);
@@ -284,49 +285,6 @@ GORGO_DEVICE void store_tile(const HopperArgs& args, const TilePlace& p, float (
   if (!args.mapped_c) sync_threads(name, 128);  // everyone has read the bias
 }
 
-// Adds up a team's sums: chunk h of warpgroup w belongs to block w * kChunks + h, which gets it from all others. All threads of the
-// cluster come here when their products are done, so that the ring is free.
-template <class Tile>
-GORGO_DEVICE void exchange_sums(float (&sums)[Tile::kN / 2], uint32_t ring, int warpgroup, int rank) {
-  constexpr int kBytes = 128 * Tile::kChunkFloats * 4;  // a block's chunk
-  const int thread = threadIdx.x % 128;
-#pragma unroll
-  for (int h = 0; h < Tile::kChunks; ++h) {
-    const int owner = warpgroup * Tile::kChunks + h;
-    if (owner == rank) continue;
-    const uint32_t to = address_in(ring + rank * kBytes + thread * 16, owner);
-#pragma unroll
-    for (int i = 0; i < Tile::kChunkFloats / 4; ++i) {
-      store_there(to + i * 2048, &sums[h * Tile::kChunkFloats + 4 * i]);
-    }
-  }
-}
-
-// What the others sent of chunk kChunk, added in the order of the blocks.
-template <class Tile, int kChunk>
-GORGO_DEVICE void add_sums(float (&sums)[Tile::kN / 2], uint32_t ring, int rank) {
-  constexpr int kBytes = 128 * Tile::kChunkFloats * 4;
-  const uint32_t from = ring + threadIdx.x % 128 * 16;
-#pragma unroll
-  for (int i = 0; i < Tile::kChunkFloats / 4; ++i) {
-    float* const own = &sums[kChunk * Tile::kChunkFloats + 4 * i];
-    float4 sum = {0.0f, 0.0f, 0.0f, 0.0f};
-#pragma unroll
-    for (int q = 0; q < Tile::kTeam; ++q) {
-      float4 v = {own[0], own[1], own[2], own[3]};
-      if (q != rank) v = load_shared_quad(from + q * kBytes + i * 2048);
-      sum.x += v.x;
-      sum.y += v.y;
-      sum.z += v.z;
-      sum.w += v.w;
-    }
-    own[0] = sum.x;
-    own[1] = sum.y;
-    own[2] = sum.z;
-    own[3] = sum.w;
-  }
-}
-
 #endif  // GORGO_WGMMA
 
 template <class Tile>
@@ -335,7 +293,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 #if GORGO_WGMMA
   extern __shared__ __align__(1024) unsigned char hopper_shared[];
   constexpr int kStages = Tile::kStages;
-  constexpr int kTeam = Tile::kTeam;
+  constexpr int kShare = Tile::kShare;
   const uint32_t front = shared_address(hopper_shared);
   const uint32_t full = front;                // barriers: a stage's bytes have arrived
   const uint32_t empty = full + 8 * kStages;  // barriers: a stage's readers have left
@@ -343,14 +301,14 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   const uint32_t staging = ring + kStages * Tile::kStage;
   const int warpgroup = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
   const int lane = threadIdx.x % 32;
-  const int rank = kTeam > 1 ? static_cast<int>(cluster_rank()) : 0;
-  const int team = blockIdx.x / kTeam;
-  const int teams = gridDim.x / kTeam;  // a team of several blocks takes one tile only
-  const auto stages_of = [&](TilePlace& p) {
-    if constexpr (kTeam > 1) {
-      p.begin = rank * args.per_split;
-      p.end = min(p.begin + args.per_split, args.depths);
-    }
+  const int rank = kShare > 1 ? static_cast<int>(cluster_rank()) : 0;
+  const int cluster = static_cast<int>(blockIdx.x) / kShare;
+  const int clusters = static_cast<int>(gridDim.x) / kShare;
+  const auto tile_at = [&](int tile) {
+    TilePlace p = place_of(args, tile);
+    if constexpr (Tile::kSharesA) p.column = p.column * kShare + rank;
+    if constexpr (Tile::kSharesB) p.row = p.row * kShare + rank;
+    return p;
   };
 
   if (threadIdx.x == 0) {
@@ -358,11 +316,12 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     prefetch_map(&args.b);
     for (int i = 0; i < kStages; ++i) {
       barrier_init(full + 8 * i, 1);
-      barrier_init(empty + 8 * i, Tile::kConsumers * 4);
+      barrier_init(empty + 8 * i, Tile::kConsumers * 4 * kShare);
     }
     barrier_init_fence();
   }
   __syncthreads();
+  if constexpr (kShare > 1) cluster_sync();  // the others' barriers are there
   stream_pass();
   stream_wait();
 
@@ -371,23 +330,17 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     if (threadIdx.x == 0) {
       int stage = 0;
       uint32_t parity = 0;
-      for (int tile = team; tile < args.tiles; tile += teams) {
-        TilePlace p = place_of(args, tile);
-        stages_of(p);
+      for (int tile = cluster; tile < args.tiles; tile += clusters) {
+        const TilePlace p = tile_at(tile);
         for (int depth = p.begin; depth < p.end; ++depth) {
           barrier_wait(empty + 8 * stage, parity ^ 1);
-          fetch_stage<Tile>(args, p, ring + stage * Tile::kStage, full + 8 * stage, depth);
+          fetch_stage<Tile>(args, p, ring + stage * Tile::kStage, full + 8 * stage, depth, rank);
           if (++stage == kStages) {
             stage = 0;
             parity ^= 1;
           }
         }
       }
-    }
-    __syncwarp();
-    if constexpr (kTeam > 1) {
-      cluster_sync();
-      cluster_sync();
     }
   } else {
     if constexpr (Tile::kConsumers == 2) take_registers<232>();
@@ -398,12 +351,15 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     int stage = 0;
     uint32_t parity = 0;
     const auto release = [&](int which) {
-      if (lane == 0) barrier_arrive(empty + 8 * which);
+      if constexpr (kShare > 1) {
+        if (lane < kShare) barrier_arrive_at(empty + 8 * which, lane);
+      } else {
+        if (lane == 0) barrier_arrive(empty + 8 * which);
+      }
     };
     float sums[Tile::kN / 2];
-    for (int tile = team; tile < args.tiles; tile += teams) {
-      TilePlace p = place_of(args, tile);
-      stages_of(p);
+    for (int tile = cluster; tile < args.tiles; tile += clusters) {
+      const TilePlace p = tile_at(tile);
       TileBias<Tile> added;
       added.load(args, p.column * Tile::kN);
       int before = 0;
@@ -435,26 +391,11 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
       products_wait<0>();
       products_pin(sums);
       release(before);
-      const int row = p.row * Tile::kM + mine * kRowsOfWarpgroup;
-      if constexpr (kTeam == 1) {
-        store_tile<Tile, 0, 1>(args, p, sums, bias, buffers, 1 + mine, row, stores);
-      } else {
-        cluster_sync();
-        exchange_sums<Tile>(sums, ring, mine, rank);
-        cluster_sync();
-        if (rank / Tile::kChunks == mine) {
-          if (Tile::kChunks == 1 || rank % Tile::kChunks == 0) {
-            add_sums<Tile, 0>(sums, ring, rank);
-            store_tile<Tile, 0, Tile::kChunks>(args, p, sums, bias, buffers, 1 + mine, row, stores);
-          } else if constexpr (Tile::kChunks > 1) {
-            add_sums<Tile, 1>(sums, ring, rank);
-            store_tile<Tile, 1, Tile::kChunks>(args, p, sums, bias, buffers, 1 + mine, row, stores);
-          }
-        }
-      }
+      store_tile<Tile>(args, p, sums, bias, buffers, 1 + mine, p.row * Tile::kM + mine * kRowsOfWarpgroup, stores);
     }
     if (threadIdx.x % 128 == 0) wait_stores_read<0>();
   }
+  if constexpr (kShare > 1) cluster_sync();  // nobody writes to a block that has gone
 #endif
 }
 
@@ -494,10 +435,11 @@ inline bool hopper_view(const Product& p, int64_t bytes, HopperView& v) noexcept
   return true;
 }
 
-// The map of a factor whose boxes are 128 bytes along its contiguous axis and `box_rows`, or 64 of k, along the other.
+// The map of a factor whose boxes are 128 bytes along its contiguous axis and `tile` rows, or 64 of k, along the other; a part of
+// that where blocks share the factor.
 inline bool map_factor(CUtensorMap& map, CUtensorMapDataType type, int bytes, const void* data, const Lie& lie,
-                       int64_t rows, int64_t k, const HopperView& v, const int64_t (&pitches)[2],
-                       int box_rows) noexcept {
+                       int64_t rows, int64_t k, const HopperView& v, const int64_t (&pitches)[2], int tile,
+                       int parts) noexcept {
   const uint64_t lengths[4] = {
       static_cast<uint64_t>(lie.along_k ? k : rows), static_cast<uint64_t>(lie.along_k ? rows : k),
       static_cast<uint64_t>(pitches[0] != 0 ? v.inner : 1), static_cast<uint64_t>(pitches[1] != 0 ? v.outer : 1)};
@@ -505,7 +447,7 @@ inline bool map_factor(CUtensorMap& map, CUtensorMapDataType type, int bytes, co
   const uint64_t steps[3] = {pitch, pitches[0] != 0 ? static_cast<uint64_t>(pitches[0]) : pitch,
                              pitches[1] != 0 ? static_cast<uint64_t>(pitches[1]) : pitch};
   const uint32_t box[4] = {static_cast<uint32_t>(kRowBytes / bytes),
-                           static_cast<uint32_t>(lie.along_k ? box_rows : kDepth), 1, 1};
+                           static_cast<uint32_t>((lie.along_k ? tile : kDepth) / parts), 1, 1};
   return encode_map(map, type, v.stacked ? 4 : 2, data, lengths, steps, box);
 }
 
@@ -531,9 +473,11 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
   using Out = typename Tile::Out;
   HopperArgs args{};
   constexpr int kBytes = sizeof(typename Tile::T);
+  constexpr int kShareA = Tile::kSharesA ? Tile::kShare : 1;
+  constexpr int kShareB = Tile::kSharesB ? Tile::kShare : 1;
   constexpr CUtensorMapDataType kType = map_type<typename Tile::T>();
-  if (!map_factor(args.a, kType, kBytes, p.a, v.a, p.m, p.k, v, v.a_pitches, Tile::kM)) return false;
-  if (!map_factor(args.b, kType, kBytes, p.b, v.b, p.n, p.k, v, v.b_pitches, Tile::kN)) return false;
+  if (!map_factor(args.a, kType, kBytes, p.a, v.a, p.m, p.k, v, v.a_pitches, Tile::kM, kShareA)) return false;
+  if (!map_factor(args.b, kType, kBytes, p.b, v.b, p.n, p.k, v, v.b_pitches, Tile::kN, kShareB)) return false;
   constexpr int64_t kOutBytes = sizeof(Out);
   args.mapped_c = p.n * kOutBytes % kMapAlignment == 0 && reinterpret_cast<uintptr_t>(out) % kMapAlignment == 0 &&
                   p.m * p.n * kOutBytes <= kMaxPitch;
@@ -551,11 +495,10 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
   args.n = static_cast<int32_t>(p.n);
   args.depths = static_cast<int32_t>(ceil_div(p.k, Tile::kDepth));
   args.splits = splits;
-  args.per_split = static_cast<int32_t>(ceil_div(args.depths, Tile::kTeam > 1 ? Tile::kTeam : splits));
-  if (Tile::kTeam > 1 && (Tile::kTeam - 1) * args.per_split >= args.depths) return false;  // a block would have none
-  args.rows = static_cast<int32_t>(ceil_div(p.m, Tile::kM));
-  args.columns = static_cast<int32_t>(ceil_div(p.n, Tile::kN));
-  args.group = kGroupRows / Tile::kM;
+  args.per_split = static_cast<int32_t>(ceil_div(args.depths, splits));
+  args.rows = static_cast<int32_t>(ceil_div(p.m, Tile::kM * kShareB));
+  args.columns = static_cast<int32_t>(ceil_div(p.n, Tile::kN * kShareA));
+  args.group = kGroupRows / (Tile::kM * kShareB);
   const int64_t tiles = int64_t{args.rows} * args.columns * p.count * splits;
   if (tiles >= (int64_t{1} << 30)) return false;
   args.tiles = static_cast<int32_t>(tiles);
@@ -565,11 +508,11 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
     args.a_moves[i] = v.a_pitches[i] != 0;
     args.b_moves[i] = v.b_pitches[i] != 0;
   }
-  // Blocks that stay and take tiles in turn; a team is there for its tile alone.
-  const int64_t most = Tile::kTeam > 1 ? tiles : int64_t{card().multiprocessors} * Tile::kBlocks;
-  const auto grid = static_cast<unsigned>((tiles < most ? tiles : most) * Tile::kTeam);
+  // Clusters that stay and take tiles in turn.
+  const int64_t most = int64_t{card().multiprocessors} * Tile::kBlocks / Tile::kShare;
+  const auto grid = static_cast<unsigned>((tiles < most ? tiles : most) * Tile::kShare);
   allow_shared(hopper_product<Tile>, Tile::kShared);
-  launch_in_stream(hopper_product<Tile>, grid, Tile::kThreads, Tile::kShared, Tile::kTeam, stream, args);
+  launch_in_stream(hopper_product<Tile>, grid, Tile::kThreads, Tile::kShared, Tile::kShare, stream, args);
   return true;
 }
 

@@ -2,7 +2,7 @@
 //
 // Invariant: a kernel launched by launch_in_stream calls stream_wait() in every thread before it touches global memory; from there
 // on all earlier work of the stream is visible, as after an ordinary launch. stream_pass() lets the next such kernel begin: it
-// promises nothing about memory. Read next: built_for.cuh, hopper.cuh.
+// promises nothing about memory. Captured launches are ordinary ones. Read next: built_for.cuh, hopper.cuh.
 #pragma once
 
 #include "kernels/cuda/gemm/built_for.cuh"
@@ -45,11 +45,18 @@ void launch_in_stream(void (*kernel)(Parameters...), unsigned grid, unsigned thr
     a.val.clusterDim.y = 1;
     a.val.clusterDim.z = 1;
   }
-  // Only machine code that waits by itself may begin early.
+  // Only machine code that waits by itself may begin early. In a graph there is little to gain, and dependencies are many.
+  cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
   if (GORGO_EARLY_LAUNCHES && cluster_here()) {
-    cudaLaunchAttribute& a = attributes[config.numAttrs++];
-    a.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    a.val.programmaticStreamSerializationAllowed = 1;
+    if (cudaStreamIsCapturing(stream, &capturing) != cudaSuccess) {
+      static_cast<void>(cudaGetLastError());
+      capturing = cudaStreamCaptureStatusActive;
+    }
+    if (capturing == cudaStreamCaptureStatusNone) {
+      cudaLaunchAttribute& a = attributes[config.numAttrs++];
+      a.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+      a.val.programmaticStreamSerializationAllowed = 1;
+    }
   }
   config.attrs = attributes;
   static_cast<void>(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...));

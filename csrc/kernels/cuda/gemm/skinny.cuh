@@ -303,19 +303,20 @@ void launch_skinny(const Product& p, void* scratch, cudaStream_t stream) noexcep
   if (args.many_count == 1) args.many_row = 0;
   const bool along_k = args.many_count == 1 || llabs(args.many_k) <= llabs(args.many_row);
   args.parts = skinny_parts(p);
+  args.warps_k = 1;
   if (along_k) {
-    // Warps have rows of their own and share k inside the block: blocks are four to thirty-two times as many.
+    // A warp has rows of its own, so that there is much to fetch at once; warps share k, and then blocks, only where rows are few.
+    constexpr int64_t kBlocks = 256;
+    const auto blocks = [&] { return ceil_div(args.many_count, kSkinnyWarps / args.warps_k * kDotRows) * p.count; };
+    while (args.warps_k < kSkinnyWarps && blocks() < kBlocks && p.k > args.warps_k * 256) args.warps_k *= 2;
     const int64_t longer = p.k / 2048;
-    args.parts = longer < 1 ? 1 : longer < args.parts ? longer : args.parts;
-    if (ceil_div(args.many_count, 32) * p.count >= 512) args.parts = 1;
+    args.parts = blocks() * 2 > kBlocks || longer < 1 ? 1 : longer < args.parts ? longer : args.parts;
   }
   args.part_k = p.k;
   if (args.parts > 1) {
     args.part_k = ceil_div(ceil_div(p.k, args.parts), 64) * 64;
     args.parts = ceil_div(p.k, args.part_k);
   }
-  args.warps_k = 1;
-  while (args.warps_k < kSkinnyWarps && args.part_k > args.warps_k * 512) args.warps_k *= 2;
   // Sixteen bytes at once where every row begins aligned.
   constexpr int64_t kVector = 16 / static_cast<int64_t>(sizeof(T));
   const auto aligned = [](const void* x) { return reinterpret_cast<uintptr_t>(x) % 16 == 0; };

@@ -142,6 +142,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) split_product(const __grid_
       release(last_mid);
 #pragma unroll
       for (int i = 0; i < Tile::kN / 2; ++i) sums[i] += part[i];
+      products_pin(
+          sums);  // before `part` is multiplied into again: the compiler does not see that the units write it later
     };
     // One stage of k into `part`; the stage before, if there is one, is `done` in the meantime.
     const auto turn = [&](float (&part)[Tile::kN / 2], float (&done)[Tile::kN / 2], auto first) {
@@ -188,8 +190,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) split_product(const __grid_
         products_wait<0>();
         collect(even);
       }
-      store_tile<Tile, 0, 1>(args, p, sums, bias, buffers, 1 + mine, p.row * Tile::kM + mine * kRowsOfWarpgroup,
-                             stores);
+      store_tile<Tile>(args, p, sums, bias, buffers, 1 + mine, p.row * Tile::kM + mine * kRowsOfWarpgroup, stores);
     }
     if (threadIdx.x % 128 == 0) wait_stores_read<0>();
   }

@@ -50,6 +50,18 @@ GORGO_DEVICE void barrier_arrive(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
+// At the same barrier of block `rank` of the cluster. Orders nothing but what the arriving warp has waited for.
+GORGO_DEVICE void barrier_arrive_at(uint32_t barrier, uint32_t rank) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 remote;\n"
+      "mapa.shared::cluster.u32 remote, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
+      "}\n" ::"r"(barrier),
+      "r"(rank)
+      : "memory");
+}
+
 GORGO_DEVICE bool barrier_passed(uint32_t barrier, uint32_t parity) {
   uint32_t passed;
   asm volatile(
@@ -156,6 +168,23 @@ GORGO_DEVICE void load_box(uint32_t to, const CUtensorMap* map, uint32_t barrier
       "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z), "r"(w)
       : "memory");
 }
+// To the same place of every block of the cluster in `mask`, whose barriers each count the bytes.
+GORGO_DEVICE void share_box(uint32_t to, const CUtensorMap* map, uint32_t barrier, uint16_t mask, int x, int y) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
+      " [%0], [%1, {%4, %5}], [%2], %3;" ::"r"(to),
+      "l"(map), "r"(barrier), "h"(mask), "r"(x), "r"(y)
+      : "memory");
+}
+GORGO_DEVICE void share_box(uint32_t to, const CUtensorMap* map, uint32_t barrier, uint16_t mask, int x, int y, int z,
+                            int w) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
+      " [%0], [%1, {%4, %5, %6, %7}], [%2], %3;" ::"r"(to),
+      "l"(map), "r"(barrier), "h"(mask), "r"(x), "r"(y), "r"(z), "r"(w)
+      : "memory");
+}
+
 GORGO_DEVICE void store_box(const CUtensorMap* map, uint32_t from, int x, int y, int z) {
   asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map), "r"(from),
                "r"(x), "r"(y), "r"(z)
@@ -312,6 +341,7 @@ GORGO_WGMMA_128(Tf32, "tf32", "k8", "")
   };
 GORGO_WGMMA_192(Float16, "f16", "k16", ", %99, %100")
 GORGO_WGMMA_192(BFloat16, "bf16", "k16", ", %99, %100")
+GORGO_WGMMA_192(Tf32, "tf32", "k8", "")
 #undef GORGO_WGMMA_192
 
 #define GORGO_WGMMA_256(TYPE, NAME, DEPTH, TURNS)                                                                   \
