@@ -41,7 +41,9 @@ class Chain:
 
     def _step(self, known: int) -> Callable[[list[Any]], Any]:
         rng = self.rng
-        pick = [rng.randrange(max(0, known - 5), known) if rng.random() < 0.7 else rng.randrange(known) for _ in range(4)]
+        pick = [
+            rng.randrange(max(0, known - 5), known) if rng.random() < 0.7 else rng.randrange(known) for _ in range(4)
+        ]
         number = rng.choice([0.0, -0.0, 0.5, 2.0, -1.25, 3.0])
         kind = rng.random()
         if kind < 0.35:

@@ -416,3 +416,44 @@ def test_a_recording_on_the_null_device_computes_nothing() -> None:
         assert (step(x).device, step(x).shape) == ("null", ())
     # The same function on the CPU is another recording.
     assert double(gg.ones((4, 3)))[1].tolist() == [4.0, 4.0, 4.0]
+
+
+def test_an_argument_that_the_code_also_reaches_by_itself_holds_for_that_argument_alone() -> None:
+    state = gg.asarray([1.0, 2.0])
+    scaled = gg.compile(lambda x: state * 10 + x)
+    other = gg.asarray([5.0, 5.0])
+    for _ in range(3):
+        assert scaled(state).tolist() == [11.0, 22.0]
+        assert scaled(other).tolist() == [15.0, 25.0]
+    assert scaled.recordings == 2
+
+
+def test_an_argument_in_memory_that_the_code_writes() -> None:
+    state = gg.asarray([1.0, 2.0, 3.0, 4.0])
+
+    @gg.compile
+    def advance(x: gg.Tensor) -> gg.Tensor:
+        before = x * 2
+        state.add_(1.0)
+        return before + x
+
+    assert advance(gg.asarray([5.0, 5.0, 5.0, 5.0])).tolist() == [15.0] * 4
+    assert advance(state).tolist() == [2.0 * a + (a + 1) for a in (2.0, 3.0, 4.0, 5.0)]
+    assert state.tolist() == [3.0, 4.0, 5.0, 6.0]
+    assert advance(gg.asarray([1.0, 1.0, 1.0, 1.0])).tolist() == [3.0] * 4
+    assert state.tolist() == [4.0, 5.0, 6.0, 7.0]
+    assert advance.recordings == 2
+
+
+def test_a_captured_tensor_in_memory_of_an_argument_that_is_written() -> None:
+    state = gg.asarray([1.0, 2.0])
+
+    @gg.compile
+    def bump(x: gg.Tensor) -> gg.Tensor:
+        before = state * 3
+        x.add_(1.0)
+        return before + state
+
+    assert bump(gg.asarray([0.0, 0.0])).tolist() == [4.0, 8.0]
+    assert bump(state).tolist() == [3.0 + 2.0, 6.0 + 3.0]
+    assert bump(gg.asarray([0.0, 0.0])).tolist() == [8.0, 12.0]

@@ -169,6 +169,9 @@ struct CompiledProgram {
   std::vector<Tensor> local_grads;                    // leaves whose gradient is local
   std::vector<PyRef> host_effects;
   std::vector<int32_t> inputs;  // which leaves are the program's inputs
+  std::vector<std::pair<int32_t, Tensor>>
+      same_memory;  // leaves that must lie where they lay: the code reached them otherwise too
+  std::vector<const Storage*> captured_memory;  // in order; where no other argument may lie
   SmallVector<uint32_t, 16> result_structure;
   std::vector<PyRef> result_constants;  // per result leaf; null for a tensor
   std::unique_ptr<Program> program;
@@ -223,6 +226,19 @@ bool leaf_fits(const LeafGuard& guard, const SmallVector<PyObject*, 16>& leaves,
   return !overlaps_another(leaves, index);
 }
 
+// Arguments share memory with tensors that the code captured exactly where they did when it was recorded: only then can a write
+// to one be seen through the other in the same way.
+bool memory_fits(const CompiledProgram& p, const Flat& flat) {
+  for (const auto& [leaf, tensor] : p.same_memory) {
+    if (tensor_of(flat.leaves[leaf])->storage != tensor->storage) return false;
+  }
+  if (p.captured_memory.empty()) return true;
+  return std::none_of(p.inputs.begin(), p.inputs.end(), [&](int32_t leaf) {
+    const Storage* storage = tensor_of(flat.leaves[leaf])->storage;
+    return std::binary_search(p.captured_memory.begin(), p.captured_memory.end(), storage, std::less<>());
+  });
+}
+
 bool structure_fits(const CompiledProgram& p, const Flat& flat) {
   return p.structure.size() == flat.structure.size() &&
          std::equal(p.structure.begin(), p.structure.end(), flat.structure.begin());
@@ -233,6 +249,7 @@ bool fits(CompiledProgram& p, const Flat& flat) {
   for (int i = 0; i < flat.leaves.size(); ++i) {
     if (!leaf_fits(p.leaves[static_cast<size_t>(i)], flat.leaves, i)) return false;
   }
+  if (!memory_fits(p, flat)) return false;
   const uint64_t epoch = configuration_epoch.load(std::memory_order_relaxed);
   if (p.epoch == epoch) [[likely]]
     return true;
@@ -256,11 +273,29 @@ std::string why_not(const CompiledProgram& p, const Flat& flat) {
     return cat("argument ", i, " was ", describe_leaf(p.leaves[static_cast<size_t>(i)]), ", is ", describe_leaf(now),
                p.leaves[static_cast<size_t>(i)].same_as != now.same_as ? " (other arguments are the same tensor)" : "");
   }
+  if (!memory_fits(p, flat)) return "an argument shares memory with a captured tensor, or does no longer";
   if (p.batch_invariant != batch_invariant.load(std::memory_order_relaxed)) return "set_batch_invariant was called";
   for (const AttributeGuard& guard : p.attribute_guards) {
     if (!guard.holds()) return cat("attribute '", PyUnicode_AsUTF8(guard.name.get()), "' of an object it used changed");
   }
   return "requires_grad of a tensor it captured changed";
+}
+
+// Where arguments may not lie in later calls: in captured memory that the program writes, or in any where it writes to arguments.
+void note_captured_memory(CompiledProgram& made, const Graph& graph) {
+  const auto value = [&](int32_t id) -> const IrValue& { return graph.values[static_cast<size_t>(id)]; };
+  const bool writes_inputs =
+      std::any_of(graph.assignments.begin(), graph.assignments.end(),
+                  [&](const IrAssignment& a) { return value(a.target).kind == IrValue::Kind::Input; });
+  for (const IrAssignment& a : graph.assignments) {
+    if (value(a.target).kind == IrValue::Kind::Captured) {
+      made.captured_memory.push_back(value(a.target).tensor->storage);
+    }
+  }
+  if (writes_inputs) {
+    for (const int32_t id : graph.captured) made.captured_memory.push_back(value(id).tensor->storage);
+  }
+  std::sort(made.captured_memory.begin(), made.captured_memory.end(), std::less<>());
 }
 
 // ---- the callable ----
@@ -371,6 +406,43 @@ Tensor bare_result(const Recorder& recorder, const Tensor& t) {
                    escapes.size(), " kept elsewhere: ", list);
 }
 
+// What the function is given while it is recorded: for each argument that is a tensor without gradient, another tensor over the
+// same memory. Where the code reaches the caller's own by a global, a closure or an attribute, the recorder can tell it from the
+// argument.
+class StandIns {
+ public:
+  StandIns(PyObject* const* args, Py_ssize_t count) {
+    for (Py_ssize_t i = 0; i < count; ++i) {
+      PyObject* o = args[i];
+      const Py_ssize_t first = std::find(args, args + i, o) - args;
+      if (first < i) {
+        kept_.push_back(PyRef::borrowed(kept_[static_cast<size_t>(first)].get()));
+      } else if (is_tensor(o) && !tensor_of(o)->requires_grad && !tensor_of(o)->is_parameter) {
+        kept_.push_back(PyRef::checked(wrap(make_alias(tensor_of(o)))));
+      } else {
+        kept_.push_back(PyRef::borrowed(o));
+      }
+      originals_.push_back(o);
+      given_.push_back(kept_.back().get());
+    }
+  }
+  [[nodiscard]] PyObject* const* given() const { return given_.data(); }
+  [[nodiscard]] PyObject* stand_in(PyObject* original) const { return other(originals_, given_, original); }
+  [[nodiscard]] PyObject* original(PyObject* stand_in) const { return other(given_, originals_, stand_in); }
+
+ private:
+  using Objects = SmallVector<PyObject*, 8>;
+  static PyObject* other(const Objects& from, const Objects& to, PyObject* o) {
+    for (int i = 0; i < from.size(); ++i) {
+      if (from[i] == o) return to[i];
+    }
+    return o;
+  }
+  std::vector<PyRef> kept_;
+  Objects originals_;
+  Objects given_;
+};
+
 PyObject* record_call(PyCompiledFunction* self, const Flat& flat, PyObject* const* args, Py_ssize_t nargs,
                       PyObject* kwnames) {
   check_arguments(flat);
@@ -382,10 +454,11 @@ PyObject* record_call(PyCompiledFunction* self, const Flat& flat, PyObject* cons
   made->structure = flat.structure;
   made->grad_enabled = thread_modes.grad_enabled;
   Recording recording;
+  const StandIns stand_ins(args, nargs + (kwnames != nullptr ? PyTuple_GET_SIZE(kwnames) : 0));
   for (int i = 0; i < flat.leaves.size(); ++i) {
     made->leaves.push_back(guard_for(flat.leaves[i], flat.leaves, i));
     if (!is_tensor(flat.leaves[i]) || made->leaves.back().same_as >= 0) continue;
-    recording.recorder.add_input(tensor_of(flat.leaves[i]), cat("argument ", i));
+    recording.recorder.add_input(tensor_of(stand_ins.stand_in(flat.leaves[i])), cat("argument ", i));
     made->inputs.push_back(i);
   }
   PyRef result;
@@ -399,7 +472,8 @@ PyObject* record_call(PyCompiledFunction* self, const Flat& flat, PyObject* cons
       explicit Current(Recording* now) : previous(std::exchange(current_recording, now)) {}
       ~Current() { current_recording = previous; }
     } current(&recording);
-    result = PyRef::checked(PyObject_Vectorcall(self->function, args, static_cast<size_t>(nargs), kwnames));
+    result =
+        PyRef::checked(PyObject_Vectorcall(self->function, stand_ins.given(), static_cast<size_t>(nargs), kwnames));
     Flat out;
     out.add(result.get());
     made->result_structure = out.structure;
@@ -407,7 +481,9 @@ PyObject* record_call(PyCompiledFunction* self, const Flat& flat, PyObject* cons
       if (is_tensor(leaf)) {
         recording.recorder.add_output(tensor_of(leaf));
         made->result_constants.emplace_back();
-        bare.push_back(PyRef::checked(wrap(bare_result(recording.recorder, tensor_of(leaf)))));
+        PyObject* const given = stand_ins.original(leaf);
+        bare.push_back(given != leaf ? PyRef::borrowed(given)
+                                     : PyRef::checked(wrap(bare_result(recording.recorder, tensor_of(leaf)))));
       } else {
         made->result_constants.push_back(PyRef::borrowed(leaf));
         bare.push_back(PyRef::borrowed(leaf));
@@ -445,6 +521,11 @@ PyObject* record_call(PyCompiledFunction* self, const Flat& flat, PyObject* cons
     const Tensor& t = graph.values[static_cast<size_t>(id)].tensor;
     made->captured_requires_grad.emplace_back(t, t->requires_grad);
   }
+  for (const int32_t position : recording.recorder.reached_arguments()) {
+    const int32_t leaf = made->inputs[static_cast<size_t>(position)];
+    made->same_memory.emplace_back(leaf, tensor_of(flat.leaves[leaf]));
+  }
+  note_captured_memory(*made, graph);
   made->attribute_guards = std::move(recording.attribute_guards);
   made->host_effects = std::move(recording.host_effects);
   made->program = std::make_unique<Program>(std::move(graph));

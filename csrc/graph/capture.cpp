@@ -84,7 +84,17 @@ void Recorder::add_input(const Tensor& t, std::string name) {
   set_root(*t->storage, value);
 }
 
+// An argument's memory, by a tensor that is neither the argument nor made of it here?
+void Recorder::note_reached(const TensorImpl& t) {
+  if (t.capture_serial == serial_) return;
+  const auto outer = outer_.find(t.storage);
+  if (outer == outer_.end() || outer->second.root.get() == &t) return;
+  const IrValue& value = graph_.values[static_cast<size_t>(outer->second.value)];
+  if (value.kind == IrValue::Kind::Input) reached_.push_back(value.position);
+}
+
 int32_t Recorder::root_value(TensorImpl& t) {
+  note_reached(t);
   Storage& storage = *t.storage;
   if (storage.capture_serial == serial_) return storage.capture_value;
   TensorImpl& root = *t.root();

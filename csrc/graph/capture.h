@@ -76,6 +76,10 @@ class Recorder {
     return t.capture_serial == serial_ || t.storage->capture_serial == serial_;
   }
 
+  // Positions of the arguments whose memory the code reached by other tensors from outside as well: the recording holds for these
+  // arguments alone.
+  [[nodiscard]] const std::vector<int32_t>& reached_arguments() const noexcept { return reached_; }
+
   // Is t a view of a tensor that an op made in this recording?
   [[nodiscard]] bool view_of_made(const TensorImpl& t) const noexcept {
     return t.base && t.base->capture_serial == serial_;
@@ -95,6 +99,7 @@ class Recorder {
   int32_t new_value(DType dtype, const Shape& shape);
   void bind(TensorImpl& t, int32_t value);
   void note_device(Device device);
+  void note_reached(const TensorImpl& t);
   // The value of the whole storage behind t, captured now if it comes from outside.
   int32_t root_value(TensorImpl& t);
   // Is t all of its storage's root?
@@ -121,6 +126,7 @@ class Recorder {
   std::unordered_map<Storage*, Outer> outer_;
   std::vector<Tensor> leaves_with_grad_;
   std::vector<int32_t> kept_values_;
+  std::vector<int32_t> reached_;
   bool made_ = false;  // bind() is called for a tensor that an op here made
 };
 
