@@ -3,7 +3,7 @@
 // Here rather than in the family because capture's passes, below it, write such programs, and kernels read them.
 // Values are numbered: operands first, then one for each instruction. Invariant: an instruction reads earlier values only, and
 // every value but the operands has the shape of the results; what an instruction makes is rounded to its dtype, as the op of that
-// name does. Read next: graph/passes/fuse.h, ops/fused/machine.h.
+// name does. Read next: graph/passes/fuse.h, ops/elementwise/fused_machine.h.
 #pragma once
 
 #include <array>

@@ -6,7 +6,6 @@
   X(conv)                             \
   X(creation)                         \
   X(elementwise)                      \
-  X(fused)                            \
   X(index)                            \
   X(loss)                             \
   X(matmul)                           \

@@ -10,7 +10,6 @@
   X(conv)                        \
   X(creation)                    \
   X(elementwise)                 \
-  X(fused)                       \
   X(index)                       \
   X(matmul)                      \
   X(pool)                        \

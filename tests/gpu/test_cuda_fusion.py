@@ -1,6 +1,6 @@
 """Fused chains on a card: equal to the eager kernels bit for bit, over layouts, dtypes and sizes.
 
-Read first: tests/test_fusion.py (what is fused), csrc/ops/fused/interpreter.cuh.
+Read first: tests/test_fusion.py (what is fused), csrc/ops/elementwise/fused_interpreter.cuh.
 """
 
 from __future__ import annotations

@@ -41,6 +41,10 @@ struct ConvTile {
   static_assert(kN % 64 == 0 && kN <= 256 && kStages >= 4 && kShared <= 227 * 1024);
 };
 
+#if !defined(GORGO_CONV_PASSING)
+#define GORGO_CONV_PASSING (int64_t{16} << 20)
+#endif
+
 struct ConvHopperArgs {
   CUtensorMap a;  // weights, or the gradient of the results
   CUtensorMap b;  // images
@@ -59,6 +63,7 @@ struct ConvHopperArgs {
   int32_t image_depths;  // stages of an image, where k goes by images
   int32_t depths;        // stages that k takes
   int32_t per_split;     // of them, in one part
+  bool passing;          // results would drive the images out of the cache
   int32_t width;  // pixels that are stored together: 8, 4 or 1; more than one only where they are all of the result
 };
 
@@ -242,6 +247,15 @@ GORGO_DEVICE void store_pixels(const ConvHopperArgs& args, uint16_t* out, int64_
   }
 }
 
+template <class V>
+GORGO_DEVICE void store_wide(uint16_t* to, const V& v, bool passing) {
+  if (passing) {
+    __stcs(reinterpret_cast<V*>(to), v);
+  } else {
+    *reinterpret_cast<V*>(to) = v;
+  }
+}
+
 // A warpgroup's 64 x kN sums, rounded, to the channels from `row` on and the pixels from `pixel` on.
 template <class Tile>
 GORGO_DEVICE void store_results(const ConvHopperArgs& args, float (&sums)[Tile::kN / 2], int row, int pixel) {
@@ -282,12 +296,12 @@ GORGO_DEVICE void store_results(const ConvHopperArgs& args, float (&sums)[Tile::
       }
       auto* const to = out + (image * next + channel * whole + inside);
       if (args.width == 8) {
-        *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
+        store_wide(to, make_uint4(words[0], words[1], words[2], words[3]), args.passing);
       } else {
-        *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[1]);
+        store_wide(to, make_uint2(words[0], words[1]), args.passing);
         if (at + 4 < args.pixels) {
           const int64_t step = inside + 4 >= args.plane ? next - args.plane : 0;
-          *reinterpret_cast<uint2*>(to + 4 + step) = make_uint2(words[2], words[3]);
+          store_wide(to + 4 + step, make_uint2(words[2], words[3]), args.passing);
         }
       }
     }
@@ -555,6 +569,7 @@ bool conv_results(const PlaneConv& c, const void* images, const void* weights, c
     return dense && c.plane() % width == 0 && is_aligned(out, static_cast<size_t>(width) * 2);
   };
   args.width = fits(8) ? 8 : fits(4) ? 4 : 1;
+  args.passing = c.pixels() * c.rows * 2 > GORGO_CONV_PASSING;
   launch_conv_hopper<Tile>(args, stream);
   return true;
 }

@@ -54,7 +54,7 @@ constexpr int kLayBlocks = kWidth == 8   ? 6
                            : kWidth == 4 ? 5
                                          : 4;  // on one multiprocessor
 
-// kWidth pixels of a channel: 16-bit elements side by side.
+// kWidth pixels of a channel: 16-bit elements side by side. The cache is for what is written.
 template <int kWidth>
 struct LayPiece {
   uint32_t words[kWidth == 1 ? 1 : kWidth / 2];
@@ -64,13 +64,13 @@ GORGO_DEVICE LayPiece<kWidth> read_piece(const uint16_t* from, bool exists) {
   LayPiece<kWidth> p{};
   if (!exists) return p;
   if constexpr (kWidth == 8) {
-    const uint4 v = __ldg(reinterpret_cast<const uint4*>(from));
+    const uint4 v = __ldcs(reinterpret_cast<const uint4*>(from));
     p.words[0] = v.x, p.words[1] = v.y, p.words[2] = v.z, p.words[3] = v.w;
   } else if constexpr (kWidth == 4) {
-    const uint2 v = __ldg(reinterpret_cast<const uint2*>(from));
+    const uint2 v = __ldcs(reinterpret_cast<const uint2*>(from));
     p.words[0] = v.x, p.words[1] = v.y;
   } else {
-    p.words[0] = __ldg(from);
+    p.words[0] = __ldcs(from);
   }
   return p;
 }

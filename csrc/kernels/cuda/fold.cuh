@@ -56,7 +56,7 @@ struct FoldPlan {
   static constexpr int64_t kRowAtOnce = 32768;  // elements of one output that one group folds without chunks
   static constexpr int64_t kRowChunk = 8192;
   static constexpr int64_t kMostRowChunks = 2048;
-  static constexpr int64_t kFewRows = 64;  // by columns: lanes fold so many rows alone
+  static constexpr int64_t kFewRows = 16;  // by columns: lanes fold so many rows alone
   static constexpr int64_t kColumnChunk = 256;
   static constexpr int64_t kMostColumnChunks = 4096;
 

@@ -618,6 +618,7 @@ void register_elementwise(Registry& registry) {
   register_special(registry);
   register_clip(registry);
   register_polygamma(registry);
+  register_fused(registry);
 }
 
 }  // namespace gorgo

@@ -13,6 +13,7 @@ namespace gorgo {
 void register_elementwise(Registry& registry);
 void register_clip(Registry& registry);       // clip.cpp
 void register_polygamma(Registry& registry);  // clip.cpp
+void register_fused(Registry& registry);      // fused.cpp
 
 struct ElementwiseOps {
 #define GORGO_X(Struct, name) const OpDef* name = nullptr;

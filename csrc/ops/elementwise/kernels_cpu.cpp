@@ -9,6 +9,7 @@
 namespace gorgo::GORGO_ISA_NS {
 
 void fill_elementwise_moves(KernelSink& sink);  // kernels_cpu_moves.cpp
+void fill_elementwise_fused(KernelSink& sink);  // kernels_cpu_fused.cpp
 
 namespace {
 
@@ -180,6 +181,7 @@ void fill_arithmetic(KernelSink& sink) {
 
 void fill_elementwise(KernelSink& sink) {
   fill_elementwise_moves(sink);
+  fill_elementwise_fused(sink);
   fill_arithmetic<bool>(sink);
   fill_arithmetic<int32_t>(sink);
   fill_arithmetic<int64_t>(sink);

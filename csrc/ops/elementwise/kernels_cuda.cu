@@ -15,6 +15,7 @@ void fill_elementwise_long(KernelSink& sink);
 void fill_elementwise_complex(KernelSink& sink);
 void fill_elementwise_cast(KernelSink& sink);
 void fill_elementwise_moves(KernelSink& sink);
+void fill_elementwise_fused(KernelSink& sink);
 
 void fill_elementwise(KernelSink& sink) {
   fill_elementwise_float_unary(sink);
@@ -27,6 +28,7 @@ void fill_elementwise(KernelSink& sink) {
   fill_elementwise_long(sink);
   fill_elementwise_complex(sink);
   fill_elementwise_cast(sink);
+  fill_elementwise_fused(sink);
   fill_elementwise_moves(sink);  // last: it replaces nextafter of the half types
 }
 

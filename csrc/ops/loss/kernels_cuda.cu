@@ -1,11 +1,11 @@
 // CUDA kernels of the losses over classes and their gradients: softmax cross-entropy, fused (the probabilities are never stored
 // by the forward pass), and the negative log-likelihood.
 //
-// A line is the scores of one case. Where its scores lie side by side, a group of threads works on it in packs of 16 bytes;
-// where cases lie side by side, each thread has a case and shares its classes with a few others. The maximum and the sum of
+// A line is the scores of one case. Where its scores lie side by side, a group of threads works on it in packs of 16 bytes, or
+// one thread where they are few; where cases lie side by side, each thread has a case and shares its classes with a few others. The maximum and the sum of
 // exponentials are found in one pass, the sum being scaled when the maximum rises (Milakov and Gimelshein, "Online normalizer
 // calculation for softmax", 2018).
-// Invariants: what a line yields depends on its length and layout alone. A target out of range is reported and its line yields
+// Invariants: what a line yields depends on its length and layout alone, a sum also on the number of cases. A target out of range is reported and its line yields
 // nothing; ignored lines yield zero and do not count towards the mean.
 // Read next: partials.cuh, kernels_cuda_pointwise.cu, kernels_cuda_ctc.cu.
 #include "ops/loss/partials.cuh"
@@ -127,8 +127,10 @@ struct Group {
   [[nodiscard]] GORGO_DEVICE static int rank() { return static_cast<int>(threadIdx.x) % kWidth; }
 
   GORGO_DEVICE double total(double own) const {
+    if constexpr (kWidth > 1) {
 #pragma unroll
-    for (int d = 16; d > 0; d /= 2) own += __shfl_xor_sync(0xffffffffu, own, d);
+      for (int d = 16; d > 0; d /= 2) own += __shfl_xor_sync(0xffffffffu, own, d);
+    }
     if constexpr (kWarps > 1) {
       __syncthreads();
       if (threadIdx.x % 32 == 0) memory->sums[threadIdx.x / 32] = own;
@@ -153,11 +155,13 @@ struct Group {
         if (first + a * kStride < n) own.add(x[a]);
       }
     }
+    if constexpr (kWidth > 1) {
 #pragma unroll
-    for (int d = 16; d > 0; d /= 2) {
-      const C other_top = __shfl_xor_sync(0xffffffffu, own.top, d);
-      const double other_sum = __shfl_xor_sync(0xffffffffu, own.sum, d);
-      own.merge(other_top, other_sum);
+      for (int d = 16; d > 0; d /= 2) {
+        const C other_top = __shfl_xor_sync(0xffffffffu, own.top, d);
+        const double other_sum = __shfl_xor_sync(0xffffffffu, own.sum, d);
+        own.merge(other_top, other_sum);
+      }
     }
     if constexpr (kWarps > 1) {
       __syncthreads();
@@ -213,6 +217,23 @@ GORGO_DEVICE C loss_of(const Norm<C>& norm, C wanted, double below, C smoothing,
   return loss;
 }
 
+// The loss of a line, for the group's first thread; does its target count?
+template <class S, int kWidth>
+GORGO_DEVICE bool loss_of_line(const Group<S, kWidth>& group, const Lines& lines, const Targets& targets,
+                               const S* __restrict__ x, ComputeType<S> smoothing, int64_t line, DeviceFault* fault,
+                               ComputeType<S>& loss) {
+  using C = ComputeType<S>;
+  const S* scores = x + lines.begin(line);
+  const Norm<C> norm = group.norm(scores, lines.step, lines.length);
+  const double below = smoothing != C{0} ? group.sum_below(scores, lines.step, lines.length, norm.top) : 0.0;
+  loss = C{0};
+  if (group.rank() != 0) return false;
+  const int64_t t = targets.class_of(line, lines.length, true, fault);
+  if (t == kIgnored) return false;
+  loss = loss_of(norm, static_cast<C>(scores[t * lines.step]), below, smoothing, lines.length);
+  return true;
+}
+
 template <class S, int kWidth>
 __global__ void __launch_bounds__(kBlock<kWidth>, 512 / kBlock<kWidth>)
     forward_rows(const __grid_constant__ Lines lines, const __grid_constant__ Targets targets, const S* __restrict__ x,
@@ -222,17 +243,31 @@ __global__ void __launch_bounds__(kBlock<kWidth>, 512 / kBlock<kWidth>)
   const Group<S, kWidth> group{&memory};
   const int64_t step = int64_t{gridDim.x} * kGroups<kWidth>;
   for (int64_t line = int64_t{blockIdx.x} * kGroups<kWidth> + threadIdx.x / kWidth; line < lines.count; line += step) {
-    const S* scores = x + lines.begin(line);
-    const Norm<C> norm = group.norm(scores, lines.step, lines.length);
-    const double below = smoothing != C{0} ? group.sum_below(scores, lines.step, lines.length, norm.top) : 0.0;
-    if (group.rank() != 0) continue;
-    const int64_t t = targets.class_of(line, lines.length, true, fault);
     C loss{0};
-    if (t != kIgnored) {
-      loss = loss_of(norm, static_cast<C>(scores[t * lines.step]), below, smoothing, lines.length);
-    }
-    out.put(line, loss, t != kIgnored);
+    const bool counts = loss_of_line(group, lines, targets, x, smoothing, line, fault, loss);
+    if (group.rank() == 0) out.put(line, loss, counts);
   }
+}
+
+// A few cases of a few classes, and their sum, by one block.
+constexpr int kFewThreads = 512;
+template <int kWidth>
+constexpr int64_t kFewCases = kWidth > 32 ? 0 : kFewThreads / kWidth * (kWidth == 1 ? 2 : 4);
+template <class S, int kWidth>
+__global__ void __launch_bounds__(kFewThreads, 1)
+    forward_few(const __grid_constant__ Lines lines, const __grid_constant__ Targets targets, const S* __restrict__ x,
+                ComputeType<S> smoothing, bool mean, S* __restrict__ out, DeviceFault* fault) {
+  using C = ComputeType<S>;
+  __shared__ LossPartial shared[kFewThreads / 32];
+  const Group<S, kWidth> group{nullptr};
+  LossPartial own{0.0, 0.0};
+  for (int64_t line = threadIdx.x / kWidth; line < lines.count; line += kFewThreads / kWidth) {
+    C loss{0};
+    if (loss_of_line(group, lines, targets, x, smoothing, line, fault, loss)) own.count += 1.0;
+    own.sum += static_cast<double>(loss);
+  }
+  const LossPartial total = block_total<kFewThreads>(own, shared);
+  if (threadIdx.x == 0) *out = static_cast<S>(static_cast<C>(mean ? total.sum / total.count : total.sum));
 }
 
 // ---- a thread for each line, times kSharers that share its classes ----
@@ -313,7 +348,9 @@ __global__ void __launch_bounds__(kColumns* kSharers, 2)
 // Calls f(kWidth) with the threads for a line of that length.
 template <class F>
 void with_width(int64_t length, const F& f) noexcept {
-  if (length <= 1024) {
+  if (length <= 16) {
+    f(std::integral_constant<int, 1>());
+  } else if (length <= 1024) {
     f(std::integral_constant<int, 32>());
   } else if (length <= 8192) {
     f(std::integral_constant<int, 256>());
@@ -337,11 +374,21 @@ void cross_entropy(const KernelArgs& args, int64_t) noexcept {
       forward_columns<S><<<grid_for(lines.count, kColumns), dim3(kColumns, kSharers), 0, stream_of(args)>>>(
           lines, targets, x, smoothing, out, fault_of(args));
     } else {
+      bool done = false;
       with_width(lines.length, [&](auto width) {
         constexpr int kWidth = width;
+        if constexpr (kFewCases<kWidth> > 0) {
+          if (reduces && lines.count <= kFewCases<kWidth>) {
+            forward_few<S, kWidth><<<1, kFewThreads, 0, stream_of(args)>>>(
+                lines, targets, x, smoothing, a.how() == LossReduction::Mean, args.out[0].as<S>(), fault_of(args));
+            done = true;
+            return;
+          }
+        }
         forward_rows<S, kWidth><<<grid_for(lines.count, kGroups<kWidth>, 16), kBlock<kWidth>, 0, stream_of(args)>>>(
             lines, targets, x, smoothing, out, fault_of(args));
       });
+      if (done) return;
     }
   }
   if (reduces) merge_cases<S>(args, lines.count, a.how());
@@ -367,29 +414,50 @@ __global__ void __launch_bounds__(256)
 // What arrives at each line: g, over the number of lines that count where the loss is their mean.
 struct Shares {
   Walk<1> walk;
-  const unsigned long long* divisor;  // null for one
+  const unsigned long long* counted;  // null where nothing is counted, or each block counts
+  bool counts_here;
   bool each_line;
 
+  // What to divide by. All threads of a block come here, and before any has left.
+  GORGO_DEVICE double divisor(const Targets& targets) const {
+    if (!counts_here) return counted != nullptr ? static_cast<double>(*counted) : 1.0;
+    __shared__ int found[32];
+    const auto threads = static_cast<int>(blockDim.x * blockDim.y);
+    const auto thread = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x);
+    int own = 0;
+#pragma unroll 4
+    for (int i = thread; i < static_cast<int>(targets.count); i += threads) {
+      own += targets.at(i) != targets.ignored ? 1 : 0;
+    }
+#pragma unroll
+    for (int d = 16; d > 0; d /= 2) own += __shfl_xor_sync(0xffffffffu, own, d);
+    if (thread % 32 == 0) found[thread / 32] = own;
+    __syncthreads();
+    int total = 0;
+    for (int w = 0; w < threads / 32; ++w) total += found[w];
+    return static_cast<double>(total);
+  }
   template <class S>
-  GORGO_DEVICE ComputeType<S> of(const S* g, int64_t line) const {
+  GORGO_DEVICE ComputeType<S> of(const S* g, int64_t line, double divisor) const {
     int64_t at[1] = {0};
     if (each_line) walk.at(line, at);
-    const auto arrived = static_cast<double>(static_cast<ComputeType<S>>(g[at[0]]));
-    return static_cast<ComputeType<S>>(divisor != nullptr ? arrived / static_cast<double>(*divisor) : arrived);
+    return static_cast<ComputeType<S>>(static_cast<double>(static_cast<ComputeType<S>>(g[at[0]])) / divisor);
   }
 };
 
-// Prepares what the gradients share; for means the targets that count are counted into scratch memory.
+// Prepares what the gradients share; for means over many targets those that count are counted into scratch memory.
+constexpr int64_t kCountedByEach = 1024;
 Shares make_shares(const KernelArgs& args, const Targets& targets, LossReduction how) noexcept {
   Shares s;
   s.walk = walk_of(args.in[2]);
-  s.divisor = nullptr;
+  s.counted = nullptr;
+  s.counts_here = how == LossReduction::Mean && targets.count <= kCountedByEach;
   s.each_line = how == LossReduction::None;
-  if (how == LossReduction::Mean) {
+  if (how == LossReduction::Mean && !s.counts_here) {
     auto* total = static_cast<unsigned long long*>(args.scratch);
     static_cast<void>(cudaMemsetAsync(total, 0, sizeof *total, stream_of(args)));
     count_targets<<<grid_for(targets.count, 256), 256, 0, stream_of(args)>>>(targets, total);
-    s.divisor = total;
+    s.counted = total;
   }
   return s;
 }
@@ -421,13 +489,14 @@ __global__ void __launch_bounds__(kBlock<kWidth>, 512 / kBlock<kWidth>)
   constexpr int kCount = LossPack<S>::kCount;
   __shared__ GroupMemory<C> memory;
   const Group<S, kWidth> group{&memory};
+  const double divisor = shares.divisor(targets);
   const int64_t n = lines.length;
   const C even = smoothing / static_cast<C>(n);
   const int64_t step = int64_t{gridDim.x} * kGroups<kWidth>;
   for (int64_t line = int64_t{blockIdx.x} * kGroups<kWidth> + threadIdx.x / kWidth; line < lines.count; line += step) {
     const S* scores = x + lines.begin(line);
     const int64_t t = targets.class_of(line, n, group.rank() == 0, fault);
-    const C weight = t != kIgnored ? shares.of(g, line) : C{0};
+    const C weight = t != kIgnored ? shares.of(g, line, divisor) : C{0};
     const Norm<C> norm = group.norm(scores, lines.step, n);
     const Slope<C> slope(norm, weight, smoothing, even);
     S* to = out + lines.packed_begin(line);
@@ -455,6 +524,7 @@ __global__ void __launch_bounds__(kColumns* kSharers, 2)
                      ComputeType<S> smoothing, S* __restrict__ out, DeviceFault* fault) {
   using C = ComputeType<S>;
   __shared__ ColumnMemory<C> memory;
+  const double divisor = shares.divisor(targets);
   const C even = smoothing / static_cast<C>(lines.length);
   for (int64_t block = blockIdx.x; block * kColumns < lines.count; block += gridDim.x) {
     const int64_t line = block * kColumns + threadIdx.x;
@@ -464,7 +534,7 @@ __global__ void __launch_bounds__(kColumns* kSharers, 2)
     const Norm<C> norm = column_norm(scores, lines.step, n, memory);
     if (!live) continue;
     const int64_t t = targets.class_of(line, n, threadIdx.y == 0, fault);
-    const C weight = t != kIgnored ? shares.of(g, line) : C{0};
+    const C weight = t != kIgnored ? shares.of(g, line, divisor) : C{0};
     const Slope<C> slope(norm, weight, smoothing, even);
     S* to = out + lines.packed_begin(line);
     for (int64_t first = threadIdx.y; first < n; first += kSharers * kColumnPack) {
@@ -530,11 +600,12 @@ __global__ void __launch_bounds__(kNllThreads)
     nll_backward(const __grid_constant__ Lines lines, const __grid_constant__ Targets targets,
                  const __grid_constant__ Shares shares, const S* __restrict__ g, S* __restrict__ out,
                  DeviceFault* fault) {
+  const double divisor = shares.divisor(targets);
   const int64_t step = int64_t{gridDim.x} * kNllThreads;
   for (int64_t line = int64_t{blockIdx.x} * kNllThreads + threadIdx.x; line < lines.count; line += step) {
     const int64_t t = targets.class_of(line, lines.length, true, fault);
     if (t == kIgnored) continue;
-    out[lines.packed_begin(line) + t * lines.inner] = static_cast<S>(-shares.of(g, line));
+    out[lines.packed_begin(line) + t * lines.inner] = static_cast<S>(-shares.of(g, line, divisor));
   }
 }
 

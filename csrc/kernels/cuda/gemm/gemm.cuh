@@ -86,9 +86,12 @@ inline HopperPlan hopper_plan(const Product& p, int64_t depth) noexcept {
                                   HopperShape::flat, HopperShape::small}) {
     consider(shape, 1);
   }
-  for (const int64_t splits : {2, 3, 4, 6, 8, 12, 16, 24, 32}) {
-    consider(HopperShape::square, splits);
-    consider(HopperShape::flat, splits);
+  // k is cut where even the smaller tiles leave multiprocessors without work.
+  if (ceil_div(p.m, 64) * ceil_div(p.n, 128) * p.count < kProcessors) {
+    for (const int64_t splits : {2, 3, 4, 6, 8, 12, 16, 24, 32}) {
+      consider(HopperShape::square, splits);
+      consider(HopperShape::flat, splits);
+    }
   }
   return best;
 }

@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(32 * kSkinnyWarps) dot_product(const __grid_co
   stream_pass();
   stream_wait();
   using Acc = Accumulator<T>;
-  constexpr int kUnroll = F == 1 ? 4 : 2;  // rounds of loads in flight
+  constexpr int kUnroll = F == 1 && sizeof(T) == 2 ? 4 : 2;  // rounds of loads in flight
   __shared__ Acc of_warps[kSkinnyWarps][F * kDotRows];
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;

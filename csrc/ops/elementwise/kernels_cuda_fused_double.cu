@@ -1,6 +1,6 @@
 // Programs that compute in float64.
-// Read next: launch.cuh.
-#include "ops/fused/launch.cuh"
+// Read next: fused_launch.cuh.
+#include "ops/elementwise/fused_launch.cuh"
 
 namespace gorgo::cuda {
 

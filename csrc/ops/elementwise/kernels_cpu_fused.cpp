@@ -257,7 +257,7 @@ void run_fused(const KernelArgs& args, int64_t task) noexcept {
 
 }  // namespace
 
-void fill_fused(KernelSink& sink) {
+void fill_elementwise_fused(KernelSink& sink) {
   add(sink, "fused", DType::Float32, run_fused<float>);
   add(sink, "fused", DType::Float64, run_fused<double>);
 }

@@ -1,6 +1,6 @@
 // Programs with float16 or bfloat16 among their values.
-// Read next: launch.cuh.
-#include "ops/fused/launch.cuh"
+// Read next: fused_launch.cuh.
+#include "ops/elementwise/fused_launch.cuh"
 
 namespace gorgo::cuda {
 

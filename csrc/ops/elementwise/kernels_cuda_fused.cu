@@ -1,11 +1,11 @@
 // Fused steps on CUDA: which instance of the interpreter a program gets.
-// Read next: interpreter.cuh, launch.cuh.
-#include "ops/fused/launch.cuh"
+// Read next: fused_interpreter.cuh, fused_launch.cuh.
+#include "ops/elementwise/fused_launch.cuh"
 
 namespace gorgo::cuda {
 
-void launch_fused_double(const KernelArgs& args, const FusedMachine& machine) noexcept;  // kernels_cuda_double.cu
-void launch_fused_halves(const KernelArgs& args, const FusedMachine& machine) noexcept;  // kernels_cuda_halves.cu
+void launch_fused_double(const KernelArgs& args, const FusedMachine& machine) noexcept;  // kernels_cuda_fused_double.cu
+void launch_fused_halves(const KernelArgs& args, const FusedMachine& machine) noexcept;  // kernels_cuda_fused_halves.cu
 
 namespace {
 
@@ -21,8 +21,8 @@ void run_double(const KernelArgs& args, int64_t) noexcept { launch_fused_double(
 
 }  // namespace
 
-void fill_fused(KernelSink& sink);
-void fill_fused(KernelSink& sink) {
+void fill_elementwise_fused(KernelSink& sink);
+void fill_elementwise_fused(KernelSink& sink) {
   add(sink, "fused", DType::Float32, run_float);
   add(sink, "fused", DType::Float64, run_double);
 }

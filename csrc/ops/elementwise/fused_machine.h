@@ -3,7 +3,7 @@
 // The accumulator holds what the last instruction made. A value that a later one reads, other than the next alone, has a slot from
 // its instruction to its last reader; operands in memory have slots from the start. Numbers lie in a table.
 // Invariant: an instruction reads its slots before it writes one, so the slot of an operand that dies may take the result.
-// Read next: interpreter.cuh.
+// Read next: fused_interpreter.cuh.
 #pragma once
 
 #include "core/fused.h"

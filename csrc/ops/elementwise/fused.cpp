@@ -1,5 +1,5 @@
 // OpDef of `fused`: what a little program of elementwise instructions answers to infer.
-#include "ops/fused/fused.h"
+#include "ops/elementwise/elementwise.h"
 
 #include "core/fused.h"
 

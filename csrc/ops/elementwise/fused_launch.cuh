@@ -1,8 +1,8 @@
 // From a call of `fused` to a launch of its kernel: operands folded to few axes, the machine's instructions, chunks and blocks.
-// Read next: interpreter.cuh.
+// Read next: fused_interpreter.cuh.
 #pragma once
 
-#include "ops/fused/interpreter.cuh"
+#include "ops/elementwise/fused_interpreter.cuh"
 
 namespace gorgo::cuda {
 

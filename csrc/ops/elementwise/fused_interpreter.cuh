@@ -6,11 +6,11 @@
 // A chunk is kElements neighbours along the innermost axis: 16 bytes of the widest type, or of the halves where there are any;
 // a thread treats kChunks of them.
 // Invariant: a thread reads all operands before it writes, and no two threads treat one position, so an output may be an input.
-// Read next: machine.h, kernels_cuda.cu.
+// Read next: fused_machine.h, kernels_cuda_fused.cu.
 #pragma once
 
+#include "ops/elementwise/fused_machine.h"
 #include "ops/elementwise/loops.cuh"
-#include "ops/fused/machine.h"
 
 namespace gorgo::cuda {
 
