@@ -126,11 +126,11 @@ py::list snapshot(const std::string& device) {
   return out;
 }
 
-py::list check_guards() {
+py::list check_guards(const std::string& device) {
   std::vector<GuardDamage> found;
   {
     const GilReleased released;
-    found = cpu_pool().check_guards();
+    found = pool_of(device).check_guards();
   }
   py::list out;
   for (const GuardDamage& damage : found) {
@@ -176,9 +176,9 @@ void bind_memory(PyObject* module) {
         }
       },
       py::arg("on"));
-  memory.def("debug_mode", [] { return cpu_pool().debug(); });
+  memory.def("debug_mode", [](const std::string& device) { return pool_of(device).debug(); }, on_device);
   memory.def("fail_allocation", [](int64_t count) { return cpu_pool().fail_allocation(count); }, py::arg("count"));
-  memory.def("check_guards", &check_guards);
+  memory.def("check_guards", &check_guards, on_device);
   memory.def(
       "leak_report",
       [](int64_t most, const std::string& device) {

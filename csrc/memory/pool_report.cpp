@@ -99,6 +99,7 @@ void PoolCore::note_damage(GuardDamage::Kind kind, const Block* block) noexcept 
 
 // Debug mode: puts guards around a block that is handed out, and looks whether it is still as unwrap left it.
 void PoolCore::wrap(Block* block) noexcept {
+  raw_.settle();
   const size_t whole_bytes = footprint(block);
   auto* base = static_cast<unsigned char*>(block->data);
   auto* data = base + kGuard_bytes;
@@ -112,6 +113,7 @@ void PoolCore::wrap(Block* block) noexcept {
 
 // Debug mode: checks the guards of a block that comes back and kills its contents.
 void PoolCore::unwrap(Block* block) noexcept {
+  raw_.settle();
   try {
     std::vector<GuardDamage> found;
     inspect_guards(block, found);
@@ -139,7 +141,10 @@ void PoolCore::inspect_guards(const Block* block, std::vector<GuardDamage>& foun
 std::vector<GuardDamage> PoolCore::check_guards() {
   Lock lock(mutex_);
   std::vector<GuardDamage> found = damage_;
-  if (debug_) for_each_block([&](const Block& block) { inspect_guards(&block, found); });
+  if (debug_) {
+    raw_.settle();
+    for_each_block([&](const Block& block) { inspect_guards(&block, found); });
+  }
   return found;
 }
 

@@ -20,6 +20,8 @@ class RawAllocator {
   virtual void release(void* data, size_t bytes) noexcept = 0;
   // Whether the CPU may touch the memory: guards and poison need that.
   virtual bool host_accessible() const noexcept { return true; }
+  // Returns when no work that was enqueued before still touches the memory; debug mode asks before it looks or writes.
+  virtual void settle() noexcept {}
 };
 
 // Host memory: small requests from the C heap, large ones mapped (zeroed by the kernel, huge pages advised). Never

@@ -164,11 +164,15 @@ def snapshot(*, device: str = "cpu") -> list[dict[str, Any]]:
     return blocks
 
 
-def debug_mode() -> bool:
+def debug_mode(*, device: str = "cpu") -> bool:
     """Tell whether the pool puts guard bytes around every block.
 
     It does when GORGO_MEMORY_DEBUG=1 was set at the first allocation. Fresh memory is then filled with 0xA5 and
-    released memory with 0xCB.
+    released memory with 0xCB. Tensors of a CUDA device then lie in memory of the host that the device reaches too,
+    and each allocation and release waits for it: good for finding errors, many times slower.
+
+    Args:
+        device: whose pool is meant: "cpu" or "cuda:N".
 
     Returns:
         bool: whether debug mode is on.
@@ -178,12 +182,15 @@ def debug_mode() -> bool:
         >>> isinstance(gg.memory.debug_mode(), bool)
         True
     """
-    on: bool = _pool.debug_mode()
+    on: bool = _pool.debug_mode(device)
     return on
 
 
-def check_guards() -> list[dict[str, Any]]:
+def check_guards(*, device: str = "cpu") -> list[dict[str, Any]]:
     """Look for writes outside of blocks or after their release; needs `debug_mode` to find them.
+
+    Args:
+        device: whose pool is meant: "cpu" or "cuda:N".
 
     Returns:
         list of dict: all damage found so far, empty when there is none; each with ``kind`` (``"written before the
@@ -195,7 +202,7 @@ def check_guards() -> list[dict[str, Any]]:
         >>> gg.memory.check_guards()
         []
     """
-    damage: list[dict[str, Any]] = _pool.check_guards()
+    damage: list[dict[str, Any]] = _pool.check_guards(device)
     return damage
 
 

@@ -58,6 +58,8 @@ CudaDriver made_up() {
     *free_bytes = *total_bytes = size_t{64} << 20;
     return 0;
   };
+  d.allocate_pinned = d.allocate;
+  d.release_pinned = d.release;
   d.copy = [](void* to, const void* from, size_t bytes, uint64_t stream) {
     journal.write("copy " + std::to_string(stream));
     std::memcpy(to, from, bytes);
@@ -200,6 +202,27 @@ TEST_CASE("device memory comes from the device's pool and is used again in the o
   pool.empty_cache();
   CHECK(pool.stats().active_bytes == 0);
   CHECK(journal.live == 0);
+}
+
+TEST_CASE("debug mode finds writes around blocks of a card, after it has waited") {
+  const MadeUp driver;
+  constexpr Device kCuda7{DeviceType::Cuda, 7};
+  setenv("GORGO_MEMORY_DEBUG", "1", 1);
+  BlockPool& pool = cuda_pool(7);
+  unsetenv("GORGO_MEMORY_DEBUG");
+  CHECK(pool.debug());
+  CHECK(!cuda_pool(5).debug());
+  Storage* block = allocate_storage(kCuda7, 100);
+  CHECK(pool.check_guards().empty());
+  journal.calls.clear();
+  static_cast<unsigned char*>(block->data)[100] ^= 1;
+  const auto found = pool.check_guards();
+  CHECK(journal.calls == std::vector<std::string>{"synchronize all"});
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].kind == GuardDamage::Kind::kAfter);
+  static_cast<unsigned char*>(block->data)[100] ^= 1;
+  CHECK(pool.check_guards().empty());
+  block->release();
 }
 
 TEST_CASE("a card without room is an OutOfMemoryError that names it") {

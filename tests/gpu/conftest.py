@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from gpu import isolation
-from gpu.matrix import CARD, NO_CARD, Case, card_answers
+from gpu.matrix import CARD, DEVICE, NO_CARD, Case, card_answers
+
+import gorgo as gg
 
 HERE = Path(__file__).resolve().parent
 # What asks the registry alone, and a build with CUDA for that.
@@ -17,6 +20,17 @@ def suspect(item: pytest.Item) -> str:
     """Name what is to blame when a test ends its process: the op of a case of the matrix, or the test's function."""
     case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
     return case.op if isinstance(case, Case) else item.nodeid.partition("[")[0]
+
+
+@pytest.fixture(autouse=True)
+def guards() -> Iterator[None]:
+    """With GORGO_MEMORY_DEBUG=1, fail a test after which a byte around a block of the card's memory is another."""
+    debug = CARD and gg.memory.debug_mode(device=DEVICE)
+    before = len(gg.memory.check_guards(device=DEVICE)) if debug else 0
+    yield
+    if debug:
+        damage = gg.memory.check_guards(device=DEVICE)[before:]
+        assert not damage, damage
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/env.h"
 #include "device/cuda/plugin.h"
 
 namespace gorgo {
@@ -15,24 +16,31 @@ const CudaDriver* cuda_driver = nullptr;
 
 namespace {
 
+// In debug mode the memory is the host's, which kernels reach as well: guards can be written and looked at, slowly.
 class CudaAllocator final : public RawAllocator {
  public:
-  explicit CudaAllocator(int index) : index_(index) {}
+  CudaAllocator(int index, bool debug) : index_(index), debug_(debug) {}
   void* allocate(size_t bytes) noexcept override {
     void* data = nullptr;
     if (cuda_driver->set_device(index_) != 0) return nullptr;
-    if (cuda_driver->allocate(&data, bytes == 0 ? 1 : bytes) == 0) return data;
+    const auto allocate = debug_ ? cuda_driver->allocate_pinned : cuda_driver->allocate;
+    if (allocate(&data, bytes == 0 ? 1 : bytes) == 0) return data;
     static_cast<void>(cuda_driver->last_error());
     return nullptr;
   }
   void release(void* data, size_t /*bytes*/) noexcept override {
     // The driver waits until no work uses the memory.
-    if (cuda_driver->set_device(index_) == 0) static_cast<void>(cuda_driver->release(data));
+    if (cuda_driver->set_device(index_) != 0) return;
+    static_cast<void>(debug_ ? cuda_driver->release_pinned(data) : cuda_driver->release(data));
   }
-  bool host_accessible() const noexcept override { return false; }
+  bool host_accessible() const noexcept override { return debug_; }
+  void settle() noexcept override {
+    if (cuda_driver->set_device(index_) == 0) static_cast<void>(cuda_driver->synchronize_device());
+  }
 
  private:
   int index_;
+  bool debug_;
 };
 
 // Marks are events. One that cannot be made is mark 0: the stream is waited for instead.
@@ -64,7 +72,8 @@ class EventFence final : public StreamFence {
 };
 
 struct CudaHome {
-  explicit CudaHome(int index) : allocator(index), fence(index), name("cuda:" + std::to_string(index) + " memory") {
+  CudaHome(int index, bool debug)
+      : allocator(index, debug), fence(index), name("cuda:" + std::to_string(index) + " memory") {
     size_t free_bytes = 0;
     size_t total_bytes = 0;
     static_cast<void>(cuda_driver->set_device(index));
@@ -74,6 +83,7 @@ struct CudaHome {
     options.cache_limit = total_bytes;
     options.fence = &fence;
     options.name = name.c_str();
+    options.debug = debug;
     pool = std::make_unique<BlockPool>(allocator, options);
   }
   CudaAllocator allocator;
@@ -131,7 +141,7 @@ BlockPool& cuda_pool(int index) {
     return *pool;
   const std::lock_guard<std::mutex> guard(lock);
   auto& home = (*homes)[static_cast<size_t>(index)];
-  if (!home) home = std::make_unique<CudaHome>(index);
+  if (!home) home = std::make_unique<CudaHome>(index, env_flag("GORGO_MEMORY_DEBUG", false));
   ready[static_cast<size_t>(index)].store(home->pool.get(), std::memory_order_release);
   return *home->pool;
 }
