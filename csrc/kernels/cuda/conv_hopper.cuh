@@ -18,27 +18,39 @@
 
 namespace gorgo::cuda {
 
+constexpr int kSharedTail = 8;  // pixels behind a tile's that its taps may reach
+
 // kInTurn: tiles have 64 rows, and the two warpgroups take them in turn; else 128. kDirect: gradients of the results are read as they
-// are, along k, where a channel is whole stages. kBoxes: into which windows are fetched.
-template <class T_, bool kWeights_, bool kInTurn_, int kN_, bool kDirect_ = false, int kBoxes_ = 1>
+// are, along k, where a channel is whole stages. kTaps: taps side by side that share a stage's pixels, 1 or 3.
+template <class T_, bool kWeights_, bool kInTurn_, int kN_, bool kDirect_ = false, int kTaps_ = 1, int kBase_ = 0>
 struct ConvTile {
   using T = T_;
   static constexpr bool kWeights = kWeights_;
   static constexpr bool kDirect = kDirect_;
   static constexpr bool kTransA = kWeights && !kDirect;  // for multiply_stage: factors lie across k
   static constexpr bool kTransB = kWeights;
-  static constexpr int kBoxes = kBoxes_;
   static constexpr bool kInTurn = kInTurn_;
+  static constexpr int kTaps = kTaps_;
+  static constexpr bool kShare = kTaps > 1;
+  static constexpr int kBase = kBase_;
   static constexpr int kM = kInTurn ? 64 : 128;
   static constexpr int kN = kN_;
-  static constexpr int kReaders = kInTurn ? 4 : 8;  // warps that read a stage
+  static constexpr int kPixels = kN + (kShare ? kSharedTail : 0);  // of a box
+  static constexpr int kReaders = kInTurn ? 4 : 8;                 // warps that read a stage
   static constexpr int kThreads = 384;
   static constexpr int kBytesA = kM * kDepth * 2;
-  static constexpr int kStage = kBytesA + kN * kDepth * 2;
-  static constexpr int kMost = 226 * 1024 / kStage;
+  static constexpr int kBytesB = kPixels * kDepth * 2;
+  static constexpr int kRoom = 226 * 1024;
+  // Where taps share, each factor has stages of its own, else one holds both.
+  static constexpr int kStage = kShare ? kBytesB : kBytesA + kBytesB;
+  static constexpr int kMost = !kShare ? kRoom / kStage : kInTurn ? 4 : 3;
   static constexpr int kStages = kMost > 8 ? 8 : kMost;
-  static constexpr int kShared = 1024 + kStages * (kStage + 16) + 16;  // 1024: room to align
-  static_assert(kN % 64 == 0 && kN <= 256 && kStages >= 4 && kShared <= 227 * 1024);
+  static constexpr int kMostA = (kRoom - kStages * kStage) / kBytesA;
+  static constexpr int kStagesA = !kShare ? 0 : kMostA > 9 ? 9 : kMostA;
+  static constexpr int kRings = kStages * kStage + kStagesA * kBytesA;
+  static constexpr int kShared = 1024 + kRings + 16 * (kStages + kStagesA) + 16;  // 1024: room to align
+  static_assert(kN % 64 == 0 && kN <= 256 && kStage % 1024 == 0 && kShared <= 227 * 1024);
+  static_assert(kShare ? kStages >= 3 && kStagesA >= 6 : kStages >= 4);
 };
 
 #if !defined(GORGO_CONV_PASSING)
@@ -51,20 +63,19 @@ struct ConvHopperArgs {
   void* out;
   const void* bias;
   int64_t bias_stride;
-  int32_t rows;                                     // output channels
-  int32_t chunks;                                   // of 64 channels
-  int32_t taps[2], step[2];                         // of a window: height, width
-  int32_t stride[2], first[2];                      // of windows; where the first one begins
-  int32_t size[2];                                  // windows of an image
-  int32_t plane, pixels;                            // windows of an image, and of all
-  int32_t tap_first[2], tap_every[2], laid;         // taps among those of the weights, of which a row has so many
-  int32_t out_size[2], out_first[2], out_every[2];  // pixels among those of the result
+  int32_t rows;                 // output channels
+  int32_t chunks;               // of 64 channels
+  int32_t taps[2], step[2];     // of a window: height, width
+  int32_t stride[2], first[2];  // of windows; where the first one begins
+  int32_t size[2];              // windows of an image
+  int32_t plane, pixels;        // windows of an image, and of all
+  int32_t seen;                 // windows of a row that are results; the others lie behind them
   int32_t tile_rows, tile_columns, tiles;
   int32_t image_depths;  // stages of an image, where k goes by images
   int32_t depths;        // stages that k takes
   int32_t per_split;     // of them, in one part
   bool passing;          // results would drive the images out of the cache
-  int32_t width;  // pixels that are stored together: 8, 4 or 1; more than one only where they are all of the result
+  int32_t width;         // pixels that can be stored together
 };
 
 // The part of the work that a tile is.
@@ -109,57 +120,102 @@ GORGO_DEVICE WindowPlace window_place(const ConvHopperArgs& args, int pixel) {
   return p;
 }
 
-// The ring as its one writer, or a reader, sees it.
-template <class Tile>
+// A ring of stages in shared memory as its one writer, or a reader, sees it.
+template <int kBytes, int kStages>
 struct ConvRing {
   uint32_t stages, full, empty;  // addresses: a stage's bytes have arrived; its readers have left
   int stage = 0;
   uint32_t parity = 0;
 
+  GORGO_DEVICE ConvRing(uint32_t stages, uint32_t barriers)
+      : stages(stages), full(barriers), empty(barriers + 8 * kStages) {}
+  GORGO_DEVICE void init(int readers) const {
+    for (int i = 0; i < kStages; ++i) {
+      barrier_init(full + 8 * i, 1);
+      barrier_init(empty + 8 * i, readers);
+    }
+  }
   GORGO_DEVICE void advance() {
-    if (++stage == Tile::kStages) {
+    if (++stage == kStages) {
       stage = 0;
       parity ^= 1;
     }
   }
   GORGO_DEVICE void skip(int count) {
     const int sum = stage + count;
-    const int rounds = sum / Tile::kStages;
-    stage = sum - rounds * Tile::kStages;
+    const int rounds = sum / kStages;
+    stage = sum - rounds * kStages;
     parity ^= rounds & 1;
   }
-  GORGO_DEVICE uint32_t at() const { return stages + stage * Tile::kStage; }
+  GORGO_DEVICE uint32_t at() const { return stages + stage * kBytes; }
   GORGO_DEVICE uint32_t barrier() const { return full + 8 * stage; }
   // For the writer: waits until the next stage is free and announces its bytes.
   GORGO_DEVICE void claim() const {
     barrier_wait(empty + 8 * stage, parity ^ 1);
-    barrier_expect(barrier(), Tile::kStage);
+    barrier_expect(barrier(), kBytes);
+  }
+  // For a reader: waits until the next stage is there.
+  GORGO_DEVICE void wait() const { barrier_wait(barrier(), parity); }
+  // For a reader: moves on; returns where the stage is given back.
+  GORGO_DEVICE uint32_t pass() {
+    const uint32_t passed = empty + 8 * stage;
+    advance();
+    return passed;
   }
 };
-
 template <class Tile>
-GORGO_DEVICE void fetch_results(const ConvHopperArgs& args, const ConvPlace& p, ConvRing<Tile>& ring) {
-  constexpr int kWindows = Tile::kN / Tile::kBoxes;
-  WindowPlace at[Tile::kBoxes];
-#pragma unroll
-  for (int b = 0; b < Tile::kBoxes; ++b) at[b] = window_place(args, p.column * Tile::kN + b * kWindows);
+using StageRing = ConvRing<Tile::kStage, Tile::kStages>;
+template <class Tile>
+using WeightRing = ConvRing<Tile::kBytesA, Tile::kStagesA>;
+
+// k counts taps, then channels.
+template <class Tile>
+GORGO_DEVICE void fetch_results(const ConvHopperArgs& args, const ConvPlace& p, StageRing<Tile>& ring) {
+  const WindowPlace at = window_place(args, p.column * Tile::kN);
+  int k = 0;
   for (int i = 0; i < args.taps[0]; ++i) {
     for (int j = 0; j < args.taps[1]; ++j) {
-      const int tap =
-          (args.tap_first[0] + i * args.tap_every[0]) * args.laid + args.tap_first[1] + j * args.tap_every[1];
-      int k = tap * args.chunks * kDepth;
       for (int chunk = 0; chunk < args.chunks; ++chunk, k += kDepth) {
         ring.claim();
         load_box(ring.at(), &args.a, ring.barrier(), k, p.row * Tile::kM);
-#pragma unroll
-        for (int b = 0; b < Tile::kBoxes; ++b) {
-          load_windows(ring.at() + Tile::kBytesA + b * kWindows * kDepth * 2, &args.b, ring.barrier(), chunk * kDepth,
-                       at[b].w, at[b].h, at[b].n, static_cast<uint16_t>(j * args.step[1]),
-                       static_cast<uint16_t>(i * args.step[0]));
-        }
+        load_windows(ring.at() + Tile::kBytesA, &args.b, ring.barrier(), chunk * kDepth, at.w, at.h, at.n,
+                     static_cast<uint16_t>(j * args.step[1]), static_cast<uint16_t>(i * args.step[0]));
         ring.advance();
       }
     }
+  }
+}
+
+// k counts rows of taps, then chunks of channels, then taps of the row.
+template <class Tile>
+GORGO_DEVICE void fetch_shared(const ConvHopperArgs& args, const ConvPlace& p, StageRing<Tile>& ring,
+                               WeightRing<Tile>& weights) {
+  const WindowPlace at = window_place(args, p.column * Tile::kN);
+  for (int i = 0; i < args.taps[0]; ++i) {
+    for (int chunk = 0; chunk < args.chunks; ++chunk) {
+      ring.claim();
+      load_windows(ring.at(), &args.b, ring.barrier(), chunk * kDepth, at.w, at.h, at.n, 0,
+                   static_cast<uint16_t>(i * args.step[0]));
+      ring.advance();
+      for (int j = 0; j < Tile::kTaps; ++j) {
+        weights.claim();
+        load_box(weights.at(), &args.a, weights.barrier(), ((i * Tile::kTaps + j) * args.chunks + chunk) * kDepth,
+                 p.row * Tile::kM);
+        weights.advance();
+      }
+    }
+  }
+}
+
+// The products of one tap: of 64 channels, and of pixels that begin `shift` behind the stage's first.
+template <class Tile>
+GORGO_DEVICE void multiply_tap(float (&sums)[Tile::kN / 2], uint32_t a, uint32_t b, int shift, bool accumulate) {
+  const uint64_t base = Tile::kBase ? uint64_t(shift & 7) << 49 : 0;
+#pragma unroll
+  for (int i = 0; i < kDepth / 16; ++i) {
+    Wgmma<typename Tile::T, Tile::kN, false, false>::run(sums, matrix_descriptor(a + i * 32, 16, 1024),
+                                                         matrix_descriptor(b + shift * 128 + i * 32, 16, 1024) | base,
+                                                         accumulate || i > 0 ? 1 : 0);
   }
 }
 
@@ -175,7 +231,7 @@ GORGO_DEVICE DepthPlace depth_place(const ConvHopperArgs& args, int depth) {
 }
 
 template <class Tile>
-GORGO_DEVICE void fetch_weights(const ConvHopperArgs& args, const ConvPlace& p, ConvRing<Tile>& ring) {
+GORGO_DEVICE void fetch_weights(const ConvHopperArgs& args, const ConvPlace& p, StageRing<Tile>& ring) {
   constexpr int kBlocks = Tile::kN / 64;
   constexpr uint32_t kBytes = 64 * kDepth * 2;
   int channel[kBlocks];
@@ -228,25 +284,6 @@ GORGO_DEVICE void turn_quad(uint32_t (&w)[4], int lane) {
   }
 }
 
-// Up to eight pixels of a channel, each where it belongs. Odd sizes and phases come here.
-GORGO_DEVICE void store_pixels(const ConvHopperArgs& args, uint16_t* out, int64_t next, int image, int inside,
-                               int count, const uint32_t (&words)[4]) {
-  int row = inside / args.size[1];
-  int column = inside - row * args.size[1];
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    if (i >= count) break;
-    const int64_t line = args.out_first[0] + int64_t{row} * args.out_every[0];
-    out[image * next + line * args.out_size[1] + args.out_first[1] + int64_t{column} * args.out_every[1]] =
-        static_cast<uint16_t>(words[i / 2] >> (i % 2 * 16));
-    if (++column < args.size[1]) continue;
-    column = 0;
-    if (++row < args.size[0]) continue;
-    row = 0;
-    ++image;
-  }
-}
-
 template <class V>
 GORGO_DEVICE void store_wide(uint16_t* to, const V& v, bool passing) {
   if (passing) {
@@ -271,13 +308,21 @@ GORGO_DEVICE void store_results(const ConvHopperArgs& args, float (&sums)[Tile::
       }
     }
   }
-  const int64_t whole = int64_t{args.out_size[0]} * args.out_size[1];  // a channel
-  const int64_t next = whole * args.rows;                              // an image
+  const int whole = args.size[0] * args.seen;       // a channel
+  const int64_t next = int64_t{whole} * args.rows;  // an image
   int at = pixel + lane % 4 * 8;
   int image = at / args.plane;
   int inside = at - image * args.plane;
 #pragma unroll
   for (int j = 0; j < Tile::kN / 32; ++j) {
+    // Of these eight pixels so many lie side by side; those behind them in the next row or image, or nowhere.
+    int first = inside, count = args.plane - inside;
+    if constexpr (Tile::kShare) {
+      const int line = inside / args.size[1];
+      const int column = inside - line * args.size[1];
+      first = line * args.seen + column;
+      count = args.seen - column;
+    }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       uint32_t words[4];
@@ -289,19 +334,40 @@ GORGO_DEVICE void store_results(const ConvHopperArgs& args, float (&sums)[Tile::
       turn_quad(words, lane);  // eight pixels side by side
       const int channel = top + half * 8;
       if (channel >= args.rows || at >= args.pixels) continue;
-      auto* const out = static_cast<uint16_t*>(args.out);
-      if (args.width == 1) {
-        store_pixels(args, out + channel * whole, next, image, inside, args.pixels - at, words);
-        continue;
-      }
-      auto* const to = out + (image * next + channel * whole + inside);
+      uint16_t* const to = static_cast<uint16_t*>(args.out) + (image * next + int64_t{channel} * whole + first);
       if (args.width == 8) {
-        store_wide(to, make_uint4(words[0], words[1], words[2], words[3]), args.passing);
+        if (count > 0) store_wide(to, make_uint4(words[0], words[1], words[2], words[3]), args.passing);
+      } else if (args.width == 1) {
+        if constexpr (Tile::kShare) {
+#pragma unroll
+          for (int i = 0; i < 8; ++i) {
+            if (i < count) to[i] = static_cast<uint16_t>(words[i / 2] >> (i % 2 * 16));
+          }
+        } else {
+          int64_t step = 0;
+          int end = count;
+#pragma unroll
+          for (int i = 0; i < 8; ++i) {
+            while (i >= end) {
+              end += args.plane;
+              step += next - whole;
+            }
+            if (at + i < args.pixels) to[i + step] = static_cast<uint16_t>(words[i / 2] >> (i % 2 * 16));
+          }
+        }
       } else {
-        store_wide(to, make_uint2(words[0], words[1]), args.passing);
-        if (at + 4 < args.pixels) {
-          const int64_t step = inside + 4 >= args.plane ? next - args.plane : 0;
-          store_wide(to + 4 + step, make_uint2(words[2], words[3]), args.passing);
+        // Two or four at a time.
+#pragma unroll
+        for (int i = 0; i < 4; i += 2) {
+          const bool crosses = !Tile::kShare && 2 * i >= count;
+          if (Tile::kShare ? 2 * i >= count : at + 2 * i >= args.pixels) break;
+          uint16_t* const pair = to + 2 * i + (crosses ? next - whole : 0);
+          if (args.width == 4) {
+            store_wide(pair, make_uint2(words[i], words[i + 1]), args.passing);
+          } else {
+            *reinterpret_cast<uint32_t*>(pair) = words[i];
+            if (2 * i + 2 < count) *reinterpret_cast<uint32_t*>(pair + 2) = words[i + 1];
+          }
         }
       }
     }
@@ -341,20 +407,19 @@ template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1) conv_hopper_kernel(const __grid_constant__ ConvHopperArgs args) {
 #if GORGO_WGMMA
   extern __shared__ unsigned char hopper_shared[];
-  ConvRing<Tile> ring;
-  ring.stages = (shared_address(hopper_shared) + 1023u) & ~1023u;
-  ring.full = ring.stages + Tile::kStages * Tile::kStage;
-  ring.empty = ring.full + 8 * Tile::kStages;
-  const uint32_t turns = ring.empty + 8 * Tile::kStages;  // barriers, one for each warpgroup: its turn to multiply
+  const uint32_t begin = (shared_address(hopper_shared) + 1023u) & ~1023u;
+  const uint32_t barriers = begin + Tile::kRings;
+  StageRing<Tile> ring(begin, barriers);
+  WeightRing<Tile> weights(begin + Tile::kStages * Tile::kStage, barriers + 16 * Tile::kStages);
+  // Barriers, one for each warpgroup: its turn to multiply.
+  const uint32_t turns = barriers + 16 * (Tile::kStages + Tile::kStagesA);
   const int warpgroup = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
 
   if (threadIdx.x == 0) {
     prefetch_map(&args.a);
     prefetch_map(&args.b);
-    for (int i = 0; i < Tile::kStages; ++i) {
-      barrier_init(ring.full + 8 * i, 1);
-      barrier_init(ring.empty + 8 * i, Tile::kReaders);
-    }
+    ring.init(Tile::kReaders);
+    if constexpr (Tile::kShare) weights.init(Tile::kReaders);
     for (int i = 0; i < 2; ++i) barrier_init(turns + 8 * i, 4);
     barrier_init_fence();
   }
@@ -367,7 +432,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) conv_hopper_kernel(const __
     if (threadIdx.x == 0) {
       for (int tile = blockIdx.x; tile < args.tiles; tile += gridDim.x) {
         const ConvPlace p = conv_place(args, tile);
-        if constexpr (Tile::kWeights) {
+        if constexpr (Tile::kShare) {
+          fetch_shared<Tile>(args, p, ring, weights);
+        } else if constexpr (Tile::kWeights) {
           fetch_weights<Tile>(args, p, ring);
         } else {
           fetch_results<Tile>(args, p, ring);
@@ -387,39 +454,61 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) conv_hopper_kernel(const __
       const ConvPlace p = conv_place(args, tile);
       if (Tile::kInTurn && turn != mine) {
         ring.skip(p.end - p.begin);
+        if constexpr (Tile::kShare) weights.skip((p.end - p.begin) * Tile::kTaps);
         continue;
       }
       if constexpr (Tile::kInTurn) {
         barrier_wait(turns + 8 * mine, my_turn);
         my_turn ^= 1;
       }
-      uint32_t before = 0;
-      // Waits for a stage, multiplies it, and moves on.
-      const auto multiply = [&](auto first) {
-        barrier_wait(ring.barrier(), ring.parity);
-        products_fence();
-        multiply_stage<Tile, decltype(first)::value>(sums, ring.at() + offset, ring.at() + Tile::kBytesA);
-        products_commit();
+      uint32_t before = 0, before_a = 0;  // stages that are given back when their products are done
+      const auto release = [&](uint32_t& which) {
+        if (lane == 0 && which != 0) barrier_arrive(which);
+        which = 0;
       };
-      const auto release = [&] {
-        if (lane == 0) barrier_arrive(before);
+      const auto end_turn = [&] {
+        if (Tile::kInTurn && lane == 0) barrier_arrive(turns + 8 * (mine ^ 1));
       };
-      const auto advance = [&] {
-        before = ring.empty + 8 * ring.stage;
-        ring.advance();
-      };
-      multiply(std::true_type{});
-      advance();
-      for (int depth = p.begin + 1; depth < p.end; ++depth) {
-        multiply(std::false_type{});
-        products_wait<1>();
-        release();
-        advance();
+      if constexpr (Tile::kShare) {
+        bool accumulate = false;
+        for (int depth = p.begin; depth < p.end; ++depth) {
+          ring.wait();
+#pragma unroll
+          for (int j = 0; j < Tile::kTaps; ++j) {
+            weights.wait();
+            products_fence();
+            multiply_tap<Tile>(sums, weights.at() + offset, ring.at(), j * args.step[1], accumulate);
+            products_commit();
+            products_wait<1>();
+            release(before_a);
+            if (j == 0) release(before);
+            before_a = weights.pass();
+            accumulate = true;
+          }
+          before = ring.pass();
+        }
+      } else {
+        // Waits for a stage, multiplies it, and moves on.
+        const auto multiply = [&](auto first) {
+          ring.wait();
+          products_fence();
+          multiply_stage<Tile, decltype(first)::value>(sums, ring.at() + offset, ring.at() + Tile::kBytesA);
+          products_commit();
+        };
+        multiply(std::true_type{});
+        before = ring.pass();
+        for (int depth = p.begin + 1; depth < p.end; ++depth) {
+          multiply(std::false_type{});
+          products_wait<1>();
+          release(before);
+          before = ring.pass();
+        }
       }
-      if (Tile::kInTurn && lane == 0) barrier_arrive(turns + 8 * (mine ^ 1));
+      end_turn();
       products_wait<0>();
       products_pin(sums);
-      release();
+      release(before);
+      release(before_a);
       const int row = p.row * Tile::kM + (Tile::kInTurn ? 0 : mine * 64);
       if constexpr (Tile::kWeights) {
         store_parts<Tile>(args, sums, row, p.column * Tile::kN, p.split);
@@ -474,16 +563,29 @@ struct PlaneConv {
   struct Axis {
     int64_t from, taps, out;    // sizes of the images, the windows and the result
     int64_t stride, pad, step;  // pad: before the image, maybe negative
-    // Where these pixels lie among all of the result, and these taps among those of the weights.
-    int64_t whole = out, out_first = 0, out_every = 1;
-    int64_t laid = taps, tap_first = 0, tap_every = 1;
     [[nodiscard]] int64_t behind() const noexcept { return (out - 1) * stride - pad - (from - 1); }
   } axis[2];
   [[nodiscard]] int64_t taps() const noexcept { return axis[0].taps * axis[1].taps; }
   [[nodiscard]] int64_t plane() const noexcept { return axis[0].out * axis[1].out; }
   [[nodiscard]] int64_t pixels() const noexcept { return n * plane(); }
   [[nodiscard]] int64_t chunks() const noexcept { return ceil_div(sum, 64); }
-  [[nodiscard]] int64_t laid() const noexcept { return axis[0].laid * axis[1].laid; }  // taps of the weights
+
+  // Taps of a row share their pixels where images are laid with rows of this length, `pad` zeros before each and some behind: what
+  // a window meets beside a row's end then lies there. 0: they are other than three, or too far from each other, or too many of
+  // the pixels would not be results.
+  [[nodiscard]] int64_t shared_row() const noexcept {
+    const Axis& w = axis[1];
+    if (w.taps != 3 || w.stride != 1 || 2 * w.step > kSharedTail) return 0;
+    const int64_t row = ceil_div(w.out + 2 * w.step, 8) * 8;
+    return w.out * 8 >= row * 6 ? row : 0;
+  }
+  // The convolution over such rows, whose windows begin at each of their pixels.
+  [[nodiscard]] PlaneConv shared() const noexcept {
+    PlaneConv c = *this;
+    c.axis[1].from = c.axis[1].out = shared_row();
+    c.axis[1].pad = 0;
+    return c;
+  }
 
   // Whether the copy engine's fields hold the sizes.
   [[nodiscard]] bool fits() const noexcept {
@@ -496,9 +598,9 @@ struct PlaneConv {
       if (a.from - 1 + a.behind() + a.pad < 0) return false;
     }
     if (axis[0].out > kLimit / axis[1].out || n > kLimit / plane()) return false;
-    if (axis[0].whole > kLimit || axis[1].whole > kLimit || axis[0].laid * axis[1].laid > 65536) return false;
+    if (axis[0].taps * axis[1].taps > 65536) return false;
     if (axis[0].from > kLimit / axis[1].from || n > kLimit / (axis[0].from * axis[1].from)) return false;
-    return laid() * chunks() < (1 << 20) && laid() * chunks() * 64 * rows < kLimit;
+    return taps() * chunks() < (1 << 20) && taps() * chunks() * 64 * rows < kLimit;
   }
 };
 
@@ -530,11 +632,8 @@ inline ConvHopperArgs conv_hopper_args(const PlaneConv& c) noexcept {
     args.taps[i] = static_cast<int32_t>(a.taps), args.step[i] = static_cast<int32_t>(a.step);
     args.stride[i] = static_cast<int32_t>(a.stride), args.first[i] = static_cast<int32_t>(-a.pad);
     args.size[i] = static_cast<int32_t>(a.out);
-    args.tap_first[i] = static_cast<int32_t>(a.tap_first), args.tap_every[i] = static_cast<int32_t>(a.tap_every);
-    args.out_size[i] = static_cast<int32_t>(a.whole);
-    args.out_first[i] = static_cast<int32_t>(a.out_first), args.out_every[i] = static_cast<int32_t>(a.out_every);
   }
-  args.laid = static_cast<int32_t>(c.axis[1].laid);
+  args.seen = args.size[1];
   args.plane = static_cast<int32_t>(c.plane());
   args.pixels = static_cast<int32_t>(c.pixels());
   return args;
@@ -548,27 +647,29 @@ void launch_conv_hopper(const ConvHopperArgs& args, cudaStream_t stream) noexcep
                    Tile::kThreads, Tile::kShared, 1, stream, args);
 }
 
-// `weights`: (row, tap, channel), channels in whole chunks. False, with nothing done, when a map cannot be made.
+// `weights`: (row, tap, channel), channels in whole chunks. Where taps share, images lie in rows of c.shared_row(). False, with nothing done, when a map cannot be made.
 template <class Tile>
 bool conv_results(const PlaneConv& c, const void* images, const void* weights, const void* bias, int64_t bias_stride,
                   void* out, cudaStream_t stream) noexcept {
   using T = typename Tile::T;
-  ConvHopperArgs args = conv_hopper_args(c);
-  args.depths = args.per_split = args.taps[0] * args.taps[1] * args.chunks;
-  const uint64_t lengths[2] = {static_cast<uint64_t>(c.laid() * c.chunks() * kDepth), static_cast<uint64_t>(c.rows)};
+  const PlaneConv laid = Tile::kShare ? c.shared() : c;
+  ConvHopperArgs args = conv_hopper_args(laid);
+  args.seen = static_cast<int32_t>(c.axis[1].out);
+  args.depths = args.per_split = args.taps[0] * (Tile::kShare ? 1 : args.taps[1]) * args.chunks;
+  const uint64_t lengths[2] = {static_cast<uint64_t>(c.taps() * c.chunks() * kDepth), static_cast<uint64_t>(c.rows)};
   const uint64_t pitch = lengths[0] * 2;
   const uint32_t box[2] = {kDepth, Tile::kM};
   if (!encode_map(args.a, map_type<T>(), 2, weights, lengths, &pitch, box)) return false;
-  if (!map_windows<T>(args.b, c, images, Tile::kN / Tile::kBoxes)) return false;
+  if (!map_windows<T>(args.b, laid, images, Tile::kPixels)) return false;
   args.out = out, args.bias = bias, args.bias_stride = bias_stride;
   args.tile_rows = static_cast<int32_t>(ceil_div(c.rows, Tile::kM));
-  args.tile_columns = static_cast<int32_t>(ceil_div(c.pixels(), Tile::kN));
+  args.tile_columns = static_cast<int32_t>(ceil_div(laid.pixels(), Tile::kN));
   args.tiles = args.tile_rows * args.tile_columns;
-  const bool dense = c.axis[0].whole == c.axis[0].out && c.axis[1].whole == c.axis[1].out;
   const auto fits = [&](int width) {
-    return dense && c.plane() % width == 0 && is_aligned(out, static_cast<size_t>(width) * 2);
+    const int64_t beside = Tile::kShare ? c.axis[1].out : c.plane();  // pixels that lie side by side
+    return beside % width == 0 && is_aligned(out, static_cast<size_t>(width) * 2);
   };
-  args.width = fits(8) ? 8 : fits(4) ? 4 : 1;
+  args.width = fits(8) ? 8 : fits(4) ? 4 : Tile::kShare && fits(2) ? 2 : 1;
   args.passing = c.pixels() * c.rows * 2 > GORGO_CONV_PASSING;
   launch_conv_hopper<Tile>(args, stream);
   return true;

@@ -28,6 +28,10 @@ struct LayImages {
   int32_t size[3], pixels;
   int32_t groups, group, padded;
   int32_t pixel_tiles, channel_tiles, blocks;
+  // Rows in the copy: their length, what lies before the image's, and where zeros that are asked for end. Not those of the images
+  // only after lay_in_rows.
+  int32_t row, left, zeros;
+  bool in_rows;
 };
 
 struct LayWeights {
@@ -141,6 +145,24 @@ struct LayImageTile {
   }
 };
 
+// A pixel's channels to its place in a row of the copy; whoever has a row's first or last pixel brings the zeros beside it.
+GORGO_DEVICE void put_in_row(const LayImages& p, uint16_t* to, int pixel, int channels, const uint4& value) {
+  const int line = pixel / p.size[2];
+  const int column = pixel - line * p.size[2];
+  to += int64_t{line} * p.row * channels;
+  const auto put = [&](int at, const uint4& v) {
+    if (at >= 0 && at < p.row) *reinterpret_cast<uint4*>(to + int64_t{at} * channels) = v;
+  };
+  put(column + p.left, value);
+  const uint4 zero = make_uint4(0, 0, 0, 0);
+  if (column == 0) {
+    for (int at = 0; at < p.left; ++at) put(at, zero);
+  }
+  if (column == p.size[2] - 1) {
+    for (int at = column + p.left + 1 > 0 ? column + p.left + 1 : 0; at < p.zeros; ++at) put(at, zero);
+  }
+}
+
 template <int kWidth>
 GORGO_DEVICE void lay_image_tiles(const LayImages& p, int block, int blocks, LayShared& shared) {
   using Tile = LayImageTile<kWidth>;
@@ -151,7 +173,8 @@ GORGO_DEVICE void lay_image_tiles(const LayImages& p, int block, int blocks, Lay
   while (block < p.blocks) {
     tile.put(shared);
     const int pixel0 = tile.pixel0, channel0 = tile.channel0;
-    uint16_t* const to = p.to + (int64_t{tile.image} * p.pixels + pixel0) * channels + channel0;
+    const int image_pixels = p.in_rows ? p.pixels / p.size[2] * p.row : p.pixels;
+    uint16_t* const to = p.to + int64_t{tile.image} * image_pixels * channels + channel0;
     __syncthreads();
     block += blocks;
     if (block < p.blocks) tile.read(p, block);
@@ -163,8 +186,13 @@ GORGO_DEVICE void lay_image_tiles(const LayImages& p, int block, int blocks, Lay
       uint32_t words[4];
 #pragma unroll
       for (int q = 0; q < 4; ++q) words[q] = shared.words[column][Tile::place(piece * 4 + q, column)];
-      *reinterpret_cast<uint4*>(to + int64_t{column} * channels + piece * kPiece) =
-          make_uint4(words[0], words[1], words[2], words[3]);
+      const uint4 value = make_uint4(words[0], words[1], words[2], words[3]);
+      uint16_t* const piece_to = to + piece * kPiece;
+      if (p.in_rows) {
+        put_in_row(p, piece_to, pixel0 + column, channels, value);
+      } else {
+        *reinterpret_cast<uint4*>(piece_to + int64_t{pixel0 + column} * channels) = value;
+      }
     }
     __syncthreads();
   }
@@ -256,6 +284,13 @@ inline LayImages images_to_lay(const KOperand& x, uint16_t* to, int64_t groups) 
   p.pixel_tiles = static_cast<int32_t>(ceil_div(pixels, kLayTile));
   p.channel_tiles = static_cast<int32_t>(ceil_div(groups * p.padded, kLayTile));
   p.blocks = static_cast<int32_t>(p.pixel_tiles * p.channel_tiles * x.shape[0]);
+  return p;
+}
+
+// Rows of `row` pixels instead of the images', which begin `left` further; zeros beside them up to `zeros`.
+inline LayImages lay_in_rows(LayImages p, int64_t row, int64_t left, int64_t zeros) noexcept {
+  p.row = static_cast<int32_t>(row), p.left = static_cast<int32_t>(left), p.zeros = static_cast<int32_t>(zeros);
+  p.in_rows = true;
   return p;
 }
 

@@ -1,8 +1,8 @@
 // The convolutions of 16-bit floats on Hopper's tensor cores, where they have one group and no depth.
 //
 // Images are laid into scratch with their channels last, weights likewise, both in one launch; kernels/cuda/conv_hopper.cuh does the
-// rest. A transposed convolution is one over x with the taps in reverse; with a stride, each phase of the result's elements is one
-// of its own. Gradients by the weights are split over pixels.
+// rest. A transposed convolution with unit strides is one over x with the taps in reverse. Gradients by the weights are split over
+// pixels.
 // Invariant: ways, tiles and splits depend on shapes alone.
 // Read next: kernels/cuda/conv_hopper.cuh, ways_cuda.cuh.
 #include "kernels/cuda/conv_hopper.cuh"
@@ -15,50 +15,18 @@ namespace {
 // Tiles are chosen for a card of so many multiprocessors, whatever runs them.
 constexpr int64_t kMultiprocessors = 132;
 
-// A convolution, or the gradient by its weights.
-PlaneConv plane_conv(const ConvSizes& s) noexcept {
-  PlaneConv c{s.n, s.c, s.o, {}};
+PlaneConv plane_conv(const ConvSizes& s, ConvWay way) noexcept {
+  const bool transposed = way == ConvWay::transposed;
+  PlaneConv c{s.n, transposed ? s.o : s.c, transposed ? s.c : s.o, {}};
   for (int i = 0; i < 2; ++i) {
     const ConvAxis& a = s.axis[i + 1];
-    c.axis[i] = {a.image, a.kernel, a.pixels, a.stride, a.pad, a.step};
-  }
-  return c;
-}
-
-// A phase of a transposed convolution; without taps where nothing of x meets its elements.
-PlaneConv phase_conv(const ConvSizes& s, const int64_t (&phase)[2]) noexcept {
-  PlaneConv c{s.n, s.o, s.c, {}};
-  for (int i = 0; i < 2; ++i) {
-    const ConvAxis& a = s.axis[i + 1];
-    const PhaseAxis p = axis_phase<true>(gather_axis<true>(a, 0, 0), phase[i]);
-    // The last tap comes first: it meets the first element.
-    c.axis[i] = {a.pixels, p.taps, p.count, 1, -(p.first + (p.taps - 1) * p.every), -p.every};
-    c.axis[i].whole = a.image, c.axis[i].out_first = p.out0, c.axis[i].out_every = p.out_mul;
-    c.axis[i].laid = a.kernel, c.axis[i].tap_every = p.tap_every;
-    c.axis[i].tap_first = a.kernel - 1 - p.tap0 - (p.taps - 1) * p.tap_every;
-  }
-  return c;
-}
-
-// Calls body(conv) for each phase that has taps until one returns false; whether none did. Sets `empty` where one has no taps.
-template <class F>
-bool each_phase(const ConvSizes& s, bool& empty, F&& body) {
-  int64_t phases[2], phase[2];
-  for (int i = 0; i < 2; ++i) {
-    const ConvAxis& a = s.axis[i + 1];
-    phases[i] = a.stride < a.image ? a.stride : a.image;
-  }
-  for (phase[0] = 0; phase[0] < phases[0]; ++phase[0]) {
-    for (phase[1] = 0; phase[1] < phases[1]; ++phase[1]) {
-      const PlaneConv c = phase_conv(s, phase);
-      if (c.taps() == 0) {
-        empty = true;
-      } else if (!body(c)) {
-        return false;
-      }
+    if (transposed) {
+      c.axis[i] = {a.pixels, a.kernel, a.image, 1, (a.kernel - 1) * a.step - a.pad, a.step};
+    } else {
+      c.axis[i] = {a.image, a.kernel, a.pixels, a.stride, a.pad, a.step};
     }
   }
-  return true;
+  return c;
 }
 
 // Whether products in chunks of 64 channels pay against the other tensor-core way.
@@ -69,101 +37,102 @@ bool suits_hopper(const ConvSizes& s, ConvWay way) noexcept {
   // Zeros of unfinished chunks are multiplied too.
   if (s.c * s.o * 3 < ceil_div(s.c, 64) * ceil_div(s.o, 64) * 4096) return false;
   if (s.n * s.o * s.pixels <= kLeastWork / (s.c * s.taps)) return false;
-  if (way != ConvWay::transposed) return plane_conv(s).fits();
-  constexpr int64_t kMostPhases = 4;
-  if (s.axis[1].stride * s.axis[2].stride > kMostPhases) return false;
-  bool empty = false;
-  return each_phase(s, empty, [](const PlaneConv& c) { return c.fits(); });
+  if (way == ConvWay::transposed && (s.axis[1].stride != 1 || s.axis[2].stride != 1)) return false;
+  const PlaneConv c = plane_conv(s, way);
+  return c.fits() && (c.shared_row() == 0 || c.shared().fits());
 }
 
 // ---- results ----
 
-enum class ResultsTile : uint8_t { turn192, turn256, both128, both192, both256 };
+struct ResultsTile {
+  bool shares, in_turn;
+  int columns;
+};
 
-// The tile with the least time: of the multiprocessor that has most to do, in cycles of its tensor cores.
+// The tile with the least time, in cycles, of the multiprocessor that has most to do: tensor cores take 32 cycles for 1024 products
+// of a column, and a row of 128 bytes comes in three or four.
 ResultsTile results_tile(const PlaneConv& c) noexcept {
-  ResultsTile best = ResultsTile::turn192;
+  ResultsTile best{};
   int64_t least = INT64_MAX;
-  const auto consider = [&](ResultsTile tile, bool in_turn, int64_t columns) {
+  const auto consider = [&](bool shares, bool in_turn, int columns) {
+    if (shares && c.shared_row() == 0) return;
     const int64_t rows = in_turn ? 64 : 128;
-    const int64_t tiles = ceil_div(c.rows, rows) * ceil_div(c.pixels(), columns);
-    const int64_t products = c.taps() * c.chunks() * rows * columns / 32;
+    const int64_t tiles = ceil_div(c.rows, rows) * ceil_div(shares ? c.shared().pixels() : c.pixels(), columns);
+    const int64_t taps = shares ? 3 : 1;  // of a stage
+    const int64_t products = taps * rows * columns / 32;
+    const int64_t bytes = (taps * rows + columns) * 7 / 2;
+    const int64_t stage = products > bytes ? products : bytes;
     const int64_t stores = 500 + columns * 6;
+    const int64_t sums = c.taps() / taps * c.chunks() * stage;
     const int64_t each = ceil_div(tiles, kMultiprocessors);
-    const int64_t time = in_turn ? each * (products + products / 8) + stores : each * (products + stores);
-    if (time < least) {
-      least = time;
-      best = tile;
-    }
+    const int64_t time = in_turn ? each * (sums + stores / 3) + stores : each * (sums + stores);
+    if (time >= least) return;
+    least = time;
+    best = {shares, in_turn, columns};
   };
-  consider(ResultsTile::both256, false, 256);
-  consider(ResultsTile::both192, false, 192);
-  consider(ResultsTile::turn256, true, 256);
-  consider(ResultsTile::turn192, true, 192);
-  consider(ResultsTile::both128, false, 128);
+  for (const bool shares : {true, false}) {
+    for (const int columns : {256, 192}) {
+      consider(shares, false, columns);
+      consider(shares, true, columns);
+    }
+  }
+  consider(false, false, 128);
   return best;
 }
 
 template <class S>
-bool run_tiles(const PlaneConv& c, const void* images, const void* weights, const void* bias, int64_t bias_stride,
-               void* out, cudaStream_t stream) noexcept {
-  const auto run = [&]<bool kInTurn, int kN>() {
-    return conv_results<ConvTile<S, false, kInTurn, kN>>(c, images, weights, bias, bias_stride, out, stream);
+bool run_tile(const ResultsTile& tile, const PlaneConv& c, const void* images, const void* weights, const void* bias,
+              int64_t bias_stride, void* out, cudaStream_t stream) noexcept {
+  const auto run = [&]<bool kInTurn, int kN, int kTaps>() {
+    return conv_results<ConvTile<S, false, kInTurn, kN, false, kTaps>>(c, images, weights, bias, bias_stride, out,
+                                                                       stream);
   };
-  switch (results_tile(c)) {
-    case ResultsTile::turn192:
-      return run.template operator()<true, 192>();
-    case ResultsTile::turn256:
-      return run.template operator()<true, 256>();
-    case ResultsTile::both128:
-      return run.template operator()<false, 128>();
-    case ResultsTile::both192:
-      return run.template operator()<false, 192>();
-    default:
-      return run.template operator()<false, 256>();
-  }
+  if (tile.columns == 128) return run.template operator()<false, 128, 1>();
+  const auto choose = [&]<int kTaps>() {
+    if (tile.in_turn) {
+      return tile.columns == 256 ? run.template operator()<true, 256, kTaps>()
+                                 : run.template operator()<true, 192, kTaps>();
+    }
+    return tile.columns == 256 ? run.template operator()<false, 256, kTaps>()
+                               : run.template operator()<false, 192, kTaps>();
+  };
+  return tile.shares ? choose.template operator()<3>() : choose.template operator()<1>();
 }
 
 // Where things lie in scratch.
 struct ResultsRoom {
   size_t weights, bytes;
-  ResultsRoom(const ConvSizes& s, bool transposed) noexcept
-      : weights(rounded_bytes(s.n * (transposed ? s.pixels * padded(s.o) : s.image * padded(s.c)), 2)),
-        bytes(weights +
-              rounded_bytes((transposed ? s.c * ceil_div(s.o, 64) : s.o * ceil_div(s.c, 64)) * s.taps * 64, 2)) {}
+  ResultsRoom(const PlaneConv& c, const ResultsTile& tile) noexcept
+      : weights(
+            rounded_bytes(c.n * c.axis[0].from * (tile.shares ? c.shared_row() : c.axis[1].from) * padded(c.sum), 2)),
+        bytes(weights + rounded_bytes(c.rows * c.taps() * c.chunks() * 64, 2)) {}
 };
 
 template <class S>
 bool run_results(const KernelArgs& args, const ConvSizes& s, bool transposed) noexcept {
-  const ResultsRoom room(s, transposed);
+  const PlaneConv c = plane_conv(s, transposed ? ConvWay::transposed : ConvWay::results);
+  const ResultsTile tile = results_tile(c);
+  const ResultsRoom room(c, tile);
   auto* const images = static_cast<unsigned char*>(args.scratch);
   auto* const weights = images + room.weights;
-  const bool has_bias = args.in_count > 2 && args.in[2].given;
-  const void* const bias = has_bias ? args.in[2].data : nullptr;
-  const int64_t bias_stride = has_bias ? args.in[2].strides[0] : 0;
-  void* const out = args.out[0].data;
   const cudaStream_t stream = stream_of(args);
-  bool empty = false;
-  if (transposed) {
-    each_phase(s, empty, [](const PlaneConv&) { return true; });
-    if (empty && has_bias) return false;
-    if (empty) static_cast<void>(cudaMemsetAsync(out, 0, static_cast<size_t>(args.out[0].numel) * sizeof(S), stream));
-  }
 
   const ConvStrides weight(args.in[1]);
   LayWeights l{};
   l.from = args.in[1].as<uint16_t>(), l.to = reinterpret_cast<uint16_t*>(weights);
-  l.rows = transposed ? s.c : s.o, l.sum = transposed ? s.o : s.c, l.taps = s.taps;
-  l.padded = ceil_div(l.sum, 64) * 64;
+  l.rows = c.rows, l.taps = c.taps(), l.sum = c.sum, l.padded = c.chunks() * 64;
   l.count = l.rows * l.taps * l.padded;
   l.row_step = transposed ? weight.channel : weight.outer;
   l.sum_step = transposed ? weight.outer : weight.channel;
   for (int i = 0; i < 3; ++i) l.axis[i] = weight.axis[i], l.kernel[i] = s.axis[i].kernel;
   l.reversed = transposed;
-  lay(images_to_lay(args.in[0], reinterpret_cast<uint16_t*>(images), 1), l, stream);
+  const LayImages x = images_to_lay(args.in[0], reinterpret_cast<uint16_t*>(images), 1);
+  const PlaneConv::Axis& w = c.axis[1];
+  lay(tile.shares ? lay_in_rows(x, c.shared_row(), w.pad, w.out + 2 * w.step) : x, l, stream);
 
-  const auto run = [&](const PlaneConv& c) { return run_tiles<S>(c, images, weights, bias, bias_stride, out, stream); };
-  return transposed ? each_phase(s, empty, run) : run(plane_conv(s));
+  const bool has_bias = args.in_count > 2 && args.in[2].given;
+  return run_tile<S>(tile, c, images, weights, has_bias ? args.in[2].data : nullptr,
+                     has_bias ? args.in[2].strides[0] : 0, args.out[0].data, stream);
 }
 
 // ---- gradients by the weights ----
@@ -206,7 +175,7 @@ bool reads_directly(const LayImages& g) noexcept {
 
 template <class S>
 bool run_weights(const KernelArgs& args, const ConvSizes& s) noexcept {
-  const PlaneConv c = plane_conv(s);
+  const PlaneConv c = plane_conv(s, ConvWay::weights);
   const WeightsPlan plan = weights_plan(c);
   const WeightsRoom room(c, plan);
   auto* const images = static_cast<unsigned char*>(args.scratch);
@@ -231,8 +200,8 @@ bool run_weights(const KernelArgs& args, const ConvSizes& s) noexcept {
 template <class S>
 size_t hopper_conv_scratch(const ConvSizes& s, ConvWay way) noexcept {
   if (!suits_hopper(s, way) || !conv_hopper_here()) return 0;
-  if (way != ConvWay::weights) return ResultsRoom(s, way == ConvWay::transposed).bytes;
-  const PlaneConv c = plane_conv(s);
+  const PlaneConv c = plane_conv(s, way);
+  if (way != ConvWay::weights) return ResultsRoom(c, results_tile(c)).bytes;
   return WeightsRoom(c, weights_plan(c)).bytes;
 }
 template <class S>

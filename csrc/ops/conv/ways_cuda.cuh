@@ -118,7 +118,7 @@ GORGO_DEVICE int64_t phase_along(const GatherAxis (&axes)[3], int64_t phase, int
 }
 
 template <bool kTransposed>
-__host__ GORGO_DEVICE PhaseAxis axis_phase(const GatherAxis& a, int64_t phase) {
+GORGO_DEVICE PhaseAxis axis_phase(const GatherAxis& a, int64_t phase) {
   if constexpr (!kTransposed) {
     return {a.out, 0, 1, a.stride, -a.pad, a.kernel, 0, 1, a.step};
   } else {

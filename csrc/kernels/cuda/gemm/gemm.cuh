@@ -6,7 +6,9 @@
 
 #include "core/float32_mode.h"
 #include "kernels/cuda/gemm/double.cuh"
+#include "kernels/cuda/gemm/few.cuh"
 #include "kernels/cuda/gemm/hopper.cuh"
+#include "kernels/cuda/gemm/long.cuh"
 #include "kernels/cuda/gemm/mma.cuh"
 #include "kernels/cuda/gemm/pack.cuh"
 #include "kernels/cuda/gemm/simt.cuh"
@@ -19,15 +21,15 @@ namespace gorgo::cuda {
 // ---- 16-bit floats on Hopper ----
 
 // kTurned: whether factors may lie along m and n.
-template <class T, class Out, bool kTurned, int kM, int kN, int kShare>
+template <class T, class Out, bool kTurned, int kM, int kN>
 bool launch_hopper_shape(const Product& p, const HopperView& v, void* out, int splits, cudaStream_t stream) noexcept {
   if (v.a.along_k && v.b.along_k) {
-    return launch_hopper<HopperTile<T, Out, kM, kN, false, false, kShare>>(p, v, out, splits, stream);
+    return launch_hopper<HopperTile<T, Out, kM, kN, false, false>>(p, v, out, splits, stream);
   }
   if constexpr (kTurned) {
-    if (v.a.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, false, true, kShare>>(p, v, out, splits, stream);
-    if (v.b.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, true, false, kShare>>(p, v, out, splits, stream);
-    return launch_hopper<HopperTile<T, Out, kM, kN, true, true, kShare>>(p, v, out, splits, stream);
+    if (v.a.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, false, true>>(p, v, out, splits, stream);
+    if (v.b.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, true, false>>(p, v, out, splits, stream);
+    return launch_hopper<HopperTile<T, Out, kM, kN, true, true>>(p, v, out, splits, stream);
   }
   return false;
 }
@@ -43,8 +45,8 @@ struct HopperFacts {
 };
 // Measured on an H200.
 constexpr HopperFacts kHopperFacts[] = {
-    {64, 64, 2, 245, 145, 2650},   {128, 64, 1, 285, 285, 2600},  {64, 128, 2, 400, 250, 2100},
-    {128, 128, 1, 330, 330, 3100}, {128, 192, 1, 450, 450, 3400}, {128, 256, 1, 590, 590, 3700},
+    {64, 64, 2, 290, 150, 2200},   {128, 64, 1, 235, 235, 2950},  {64, 128, 2, 400, 250, 2100},
+    {128, 128, 1, 335, 335, 3100}, {128, 192, 1, 460, 460, 4200}, {128, 256, 1, 610, 610, 4200},
 };
 
 struct HopperPlan {
@@ -109,24 +111,24 @@ bool run_hopper(const Product& p, void* scratch, cudaStream_t stream) noexcept {
   const HopperPlan plan = hopper_plan(p, kDepthOf<T>);
   if (plan.splits > 1) {
     const bool done = plan.shape == HopperShape::flat
-                          ? launch_hopper_shape<T, float, kTurned, 64, 128, 1>(p, v, scratch, plan.splits, stream)
-                          : launch_hopper_shape<T, float, kTurned, 128, 128, 1>(p, v, scratch, plan.splits, stream);
+                          ? launch_hopper_shape<T, float, kTurned, 64, 128>(p, v, scratch, plan.splits, stream)
+                          : launch_hopper_shape<T, float, kTurned, 128, 128>(p, v, scratch, plan.splits, stream);
     if (done) launch_sum_parts<Out>(p, scratch, plan.splits, stream);
     return done;
   }
   switch (plan.shape) {
     case HopperShape::small:
-      return launch_hopper_shape<T, Out, kTurned, 64, 64, 1>(p, v, p.c, 1, stream);
+      return launch_hopper_shape<T, Out, kTurned, 64, 64>(p, v, p.c, 1, stream);
     case HopperShape::tall:
-      return launch_hopper_shape<T, Out, kTurned, 128, 64, 2>(p, v, p.c, 1, stream);
+      return launch_hopper_shape<T, Out, kTurned, 128, 64>(p, v, p.c, 1, stream);
     case HopperShape::flat:
-      return launch_hopper_shape<T, Out, kTurned, 64, 128, 1>(p, v, p.c, 1, stream);
+      return launch_hopper_shape<T, Out, kTurned, 64, 128>(p, v, p.c, 1, stream);
     case HopperShape::square:
-      return launch_hopper_shape<T, Out, kTurned, 128, 128, 1>(p, v, p.c, 1, stream);
+      return launch_hopper_shape<T, Out, kTurned, 128, 128>(p, v, p.c, 1, stream);
     case HopperShape::wide:
-      return launch_hopper_shape<T, Out, kTurned, 128, 192, 1>(p, v, p.c, 1, stream);
+      return launch_hopper_shape<T, Out, kTurned, 128, 192>(p, v, p.c, 1, stream);
     default:
-      return launch_hopper_shape<T, Out, kTurned, 128, 256, 1>(p, v, p.c, 1, stream);
+      return launch_hopper_shape<T, Out, kTurned, 128, 256>(p, v, p.c, 1, stream);
   }
 }
 
@@ -165,7 +167,9 @@ inline size_t faster_scratch(const Product& p) noexcept {
 }
 
 // As tf32: the units take factors that lie along k, so others are turned first. `scratch` has faster_scratch(p) bytes.
-inline bool run_tf32(const Product& p, void* scratch, cudaStream_t stream) noexcept {
+template <class T>
+  requires std::is_same_v<T, float>
+bool run_tf32(const Product& p, void* scratch, cudaStream_t stream) noexcept {
   HopperView v;
   const bool readable = hopper_view(p, sizeof(float), v);
   const bool pack_a = !readable || !v.a.along_k;
@@ -178,7 +182,9 @@ inline bool run_tf32(const Product& p, void* scratch, cudaStream_t stream) noexc
 }
 
 // Rounded to bfloat16. `scratch` has faster_scratch(p) bytes.
-inline bool run_rounded(const Product& p, void* scratch, cudaStream_t stream) noexcept {
+template <class T>
+  requires std::is_same_v<T, float>
+bool run_rounded(const Product& p, void* scratch, cudaStream_t stream) noexcept {
   if (!faster_packs(p)) return false;
   const PackPlan s = pack_plan<Rounded>(p);
   const Product q = of_packed(p, s, launch_pack<Rounded>(p, s, scratch, stream));
@@ -201,10 +207,10 @@ void run_plain_float(const Product& p, void* scratch, const SplitVerdict* verdic
 template <class T>
 void run_float(const Product& p, void* scratch, Float32Mode mode, cudaStream_t stream) noexcept {
   if (mode != Float32Mode::highest && p.k > 0 && hopper_here() && faster_suits(p)) {
-    if (mode == Float32Mode::medium && run_rounded(p, scratch, stream)) return;
-    if (run_tf32(p, scratch, stream)) return;
+    if (mode == Float32Mode::medium && run_rounded<T>(p, scratch, stream)) return;
+    if (run_tf32<T>(p, scratch, stream)) return;
   }
-  if (small_suits(p)) return launch_small(p, stream);
+  if (small_suits(p)) return long_pays(p) ? launch_long<T>(p, stream) : launch_small<T>(p, stream);
   SplitVerdict* verdict = nullptr;
   if (split_pays(p) && hopper_here() && !launch_split<T>(p, scratch, verdict, stream)) verdict = nullptr;
   run_plain_float<T>(p, scratch, verdict, stream);
@@ -255,7 +261,9 @@ template <class T>
 void run_product(const Product& p, void* scratch, Float32Mode mode, cudaStream_t stream) noexcept {
   if (p.empty()) return;
   if constexpr (kIs16Bit<T>) {
-    // From three rows on the tensor cores read the other factor as fast and multiply at leisure.
+    // One row along k is read as fast by ordinary arithmetic.
+    const bool dots = (p.m == 1 && p.b_row == 1) || (p.n == 1 && p.a_col == 1);
+    if (!dots && few_suits<T>(p)) return launch_few<T>(p, scratch, stream);
     constexpr int64_t kFewForUnits = 2;
     if (p.k > 0 && hopper_here() && p.m > kFewForUnits && p.n > kFewForUnits) {
       if (run_hopper<T, T, true>(p, scratch, stream)) return;

@@ -2,10 +2,10 @@
 //
 // One producer warp feeds a ring of shared-memory stages through the copy engine; one or two consumer warpgroups multiply 64 rows
 // each out of shared memory into registers; results leave through a staging buffer, again by the copy engine. Blocks stay on their
-// multiprocessors and take tiles in turn, in groups of rows so that neighbours find each other's factors in the L2 cache. Blocks of
-// a cluster are neighbours and share one factor's tile, the larger one: each fetches a part of it for all.
-// Invariants: a stage is refilled only after every consumer warp of the cluster has given it back; sums run over k in order, so no
-// result depends on the grid. Read next: wgmma.cuh (the instructions), tensor_map.cuh, gemm.cuh (who comes here).
+// multiprocessors and take tiles in turn, in groups of rows so that neighbours find each other's factors in the L2 cache. (Clusters
+// whose blocks share a factor, or k, were measured and are slower.)
+// Invariants: a stage is refilled only after every consumer warp has given it back; sums run over k in order, so no result depends
+// on the grid. Read next: wgmma.cuh (the instructions), tensor_map.cuh, gemm.cuh (who comes here).
 #pragma once
 
 #include "kernels/cuda/gemm/built_for.cuh"
@@ -23,9 +23,8 @@ constexpr int kDepth = kDepthOf<BFloat16>;
 constexpr int kStagingBytes = 8192;  // 64 rows of 128 bytes
 constexpr int kRowsOfWarpgroup = 64;
 
-// kTransA: A lies along m; kTransB: B lies along n (so a plain row-major product has kTransA = false, kTransB = true). Blocks of a
-// cluster of kShare lie side by side and share A, or below each other and share B.
-template <class T_, class Out_, int kM_, int kN_, bool kTransA_, bool kTransB_, int kShare_>
+// kTransA: A lies along m; kTransB: B lies along n (so a plain row-major product has kTransA = false, kTransB = true).
+template <class T_, class Out_, int kM_, int kN_, bool kTransA_, bool kTransB_>
 struct HopperTile {
   using T = T_;
   using Out = Out_;
@@ -33,16 +32,13 @@ struct HopperTile {
   static constexpr int kN = kN_;
   static constexpr bool kTransA = kTransA_;
   static constexpr bool kTransB = kTransB_;
-  static constexpr int kShare = kShare_;
-  static constexpr bool kSharesA = kShare > 1 && kM >= kN;
-  static constexpr bool kSharesB = kShare > 1 && kM < kN;
   static constexpr int kConsumers = kM / kRowsOfWarpgroup;
   static constexpr int kThreads = 128 * (kConsumers + 1);
   static constexpr int kDepth = kDepthOf<T>;
   static constexpr int kBytesA = kM * kRowBytes;
   static constexpr int kBytesB = kN * kRowBytes;
   static constexpr int kStage = kBytesA + kBytesB;
-  static constexpr int kBlocks = kConsumers == 1 && kShare == 1 ? 2 : 1;  // on one multiprocessor
+  static constexpr int kBlocks = kConsumers == 1 ? 2 : 1;  // on one multiprocessor
   static constexpr int kRoom = (kBlocks == 2 ? 96 : 192) * 1024 / kStage;
   static constexpr int kStages = kRoom < 8 ? kRoom : 8;
   static constexpr int kStaging = kConsumers * 2 * kStagingBytes;
@@ -52,7 +48,7 @@ struct HopperTile {
   static constexpr int kShared = kFront + kStages * kStage + kStaging;
   static constexpr int kColumns = 128 / static_cast<int>(sizeof(Out));  // of one staging buffer
   static_assert(sizeof(T) == 2 || (!kTransA && !kTransB));
-  static_assert(kN <= 256 && kStages >= 4 && kN % kColumns == 0 && (kShare <= 4));
+  static_assert(kN <= 256 && kStages >= 4 && kN % kColumns == 0);
 };
 
 struct HopperArgs {
@@ -66,7 +62,7 @@ struct HopperArgs {
   int32_t depths;         // stages that k takes
   int32_t splits;         // parts that k is cut into, each with its own result
   int32_t per_split;      // stages of one part
-  int32_t rows, columns;  // of tiles; the ones along which blocks share are counted in clusters
+  int32_t rows, columns;  // of tiles
   int32_t group;          // rows that are taken together
   int32_t tiles;          // of all: rows * columns * splits * stack
   int32_t inner;          // length of the stack's inner axis
@@ -117,52 +113,33 @@ GORGO_DEVICE uint32_t pack_pair(float x, float y) {
   return r;
 }
 
-// One stage: both factors' boxes at depth `depth`, announced to `barrier`. Of a factor that is shared, block `rank` of the cluster
-// fetches its part for all.
+// One stage: both factors' boxes at depth `depth`, announced to `barrier`.
 template <class Tile>
-GORGO_DEVICE void fetch_stage(const HopperArgs& args, const TilePlace& p, uint32_t to, uint32_t barrier, int depth,
-                              int rank) {
+GORGO_DEVICE void fetch_stage(const HopperArgs& args, const TilePlace& p, uint32_t to, uint32_t barrier, int depth) {
   const int k = depth * Tile::kDepth;
-  const auto fetch = [&](auto shared, const CUtensorMap* map, const bool (&moves)[2], uint32_t at, int x, int y) {
-    const int z = moves[0] ? p.inner : 0;
-    const int w = moves[1] ? p.outer : 0;
-    constexpr auto kAll = static_cast<uint16_t>((1 << Tile::kShare) - 1);
-    if constexpr (decltype(shared)::value) {
-      if (args.stacked) {
-        share_box(at, map, barrier, kAll, x, y, z, w);
-      } else {
-        share_box(at, map, barrier, kAll, x, y);
-      }
+  const auto fetch = [&](const CUtensorMap* map, const bool (&moves)[2], uint32_t at, int x, int y) {
+    if (args.stacked) {
+      load_box(at, map, barrier, x, y, moves[0] ? p.inner : 0, moves[1] ? p.outer : 0);
     } else {
-      if (args.stacked) {
-        load_box(at, map, barrier, x, y, z, w);
-      } else {
-        load_box(at, map, barrier, x, y);
-      }
+      load_box(at, map, barrier, x, y);
     }
   };
-  // `rows` of a factor from `row` on. Turned, boxes are 64 of them by all of k, and parts of them are cut along k.
-  const auto fetch_factor = [&](auto shared, auto turned, auto rows, const CUtensorMap* map, const bool (&moves)[2],
-                                uint32_t at, int row) {
-    constexpr int kRows = decltype(rows)::value;
-    constexpr int kParts = decltype(shared)::value ? Tile::kShare : 1;
-    const int part = kParts > 1 ? rank : 0;
-    if constexpr (decltype(turned)::value) {
-      const int from = part * (Tile::kDepth / kParts);
-#pragma unroll
-      for (int i = 0; i < kRows / 64; ++i) {
-        fetch(shared, map, moves, at + i * 64 * kRowBytes + from * kRowBytes, row + i * 64, k + from);
-      }
-    } else {
-      const int from = part * (kRows / kParts);
-      fetch(shared, map, moves, at + from * kRowBytes, k, row + from);
-    }
-  };
+  const int row = p.row * Tile::kM;
   barrier_expect(barrier, Tile::kStage);
-  fetch_factor(std::bool_constant<Tile::kSharesA>{}, std::bool_constant<Tile::kTransA>{},
-               std::integral_constant<int, Tile::kM>{}, &args.a, args.a_moves, to, p.row * Tile::kM);
-  fetch_factor(std::bool_constant<Tile::kSharesB>{}, std::bool_constant<Tile::kTransB>{},
-               std::integral_constant<int, Tile::kN>{}, &args.b, args.b_moves, to + Tile::kBytesA, p.column * Tile::kN);
+  if constexpr (Tile::kTransA) {
+#pragma unroll
+    for (int i = 0; i < Tile::kM / 64; ++i) fetch(&args.a, args.a_moves, to + i * 64 * kRowBytes, row + i * 64, k);
+  } else {
+    fetch(&args.a, args.a_moves, to, k, row);
+  }
+  const uint32_t to_b = to + Tile::kBytesA;
+  const int column = p.column * Tile::kN;
+  if constexpr (Tile::kTransB) {
+#pragma unroll
+    for (int i = 0; i < Tile::kN / 64; ++i) fetch(&args.b, args.b_moves, to_b + i * 64 * kRowBytes, column + i * 64, k);
+  } else {
+    fetch(&args.b, args.b_moves, to_b, k, column);
+  }
 }
 
 // The products of one stage by one warpgroup.
@@ -293,7 +270,6 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 #if GORGO_WGMMA
   extern __shared__ __align__(1024) unsigned char hopper_shared[];
   constexpr int kStages = Tile::kStages;
-  constexpr int kShare = Tile::kShare;
   const uint32_t front = shared_address(hopper_shared);
   const uint32_t full = front;                // barriers: a stage's bytes have arrived
   const uint32_t empty = full + 8 * kStages;  // barriers: a stage's readers have left
@@ -301,27 +277,17 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   const uint32_t staging = ring + kStages * Tile::kStage;
   const int warpgroup = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
   const int lane = threadIdx.x % 32;
-  const int rank = kShare > 1 ? static_cast<int>(cluster_rank()) : 0;
-  const int cluster = static_cast<int>(blockIdx.x) / kShare;
-  const int clusters = static_cast<int>(gridDim.x) / kShare;
-  const auto tile_at = [&](int tile) {
-    TilePlace p = place_of(args, tile);
-    if constexpr (Tile::kSharesA) p.column = p.column * kShare + rank;
-    if constexpr (Tile::kSharesB) p.row = p.row * kShare + rank;
-    return p;
-  };
 
   if (threadIdx.x == 0) {
     prefetch_map(&args.a);
     prefetch_map(&args.b);
     for (int i = 0; i < kStages; ++i) {
       barrier_init(full + 8 * i, 1);
-      barrier_init(empty + 8 * i, Tile::kConsumers * 4 * kShare);
+      barrier_init(empty + 8 * i, Tile::kConsumers * 4);
     }
     barrier_init_fence();
   }
   __syncthreads();
-  if constexpr (kShare > 1) cluster_sync();  // the others' barriers are there
   stream_pass();
   stream_wait();
 
@@ -330,11 +296,11 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     if (threadIdx.x == 0) {
       int stage = 0;
       uint32_t parity = 0;
-      for (int tile = cluster; tile < args.tiles; tile += clusters) {
-        const TilePlace p = tile_at(tile);
+      for (int tile = blockIdx.x; tile < args.tiles; tile += gridDim.x) {
+        const TilePlace p = place_of(args, tile);
         for (int depth = p.begin; depth < p.end; ++depth) {
           barrier_wait(empty + 8 * stage, parity ^ 1);
-          fetch_stage<Tile>(args, p, ring + stage * Tile::kStage, full + 8 * stage, depth, rank);
+          fetch_stage<Tile>(args, p, ring + stage * Tile::kStage, full + 8 * stage, depth);
           if (++stage == kStages) {
             stage = 0;
             parity ^= 1;
@@ -351,15 +317,11 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     int stage = 0;
     uint32_t parity = 0;
     const auto release = [&](int which) {
-      if constexpr (kShare > 1) {
-        if (lane < kShare) barrier_arrive_at(empty + 8 * which, lane);
-      } else {
-        if (lane == 0) barrier_arrive(empty + 8 * which);
-      }
+      if (lane == 0) barrier_arrive(empty + 8 * which);
     };
     float sums[Tile::kN / 2];
-    for (int tile = cluster; tile < args.tiles; tile += clusters) {
-      const TilePlace p = tile_at(tile);
+    for (int tile = blockIdx.x; tile < args.tiles; tile += gridDim.x) {
+      const TilePlace p = place_of(args, tile);
       TileBias<Tile> added;
       added.load(args, p.column * Tile::kN);
       int before = 0;
@@ -395,7 +357,6 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     }
     if (threadIdx.x % 128 == 0) wait_stores_read<0>();
   }
-  if constexpr (kShare > 1) cluster_sync();  // nobody writes to a block that has gone
 #endif
 }
 
@@ -435,19 +396,17 @@ inline bool hopper_view(const Product& p, int64_t bytes, HopperView& v) noexcept
   return true;
 }
 
-// The map of a factor whose boxes are 128 bytes along its contiguous axis and `tile` rows, or 64 of k, along the other; a part of
-// that where blocks share the factor.
+// The map of a factor whose boxes are 128 bytes along its contiguous axis and `tile` rows, or 64 of k, along the other.
 inline bool map_factor(CUtensorMap& map, CUtensorMapDataType type, int bytes, const void* data, const Lie& lie,
-                       int64_t rows, int64_t k, const HopperView& v, const int64_t (&pitches)[2], int tile,
-                       int parts) noexcept {
+                       int64_t rows, int64_t k, const HopperView& v, const int64_t (&pitches)[2], int tile) noexcept {
   const uint64_t lengths[4] = {
       static_cast<uint64_t>(lie.along_k ? k : rows), static_cast<uint64_t>(lie.along_k ? rows : k),
       static_cast<uint64_t>(pitches[0] != 0 ? v.inner : 1), static_cast<uint64_t>(pitches[1] != 0 ? v.outer : 1)};
   const auto pitch = static_cast<uint64_t>(lie.pitch);
   const uint64_t steps[3] = {pitch, pitches[0] != 0 ? static_cast<uint64_t>(pitches[0]) : pitch,
                              pitches[1] != 0 ? static_cast<uint64_t>(pitches[1]) : pitch};
-  const uint32_t box[4] = {static_cast<uint32_t>(kRowBytes / bytes),
-                           static_cast<uint32_t>((lie.along_k ? tile : kDepth) / parts), 1, 1};
+  const uint32_t box[4] = {static_cast<uint32_t>(kRowBytes / bytes), static_cast<uint32_t>(lie.along_k ? tile : kDepth),
+                           1, 1};
   return encode_map(map, type, v.stacked ? 4 : 2, data, lengths, steps, box);
 }
 
@@ -473,11 +432,9 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
   using Out = typename Tile::Out;
   HopperArgs args{};
   constexpr int kBytes = sizeof(typename Tile::T);
-  constexpr int kShareA = Tile::kSharesA ? Tile::kShare : 1;
-  constexpr int kShareB = Tile::kSharesB ? Tile::kShare : 1;
   constexpr CUtensorMapDataType kType = map_type<typename Tile::T>();
-  if (!map_factor(args.a, kType, kBytes, p.a, v.a, p.m, p.k, v, v.a_pitches, Tile::kM, kShareA)) return false;
-  if (!map_factor(args.b, kType, kBytes, p.b, v.b, p.n, p.k, v, v.b_pitches, Tile::kN, kShareB)) return false;
+  if (!map_factor(args.a, kType, kBytes, p.a, v.a, p.m, p.k, v, v.a_pitches, Tile::kM)) return false;
+  if (!map_factor(args.b, kType, kBytes, p.b, v.b, p.n, p.k, v, v.b_pitches, Tile::kN)) return false;
   constexpr int64_t kOutBytes = sizeof(Out);
   args.mapped_c = p.n * kOutBytes % kMapAlignment == 0 && reinterpret_cast<uintptr_t>(out) % kMapAlignment == 0 &&
                   p.m * p.n * kOutBytes <= kMaxPitch;
@@ -496,9 +453,9 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
   args.depths = static_cast<int32_t>(ceil_div(p.k, Tile::kDepth));
   args.splits = splits;
   args.per_split = static_cast<int32_t>(ceil_div(args.depths, splits));
-  args.rows = static_cast<int32_t>(ceil_div(p.m, Tile::kM * kShareB));
-  args.columns = static_cast<int32_t>(ceil_div(p.n, Tile::kN * kShareA));
-  args.group = kGroupRows / (Tile::kM * kShareB);
+  args.rows = static_cast<int32_t>(ceil_div(p.m, Tile::kM));
+  args.columns = static_cast<int32_t>(ceil_div(p.n, Tile::kN));
+  args.group = kGroupRows / Tile::kM;
   const int64_t tiles = int64_t{args.rows} * args.columns * p.count * splits;
   if (tiles >= (int64_t{1} << 30)) return false;
   args.tiles = static_cast<int32_t>(tiles);
@@ -508,11 +465,11 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
     args.a_moves[i] = v.a_pitches[i] != 0;
     args.b_moves[i] = v.b_pitches[i] != 0;
   }
-  // Clusters that stay and take tiles in turn.
-  const int64_t most = int64_t{card().multiprocessors} * Tile::kBlocks / Tile::kShare;
-  const auto grid = static_cast<unsigned>((tiles < most ? tiles : most) * Tile::kShare);
+  // Blocks that stay and take tiles in turn.
+  const int64_t most = int64_t{card().multiprocessors} * Tile::kBlocks;
+  const auto grid = static_cast<unsigned>(tiles < most ? tiles : most);
   allow_shared(hopper_product<Tile>, Tile::kShared);
-  launch_in_stream(hopper_product<Tile>, grid, Tile::kThreads, Tile::kShared, Tile::kShare, stream, args);
+  launch_in_stream(hopper_product<Tile>, grid, Tile::kThreads, Tile::kShared, 1, stream, args);
   return true;
 }
 

@@ -67,14 +67,23 @@ __global__ void __launch_bounds__(256) pack_factors(const __grid_constant__ Pack
     if (args.stacked[which]) args.stack.at(matrix, offsets);
     const T* x = static_cast<const T*>(f.data) + (which == 0 ? offsets[0] : offsets[1]);
     const bool along_k = llabs(f.k_stride) <= llabs(f.row_stride);
-    __syncthreads();  // the last tile has been read
+    // All on their way before the first is stored: the compiler would wait for each.
+    constexpr int kCount = kPackTile * kPackTile / 256;
+    T held[kCount];
 #pragma unroll
-    for (int i = 0; i < kPackTile * kPackTile / 256; ++i) {
+    for (int i = 0; i < kCount; ++i) {
       const int e = i * 256 + thread;
       const int r = along_k ? e / kPackTile : e % kPackTile;
       const int d = along_k ? e % kPackTile : e / kPackTile;
       const bool inside = row0 + r < f.rows && k0 + d < f.k;
-      tile[r][d] = inside ? x[(row0 + r) * f.row_stride + (k0 + d) * f.k_stride] : T{};
+      held[i] = T{};
+      if (inside) held[i] = x[(row0 + r) * f.row_stride + (k0 + d) * f.k_stride];
+    }
+    __syncthreads();  // the last tile has been read
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int e = i * 256 + thread;
+      tile[along_k ? e / kPackTile : e % kPackTile][along_k ? e % kPackTile : e / kPackTile] = held[i];
     }
     __syncthreads();
     int32_t most = 0;

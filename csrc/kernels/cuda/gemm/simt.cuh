@@ -231,7 +231,13 @@ void launch_simt(const Product& p, void* scratch, cudaStream_t stream, const Spl
     args.parts = ceil_div(p.k, args.part_k);
   }
   args.tasks = args.row_tiles * args.column_tiles * p.count * args.parts;
-  launch_in_stream(simt_product<T>, grid_of_tasks(args.tasks), kSimtThreads, 0, 1, stream, args);
+  // Behind a split it has nothing to do in most cases, and may look early. Otherwise early blocks would crowd on the multiprocessors
+  // that have room.
+  if (verdict != nullptr) {
+    launch_in_stream(simt_product<T>, grid_of_tasks(args.tasks), kSimtThreads, 0, 1, stream, args);
+  } else {
+    simt_product<T><<<grid_of_tasks(args.tasks), kSimtThreads, 0, stream>>>(args);
+  }
   if (args.parts > 1) launch_sum_parts<T>(p, scratch, args.parts, stream);
 }
 

@@ -274,9 +274,8 @@ void launch_skinny_few(SkinnyArgs& args, bool along_k, bool vectors, cudaStream_
   }
 }
 
-// `scratch` has skinny_scratch<T>(p) bytes.
-template <class T>
-void launch_skinny(const Product& p, void* scratch, cudaStream_t stream) noexcept {
+// The product with its few and its many; k is not cut yet.
+inline SkinnyArgs skinny_args(const Product& p, void* scratch) noexcept {
   SkinnyArgs args{};
   args.swapped = p.m > p.n;
   args.few = args.swapped ? p.b : p.a;
@@ -298,25 +297,43 @@ void launch_skinny(const Product& p, void* scratch, cudaStream_t stream) noexcep
   args.matrix = p.m * p.n;
   args.count = p.count;
   args.stack = p.stack;
+  args.parts = 1;
+  args.part_k = p.k;
+  args.warps_k = 1;
   // Lengths of one leave the stride free.
   if (args.few_count == 1) args.few_row = 0;
   if (args.many_count == 1) args.many_row = 0;
-  const bool along_k = args.many_count == 1 || llabs(args.many_k) <= llabs(args.many_row);
-  args.parts = skinny_parts(p);
-  args.warps_k = 1;
+  return args;
+}
+
+inline bool skinny_along_k(const SkinnyArgs& args) noexcept {
+  return args.many_count == 1 || llabs(args.many_k) <= llabs(args.many_row);
+}
+
+inline void skinny_cut(SkinnyArgs& args, int64_t parts) noexcept {
+  args.parts = parts;
+  args.part_k = args.k;
+  if (parts > 1) {
+    args.part_k = ceil_div(ceil_div(args.k, parts), 64) * 64;
+    args.parts = ceil_div(args.k, args.part_k);
+  }
+}
+
+// `scratch` has skinny_scratch<T>(p) bytes.
+template <class T>
+void launch_skinny(const Product& p, void* scratch, cudaStream_t stream) noexcept {
+  SkinnyArgs args = skinny_args(p, scratch);
+  const bool along_k = skinny_along_k(args);
+  int64_t parts = skinny_parts(p);
   if (along_k) {
     // A warp has rows of its own, so that there is much to fetch at once; warps share k, and then blocks, only where rows are few.
     constexpr int64_t kBlocks = 256;
     const auto blocks = [&] { return ceil_div(args.many_count, kSkinnyWarps / args.warps_k * kDotRows) * p.count; };
     while (args.warps_k < kSkinnyWarps && blocks() < kBlocks && p.k > args.warps_k * 256) args.warps_k *= 2;
     const int64_t longer = p.k / 2048;
-    args.parts = blocks() * 2 > kBlocks || longer < 1 ? 1 : longer < args.parts ? longer : args.parts;
+    parts = blocks() * 2 > kBlocks || longer < 1 ? 1 : longer < parts ? longer : parts;
   }
-  args.part_k = p.k;
-  if (args.parts > 1) {
-    args.part_k = ceil_div(ceil_div(p.k, args.parts), 64) * 64;
-    args.parts = ceil_div(p.k, args.part_k);
-  }
+  skinny_cut(args, parts);
   // Sixteen bytes at once where every row begins aligned.
   constexpr int64_t kVector = 16 / static_cast<int64_t>(sizeof(T));
   const auto aligned = [](const void* x) { return reinterpret_cast<uintptr_t>(x) % 16 == 0; };
