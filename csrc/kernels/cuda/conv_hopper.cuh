@@ -31,12 +31,13 @@ struct ConvTile {
   static constexpr bool kTransB = kWeights;
   static constexpr bool kInTurn = kInTurn_;
   static constexpr int kTaps = kTaps_;
-  static constexpr bool kShare = kTaps > 1;
+  static constexpr bool kShare = kTaps > 1 && !kWeights;
+  static constexpr bool kShareColumns = kTaps > 1 && kWeights;  // the columns of a tile are three taps of 64 channels
   static constexpr int kBase = kBase_;
   static constexpr int kM = kInTurn ? 64 : 128;
   static constexpr int kN = kN_;
-  static constexpr int kPixels = kN + (kShare ? kSharedTail : 0);  // of a box
-  static constexpr int kReaders = kInTurn ? 4 : 8;                 // warps that read a stage
+  static constexpr int kPixels = (kShareColumns ? kDepth : kN) + (kTaps > 1 ? kSharedTail : 0);  // of a box
+  static constexpr int kReaders = kInTurn ? 4 : 8;  // warps that read a stage
   static constexpr int kThreads = 384;
   static constexpr int kBytesA = kM * kDepth * 2;
   static constexpr int kBytesB = kPixels * kDepth * 2;
@@ -50,6 +51,7 @@ struct ConvTile {
   static constexpr int kRings = kStages * kStage + kStagesA * kBytesA;
   static constexpr int kShared = 1024 + kRings + 16 * (kStages + kStagesA) + 16;  // 1024: room to align
   static_assert(kN % 64 == 0 && kN <= 256 && kStage % 1024 == 0 && kShared <= 227 * 1024);
+  static_assert(!kShareColumns || kN == kTaps * 64);
   static_assert(kShare ? kStages >= 3 && kStagesA >= 6 : kStages >= 4);
 };
 
@@ -71,7 +73,7 @@ struct ConvHopperArgs {
   int32_t plane, pixels;        // windows of an image, and of all
   int32_t seen;                 // windows of a row that are results; the others lie behind them
   int32_t tile_rows, tile_columns, tiles;
-  int32_t image_depths;  // stages of an image, where k goes by images
+  int32_t image_depths;  // stages of an image, or (where taps share) of a row, where k goes by them
   int32_t depths;        // stages that k takes
   int32_t per_split;     // of them, in one part
   bool passing;          // results would drive the images out of the cache
@@ -219,51 +221,71 @@ GORGO_DEVICE void multiply_tap(float (&sums)[Tile::kN / 2], uint32_t a, uint32_t
   }
 }
 
-// The pixels of a stage, where k counts them.
-struct DepthPlace {
-  int image, pixel;  // image: 0 where k does not go by images
-};
+// Of the gradient of the results, the pixels of a stage.
 template <class Tile>
-GORGO_DEVICE DepthPlace depth_place(const ConvHopperArgs& args, int depth) {
-  if constexpr (!Tile::kDirect) return {0, depth * kDepth};
-  const int image = depth / args.image_depths;
-  return {image, (depth - image * args.image_depths) * kDepth};
+GORGO_DEVICE void fetch_gradient(const ConvHopperArgs& args, const ConvPlace& p, StageRing<Tile>& ring, int depth) {
+  const int row = p.row * Tile::kM;
+  if constexpr (Tile::kDirect) {
+    const int outer = depth / args.image_depths;
+    const int pixel = (depth - outer * args.image_depths) * kDepth;
+    if constexpr (Tile::kShareColumns) {
+      const int image = outer / args.size[0];
+      load_box(ring.at(), &args.a, ring.barrier(), pixel, outer - image * args.size[0], row, image);
+    } else {
+      load_box(ring.at(), &args.a, ring.barrier(), pixel, row, outer, 0);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < Tile::kM / 64; ++i) {
+      load_box(ring.at() + i * 64 * kDepth * 2, &args.a, ring.barrier(), row + i * 64, depth * kDepth);
+    }
+  }
 }
 
 template <class Tile>
 GORGO_DEVICE void fetch_weights(const ConvHopperArgs& args, const ConvPlace& p, StageRing<Tile>& ring) {
-  constexpr int kBlocks = Tile::kN / 64;
+  constexpr int kBlocks = Tile::kShareColumns ? 1 : Tile::kN / 64;
   constexpr uint32_t kBytes = 64 * kDepth * 2;
   int channel[kBlocks];
   uint16_t off_w[kBlocks], off_h[kBlocks];
+  if constexpr (Tile::kShareColumns) {
+    const int row = p.column / args.chunks;
+    channel[0] = (p.column - row * args.chunks) * 64;
+    off_h[0] = static_cast<uint16_t>(row * args.step[0]);
+    off_w[0] = 0;
+  } else {
 #pragma unroll
-  for (int i = 0; i < kBlocks; ++i) {
-    const int block = p.column * kBlocks + i;
-    const int tap = block / args.chunks;
-    const int row = tap / args.taps[1];
-    const bool exists = row < args.taps[0];
-    channel[i] = (exists ? block - tap * args.chunks : args.chunks) * 64;  // behind the last: zeros
-    off_h[i] = static_cast<uint16_t>(exists ? row * args.step[0] : 0);
-    off_w[i] = static_cast<uint16_t>(exists ? (tap - row * args.taps[1]) * args.step[1] : 0);
+    for (int i = 0; i < kBlocks; ++i) {
+      const int block = p.column * kBlocks + i;
+      const int tap = block / args.chunks;
+      const int row = tap / args.taps[1];
+      const bool exists = row < args.taps[0];
+      channel[i] = (exists ? block - tap * args.chunks : args.chunks) * 64;  // behind the last: zeros
+      off_h[i] = static_cast<uint16_t>(exists ? row * args.step[0] : 0);
+      off_w[i] = static_cast<uint16_t>(exists ? (tap - row * args.taps[1]) * args.step[1] : 0);
+    }
   }
   for (int depth = p.begin; depth < p.end; ++depth) {
-    const DepthPlace d = depth_place<Tile>(args, depth);
-    const WindowPlace at = window_place(args, d.image * args.plane + d.pixel);
+    const WindowPlace at = window_place(args, depth * kDepth);
     ring.claim();
-    if constexpr (Tile::kDirect) {
-      load_box(ring.at(), &args.a, ring.barrier(), d.pixel, p.row * Tile::kM, d.image, 0);
-    } else {
-#pragma unroll
-      for (int i = 0; i < Tile::kM / 64; ++i) {
-        load_box(ring.at() + i * kBytes, &args.a, ring.barrier(), p.row * Tile::kM + i * 64, d.pixel);
-      }
-    }
+    fetch_gradient<Tile>(args, p, ring, depth);
 #pragma unroll
     for (int i = 0; i < kBlocks; ++i) {
       load_windows(ring.at() + Tile::kBytesA + i * kBytes, &args.b, ring.barrier(), channel[i], at.w, at.h, at.n,
                    off_w[i], off_h[i]);
     }
     ring.advance();
+  }
+}
+
+// As multiply_stage; three blocks of 64 columns are the same pixels, each `step` further than the one before.
+template <class Tile>
+GORGO_DEVICE void multiply_columns(float (&sums)[Tile::kN / 2], uint32_t a, uint32_t b, int step, bool accumulate) {
+#pragma unroll
+  for (int i = 0; i < kDepth / 16; ++i) {
+    Wgmma<typename Tile::T, Tile::kN, Tile::kTransA, true>::run(
+        sums, matrix_descriptor(a + i * (Tile::kTransA ? 16 * 128 : 32), Tile::kTransA ? 64 * kDepth * 2 : 16, 1024),
+        matrix_descriptor(b + i * 16 * 128, step * 128, 1024), accumulate || i > 0 ? 1 : 0);
   }
 }
 
@@ -386,15 +408,20 @@ GORGO_DEVICE void store_parts(const ConvHopperArgs& args, float (&sums)[Tile::kN
   const int lane = threadIdx.x % 32;
   const int top = row + threadIdx.x % 128 / 32 * 16 + lane / 4;
   const int columns = args.taps[0] * args.taps[1] * args.chunks * 64;
-  const int left = column + lane % 4 * 2;
-  float* const out = static_cast<float*>(args.out) + (int64_t{split} * args.rows + top) * columns + left;
+  float* const out = static_cast<float*>(args.out) + (int64_t{split} * args.rows + top) * columns + lane % 4 * 2;
 #pragma unroll
   for (int j = 0; j < Tile::kN / 8; ++j) {
-    if (left + 8 * j >= columns) break;
+    int at = column * Tile::kN + j * 8;
+    if constexpr (Tile::kShareColumns) {
+      const int line = column / args.chunks;  // of taps
+      at = ((line * Tile::kTaps + j / 8) * args.chunks + column - line * args.chunks) * 64 + j % 8 * 8;
+    } else if (at >= columns) {
+      break;
+    }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       if (top + half * 8 < args.rows) {
-        *reinterpret_cast<float2*>(out + int64_t{half * 8} * columns + 8 * j) =
+        *reinterpret_cast<float2*>(out + int64_t{half * 8} * columns + at) =
             make_float2(sums[4 * j + 2 * half], sums[4 * j + 2 * half + 1]);
       }
     }
@@ -487,6 +514,16 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) conv_hopper_kernel(const __
           }
           before = ring.pass();
         }
+      } else if constexpr (Tile::kShareColumns) {
+        for (int depth = p.begin; depth < p.end; ++depth) {
+          ring.wait();
+          products_fence();
+          multiply_columns<Tile>(sums, ring.at() + offset, ring.at() + Tile::kBytesA, args.step[1], depth > p.begin);
+          products_commit();
+          products_wait<1>();
+          release(before);
+          before = ring.pass();
+        }
       } else {
         // Waits for a stage, multiplies it, and moves on.
         const auto multiply = [&](auto first) {
@@ -511,7 +548,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) conv_hopper_kernel(const __
       release(before_a);
       const int row = p.row * Tile::kM + (Tile::kInTurn ? 0 : mine * 64);
       if constexpr (Tile::kWeights) {
-        store_parts<Tile>(args, sums, row, p.column * Tile::kN, p.split);
+        store_parts<Tile>(args, sums, row, p.column, p.split);
       } else {
         store_results<Tile>(args, sums, row, p.column * Tile::kN);
       }
@@ -676,30 +713,34 @@ bool conv_results(const PlaneConv& c, const void* images, const void* weights, c
 }
 
 // Gradients by the weights. `images` with channels last, `g` too; a direct one has dense channels g_channel, and images g_outer
-// elements apart. `parts`: splits times rows, taps and channels in whole chunks.
+// elements apart. Where taps share, both are laid in rows of c.shared_row(), all of whose pixels are numbers. `parts`: splits times rows, taps and channels in whole chunks.
 template <class Tile>
 bool conv_weights(const PlaneConv& c, const void* images, const void* g, int64_t g_channel, int64_t g_outer,
                   int64_t splits, float* parts, typename Tile::T* result, cudaStream_t stream) noexcept {
   using T = typename Tile::T;
-  ConvHopperArgs args = conv_hopper_args(c);
-  args.image_depths = static_cast<int32_t>(c.plane() / kDepth);
-  args.depths = static_cast<int32_t>(Tile::kDirect ? c.n * args.image_depths : ceil_div(c.pixels(), kDepth));
+  const PlaneConv laid = Tile::kShareColumns ? c.shared() : c;
+  ConvHopperArgs args = conv_hopper_args(laid);
+  args.image_depths = static_cast<int32_t>((Tile::kShareColumns ? laid.axis[1].out : c.plane()) / kDepth);
+  args.depths = static_cast<int32_t>(ceil_div(laid.pixels(), kDepth));
   args.per_split = static_cast<int32_t>(ceil_div(args.depths, splits));
   splits = ceil_div(args.depths, args.per_split);
   if constexpr (Tile::kDirect) {
-    const uint64_t lengths[4] = {static_cast<uint64_t>(c.plane()), static_cast<uint64_t>(c.rows),
-                                 static_cast<uint64_t>(c.n), 1};
-    const uint64_t pitches[3] = {static_cast<uint64_t>(g_channel) * 2, static_cast<uint64_t>(g_outer) * 2,
-                                 static_cast<uint64_t>(g_outer) * 2};
-    const uint32_t box[4] = {kDepth, Tile::kM, 1, 1};
+    const auto length = [](int64_t n) { return static_cast<uint64_t>(n); };
+    const auto pitch = [](int64_t n) { return static_cast<uint64_t>(n) * 2; };
+    const bool rows = Tile::kShareColumns;  // a row of the image at a time, else a whole one
+    const uint64_t lengths[4] = {length(rows ? c.axis[1].out : c.plane()), length(rows ? c.axis[0].out : c.rows),
+                                 length(rows ? c.rows : c.n), length(rows ? c.n : 1)};
+    const uint64_t pitches[3] = {pitch(rows ? c.axis[1].out : g_channel), pitch(rows ? g_channel : g_outer),
+                                 pitch(g_outer)};
+    const uint32_t box[4] = {kDepth, rows ? 1u : Tile::kM, rows ? Tile::kM : 1u, 1};
     if (!encode_map(args.a, map_type<T>(), 4, g, lengths, pitches, box)) return false;
   } else {
-    const uint64_t lengths[2] = {static_cast<uint64_t>(padded(c.rows)), static_cast<uint64_t>(c.pixels())};
+    const uint64_t lengths[2] = {static_cast<uint64_t>(padded(c.rows)), static_cast<uint64_t>(laid.pixels())};
     const uint64_t pitch = lengths[0] * 2;
     const uint32_t box[2] = {64, kDepth};
     if (!encode_map(args.a, map_type<T>(), 2, g, lengths, &pitch, box)) return false;
   }
-  if (!map_windows<T>(args.b, c, images, kDepth)) return false;
+  if (!map_windows<T>(args.b, laid, images, Tile::kShareColumns ? Tile::kPixels : kDepth)) return false;
   args.out = parts;
   const int64_t columns = c.taps() * c.chunks() * 64;
   args.tile_rows = static_cast<int32_t>(ceil_div(c.rows, Tile::kM));

@@ -25,9 +25,9 @@ struct LayImages {
   uint16_t* to;
   int64_t outer, channel, axis[3];  // strides
   // These fit 32 bits where can_lay says so.
-  int32_t size[3], pixels;
+  int32_t size[3], pixels, all_pixels;  // of an image, and of all
   int32_t groups, group, padded;
-  int32_t pixel_tiles, channel_tiles, blocks;
+  int32_t channel_tiles, blocks;
   // Rows in the copy: their length, what lies before the image's, and where zeros that are asked for end. Not those of the images
   // only after lay_in_rows.
   int32_t row, left, zeros;
@@ -47,16 +47,18 @@ struct LayWeights {
 
 inline bool can_lay(const ConvSizes& s) noexcept {
   constexpr int64_t kLimit = int64_t{1} << 30;
-  return s.image < kLimit && s.pixels < kLimit && s.c < kLimit && s.o < kLimit;
+  const auto fits = [&](int64_t channels, int64_t pixels) {
+    if (channels >= kLimit || pixels >= kLimit || s.n > kLimit) return false;
+    return s.n * pixels < 2 * kLimit - kLayTile && ceil_div(s.n * pixels, kLayTile) * ceil_div(channels, 8) < kLimit;
+  };
+  return fits(s.c, s.image) && fits(s.o, s.pixels);
 }
 
 #if defined(__CUDACC__)
 
 constexpr int kLayThreads = 256;
 template <int kWidth>
-constexpr int kLayBlocks = kWidth == 8   ? 6
-                           : kWidth == 4 ? 5
-                                         : 4;  // on one multiprocessor
+constexpr int kLayBlocks = kWidth == 8 ? 5 : 4;  // on one multiprocessor
 
 // kWidth pixels of a channel: 16-bit elements side by side. The cache is for what is written.
 template <int kWidth>
@@ -91,7 +93,7 @@ struct LayImageTile {
   static constexpr int kPairs = 32 / kAcross;  // of channels, that it reads together
   static constexpr int kTurns = 8 / kWidth;
   LayPiece<kWidth> low[kTurns], high[kTurns];
-  int image, pixel0, channel0;
+  int pixel0, channel0;
 
   static GORGO_DEVICE int column() {
     const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -105,19 +107,19 @@ struct LayImageTile {
   static GORGO_DEVICE int place(int pair, int column) { return pair ^ column / 32 * (kWidth / 2); }
 
   GORGO_DEVICE void read(const LayImages& p, int block) {
-    const int by_channel = block / p.channel_tiles;
-    image = by_channel / p.pixel_tiles;
-    channel0 = (block - by_channel * p.channel_tiles) * kLayTile;
-    pixel0 = (by_channel - image * p.pixel_tiles) * kLayTile;
-    const int pixel = pixel0 + column();
-    const bool inside = pixel < p.pixels;
+    const int pixel_tile = block / p.channel_tiles;
+    channel0 = (block - pixel_tile * p.channel_tiles) * kLayTile;
+    pixel0 = pixel_tile * kLayTile;
+    const bool inside = pixel0 + column() < p.all_pixels;
+    const int at = inside ? pixel0 + column() : 0;
+    const int image = at / p.pixels, pixel = at - image * p.pixels;
     const uint16_t* from = p.from + image * p.outer;
     if constexpr (kWidth == 1) {
-      const Quotient by_w(inside ? pixel : 0, p.size[2]);
+      const Quotient by_w(pixel, p.size[2]);
       const Quotient by_h(by_w.quotient, p.size[1]);
       from += by_h.quotient * p.axis[0] + by_h.rest * p.axis[1] + by_w.rest * p.axis[2];
     } else {
-      from += inside ? pixel : 0;
+      from += pixel;
     }
 #pragma unroll
     for (int turn = 0; turn < kTurns; ++turn) {
@@ -147,7 +149,7 @@ struct LayImageTile {
 
 // A pixel's channels to its place in a row of the copy; whoever has a row's first or last pixel brings the zeros beside it.
 GORGO_DEVICE void put_in_row(const LayImages& p, uint16_t* to, int pixel, int channels, const uint4& value) {
-  const int line = pixel / p.size[2];
+  const int line = pixel / p.size[2];  // of all images, which follow each other in the copy
   const int column = pixel - line * p.size[2];
   to += int64_t{line} * p.row * channels;
   const auto put = [&](int at, const uint4& v) {
@@ -173,8 +175,6 @@ GORGO_DEVICE void lay_image_tiles(const LayImages& p, int block, int blocks, Lay
   while (block < p.blocks) {
     tile.put(shared);
     const int pixel0 = tile.pixel0, channel0 = tile.channel0;
-    const int image_pixels = p.in_rows ? p.pixels / p.size[2] * p.row : p.pixels;
-    uint16_t* const to = p.to + int64_t{tile.image} * image_pixels * channels + channel0;
     __syncthreads();
     block += blocks;
     if (block < p.blocks) tile.read(p, block);
@@ -182,12 +182,12 @@ GORGO_DEVICE void lay_image_tiles(const LayImages& p, int block, int blocks, Lay
     for (int turn = 0; turn < kLayTile * kPieces / kLayThreads; ++turn) {
       const int i = static_cast<int>(threadIdx.x) + turn * kLayThreads;
       const int piece = i % kPieces, column = i / kPieces;
-      if (pixel0 + column >= p.pixels || channel0 + piece * kPiece >= channels) continue;
+      if (pixel0 + column >= p.all_pixels || channel0 + piece * kPiece >= channels) continue;
       uint32_t words[4];
 #pragma unroll
       for (int q = 0; q < 4; ++q) words[q] = shared.words[column][Tile::place(piece * 4 + q, column)];
       const uint4 value = make_uint4(words[0], words[1], words[2], words[3]);
-      uint16_t* const piece_to = to + piece * kPiece;
+      uint16_t* const piece_to = p.to + channel0 + piece * kPiece;
       if (p.in_rows) {
         put_in_row(p, piece_to, pixel0 + column, channels, value);
       } else {
@@ -281,9 +281,9 @@ inline LayImages images_to_lay(const KOperand& x, uint16_t* to, int64_t groups) 
   p.pixels = static_cast<int32_t>(pixels);
   p.groups = static_cast<int32_t>(groups), p.group = static_cast<int32_t>(group);
   p.padded = static_cast<int32_t>(padded(group));
-  p.pixel_tiles = static_cast<int32_t>(ceil_div(pixels, kLayTile));
+  p.all_pixels = static_cast<int32_t>(pixels * x.shape[0]);
   p.channel_tiles = static_cast<int32_t>(ceil_div(groups * p.padded, kLayTile));
-  p.blocks = static_cast<int32_t>(p.pixel_tiles * p.channel_tiles * x.shape[0]);
+  p.blocks = static_cast<int32_t>(ceil_div(p.all_pixels, kLayTile) * p.channel_tiles);
   return p;
 }
 

@@ -139,13 +139,14 @@ bool run_results(const KernelArgs& args, const ConvSizes& s, bool transposed) no
 
 struct WeightsPlan {
   bool in_turn;
+  int64_t row;  // in which images are laid, so that taps share; 0: as they are
   int64_t splits;
 };
 WeightsPlan weights_plan(const PlaneConv& c) noexcept {
-  WeightsPlan plan{c.rows <= 64 || (c.rows - 1) % 128 < 64, 1};
+  WeightsPlan plan{c.rows <= 64 || (c.rows - 1) % 128 < 64, c.shared_row(), 1};
   const int64_t columns = c.taps() * c.chunks() * 64;
   const int64_t tiles = ceil_div(c.rows, plan.in_turn ? 64 : 128) * ceil_div(columns, 192);
-  const int64_t depths = ceil_div(c.pixels(), kDepth);
+  const int64_t depths = ceil_div(plan.row > 0 ? c.shared().pixels() : c.pixels(), kDepth);
   // Two tiles for each multiprocessor: in turn, or so that those which end early take another.
   constexpr int64_t kLeast = 8, kMost = 256;    // stages of a part; a longer one shows rounding errors
   constexpr int64_t kParts = int64_t{1} << 26;  // elements of scratch
@@ -160,17 +161,20 @@ WeightsPlan weights_plan(const PlaneConv& c) noexcept {
 
 struct WeightsRoom {
   size_t g, parts, bytes;
-  WeightsRoom(const PlaneConv& c, const WeightsPlan& plan) noexcept
-      : g(rounded_bytes(c.n * c.axis[0].from * c.axis[1].from * padded(c.sum), 2)),
-        parts(g + rounded_bytes(c.pixels() * padded(c.rows), 2)),
-        bytes(parts + rounded_bytes(plan.splits * c.rows * c.taps() * c.chunks() * 64, sizeof(float))) {}
+  WeightsRoom(const PlaneConv& c, const WeightsPlan& plan) noexcept {
+    const PlaneConv::Axis &h = c.axis[0], &w = c.axis[1];
+    g = rounded_bytes(c.n * h.from * (plan.row > 0 ? plan.row : w.from) * padded(c.sum), 2);
+    parts = g + rounded_bytes(c.n * h.out * (plan.row > 0 ? plan.row : w.out) * padded(c.rows), 2);
+    bytes = parts + rounded_bytes(plan.splits * c.rows * c.taps() * c.chunks() * 64, sizeof(float));
+  }
 };
 
 // Whether the copy engine can read the gradient of the results as it is. A stage that ended in another image would meet its windows,
 // which may be infinite.
-bool reads_directly(const LayImages& g) noexcept {
+bool reads_directly(const PlaneConv& c, const WeightsPlan& plan, const LayImages& g) noexcept {
   const auto fits = [](int64_t stride) { return stride > 0 && stride % 8 == 0 && stride * 2 <= kMaxPitch; };
-  return lay_width(g) == 8 && g.pixels % kDepth == 0 && fits(g.channel) && fits(g.outer);
+  const bool stages = plan.row > 0 ? plan.row % kDepth == 0 && c.axis[1].out % 8 == 0 : c.plane() % kDepth == 0;
+  return stages && lay_width(g) == 8 && fits(g.channel) && fits(g.outer);
 }
 
 template <class S>
@@ -182,17 +186,22 @@ bool run_weights(const KernelArgs& args, const ConvSizes& s) noexcept {
   auto* const g = images + room.g;
   auto* const parts = reinterpret_cast<float*>(images + room.parts);
   const cudaStream_t stream = stream_of(args);
-  lay(images_to_lay(args.in[0], reinterpret_cast<uint16_t*>(images), 1), {}, stream);
+  const LayImages x = images_to_lay(args.in[0], reinterpret_cast<uint16_t*>(images), 1);
+  lay(plan.row > 0 ? lay_in_rows(x, plan.row, c.axis[1].pad, plan.row) : x, {}, stream);
   const LayImages g_images = images_to_lay(args.in[1], reinterpret_cast<uint16_t*>(g), 1);
-  const bool direct = reads_directly(g_images);
-  if (!direct) lay(g_images, {}, stream);
-  const auto run = [&]<bool kInTurn, bool kDirect>() {
-    return conv_weights<ConvTile<S, true, kInTurn, 192, kDirect>>(c, images, kDirect ? args.in[1].data : g,
-                                                                  g_images.channel, g_images.outer, plan.splits, parts,
-                                                                  args.out[0].as<S>(), stream);
+  const bool direct = reads_directly(c, plan, g_images);
+  if (!direct) lay(plan.row > 0 ? lay_in_rows(g_images, plan.row, 0, plan.row) : g_images, {}, stream);
+  const auto run = [&]<bool kInTurn, bool kDirect, int kTaps>() {
+    return conv_weights<ConvTile<S, true, kInTurn, 192, kDirect, kTaps>>(c, images, kDirect ? args.in[1].data : g,
+                                                                         g_images.channel, g_images.outer, plan.splits,
+                                                                         parts, args.out[0].as<S>(), stream);
   };
-  if (plan.in_turn) return direct ? run.template operator()<true, true>() : run.template operator()<true, false>();
-  return direct ? run.template operator()<false, true>() : run.template operator()<false, false>();
+  const auto choose = [&]<int kTaps>() {
+    if (plan.in_turn)
+      return direct ? run.template operator()<true, true, kTaps>() : run.template operator()<true, false, kTaps>();
+    return direct ? run.template operator()<false, true, kTaps>() : run.template operator()<false, false, kTaps>();
+  };
+  return plan.row > 0 ? choose.template operator()<3>() : choose.template operator()<1>();
 }
 
 }  // namespace
