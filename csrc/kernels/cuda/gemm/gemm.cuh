@@ -1,7 +1,7 @@
 // The choice of kernel for a product, by element type, sizes, strides and card.
 //
 // Invariant: the scratch that a product asks for depends on its type and sizes and on the card's generation, never on strides or
-// addresses. Read next: product.cuh, then simt.cuh, skinny.cuh, mma.cuh, hopper.cuh, split.cuh.
+// addresses. Read next: product.cuh, then simt.cuh, small.cuh, long.cuh, skinny.cuh, few.cuh, mma.cuh, hopper.cuh, split.cuh.
 #pragma once
 
 #include "core/float32_mode.h"

@@ -423,6 +423,7 @@ constexpr CUtensorMapDataType map_type() {
   }
 }
 
+constexpr int kAlone = 120 * 1024;  // shared memory of which no two blocks fit on a multiprocessor
 constexpr int kGroupRows = 2048;  // taken together: about as tall as the tiles of one wave are wide
 
 // Launches on tiles of this shape; false, with nothing done, when a map cannot be made. `out` holds `splits` results
@@ -468,8 +469,10 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
   // Blocks that stay and take tiles in turn.
   const int64_t most = int64_t{card().multiprocessors} * Tile::kBlocks;
   const auto grid = static_cast<unsigned>(tiles < most ? tiles : most);
-  allow_shared(hopper_product<Tile>, Tile::kShared);
-  launch_in_stream(hopper_product<Tile>, grid, Tile::kThreads, Tile::kShared, 1, stream, args);
+  // Few blocks get a multiprocessor each: begun early, two might end up on one beside others without work.
+  const int shared = Tile::kBlocks > 1 && tiles <= card().multiprocessors ? kAlone : Tile::kShared;
+  allow_shared(hopper_product<Tile>, shared > Tile::kShared ? shared : Tile::kShared);
+  launch_in_stream(hopper_product<Tile>, grid, Tile::kThreads, shared, 1, stream, args);
   return true;
 }
 
