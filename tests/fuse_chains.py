@@ -12,15 +12,41 @@ import gorgo as gg
 
 DTYPES = ["float32", "bfloat16", "float16", "float64"]
 
-UNARY = """negative abs sign floor ceil trunc round square sqrt rsqrt reciprocal exp exp2 expm1 log log1p log2 tanh erf sigmoid
-relu softplus silu gelu gelu_tanh""".split()
-BINARY = "add subtract multiply divide maximum minimum".split()
-COMPARE = "equal not_equal less less_equal greater greater_equal".split()
+UNARY = [
+    "negative",
+    "abs",
+    "sign",
+    "floor",
+    "ceil",
+    "trunc",
+    "round",
+    "square",
+    "sqrt",
+    "rsqrt",
+    "reciprocal",
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log1p",
+    "log2",
+    "tanh",
+    "erf",
+    "sigmoid",
+    "relu",
+    "softplus",
+    "silu",
+    "gelu",
+    "gelu_tanh",
+]
+BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum"]
+COMPARE = ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
 
 
 def same_bits(got: gg.Tensor, want: gg.Tensor) -> None:
     """Fail unless two tensors are equal bit for bit, NaN and the signs of zeros included."""
-    assert got.shape == want.shape and got.dtype == want.dtype
+    assert got.shape == want.shape
+    assert got.dtype == want.dtype
     a, b = got.cpu(), want.cpu()
     if a.dtype == gg.bfloat16:
         a, b = a.astype(gg.float32), b.astype(gg.float32)

@@ -241,7 +241,7 @@ TEST_CASE("elementwise: each instruction set agrees with base, and with itself o
   const Shape shape{23, 45};
   for (const auto& [key, base_kernel] : sets[0].table.kernels) {
     const auto& [name, dtype] = key;
-    if (name == "astype") continue;
+    if (name == "astype" || name == "fused") continue;  // they need attributes
     const Call call = call_of(name, dtype);
     std::vector<Tensor> in;
     for (size_t i = 0; i < call.in.size(); ++i)

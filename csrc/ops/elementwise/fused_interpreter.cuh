@@ -32,8 +32,10 @@ struct FusedLaunch {
   int32_t row_elements = 0;
   int32_t inputs = 0;
   int32_t outputs = 0;
-  int32_t count = 0;  // of instructions
-  Divider row;        // by the chunks of a row
+  int32_t count = 0;           // of instructions
+  uint32_t slots_bytes = 0;    // of all slots that programs name
+  uint32_t scratch_bytes = 0;  // where the scratch slots begin
+  Divider row;                 // by the chunks of a row
   Divider by[kFusedAxes];
   FusedPlace in[kFusedInputs];
   FusedPlace out[kFusedOutputs];
@@ -65,16 +67,28 @@ GORGO_DEVICE void fused_copies_wait() {
   asm volatile("cp.async.wait_all;");
 #endif
 }
+// Ends a batch of copies; waits for all batches but the last.
+GORGO_DEVICE void end_batch() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;");
+#endif
+}
+GORGO_DEVICE void wait_for_earlier_batch() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group 1;");
+#endif
+}
 
-template <class C, int kElements, int kChunks, bool kHalves>
+template <class C, int kElements, int kChunks, bool kHalves, bool kLoops>
 struct FusedMachineState {
   static constexpr int kValues = kElements * kChunks;
   static constexpr int kOwn = 16 / static_cast<int>(sizeof(C));  // elements of C in a line
   static constexpr int kLines = kElements / kOwn;                // lines of a chunk in a slot
   static_assert(kElements % kOwn == 0);
 
-  uint32_t lines;  // the address of this thread's first
-  uint32_t apart;  // bytes between lines
+  uint32_t lines;    // the address of this thread's first
+  uint32_t apart;    // bytes between lines
+  uint32_t scratch;  // the address of the scratch slots' first line
   C x[kValues];
   C y[kValues];
   C z[kValues];
@@ -214,17 +228,64 @@ struct FusedMachineState {
   static GORGO_DEVICE C plain(Lane<C> v) { return v.v; }
   static GORGO_DEVICE C plain(Truth v) { return v.v ? C(1) : C(0); }
 
-  // Calls the formula for each value; a, b and c are what the instruction reads.
-#define GORGO_FUSED_CASE(code, formula)                   \
-  case FusedOp::code:                                     \
-    _Pragma("unroll") for (int k = 0; k < kValues; ++k) { \
-      [[maybe_unused]] const Lane<C> a{x[k]};             \
-      [[maybe_unused]] const Lane<C> b{y[k]};             \
-      [[maybe_unused]] const Lane<C> c{z[k]};             \
-      x[k] = plain(formula);                              \
-    }                                                     \
+  // Calls the formula for each value; a, b and c are what the instruction reads. Short code for all values in a row; long code
+  // once, in a loop over the lines of the scratch slots, so that programs stay within the instruction cache.
+#define GORGO_FUSED_CASE(code, formula)                                                                   \
+  case FusedOp::code:                                                                                     \
+    if constexpr (kLoops && fused_is_long(FusedOp::code)) {                                               \
+      constexpr int kArity = fused_arity(FusedOp::code);                                                  \
+      _Pragma("unroll 1") for (int l = 0; l < kChunks * kLines; ++l) {                                    \
+        C p[kOwn];                                                                                        \
+        C q[kOwn] = {};                                                                                   \
+        C r[kOwn] = {};                                                                                   \
+        unpack_own(load_line(scratch + l * apart), p);                                                    \
+        if constexpr (kArity > 1) unpack_own(load_line(scratch + (l + kChunks * kLines) * apart), q);     \
+        if constexpr (kArity > 2) unpack_own(load_line(scratch + (l + 2 * kChunks * kLines) * apart), r); \
+        _Pragma("unroll") for (int k = 0; k < kOwn; ++k) {                                                \
+          [[maybe_unused]] const Lane<C> a{p[k]};                                                         \
+          [[maybe_unused]] const Lane<C> b{q[k]};                                                         \
+          [[maybe_unused]] const Lane<C> c{r[k]};                                                         \
+          p[k] = plain(formula);                                                                          \
+        }                                                                                                 \
+        store_line(scratch + l * apart, pack_own(p));                                                     \
+      }                                                                                                   \
+    } else {                                                                                              \
+      _Pragma("unroll") for (int k = 0; k < kValues; ++k) {                                               \
+        [[maybe_unused]] const Lane<C> a{x[k]};                                                           \
+        [[maybe_unused]] const Lane<C> b{y[k]};                                                           \
+        [[maybe_unused]] const Lane<C> c{z[k]};                                                           \
+        x[k] = plain(formula);                                                                            \
+      }                                                                                                   \
+    }                                                                                                     \
     break;
   static GORGO_DEVICE cuda::Truth holds(Lane<C> v) { return {v.v != C(0)}; }
+
+  // Registers to a scratch slot and back.
+  GORGO_DEVICE void spill(const C (&from)[kValues], int slot) const {
+#pragma unroll
+    for (int l = 0; l < kChunks * kLines; ++l) {
+      store_line(scratch + static_cast<uint32_t>(slot * kChunks * kLines + l) * apart, pack_own(from + l * kOwn));
+    }
+  }
+  GORGO_DEVICE void refill() {
+#pragma unroll
+    for (int l = 0; l < kChunks * kLines; ++l) {
+      unpack_own(load_line(scratch + static_cast<uint32_t>(l) * apart), x + l * kOwn);
+    }
+  }
+
+  GORGO_DEVICE void run(uint32_t how, FusedOp op) {
+    const bool spills = kLoops && (how & FusedCode::kLong) != 0;
+    if (spills) {
+      spill(x, 0);
+      if ((how & FusedCode::kReadsB) != 0) {
+        spill(y, 1);
+        if ((how & FusedCode::kReadsC) != 0) spill(z, 2);
+      }
+    }
+    apply(op);
+    if (spills) refill();
+  }
 
   GORGO_DEVICE void apply(FusedOp op) {
     switch (op) {
@@ -308,19 +369,11 @@ GORGO_DEVICE void fused_scatter(unsigned char* p, int64_t step, int count, const
   }
 }
 
-template <class C, int kElements, int kChunks, bool kHalves>
-__global__ void __launch_bounds__(256) fused_kernel(const __grid_constant__ FusedLaunch<C> p) {
-  using State = FusedMachineState<C, kElements, kChunks, kHalves>;
+// Operands of the chunks from `first` on into their slots.
+template <class State, class C, int kElements, int kChunks, bool kHalves>
+GORGO_DEVICE void fused_read(const FusedLaunch<C>& p, const State& s, uint32_t first) {
   constexpr int kOwn = State::kOwn;
   constexpr int kLines = State::kLines;
-  extern __shared__ uint4 fused_lines[];
-  State s;
-  s.lines = static_cast<uint32_t>(__cvta_generic_to_shared(fused_lines + threadIdx.x));
-  asm("" : "+r"(s.lines));  // a value to keep, not to work out anew at each use
-  s.apart = blockDim.x * 16;
-  const uint32_t first = blockIdx.x * (blockDim.x * kChunks) + threadIdx.x;
-
-  // ---- operands into their slots ----
 #pragma unroll 1
   for (int i = 0; i < p.inputs; ++i) {
     const FusedPlace& place = p.in[i];
@@ -353,9 +406,13 @@ __global__ void __launch_bounds__(256) fused_kernel(const __grid_constant__ Fuse
       }
     }
   }
-  fused_copies_wait();
+}
 
-  // ---- the program ----
+// The program over those chunks.
+template <class State, class C, int kElements, int kChunks, bool kHalves>
+GORGO_DEVICE void fused_run(const FusedLaunch<C>& p, State& s, uint32_t first) {
+  constexpr int kOwn = State::kOwn;
+  constexpr int kLines = State::kLines;
 #pragma unroll 1
   for (int i = 0; i < p.count; ++i) {
     const FusedCode code = p.code[i];
@@ -364,7 +421,7 @@ __global__ void __launch_bounds__(256) fused_kernel(const __grid_constant__ Fuse
       if ((code.how & FusedCode::kReadsC) != 0) s.template load<FusedCode::kC>(code.how, code.c, s.z, p.numbers);
     }
     if ((code.how & FusedCode::kAccumulator) == 0) s.template load<0>(code.how, code.a, s.x, p.numbers);
-    s.apply(code.op);
+    s.run(code.how, code.op);
     if ((code.how & FusedCode::kAfter) == 0) continue;
     s.round(code.how);
     if ((code.how & FusedCode::kStores) != 0) s.store(code.how, code.to);
@@ -410,6 +467,50 @@ __global__ void __launch_bounds__(256) fused_kernel(const __grid_constant__ Fuse
         }
       }
     }
+  }
+}
+
+// A block treats one stretch of chunks after the other; where kAhead says so it reads the next one meanwhile, into other slots.
+template <class C, int kElements, int kChunks, bool kHalves, bool kLoops, bool kAhead>
+__global__ void __launch_bounds__(256) fused_kernel(const __grid_constant__ FusedLaunch<C> p) {
+  using State = FusedMachineState<C, kElements, kChunks, kHalves, kLoops>;
+  constexpr auto kRead = fused_read<State, C, kElements, kChunks, kHalves>;
+  constexpr auto kRun = fused_run<State, C, kElements, kChunks, kHalves>;
+  extern __shared__ uint4 fused_lines[];
+  State s;
+  s.lines = static_cast<uint32_t>(__cvta_generic_to_shared(fused_lines + threadIdx.x));
+  asm("" : "+r"(s.lines));  // a value to keep, not to work out anew at each use
+  s.apart = blockDim.x * 16;
+  s.scratch = s.lines + p.scratch_bytes;
+  const uint32_t stretch = blockDim.x * kChunks;
+  const uint32_t step = gridDim.x * stretch;
+  uint32_t first = blockIdx.x * stretch + threadIdx.x;
+  uint32_t begin = blockIdx.x * stretch;
+  if constexpr (kAhead) {
+    uint32_t ahead = s.lines + p.slots_bytes;
+    kRead(p, s, first);
+    end_batch();
+    while (true) {
+      const bool more = p.chunks - begin > step;
+      const uint32_t now = s.lines;
+      if (more) {
+        s.lines = ahead;
+        kRead(p, s, first + step);
+        s.lines = now;
+      }
+      end_batch();
+      wait_for_earlier_batch();
+      kRun(p, s, first);
+      if (!more) break;
+      s.lines = ahead;
+      ahead = now;
+      first += step;
+      begin += step;
+    }
+  } else {
+    kRead(p, s, first);
+    fused_copies_wait();
+    kRun(p, s, first);
   }
 }
 

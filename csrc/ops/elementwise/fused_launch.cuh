@@ -54,29 +54,38 @@ bool prepare_fused(const KernelArgs& args, const FusedMachine& machine, int elem
   return true;
 }
 
-template <class C, int kElements, int kChunks, bool kHalves>
+template <class C, int kElements, int kChunks, bool kHalves, bool kLoops, bool kAhead>
 void launch_fused(const KernelArgs& args, const FusedMachine& machine, int threads) noexcept {
   FusedLaunch<C> launch;
   if (!prepare_fused(args, machine, kElements, launch)) return;
   constexpr int kLines = kElements * static_cast<int>(sizeof(C)) / 16;
-  const auto kernel = fused_kernel<C, kElements, kChunks, kHalves>;
+  const auto kernel = fused_kernel<C, kElements, kChunks, kHalves, kLoops, kAhead>;
   const int slot_bytes = kChunks * kLines * 16;
-  while (threads > 32 && machine.slots * slot_bytes * threads > card().shared_bytes) threads /= 2;
+  const int slots = machine.slots * (kAhead ? 2 : 1) + (kLoops ? machine.scratch : 0);
+  while (threads > 32 && slots * slot_bytes * threads > card().shared_bytes) threads /= 2;
   // Few chunks are spread over many blocks.
   while (threads > 32 && ceil_div(launch.chunks, int64_t{threads} * kChunks) < card().multiprocessors) threads /= 2;
-  const int bytes = machine.slots * slot_bytes * threads;
+  const auto slot = static_cast<uint32_t>(slot_bytes * threads);
   for (int i = 0; i < machine.count; ++i) {
     FusedCode& code = launch.code[i];
     code = machine.code[i];
-    const auto slot = static_cast<uint32_t>(slot_bytes * threads);
     if ((code.how & FusedCode::kNumber) == 0) code.a *= slot;
     if ((code.how & FusedCode::kNumber << FusedCode::kB) == 0) code.b *= slot;
     if ((code.how & FusedCode::kNumber << FusedCode::kC) == 0) code.c *= slot;
     code.to *= slot;
   }
+  launch.slots_bytes = static_cast<uint32_t>(machine.slots) * slot;
+  launch.scratch_bytes = launch.slots_bytes * (kAhead ? 2 : 1);
+  const int bytes = static_cast<int>(slot) * slots;
   allow_shared(kernel, bytes);
-  const auto blocks = static_cast<unsigned>(ceil_div(launch.chunks, int64_t{threads} * kChunks));
-  kernel<<<blocks, threads, bytes, stream_of(args)>>>(launch);
+  int64_t blocks = ceil_div(launch.chunks, int64_t{threads} * kChunks);
+  if constexpr (kAhead) {
+    int resident = 1;
+    static_cast<void>(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, bytes));
+    const int64_t most = int64_t{card().multiprocessors} * (resident < 1 ? 1 : resident);
+    if (blocks > most) blocks = most;
+  }
+  kernel<<<static_cast<unsigned>(blocks), threads, bytes, stream_of(args)>>>(launch);
 }
 
 }  // namespace gorgo::cuda

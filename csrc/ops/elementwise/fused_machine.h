@@ -49,16 +49,53 @@ struct alignas(8) FusedCode {
   static constexpr uint32_t kToFloat16 = 1u << 21;
   static constexpr uint32_t kToBool = 1u << 22;
   static constexpr uint32_t kStores = kToOwn | kToBFloat16 | kToFloat16 | kToBool;
-  static constexpr int kWrites = 24;  // outputs that are the result, a bit each
-  static constexpr uint32_t kAfter = ~((1u << 17) - 1);
+  static constexpr uint32_t kLong = 1u << 23;  // the code of the instruction is long: see the interpreter
+  static constexpr int kWrites = 24;           // outputs that are the result, a bit each
+  static constexpr uint32_t kAfter = ~((1u << 17) - 1) & ~kLong;
 };
 static_assert(sizeof(FusedCode) == 24);
+
+// More than some ten machine instructions for an element.
+constexpr bool fused_is_long(FusedOp op) noexcept {
+  switch (op) {
+    case FusedOp::Sqrt:
+    case FusedOp::Rsqrt:
+    case FusedOp::Reciprocal:
+    case FusedOp::Exp:
+    case FusedOp::Exp2:
+    case FusedOp::Expm1:
+    case FusedOp::Log:
+    case FusedOp::Log1p:
+    case FusedOp::Log2:
+    case FusedOp::Tanh:
+    case FusedOp::Erf:
+    case FusedOp::Sigmoid:
+    case FusedOp::Softplus:
+    case FusedOp::Silu:
+    case FusedOp::Gelu:
+    case FusedOp::GeluTanh:
+    case FusedOp::Divide:
+    case FusedOp::SqrtBackward:
+    case FusedOp::Log1pBackward:
+    case FusedOp::ErfBackward:
+    case FusedOp::SoftplusBackward:
+    case FusedOp::SiluBackward:
+    case FusedOp::GeluBackward:
+    case FusedOp::GeluTanhBackward:
+    case FusedOp::DivideBackwardA:
+    case FusedOp::DivideBackwardB:
+      return true;
+    default:
+      return false;
+  }
+}
 
 constexpr int kFusedValues = kFusedInputs + kFusedNumbers + kFusedInstructions;
 
 struct FusedMachine {
   int count = 0;
   int slots = 0;
+  int scratch = 0;      // slots for instructions whose code is long
   bool halves = false;  // there are values of two bytes
   FusedCode code[kFusedInstructions];
   int inputs = 0;
@@ -112,6 +149,10 @@ struct FusedMachine {
       const FusedType type = fused_type(from.dtype);
       FusedCode& made = m.code[m.count++];
       made.op = from.op;
+      if (fused_is_long(from.op)) {
+        made.how |= FusedCode::kLong;
+        m.scratch = m.scratch < fused_arity(from.op) ? fused_arity(from.op) : m.scratch;
+      }
       uint32_t* const index[3] = {&made.a, &made.b, &made.c};
       constexpr int kShift[3] = {0, FusedCode::kB, FusedCode::kC};
       constexpr uint32_t kReads[3] = {0, FusedCode::kReadsB, FusedCode::kReadsC};

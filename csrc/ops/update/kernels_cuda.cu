@@ -2,7 +2,8 @@
 //
 // A launch gets a table of tensors by value, as many as fit kernel parameters; each block finds its tensor in it and updates one
 // stretch of elements. A block makes the rule once, by one thread, since it holds powers in float64; the step counters are read
-// there, on the device, and go up in a last launch. Tensors that are not in order take a launch each.
+// there, on the device, and go up when all blocks of their tensor have read them, or where that is not known in a last launch.
+// Tensors that are not in order take a launch each.
 // Invariant: elements are independent, so the split into blocks changes no bit; the formulas are those of rules.h.
 // Read next: rules.h.
 #include "kernels/cuda/scalar_math.cuh"
@@ -87,12 +88,13 @@ using NumbersOf = typename Facts<Rule>::Numbers;
 
 template <int kArrays>
 struct Table {
-  static constexpr int kTensors = static_cast<int>((kTableBytes - 16) / (8 * kArrays + 20));
+  static constexpr int kTensors = static_cast<int>((kTableBytes - 24) / (8 * kArrays + 20));
   void* data[kArrays][kTensors];
   int64_t sizes[kTensors];
-  const int64_t* steps[kTensors];  // null where the rule counts none
+  int64_t* steps[kTensors];  // null where the rule counts none
   uint32_t first_block[kTensors];
   int32_t count;
+  bool counts;  // blocks make the counters go up
 };
 
 template <class T>
@@ -100,11 +102,29 @@ struct alignas(kPackBytes) Pack {
   T lanes[kLanes<T>];
 };
 
+// While blocks count, the bits of a counter from here on say how many have read it; the step is what is below, with its sign.
+constexpr int kArrivals = 40;
+GORGO_DEVICE int64_t step_in(int64_t counter) {
+  constexpr int kAbove = 64 - kArrivals;
+  return static_cast<int64_t>(static_cast<uint64_t>(counter) << kAbove) >> kAbove;
+}
+// The step, for the one thread of a block that asks. Where `blocks` ask in all, the last one makes the counter go up.
+GORGO_DEVICE int64_t read_counter(int64_t* counter, uint32_t blocks) {
+  if (blocks == 0) return *counter;
+  auto* const bits = reinterpret_cast<unsigned long long*>(counter);
+  const auto before = static_cast<int64_t>(atomicAdd(bits, 1ULL << kArrivals));
+  const int64_t step = step_in(before);
+  if ((before - step) >> kArrivals == int64_t{blocks} - 1) {
+    atomicAdd(bits, 1ULL - (static_cast<unsigned long long>(blocks) << kArrivals));
+  }
+  return step;
+}
+
 // Makes the block's rule in shared memory and gives every thread a copy.
 template <class Rule>
-GORGO_DEVICE Rule rule_of_block(const NumbersOf<Rule>& numbers, const int64_t* steps) {
+GORGO_DEVICE Rule rule_of_block(const NumbersOf<Rule>& numbers, int64_t* steps, uint32_t blocks) {
   __shared__ __align__(16) unsigned char room[sizeof(Rule)];
-  if (threadIdx.x == 0) new (room) Rule(numbers, steps != nullptr ? *steps + 1 : 1);
+  if (threadIdx.x == 0) new (room) Rule(numbers, steps != nullptr ? read_counter(steps, blocks) + 1 : 1);
   __syncthreads();
   return *reinterpret_cast<const Rule*>(room);
 }
@@ -134,7 +154,9 @@ __global__ void __launch_bounds__(kThreads)
       end = middle;
     }
   }
-  const Rule rule = rule_of_block<Rule>(numbers, table.steps[tensor]);
+  const int64_t size = table.sizes[tensor];
+  const auto blocks = static_cast<uint32_t>((size + kBlockElements<T> - 1) / kBlockElements<T>);
+  const Rule rule = rule_of_block<Rule>(numbers, table.steps[tensor], table.counts ? blocks : 0);
 
   T* start[kArrays];
   uintptr_t address_bits = 0;
@@ -144,7 +166,6 @@ __global__ void __launch_bounds__(kThreads)
     address_bits |= reinterpret_cast<uintptr_t>(start[k]);
   }
   int64_t i = int64_t{blockIdx.x - table.first_block[tensor]} * kBlockElements<T>;
-  const int64_t size = table.sizes[tensor];
   const int64_t end = size - i < kBlockElements<T> ? size : i + kBlockElements<T>;
   if (address_bits % kPackBytes == 0) {
     const int64_t whole = end - (end - i) % kLanes<T>;
@@ -192,9 +213,9 @@ struct Pointers {
 
 template <class T, class Rule, int kArrays>
 __global__ void __launch_bounds__(kThreads)
-    update_strided(const __grid_constant__ Walk<kArrays> walk, const Pointers<kArrays> pointers, const int64_t* steps,
+    update_strided(const __grid_constant__ Walk<kArrays> walk, const Pointers<kArrays> pointers, int64_t* steps,
                    const __grid_constant__ NumbersOf<Rule> numbers) {
-  const Rule rule = rule_of_block<Rule>(numbers, steps);
+  const Rule rule = rule_of_block<Rule>(numbers, steps, 0);
   const int64_t stride = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < walk.count; i += stride) {
     int64_t offsets[kArrays];
@@ -234,7 +255,24 @@ void launch_count_up(const KernelArgs& args, int32_t count) noexcept {
 
 // ---- launchers ----
 
-// `counts`: the rule reads step counters, which are the last operands.
+// May the blocks that read the counters make them go up? Each must belong to one tensor, of some elements, all in order.
+inline bool blocks_count(const KernelArgs& args, int32_t count, int arrays) noexcept {
+  constexpr int32_t kMostCompared = 64;
+  if (count > kMostCompared) return false;
+  const KOperand* const counters = args.in + args.in_count - count;
+  for (int32_t i = 0; i < count; ++i) {
+    if (args.in[i].numel == 0 || args.in[i].numel > int64_t{1} << 31) return false;
+    for (int k = 0; k < arrays; ++k) {
+      if (!args.in[k * count + i].contiguous) return false;
+    }
+    for (int32_t j = 0; j < i; ++j) {
+      if (counters[i].data == counters[j].data) return false;
+    }
+  }
+  return true;
+}
+
+// `counts`: the rule reads step counters, which are the last operands, and makes them go up.
 template <class T, template <class> class RuleOf, int kArrays>
 void launch(const KernelArgs& args, int32_t count, bool counts,
             const NumbersOf<RuleOf<ComputeType<T>>>& numbers) noexcept {
@@ -243,6 +281,7 @@ void launch(const KernelArgs& args, int32_t count, bool counts,
   const cudaStream_t stream = stream_of(args);
   Table<kArrays> table;
   table.count = 0;
+  table.counts = counts && blocks_count(args, count, kArrays);
   int64_t blocks = 0;
   const auto flush = [&] {
     if (table.count > 0)
@@ -253,7 +292,7 @@ void launch(const KernelArgs& args, int32_t count, bool counts,
   for (int32_t i = 0; i < count; ++i) {
     const KOperand& parameter = args.in[i];
     if (parameter.numel == 0) continue;
-    const int64_t* steps = counts ? args.in[args.in_count - count + i].template as<const int64_t>() : nullptr;
+    int64_t* steps = counts ? args.in[args.in_count - count + i].template as<int64_t>() : nullptr;
     bool in_order = true;
     for (int k = 0; k < kArrays; ++k) in_order = in_order && args.in[k * count + i].contiguous;
     if (!in_order) {
@@ -278,6 +317,7 @@ void launch(const KernelArgs& args, int32_t count, bool counts,
     blocks += wanted;
   }
   flush();
+  if (counts && !table.counts) launch_count_up(args, count);
 }
 
 template <class T>
@@ -290,7 +330,6 @@ void sgd(const KernelArgs& args, int64_t) noexcept {
     return;
   }
   launch<T, BufferedSgd, 3>(args, count, true, numbers);
-  launch_count_up(args, count);
 }
 
 template <class T, template <class> class RuleOf>
@@ -309,7 +348,6 @@ void adaptive(const KernelArgs& args, int64_t) noexcept {
   launch_with(std::integral_constant<int, 3>());
   launch_with(std::integral_constant<int, 4>());
   launch_with(std::integral_constant<int, 5>());
-  if (kCounts) launch_count_up(args, count);
 }
 
 template <class T>
