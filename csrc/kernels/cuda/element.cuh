@@ -80,6 +80,53 @@ struct Quotient {
   }
 };
 
+// Sixteen bytes of elements as words, and the elements as they are computed; packed registers are the fewest that hold a row.
+template <class S>
+GORGO_DEVICE void widen(const uint4& words, typename Element<S>::Compute (&v)[16 / sizeof(S)]) {
+  const uint32_t w[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if constexpr (std::is_same_v<S, float>) {
+      v[i] = __uint_as_float(w[i]);
+    } else if constexpr (std::is_same_v<S, BFloat16>) {
+      v[2 * i] = __uint_as_float(w[i] << 16);
+      v[2 * i + 1] = __uint_as_float(w[i] & 0xffff0000u);
+    } else if constexpr (std::is_same_v<S, Float16>) {
+      v[2 * i] = __half2float(__ushort_as_half(static_cast<unsigned short>(w[i])));
+      v[2 * i + 1] = __half2float(__ushort_as_half(static_cast<unsigned short>(w[i] >> 16)));
+    } else {
+      static_assert(std::is_same_v<S, double>);
+      if (i % 2 == 0) v[i / 2] = __hiloint2double(static_cast<int>(w[i + 1]), static_cast<int>(w[i]));
+    }
+  }
+}
+// Rounded once.
+template <class S>
+GORGO_DEVICE uint4 narrow(const typename Element<S>::Compute (&v)[16 / sizeof(S)]) {
+  uint32_t w[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if constexpr (std::is_same_v<S, float>) {
+      w[i] = __float_as_uint(v[i]);
+    } else if constexpr (std::is_same_v<S, BFloat16>) {
+      const __nv_bfloat162 two = __floats2bfloat162_rn(v[2 * i], v[2 * i + 1]);
+      __builtin_memcpy(&w[i], &two, 4);
+    } else if constexpr (std::is_same_v<S, Float16>) {
+      const __half2 two = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
+      __builtin_memcpy(&w[i], &two, 4);
+    } else {
+      static_assert(std::is_same_v<S, double>);
+      w[i] = static_cast<uint32_t>(i % 2 == 0 ? __double2loint(v[i / 2]) : __double2hiint(v[i / 2]));
+    }
+  }
+  return make_uint4(w[0], w[1], w[2], w[3]);
+}
+
+// Keeps words packed up to here: the compiler would widen them once and hold twice the registers.
+GORGO_DEVICE void stay_packed(uint4& words) {
+  asm volatile("" : "+r"(words.x), "+r"(words.y), "+r"(words.z), "+r"(words.w));
+}
+
 // Four elements that lie side by side, written at once. `to` is aligned to their size together.
 GORGO_DEVICE void store_four(float* to, const float (&v)[4]) {
   *reinterpret_cast<float4*>(to) = make_float4(v[0], v[1], v[2], v[3]);

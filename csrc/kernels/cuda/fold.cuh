@@ -12,159 +12,9 @@
 // Read next: ops/reduce/kernels_cuda.cu (the policies), reduce.cuh.
 #pragma once
 
-#include "core/shape.h"
-#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/fold_dense.cuh"
 
 namespace gorgo::cuda {
-
-// ---- the plan, made on the host ----
-
-// Axes as walked, outermost first.
-template <int kInputs>
-struct FoldAxes {
-  int rank = 0;
-  int64_t size[kMaxRank];
-  int64_t strides[kInputs + 1][kMaxRank];  // of the inputs, then of the output
-
-  void push(int64_t n, const int64_t (&in)[kInputs], int64_t out) noexcept {
-    size[rank] = n;
-    for (int k = 0; k < kInputs; ++k) strides[k][rank] = in[k];
-    strides[kInputs][rank] = out;
-    ++rank;
-  }
-  // Puts the smallest step of the first input innermost (a step of zero, which repeats, counts as large), keeping the order
-  // of equals.
-  void sort_by_stride() noexcept {
-    const auto key = [](int64_t s) { return s == 0 ? INT64_MAX : s < 0 ? -s : s; };
-    const auto swap = [](int64_t& a, int64_t& b) {
-      const int64_t t = a;
-      a = b;
-      b = t;
-    };
-    for (int i = 1; i < rank; ++i) {
-      for (int j = i; j > 0 && key(strides[0][j - 1]) < key(strides[0][j]); --j) {
-        swap(size[j - 1], size[j]);
-        for (auto& s : strides) swap(s[j - 1], s[j]);
-      }
-    }
-  }
-};
-
-template <int kInputs>
-struct FoldPlan {
-  static constexpr int kThreads = 256;
-  static constexpr int64_t kRowAtOnce = 32768;  // elements of one output that one group folds without chunks
-  static constexpr int64_t kRowChunk = 8192;
-  static constexpr int64_t kMostRowChunks = 2048;
-  static constexpr int64_t kFewRows = 16;  // by columns: lanes fold so many rows alone
-  static constexpr int64_t kColumnChunk = 256;
-  static constexpr int64_t kMostColumnChunks = 4096;
-
-  Walk<kInputs + 1> kept;  // inputs, then the output
-  Walk<kInputs> reduced;
-  int64_t base[kInputs];  // offsets of the first elements walked
-  int64_t outputs = 1;
-  int64_t count = 1;  // elements behind one output
-  bool by_columns = false;
-  int64_t chunk =
-      1;  // elements of one output in a chunk; fits into 31 bits, for no memory holds more than 2**31 * 2048
-  int64_t chunks = 1;
-
-  // Axes whose bit in `mask` is set go. `ordered` keeps them in their logical order, for policies that ask for positions.
-  FoldPlan(const KOperand* const (&in)[kInputs], uint32_t mask, bool ordered) noexcept {
-    const KOperand& x = *in[0];
-    FoldAxes<kInputs> stay;
-    FoldAxes<kInputs> go;
-    int64_t out_stride[kMaxRank];
-    for (int i = x.rank - 1; i >= 0; --i) {
-      out_stride[i] = outputs;
-      if (((mask >> i) & 1u) == 0) outputs *= x.shape[i];
-    }
-    for (int k = 0; k < kInputs; ++k) base[k] = 0;
-    for (int i = 0; i < x.rank; ++i) {
-      const int64_t n = x.shape[i];
-      const bool goes = ((mask >> i) & 1u) != 0;
-      if (goes) count *= n;
-      if (n == 1) continue;
-      int64_t step[kInputs];
-      for (int k = 0; k < kInputs; ++k) step[k] = in[k]->strides[i];
-      if (!goes) {
-        stay.push(n, step, out_stride[i]);
-        continue;
-      }
-      if (step[0] < 0 && !ordered && n > 0) {  // walked from its other end
-        for (int k = 0; k < kInputs; ++k) {
-          base[k] += (n - 1) * step[k];
-          step[k] = -step[k];
-        }
-      }
-      go.push(n, step, 0);
-    }
-    if (outputs == 0) return;
-    if (count != 0) {
-      if (!ordered) go.sort_by_stride();
-      stay.sort_by_stride();
-    }
-    kept = walk_of<kInputs + 1>(stay);
-    reduced = walk_of<kInputs>(go);
-    if (count == 0) return;
-    const auto step_of = [](const auto& w) {
-      const int64_t s = w.rank == 0 ? 0 : w.strides[0][w.rank - 1];
-      return s == 0 ? INT64_MAX : s < 0 ? -s : s;
-    };
-    by_columns = kept.rank > 0 && step_of(kept) < step_of(reduced) && (!ordered || reduced.rank <= 1);
-    chunk = count;
-    if (by_columns) {
-      if (count > kColumnChunk) chunk = chunk_of(kColumnChunk, kMostColumnChunks);
-    } else if (count > kRowAtOnce) {
-      chunk = chunk_of(kRowChunk, kMostRowChunks);
-    }
-    chunks = ceil_div(count, chunk);
-  }
-
-  // Whether all inputs can be read in packs of `width` elements of `bytes`: the innermost axis is dense, and every step is whole.
-  [[nodiscard]] bool is_wide(const void* const (&data)[kInputs], int width, int64_t bytes) const noexcept {
-    if (width == 1 || count == 0) return false;
-    const int in_kept = by_columns ? kept.rank - 1 : -1;
-    const int in_reduced = by_columns ? -1 : reduced.rank - 1;
-    if (!by_columns && reduced.rank == 0) return false;
-    for (int k = 0; k < kInputs; ++k) {
-      if (!is_aligned(static_cast<const char*>(data[k]) + base[k] * bytes, static_cast<size_t>(width * bytes)))
-        return false;
-      for (int i = 0; i < kept.rank; ++i) {
-        const bool inner = i == in_kept;
-        if (inner ? kept.strides[k][i] != 1 || kept.shape[i] % width != 0 : kept.strides[k][i] % width != 0)
-          return false;
-      }
-      for (int i = 0; i < reduced.rank; ++i) {
-        const bool inner = i == in_reduced;
-        const int64_t step = reduced.strides[k][i];
-        if (inner ? step != 1 || reduced.shape[i] % width != 0 : step % width != 0) return false;
-      }
-    }
-    return true;
-  }
-  // Bytes that partial results take.
-  [[nodiscard]] size_t scratch_bytes(size_t partial) const noexcept {
-    return outputs == 0 || chunks == 1 ? 0 : static_cast<size_t>(outputs * chunks) * partial;
-  }
-
- private:
-  template <int kOperands>
-  static Walk<kOperands> walk_of(const FoldAxes<kInputs>& axes) noexcept {
-    const int64_t* strides[kOperands];
-    for (int k = 0; k < kOperands; ++k) strides[k] = axes.strides[k];
-    Walk<kOperands> w = Walk<kOperands>::of(axes.size, axes.rank, strides);
-    if (w.rank == 0) {
-      for (int k = 0; k < kOperands; ++k) w.strides[k][0] = 0;
-    }
-    return w;
-  }
-  [[nodiscard]] int64_t chunk_of(int64_t least, int64_t most_chunks) const noexcept {
-    const int64_t wanted = ceil_div(ceil_div(count, most_chunks), least) * least;
-    return wanted < least ? least : wanted;
-  }
-};
 
 // ---- the kernels ----
 
@@ -192,32 +42,6 @@ struct FoldJob {
 
 #if defined(__CUDACC__)
 
-// What one thread reads at a time, of every input.
-template <class Policy, int kWidth>
-struct FoldReader {
-  using S = typename Policy::Storage;
-  static constexpr int kInputs = Policy::kInputs;
-  Pack<S, kWidth> pack[kInputs];
-
-  GORGO_DEVICE void load(const S* const (&p)[kInputs]) {
-#pragma unroll
-    for (int k = 0; k < kInputs; ++k) pack[k] = load_pack<S, kWidth>(p[k]);
-  }
-  GORGO_DEVICE void load(const S* const (&base)[kInputs], const int64_t (&offsets)[kInputs]) {
-#pragma unroll
-    for (int k = 0; k < kInputs; ++k) pack[k] = load_pack<S, kWidth>(base[k] + offsets[k]);
-  }
-  // Steps that are `times` apart.
-  GORGO_DEVICE void load_ahead(const S* const (&p)[kInputs], const int64_t (&step)[kInputs], int times) {
-#pragma unroll
-    for (int k = 0; k < kInputs; ++k) pack[k] = load_pack<S, kWidth>(p[k] + times * step[k]);
-  }
-  GORGO_DEVICE void pick(int j, S (&v)[kInputs]) const {
-#pragma unroll
-    for (int k = 0; k < kInputs; ++k) v[k] = pack[k].v[j];
-  }
-};
-
 // Feeds places first, first + stride, ... below `end` of a chunk to add(reader, place, u), where u numbers the loads that are
 // under way together; calls flush() after each such batch. A place has kUnit of the reduced positions.
 template <class Policy, int kWidth, int kUnit, class Add, class Flush>
@@ -225,22 +49,25 @@ GORGO_DEVICE void feed(const FoldJob<Policy>& job, const typename Policy::Storag
                        int64_t begin, int first, int stride, int end, const Add& add, const Flush& flush) {
   using S = typename Policy::Storage;
   constexpr int kInputs = Policy::kInputs;
-  constexpr int kBatch = (kWidth == 1 && sizeof(S) < 16 ? 8 : 4) / kInputs;
+  constexpr int kBatch = kFoldGroup<Policy, kWidth>;
   using Reader = FoldReader<Policy, kWidth>;
   if (job.reduced.rank > 1) {
+    constexpr int kGroup = 4 / kInputs;
 #pragma unroll 1
-    for (int i = first; i < end; i += 2 * stride) {
-      Reader reader[2];
-      int64_t offsets[kInputs];
-      offsets_at(job.reduced, begin + i * kUnit, offsets);
-      reader[0].load(base, offsets);
-      const bool second = i + stride < end;
-      if (second) {
-        offsets_at(job.reduced, begin + (i + stride) * kUnit, offsets);
-        reader[1].load(base, offsets);
+    for (int i = first; i < end; i += kGroup * stride) {
+      Reader reader[kGroup];
+#pragma unroll
+      for (int u = 0; u < kGroup; ++u) {
+        if (i + u * stride >= end) break;
+        int64_t offsets[kInputs];
+        offsets_at(job.reduced, begin + (i + u * stride) * kUnit, offsets);
+        reader[u].load(base, offsets);
       }
-      add(reader[0], i, 0);
-      if (second) add(reader[1], i + stride, 1);
+#pragma unroll
+      for (int u = 0; u < kGroup; ++u) {
+        if (i + u * stride >= end) break;
+        add(reader[u], i + u * stride, u);
+      }
       flush();
     }
     return;
@@ -289,6 +116,7 @@ __global__ void __launch_bounds__(256) fold_rows(const __grid_constant__ FoldJob
   const int lane = static_cast<int>(threadIdx.x) & (lanes - 1);
   const int slot = static_cast<int>(threadIdx.x) / lanes;
   const int slots = 256 / lanes;
+  let_next_begin();
 #pragma unroll 1
   for (int64_t first = int64_t{blockIdx.x} * slots; first < job.units; first += int64_t{gridDim.x} * slots) {
     const int64_t unit = first + slot;
@@ -299,8 +127,9 @@ __global__ void __launch_bounds__(256) fold_rows(const __grid_constant__ FoldJob
     Partial partial = Policy::none();
     if (live) {
       if (job.chunks != 1) {
-        output = unit / job.chunks;
-        chunk = unit - output * job.chunks;
+        const Quotient q(unit, job.chunks);
+        output = q.quotient;
+        chunk = q.rest;
       }
       int64_t at[kInputs + 1];
       offsets_at(job.kept, output, at);
@@ -356,14 +185,16 @@ __global__ void __launch_bounds__(256) fold_columns(const __grid_constant__ Fold
   const int y = (static_cast<int>(threadIdx.x) / job.lanes) & (job.rows - 1);
   const int z = static_cast<int>(threadIdx.x) / (job.lanes * job.rows);
   const int units_at_once = 256 / (job.lanes * job.rows);
+  let_next_begin();
 #pragma unroll 1
   for (int64_t first = int64_t{blockIdx.x} * units_at_once; first < job.units;
        first += int64_t{gridDim.x} * units_at_once) {
     const int64_t unit = first + z;
-    const int64_t place = unit / job.strips;
-    const int64_t line = place / job.chunks;
-    const int64_t chunk = place - line * job.chunks;
-    const int64_t column = ((unit - place * job.strips) * job.lanes + x) * kWidth;
+    const Quotient by_strips(unit, job.strips);
+    const Quotient by_chunks(by_strips.quotient, job.chunks);
+    const int64_t line = by_chunks.quotient;
+    const int64_t chunk = by_chunks.rest;
+    const int64_t column = (by_strips.rest * job.lanes + x) * kWidth;
     const bool live = unit < job.units && column < job.width;
     int64_t out_at = 0;
     Partial partial[kWidth];
@@ -441,6 +272,7 @@ __global__ void __launch_bounds__(256) fold_partials(const __grid_constant__ Fol
   const int x = static_cast<int>(threadIdx.x) & (job.lanes - 1);
   const int y = static_cast<int>(threadIdx.x) / job.lanes;
   const int rows = 256 / job.lanes;
+  wait_for_previous();
   for (int64_t first = int64_t{blockIdx.x} * job.lanes; first < job.outputs; first += int64_t{gridDim.x} * job.lanes) {
     const int64_t output = first + x;
     const bool live = output < job.outputs;
@@ -525,14 +357,20 @@ void run_fold(const KOperand* const (&in)[Policy::kInputs], const FoldPlan<Polic
   const int width = plan.by_columns ? kColumnPack : kRowPack;
   const bool wide = plan.is_wide(data, width, sizeof(S));
   if (plan.by_columns) {
-    wide ? launch_columns<Policy, kColumnPack>(job, plan, stream) : launch_columns<Policy, 1>(job, plan, stream);
+    const bool done = wide ? launch_dense<Policy, kColumnPack>(plan, job.in, job.partials, out, stream)
+                           : launch_dense<Policy, 1>(plan, job.in, job.partials, out, stream);
+    if (!done) {
+      wide ? launch_columns<Policy, kColumnPack>(job, plan, stream) : launch_columns<Policy, 1>(job, plan, stream);
+    }
   } else {
-    wide ? launch_rows<Policy, kRowPack>(job, stream) : launch_rows<Policy, 1>(job, stream);
+    const bool done = wide ? launch_dense<Policy, kRowPack>(plan, job.in, job.partials, out, stream)
+                           : launch_dense<Policy, 1>(plan, job.in, job.partials, out, stream);
+    if (!done) wide ? launch_rows<Policy, kRowPack>(job, stream) : launch_rows<Policy, 1>(job, stream);
   }
   if (plan.chunks > 1) {
     job.kept = plan.kept;
-    job.lanes = plan.chunks <= 128 ? 8 : 1;
-    fold_partials<Policy><<<fold_grid(job.outputs, job.lanes), 256, 0, stream>>>(job);
+    job.lanes = plan.chunks <= 16 ? 32 : plan.chunks <= 128 ? 8 : 1;
+    launch_second(fold_partials<Policy>, fold_grid(job.outputs, job.lanes), 256, stream, job);
   }
 }
 

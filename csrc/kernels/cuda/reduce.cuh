@@ -39,6 +39,31 @@ GORGO_DEVICE void store_pack(S* p, const Pack<S, kCount>& pack) {
   *reinterpret_cast<Pack<S, kCount>*>(p) = pack;
 }
 
+// All elements of a pack at once; packs of 16 bytes as words, which take the fewest instructions.
+template <class S, int kCount>
+GORGO_DEVICE void lift_pack(const Pack<S, kCount>& pack, ComputeType<S> (&v)[kCount]) {
+  if constexpr (sizeof pack == 16 && kCount > 1) {
+    uint4 words;
+    __builtin_memcpy(&words, &pack, sizeof words);
+    widen<S>(words, v);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) v[i] = lift(pack.v[i]);
+  }
+}
+template <class S, int kCount>
+GORGO_DEVICE Pack<S, kCount> lower_pack(const ComputeType<S> (&v)[kCount]) {
+  Pack<S, kCount> pack;
+  if constexpr (sizeof pack == 16 && kCount > 1) {
+    const uint4 words = narrow<S>(v);
+    __builtin_memcpy(&pack, &words, sizeof words);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) pack.v[i] = lower<S>(v[i]);
+  }
+  return pack;
+}
+
 // Offsets of position p of a walk. Its loops stay loops, for registers are scarce here.
 template <int kOperands>
 GORGO_DEVICE void offsets_at(const Walk<kOperands>& walk, int64_t p, int64_t (&offsets)[kOperands]) {
@@ -158,6 +183,38 @@ GORGO_DEVICE T smaller(T a, T b) {
   }
 }
 
+#endif
+
+// ---- a second kernel that adds up what a first one left ----
+// It may be on the card before the first has ended (programmatic dependent launch, on cards that have it), which hides what a
+// launch costs: the first says as it begins that the second may come, the second waits for the first's results.
+#if defined(__CUDACC__)
+GORGO_DEVICE void let_next_begin() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+GORGO_DEVICE void wait_for_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// The kernel must begin with wait_for_previous(), and everything before it on the stream be launched as usual.
+template <class... P>
+void launch_second(void (*kernel)(P...), unsigned grid, unsigned block, cudaStream_t stream,
+                   const P&... args) noexcept {
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.stream = stream;
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &early;
+  // Graphs know such launches from 12.3 on.
+  config.numAttrs = CUDART_VERSION >= 12030 && card().major >= 9 ? 1 : 0;
+  static_cast<void>(cudaLaunchKernelEx(&config, kernel, args...));
+}
 #endif
 
 // The smallest power of two that is at least n, and at most `most`, itself a power of two.

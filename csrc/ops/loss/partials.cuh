@@ -51,6 +51,7 @@ struct alignas(2 * sizeof(C)) LossCase {
   C count;
 };
 
+// The sum over the first kThreads threads of a block, all of whose threads come here.
 template <int kThreads>
 GORGO_DEVICE LossPartial block_total(LossPartial own, LossPartial* shared) {
 #pragma unroll
@@ -59,7 +60,7 @@ GORGO_DEVICE LossPartial block_total(LossPartial own, LossPartial* shared) {
     own.count += __shfl_xor_sync(0xffffffffu, own.count, d);
   }
   __syncthreads();
-  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = own;
+  if (threadIdx.x % 32 == 0 && threadIdx.x < kThreads) shared[threadIdx.x / 32] = own;
   __syncthreads();
   LossPartial total = shared[0];
 #pragma unroll
@@ -73,10 +74,17 @@ GORGO_DEVICE LossPartial block_total(LossPartial own, LossPartial* shared) {
 constexpr int kMergers = 256;
 constexpr int64_t kCasesPerPartial = 4096;
 
-// A partial sum of each kCasesPerPartial cases.
-template <class C>
+template <class S>
+GORGO_DEVICE void put_total(const LossPartial& total, bool mean, S* out) {
+  *out = static_cast<S>(static_cast<ComputeType<S>>(mean ? total.sum / total.count : total.sum));
+}
+
+// A partial sum of each kCasesPerPartial cases; where that is all, the result.
+template <class S>
 __global__ void __launch_bounds__(kMergers)
-    sum_cases(const LossCase<C>* __restrict__ cases, int64_t count, LossPartial* __restrict__ partials) {
+    sum_cases(const LossCase<ComputeType<S>>* __restrict__ cases, int64_t count, LossPartial* __restrict__ partials,
+              bool mean, S* __restrict__ out) {
+  using C = ComputeType<S>;
   __shared__ LossPartial shared[kMergers / 32];
   const int64_t begin = int64_t{blockIdx.x} * kCasesPerPartial;
   const int64_t end = begin + kCasesPerPartial < count ? begin + kCasesPerPartial : count;
@@ -87,7 +95,12 @@ __global__ void __launch_bounds__(kMergers)
     own.count += static_cast<double>(one.count);
   }
   const LossPartial total = block_total<kMergers>(own, shared);
-  if (threadIdx.x == 0) partials[blockIdx.x] = total;
+  if (threadIdx.x != 0) return;
+  if (gridDim.x == 1) {
+    put_total(total, mean, out);
+  } else {
+    partials[blockIdx.x] = total;
+  }
 }
 
 // The result of partial sums. One block.
@@ -101,9 +114,7 @@ __global__ void __launch_bounds__(kMergers)
     own.count += partials[i].count;
   }
   const LossPartial total = block_total<kMergers>(own, shared);
-  if (threadIdx.x == 0) {
-    *out = static_cast<S>(static_cast<ComputeType<S>>(mean ? total.sum / total.count : total.sum));
-  }
+  if (threadIdx.x == 0) put_total(total, mean, out);
 }
 
 // Scratch memory: the cases, then the partial sums.
@@ -119,11 +130,12 @@ inline void merge_cases(const KernelArgs& args, int64_t count, LossReduction how
   auto* partials = reinterpret_cast<LossPartial*>(static_cast<char*>(args.scratch) +
                                                   static_cast<size_t>(count) * sizeof(LossCase<C>));
   const int64_t parts = ceil_div(count, kCasesPerPartial);
+  const bool mean = how == LossReduction::Mean;
+  auto* out = args.out[0].as<S>();
   if (parts > 0) {
-    sum_cases<C><<<static_cast<unsigned>(parts), kMergers, 0, stream_of(args)>>>(cases, count, partials);
+    sum_cases<S><<<static_cast<unsigned>(parts), kMergers, 0, stream_of(args)>>>(cases, count, partials, mean, out);
   }
-  merge_partials<S>
-      <<<1, kMergers, 0, stream_of(args)>>>(partials, parts, how == LossReduction::Mean, args.out[0].as<S>());
+  if (parts != 1) merge_partials<S><<<1, kMergers, 0, stream_of(args)>>>(partials, parts, mean, out);
 }
 
 // ---- packs: 16 bytes of elements ----

@@ -5,7 +5,7 @@
 // rows or positions, the third adds up.
 // Invariant: how rows are shared out follows from their number and length alone, and partial sums meet in a fixed order.
 // Read next: kernels_cuda.cuh, kernels_cuda.cu.
-#include "ops/norm/kernels_cuda.cuh"
+#include "ops/norm/kernels_cuda_backward_rows.cuh"
 
 namespace gorgo::cuda {
 namespace {
@@ -373,20 +373,21 @@ __global__ void __launch_bounds__(256) norm_channels_by_positions(const __grid_c
 
 // Adds [part][2][channels] over the parts into out[0] and, where it is given, out[1].
 template <class S, class T>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(1024)
     norm_add_parts(const T* sums, int64_t parts, int64_t channels, S* dweight, S* dbias) {
-  __shared__ double shared[256];
+  __shared__ double shared[1024];
   const int y = static_cast<int>(threadIdx.x) >> 5;
   const int64_t wanted = dbias != nullptr ? 2 * channels : channels;
   const int64_t column = int64_t{blockIdx.x} * 32 + (threadIdx.x & 31);
   double total = 0.0;
+  wait_for_previous();
   if (column < wanted) {
-#pragma unroll 4
-    for (int64_t part = y; part < parts; part += 8) total += static_cast<double>(sums[part * 2 * channels + column]);
+#pragma unroll 8
+    for (int64_t part = y; part < parts; part += 32) total += static_cast<double>(sums[part * 2 * channels + column]);
   }
   shared[threadIdx.x] = total;
   __syncthreads();
-  for (int half = 4; half > 0; half >>= 1) {
+  for (int half = 16; half > 0; half >>= 1) {
     if (y < half) shared[threadIdx.x] += shared[threadIdx.x + half * 32];
     __syncthreads();
   }
@@ -400,8 +401,8 @@ template <class S, class T>
 void add_parts(const T* sums, int64_t parts, int64_t channels, const KernelArgs& args, bool biased) noexcept {
   S* const dbias = biased ? args.out[2].as<S>() : nullptr;
   const int64_t wanted = biased ? 2 * channels : channels;
-  norm_add_parts<S, T><<<static_cast<unsigned>(ceil_div(wanted, 32)), 256, 0, stream_of(args)>>>(
-      sums, parts, channels, args.out[1].as<S>(), dbias);
+  launch_second(norm_add_parts<S, T>, static_cast<unsigned>(ceil_div(wanted, 32)), 1024, stream_of(args), sums, parts,
+                channels, args.out[1].as<S>(), dbias);
 }
 
 // ---- how the work is shared out ----
@@ -452,6 +453,7 @@ size_t backward_scratch(const KernelArgs& args) noexcept {
   int64_t most = 0;
   bool fits = kWhich != RowNorm::Group;
   if (fits) {
+    if constexpr (sizeof(ComputeType<S>) == 4) most = stream_bytes<S>(job.rows, job.length);
     for (const int width : {1, kPackOf<S>}) {
       if (width != 1 && job.length % width != 0) continue;
       const int64_t bytes = fused_bytes<S>(job.rows, job.length, width);
@@ -481,6 +483,10 @@ void launch_held(BackwardJob<S>& job, int64_t blocks, cudaStream_t stream) noexc
   }
 }
 
+// Rows of such packs go through shared memory, or element by element where they cannot.
+template <class S, int kWidth>
+inline constexpr bool kStreams = kWidth > 1 && sizeof(ComputeType<S>) == 4;
+
 template <class S, RowNorm kWhich, int kWidth>
 void run_backward(BackwardJob<S>& job, const KernelArgs& args) noexcept {
   using C = ComputeType<S>;
@@ -488,7 +494,7 @@ void run_backward(BackwardJob<S>& job, const KernelArgs& args) noexcept {
   const cudaStream_t stream = stream_of(args);
   const int64_t channels = job.size * job.groups;
   job.lanes = held_lanes<S>(job.length, kWidth);
-  if constexpr (kWhich != RowNorm::Group) {
+  if constexpr (kWhich != RowNorm::Group && !kStreams<S, kWidth>) {
     if (job.lanes != 0) {
       job.rows_at_once = rows_at_once(job.rows, job.lanes);
       job.sums = args.scratch;
@@ -553,7 +559,17 @@ void backward(const KernelArgs& args, int64_t) noexcept {
   const KOperand* const x[] = {&args.in[0], &args.in[1]};
   BackwardJob<S> job{lines_of<kWhich, S>(args, x), 0, nullptr, nullptr};
   job.weight = PerChannel<S>(args, 2);
-  if (job.is_wide(kPackOf<S>)) {
+  bool wide = job.is_wide(kPackOf<S>);
+  if constexpr (kWhich != RowNorm::Group && kStreams<S, kPackOf<S>>) {
+    constexpr bool kCentered = kWhich != RowNorm::Rms;
+    int64_t parts = 0;
+    if (wide && run_stream<S, kCentered>(job, args.scratch, &parts, stream_of(args))) {
+      add_parts<S>(static_cast<const float*>(args.scratch), parts, job.length, args, kCentered);
+      return;
+    }
+    wide = wide && held_lanes<S>(job.length, kPackOf<S>) == 0;
+  }
+  if (wide) {
     run_backward<S, kWhich, kPackOf<S>>(job, args);
   } else {
     run_backward<S, kWhich, 1>(job, args);

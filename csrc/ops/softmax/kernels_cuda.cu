@@ -260,8 +260,10 @@ GORGO_DEVICE void work(const Line<S, OpOf<ComputeType<S>>::kInputs>& line, bool 
 #pragma unroll
       for (int u = 0; u < kBatch; ++u) {
         const bool there = i + u * stride < count;
+        C lifted[kWidth];
+        lift_pack(packs[u], lifted);
 #pragma unroll
-        for (int j = 0; j < kWidth; ++j) v[k][u * kWidth + j] = there ? lift(packs[u].v[j]) : Op::absent();
+        for (int j = 0; j < kWidth; ++j) v[k][u * kWidth + j] = there ? lifted[j] : Op::absent();
       }
     }
   };
@@ -280,10 +282,10 @@ GORGO_DEVICE void work(const Line<S, OpOf<ComputeType<S>>::kInputs>& line, bool 
       for (int u = 0; u < kHeld; ++u) {
         const int i = first + u * stride;
         if (i >= count) break;
-        Pack<S, kWidth> pack;
+        C results[kWidth];
 #pragma unroll
-        for (int j = 0; j < kWidth; ++j) pack.v[j] = lower<S>(r[u * kWidth + j]);
-        line.template write<kWidth>(i, pack);
+        for (int j = 0; j < kWidth; ++j) results[j] = r[u * kWidth + j];
+        line.template write<kWidth>(i, lower_pack<S>(results));
       }
     }
   } else {
@@ -350,14 +352,17 @@ __global__ void __launch_bounds__((kMostThreads<S, kHeld, kWidth>))
   constexpr int kInputs = Op::kInputs;
   __shared__ alignas(16) unsigned char shared[32 * 16];
   const int lanes = job.lanes;
-  const int slots = static_cast<int>(blockDim.x) / lanes;
+  const int lane_bits = 31 - __clz(lanes);
+  const int slots = static_cast<int>(blockDim.x) >> lane_bits;
   const RowGroup group{lanes, shared};
   for (int64_t block = int64_t{blockIdx.x} * slots; block < job.count; block += int64_t{gridDim.x} * slots) {
-    const int64_t number = block + static_cast<int>(threadIdx.x) / lanes;
+    const int64_t number = block + (static_cast<int>(threadIdx.x) >> lane_bits);
     const bool live = number < job.count;
     Line<S, kInputs> line;
-    int64_t at[kInputs] = {};
-    if (live) offsets_at(job.lines, number, at);
+    int64_t at[kInputs];
+#pragma unroll
+    for (int k = 0; k < kInputs; ++k) at[k] = number * job.lines.strides[k][0];
+    if (job.lines.rank > 1 && live) offsets_at(job.lines, number, at);
 #pragma unroll
     for (int k = 0; k < kInputs; ++k) {
       line.in[k] = job.in[k] + at[k];
@@ -415,8 +420,8 @@ unsigned blocks_for(int64_t units, int64_t at_once) noexcept {
 
 template <template <class> class OpOf, class S, int kWidth, class Job>
 void launch_rows(Job& job, cudaStream_t stream) noexcept {
-  constexpr int kFew = kWidth == 1 ? 4 : 1;
   constexpr int kMany = sizeof(ComputeType<S>) == 8 ? 8 / kWidth : 16 / kWidth;
+  constexpr int kFew = kWidth == 1 ? 4 : kMany;
   const int64_t packs = job.length / kWidth;
   int threads = 256;
   const auto go = [&](auto held, int lanes) {
