@@ -88,7 +88,6 @@ __global__ void __launch_bounds__(kLongThreads, 2) long_product(const __grid_con
   constexpr int kPitch = kTile + 4;  // of the groups' sums
   static_assert(kLongGroups * kTile * kPitch <= A::kFloats + B::kFloats);
   __shared__ alignas(16) float tiles[A::kFloats + B::kFloats];
-  __shared__ alignas(16) float sent[kTile * kTile];  // from the blocks of the team
   float* const tile_b = tiles + A::kFloats;
   const Product& p = args.p;
   const int team = static_cast<int>(args.parts);
@@ -97,6 +96,7 @@ __global__ void __launch_bounds__(kLongThreads, 2) long_product(const __grid_con
   const int tx = threadIdx.x % 8;
   const int ty = threadIdx.x / 8 % 8;
 #if GORGO_WGMMA
+  __shared__ alignas(16) float sent[kTile * kTile];  // from the blocks of the team
   if (team > 1) cluster_arrive();
 #endif
   stream_pass();
