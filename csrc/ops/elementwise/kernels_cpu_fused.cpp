@@ -117,7 +117,7 @@ class Machine {
 
  private:
   struct alignas(64) Room {
-    unsigned char bytes[kChunk * sizeof(T)];
+    unsigned char bytes[kChunk * sizeof(T) + 64];  // neighbours must not share places of the cache
   };
 
   void chunk(int64_t n) noexcept {
@@ -240,7 +240,7 @@ class Machine {
   int reader_of_[kFusedInputs];
   int reader_count_ = 0;
   Writer writers_[kFusedOutputs];
-  alignas(64) T numbers_[kFusedNumbers][kChunk];
+  alignas(64) T numbers_[kFusedNumbers][kChunk + 64 / sizeof(T)];
   int number_count_ = 0;
   Room rooms_[kFusedInstructions + 1];
   unsigned char* free_[kFusedInstructions + 1];
