@@ -240,6 +240,11 @@ def test_products_enqueued_in_a_row_wait_for_each_other(rng: np.random.Generator
         ((8, 96, 30, 25), (72, 96, 3, 5), {"padding": (0, 3), "stride": (2, 1), "dilation": (2, 1)}),
         ((64, 64, 3, 3), (512, 64, 3, 3), {"padding": 2}),
         ((4, 64, 20, 20), (64, 64, 7, 7), {"padding": 3}),
+        # Taps of a row that share pixels: other heights, steps, paddings on either side of what a window reaches.
+        ((2, 64, 24, 56), (64, 64, 3, 3), {"padding": 1}),
+        ((4, 72, 21, 44), (130, 72, 2, 3), {"padding": (1, 4), "dilation": (1, 4)}),
+        ((8, 64, 20, 28), (64, 64, 3, 3), {"padding": (0, 3)}),
+        ((8, 64, 20, 27), (64, 64, 3, 3), {"padding": (1, 0), "stride": (2, 1)}),
     ],
     ids=str,
 )

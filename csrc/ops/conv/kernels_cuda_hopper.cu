@@ -4,8 +4,8 @@
 // rest. A transposed convolution with unit strides is one over x with the taps in reverse. Gradients by the weights are split over
 // pixels.
 // Invariant: ways, tiles and splits depend on shapes alone.
-// Read next: kernels/cuda/conv_hopper.cuh, ways_cuda.cuh.
-#include "kernels/cuda/conv_hopper.cuh"
+// Read next: kernels/cuda/conv_plane.cuh, ways_cuda.cuh.
+#include "kernels/cuda/conv_plane.cuh"
 #include "ops/conv/attrs.h"
 #include "ops/conv/ways_cuda.cuh"
 
