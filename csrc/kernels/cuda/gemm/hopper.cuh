@@ -424,7 +424,7 @@ constexpr CUtensorMapDataType map_type() {
 }
 
 constexpr int kAlone = 120 * 1024;  // shared memory of which no two blocks fit on a multiprocessor
-constexpr int kGroupRows = 2048;  // taken together: about as tall as the tiles of one wave are wide
+constexpr int kGroupRows = 2048;    // taken together: about as tall as the tiles of one wave are wide
 
 // Launches on tiles of this shape; false, with nothing done, when a map cannot be made. `out` holds `splits` results
 // one after the other for each element of the stack; only a whole sum gets the bias.
