@@ -197,32 +197,6 @@ __global__ void __launch_bounds__(kBlock<kWidth>, 512 / kBlock<kWidth>)
   }
 }
 
-// Few cases of few classes: one block makes their losses and the sum, in the order of sum_cases.
-template <class S>
-inline constexpr int kFewThreads = sizeof(S) == 8 ? 512 : 1024;
-constexpr int64_t kFewCases = 256;
-template <class S>
-__global__ void __launch_bounds__(kFewThreads<S>)
-    forward_few(const __grid_constant__ Lines lines, const __grid_constant__ Targets targets, const S* __restrict__ x,
-                ComputeType<S> smoothing, bool mean, S* __restrict__ out, DeviceFault* fault) {
-  using C = ComputeType<S>;
-  __shared__ LossCase<C> cases[kFewCases];
-  __shared__ LossPartial shared[kMergers / 32];
-  const Group<S, 32> group{nullptr};
-  for (int64_t line = threadIdx.x / 32; line < lines.count; line += kFewThreads<S> / 32) {
-    const CaseLoss<C> one = loss_of_case<S, 32>(group, lines, targets, x, smoothing, line, fault);
-    if (group.rank() == 0) cases[line] = {one.loss, static_cast<C>(one.counts ? 1 : 0)};
-  }
-  __syncthreads();
-  LossPartial own{0.0, 0.0};
-  if (threadIdx.x < lines.count) {
-    own.sum += static_cast<double>(cases[threadIdx.x].sum);
-    own.count += static_cast<double>(cases[threadIdx.x].count);
-  }
-  const LossPartial total = block_total<kMergers>(own, shared);
-  if (threadIdx.x == 0) put_total(total, mean, out);
-}
-
 // ---- a thread for each line, times kSharers that share its classes ----
 constexpr int kColumns = 32;
 constexpr int kSharers = 8;
@@ -321,11 +295,6 @@ void cross_entropy(const KernelArgs& args, int64_t) noexcept {
     const auto smoothing = static_cast<C>(a.label_smoothing);
     const auto* x = args.in[0].as<const S>();
     const ForwardOut<S> out{reduces ? static_cast<LossCase<C>*>(args.scratch) : nullptr, args.out[0].as<S>()};
-    if (reduces && !lines.by_columns() && lines.count <= kFewCases && lines.length <= 1024) {
-      forward_few<S><<<1, kFewThreads<S>, 0, stream_of(args)>>>(
-          lines, targets, x, smoothing, a.how() == LossReduction::Mean, args.out[0].as<S>(), fault_of(args));
-      return;
-    }
     if (lines.by_columns()) {
       forward_columns<S><<<grid_for(lines.count, kColumns), dim3(kColumns, kSharers), 0, stream_of(args)>>>(
           lines, targets, x, smoothing, out, fault_of(args));
