@@ -123,7 +123,7 @@ void bind_graph(PyObject* module) {
           "save", [](const py::object& g, const py::object& path) { drawing().attr("save")(g, path); }, py::arg("path"),
           kSaveDoc)
       .def(
-          "fused", [](const Graph& g) { return std::make_shared<Graph>(fuse_elementwise(g)); },
+          "fused", [](const Graph& g) { return std::make_shared<Graph>(fuse_elementwise(g, least_fused(g.device))); },
           "Return the graph with chains of elementwise ops as one node each, as compiled functions run it.")
       .def(
           "verify", [](const Graph& g) { verify(g); },

@@ -537,7 +537,7 @@ class Planner {
 
 Program::Program(Graph graph)
     : graph_(std::move(graph)),
-      planned_(fuses_on(graph_.device) ? fuse_elementwise(graph_) : graph_),
+      planned_(fuses_on(graph_.device) ? fuse_elementwise(graph_, least_fused(graph_.device)) : graph_),
       plan_(std::make_unique<Plan>()) {
   Planner(planned_, *plan_).run();
 }

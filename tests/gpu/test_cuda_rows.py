@@ -164,3 +164,11 @@ def test_cross_entropy_of_few_and_of_many(cases: int, reduction: str, dtype: str
     loss = F.cross_entropy(point, gg.asarray(targets).to(DEVICE), reduction=reduction)
     np.testing.assert_allclose(take(loss), each.sum() / by, rtol=1e-2 if dtype == "bfloat16" else 1e-5)
     near(gg.grad([loss], [point])[0], slope, dtype, "slope")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+def test_rows_without_elements(dtype: str) -> None:
+    x = gg.zeros((3, 0), dtype=dtype, device=DEVICE)
+    for reduce in (gg.var, gg.std, gg.mean):
+        assert np.isnan(reduce(x, axis=1).astype("float64").cpu().numpy()).all()
+    assert gg.sum(x, axis=1).astype("float64").cpu().numpy().tolist() == [0.0] * 3

@@ -36,7 +36,6 @@ Compute together(Compute a, Compute b) {
   if (a == Compute::Any || a == b) return b;
   return b == Compute::Any ? a : Compute::Mixed;
 }
-bool is_half(DType d) { return d == DType::Float16 || d == DType::BFloat16; }
 
 // What an instruction reads: a value, or a number as the op's kernel would see it.
 struct Read {
@@ -237,8 +236,9 @@ class Reader {
 // Finds groups, then writes the graph anew. Reading order: run().
 class Fuser {
  public:
-  explicit Fuser(const Graph& graph)
+  Fuser(const Graph& graph, int least)
       : graph_(graph),
+        least_(static_cast<size_t>(least)),
         pieces_(graph.nodes.size()),
         group_of_(graph.nodes.size(), -1),
         readers_(graph.values.size()),
@@ -256,6 +256,11 @@ class Fuser {
     for (const int32_t id : graph_.outputs) kept_[static_cast<size_t>(id)] = true;
     for (const IrAssignment& a : graph_.assignments) kept_[static_cast<size_t>(a.value)] = true;
     for (size_t n = 0; n < graph_.nodes.size(); ++n) join(static_cast<int32_t>(n));
+    for (Members& members : groups_) {
+      if (members.size() >= least_) continue;
+      for (const int32_t n : members) group(n) = -1;
+      members.clear();
+    }
     return rewrite();
   }
 
@@ -381,7 +386,7 @@ class Fuser {
   // ---- the graph anew ----
 
   Graph rewrite() {
-    const bool any = std::any_of(groups_.begin(), groups_.end(), [](const Members& m) { return m.size() > 1; });
+    const bool any = std::any_of(groups_.begin(), groups_.end(), [](const Members& m) { return !m.empty(); });
     Graph out = graph_;
     if (!any) return out;
     out.nodes.clear();
@@ -415,7 +420,7 @@ class Fuser {
 
   void emit(int32_t n, Graph& out) {
     const auto index = static_cast<int32_t>(out.nodes.size());
-    if (group(n) < 0 || groups_[static_cast<size_t>(group(n))].size() == 1) {
+    if (group(n) < 0) {
       out.nodes.push_back(node(n));
       for (const int32_t id : node(n).outputs) out.values[static_cast<size_t>(id)].node = index;
       return;
@@ -455,6 +460,7 @@ class Fuser {
   }
 
   const Graph& graph_;
+  size_t least_;
   std::vector<Pieces> pieces_;
   std::vector<int32_t> group_of_;
   std::vector<Members> groups_;
@@ -464,7 +470,7 @@ class Fuser {
 
 }  // namespace
 
-Graph fuse_elementwise(const Graph& graph) { return Fuser(graph).run(); }
+Graph fuse_elementwise(const Graph& graph, int least) { return Fuser(graph, least).run(); }
 
 bool fuses_on(Device device) {
   const OpDef* op = Registry::instance().find("fused");

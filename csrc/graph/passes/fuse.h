@@ -10,8 +10,11 @@
 
 namespace gorgo {
 
-// The same graph when there is nothing to fuse.
-[[nodiscard]] Graph fuse_elementwise(const Graph& graph);
+// The same graph when there is nothing to fuse. Fewer nodes than `least` stay apart.
+[[nodiscard]] Graph fuse_elementwise(const Graph& graph, int least = 2);
+
+// How many nodes are worth fusing there: on a card the start of the kernel that interprets programs outweighs one launch.
+[[nodiscard]] constexpr int least_fused(Device device) { return device.type == DeviceType::Cuda ? 3 : 2; }
 
 // Whether plans for this device fuse: its kernels are there, and GORGO_FUSE is not 0.
 [[nodiscard]] bool fuses_on(Device device);

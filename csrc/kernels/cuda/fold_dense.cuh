@@ -56,11 +56,13 @@ __global__ void __launch_bounds__(256) fold_dense_rows(const __grid_constant__ D
 #pragma unroll
     for (int k = 0; k < kInputs; ++k) p[k] = job.in[k] + output * job.kept_step[k];
     if constexpr (Policy::kCentred) {
-      FoldReader<Policy, 1> head;
-      head.load(p);
-      S v[kInputs];
-      head.pick(0, v);
-      run.begin(v);
+      if (packs > 0) {
+        FoldReader<Policy, 1> head;
+        head.load(p);
+        S v[kInputs];
+        head.pick(0, v);
+        run.begin(v);
+      }
     }
 #pragma unroll
     for (int k = 0; k < kInputs; ++k) p[k] += begin + lane * kWidth;

@@ -120,15 +120,11 @@ __global__ void __launch_bounds__(512, (kBlocks<S, kWidth>)) norm_lines(const __
   }
 }
 
-#ifndef FWD_MIN
-#define FWD_MIN 1024
-#endif
-#ifndef FWD_AHEAD
-#define FWD_AHEAD 1
-#endif
+// Threads of a multiprocessor that must find registers.
+constexpr int packed_threads(int held) noexcept { return held > 2 ? 768 : 1024; }
 // Lines in packs of 16 bytes, which stay packed in registers: kHeld to a thread; kFull: exactly so many to each.
 template <class S, bool kCentered, int kHeld, int kThreads, bool kFull>
-__global__ void __launch_bounds__(kThreads, (FWD_AHEAD && kHeld > 2 ? 768 : FWD_MIN) / kThreads)
+__global__ void __launch_bounds__(kThreads, packed_threads(kHeld) / kThreads)
     norm_packed(const __grid_constant__ LineJob<S, 1> job) {
   constexpr int kWidth = kPackOf<S>;
   constexpr int kElements = kHeld * kWidth;
@@ -159,18 +155,17 @@ __global__ void __launch_bounds__(kThreads, (FWD_AHEAD && kHeld > 2 ? 768 : FWD_
   const int64_t first = int64_t{blockIdx.x} * slots;
   const int64_t stride = int64_t{gridDim.x} * slots;
   const int slot = static_cast<int>(threadIdx.x) >> lane_bits;
-  if (FWD_AHEAD) load(first + slot);
+  load(first + slot);
   int turn = 0;
 #pragma unroll 1
   for (int64_t block = first; block < job.count; block += stride, ++turn) {
     const int64_t line = block + slot;
     const bool live = line < job.count;
-    if (!FWD_AHEAD) load(line);
     const float from = next_from;
     uint4 raw[kHeld];
 #pragma unroll
     for (int u = 0; u < kHeld; ++u) raw[u] = next[u];
-    if (FWD_AHEAD && block + stride < job.count) load(line + stride);
+    if (block + stride < job.count) load(line + stride);
     Figure<kCentered, false> figure;
     float count = static_cast<float>(kElements);
     float mean = 0.0f;
@@ -235,16 +230,11 @@ __global__ void __launch_bounds__(kThreads, (FWD_AHEAD && kHeld > 2 ? 768 : FWD_
   }
 }
 
-#ifndef FWD_THREADS
-#define FWD_THREADS 256
-#define FWD_HELD 2
-#endif
 template <class S, bool kCentered, int kHeld, int kThreads>
 void launch_packed(LineJob<S, 1>& job, int lanes, cudaStream_t stream) noexcept {
   job.lanes = lanes;
   int64_t blocks = ceil_div(job.count, kThreads / lanes);
-  const int64_t most =
-      FWD_AHEAD == 0 ? int64_t{1} << 20 : int64_t{card().multiprocessors} * ((kHeld > 2 ? 768 : FWD_MIN) / kThreads);
+  const int64_t most = int64_t{card().multiprocessors} * (packed_threads(kHeld) / kThreads);
   if (blocks > most) blocks = most;
   const auto grid = static_cast<unsigned>(blocks);
   if (job.length == int64_t{kHeld} * lanes * kPackOf<S>) {
@@ -261,8 +251,8 @@ bool launch_packed(LineJob<S, 1>& job, cudaStream_t stream) noexcept {
     launch_packed<S, kCentered, 2, 128>(job, lanes_for(ceil_div(packs, 2), 32), stream);
   } else if (packs <= 128) {
     launch_packed<S, kCentered, 4, 128>(job, 32, stream);
-  } else if (packs <= FWD_THREADS * FWD_HELD) {
-    launch_packed<S, kCentered, FWD_HELD, FWD_THREADS>(job, FWD_THREADS, stream);
+  } else if (packs <= 512) {
+    launch_packed<S, kCentered, 2, 256>(job, 256, stream);
   } else if (packs <= 1024) {
     launch_packed<S, kCentered, 4, 256>(job, 256, stream);
   } else if (packs <= 2048) {

@@ -28,17 +28,8 @@ struct StreamJob {
   float eps;
 };
 
-#ifndef BWD_PARTS
-#define BWD_PARTS 512
-#endif
-#ifndef BWD_STAGES
-#define BWD_STAGES 3
-#endif
-#ifndef BWD_THREADS
-#define BWD_THREADS 256
-#define BWD_HELD 2
-#endif
-constexpr int kStreamStages = BWD_STAGES;
+constexpr int kStreamStages = 3;
+constexpr int64_t kStreamParts = 512;
 
 // Threads of a block and packs of a thread for rows of so many packs; 0 threads: too long.
 struct StreamShape {
@@ -52,14 +43,14 @@ constexpr StreamShape stream_shape(int64_t packs) noexcept {
   }
   if (packs <= 64) return {256, 2, 32};
   if (packs <= 256) return {128, 2, 128};
-  if (packs <= 512) return {BWD_THREADS, BWD_HELD, BWD_THREADS};
+  if (packs <= 512) return {256, 2, 256};
   if (packs <= 1024) return {512, 2, 512};
   return {0, 0, 0};
 }
 // Rows of a part, at least eight for each of its groups.
 constexpr int64_t stream_at_once(int64_t rows, const StreamShape& shape) noexcept {
   const int64_t least = int64_t{8} * (shape.threads / shape.lanes);
-  const int64_t wanted = ceil_div(rows, BWD_PARTS);
+  const int64_t wanted = ceil_div(rows, kStreamParts);
   return wanted < least ? least : wanted;
 }
 template <class S>
@@ -288,8 +279,6 @@ bool run_stream(const LineJob<S, 2>& lines, void* scratch, int64_t* parts, cudaS
     launch_stream<S, kCentered, 2, 128>(job, grid, stream);
   } else if (shape.threads == 256 && shape.held == 2) {
     launch_stream<S, kCentered, 2, 256>(job, grid, stream);
-  } else if (shape.lanes <= BWD_THREADS && shape.held == BWD_HELD && shape.threads == BWD_THREADS) {
-    launch_stream<S, kCentered, BWD_HELD, BWD_THREADS>(job, grid, stream);
   } else {
     launch_stream<S, kCentered, 2, 512>(job, grid, stream);
   }
