@@ -236,8 +236,8 @@ __global__ void __launch_bounds__(kMmaThreads, kVectors ? 2 : 1) mma_product(con
       const int64_t column = column0 + x0 + j * 8 + lane % 4 * 2;
       float add[2] = {0.0f, 0.0f};
       if (bias != nullptr && args.parts == 1) {
-        if (column < p.n) add[0] = widen(bias[column * p.bias_stride]);
-        if (column + 1 < p.n) add[1] = widen(bias[(column + 1) * p.bias_stride]);
+        if (column < p.n) add[0] = static_cast<float>(bias[column * p.bias_stride]);
+        if (column + 1 < p.n) add[1] = static_cast<float>(bias[(column + 1) * p.bias_stride]);
       }
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -250,7 +250,7 @@ __global__ void __launch_bounds__(kMmaThreads, kVectors ? 2 : 1) mma_product(con
           if (args.parts > 1) {
             static_cast<float*>(args.sums)[to] = sums[i][j][e];
           } else {
-            static_cast<T*>(p.c)[to] = narrow<T>(sums[i][j][e] + add[e % 2]);
+            static_cast<T*>(p.c)[to] = T(sums[i][j][e] + add[e % 2]);
           }
         }
       }
