@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fuse_chains import DTYPES, Chain, same_bits
+from test_registry import REGISTRY
 
 import gorgo as gg
 
@@ -196,3 +197,45 @@ def test_random_chains(dtype: str, seed: int) -> None:
     for _ in range(3):
         for got, want in zip(compiled(*args), expected, strict=True):
             same_bits(got, want)
+
+
+# ---- programs that nobody should write ----
+
+FLOAT32, FLOAT64 = 11, 12
+ADD, NONE = 28, 0xFF
+
+
+def word(op: int, dtype: int, *reads: int) -> int:
+    """Return an instruction as core/fused.h has it."""
+    a, b, c = [*reads, NONE, NONE, NONE][:3]
+    return op | dtype << 8 | a << 16 | b << 24 | c << 32
+
+
+SUM = word(ADD, FLOAT32, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("message", "operands", "code", "results"),
+    [
+        ("be over floats and bool", ["int64", "int64"], [SUM], [2]),
+        ("be over floats and bool", ["float32"] * 2, [word(ADD, 200, 0, 1)], [2]),
+        ("have few operands, got 9", ["float32"] * 9, [SUM], [9]),
+        ("have few instructions, got 0", ["float32"] * 2, [], [2]),
+        ("have few instructions, got 25", ["float32"] * 2, [SUM] * 25, [2]),
+        ("have instructions that there are", ["float32"] * 2, [word(200, FLOAT32, 0, 1)], [2]),
+        ("read what is there, got 5", ["float32"] * 2, [word(ADD, FLOAT32, 0, 5)], [2]),
+        ("read dtypes that fit its instructions", ["float32", "bool"], [SUM], [2]),
+        ("compute in one type", ["float32", "float64"], [word(ADD, FLOAT32, 0, 0), word(ADD, FLOAT64, 1, 1)], [2]),
+        ("have few results, got 0", ["float32"] * 2, [SUM], []),
+        ("give what its instructions make, got 1", ["float32"] * 2, [SUM], [1]),
+    ],
+)
+def test_a_wrong_program_is_refused(message: str, operands: list[str], code: list[int], results: list[int]) -> None:
+    run = REGISTRY["fused"]
+    with pytest.raises(ValueError, match=f"^fused: program must {message}"):
+        run([gg.ones((3,), dtype=dtype) for dtype in operands], code=code, results=results)
+
+
+def test_a_program_over_too_many_axes_is_refused() -> None:
+    with pytest.raises(ValueError, match="^fused: program must be over few axes, got 7"):
+        REGISTRY["fused"]([gg.ones((1,) * 7)] * 2, code=[SUM], results=[2])
