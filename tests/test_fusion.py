@@ -237,5 +237,5 @@ def test_a_wrong_program_is_refused(message: str, operands: list[str], code: lis
 
 
 def test_a_program_over_too_many_axes_is_refused() -> None:
-    with pytest.raises(ValueError, match="^fused: program must be over few axes, got 7"):
+    with pytest.raises(ValueError, match=r"^fused: program must be over few axes, got 7"):
         REGISTRY["fused"]([gg.ones((1,) * 7)] * 2, code=[SUM], results=[2])
