@@ -33,6 +33,11 @@ def fused(function: Callable[..., Any], *args: gg.Tensor) -> list[str]:
     return ops(graph)
 
 
+@pytest.fixture(autouse=True)
+def small_chains_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GORGO_FUSE", "always")
+
+
 X = gg.random.normal(shape=(6, 5))
 Y = gg.random.normal(shape=(6, 5))
 ROW = gg.random.normal(shape=(5,))
@@ -183,6 +188,16 @@ def test_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     with gg.profile() as p:
         compiled(X)
     assert {e.op for e in p.events} == {"exp", "multiply"}
+
+
+def test_only_what_leaves_the_caches_is_fused_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GORGO_FUSE", "1")
+    chain = lambda x: gg.exp(x) * 2  # noqa: E731
+    assert fused(chain, gg.ones((1 << 20,))) == ["fused"]
+    assert fused(chain, gg.ones(((1 << 20) - 1,))) == ["exp", "multiply"]
+    monkeypatch.setenv("GORGO_FUSE", "perhaps")
+    with pytest.raises(ValueError, match="GORGO_FUSE: must be 1, true, on, yes or 0, false, off, no, got 'perhaps'"):
+        fused(chain, X)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -123,7 +123,11 @@ void bind_graph(PyObject* module) {
           "save", [](const py::object& g, const py::object& path) { drawing().attr("save")(g, path); }, py::arg("path"),
           kSaveDoc)
       .def(
-          "fused", [](const Graph& g) { return std::make_shared<Graph>(fuse_elementwise(g, least_fused(g.device))); },
+          "fused",
+          [](const Graph& g) {
+            const std::optional<FusionLimits> limits = fusion_limits(g.device);
+            return std::make_shared<Graph>(limits ? fuse_elementwise(g, *limits) : g);
+          },
           "Return the graph with chains of elementwise ops as one node each, as compiled functions run it.")
       .def(
           "verify", [](const Graph& g) { verify(g); },

@@ -535,10 +535,17 @@ class Planner {
   Step step_;
 };
 
+namespace {
+
+Graph fused_for_its_device(const Graph& graph) {
+  const std::optional<FusionLimits> limits = fusion_limits(graph.device);
+  return limits ? fuse_elementwise(graph, *limits) : graph;
+}
+
+}  // namespace
+
 Program::Program(Graph graph)
-    : graph_(std::move(graph)),
-      planned_(fuses_on(graph_.device) ? fuse_elementwise(graph_, least_fused(graph_.device)) : graph_),
-      plan_(std::make_unique<Plan>()) {
+    : graph_(std::move(graph)), planned_(fused_for_its_device(graph_)), plan_(std::make_unique<Plan>()) {
   Planner(planned_, *plan_).run();
 }
 

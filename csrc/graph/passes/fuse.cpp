@@ -236,9 +236,9 @@ class Reader {
 // Finds groups, then writes the graph anew. Reading order: run().
 class Fuser {
  public:
-  Fuser(const Graph& graph, int least)
+  Fuser(const Graph& graph, FusionLimits limits)
       : graph_(graph),
-        least_(static_cast<size_t>(least)),
+        limits_(limits),
         pieces_(graph.nodes.size()),
         group_of_(graph.nodes.size(), -1),
         readers_(graph.values.size()),
@@ -257,7 +257,7 @@ class Fuser {
     for (const IrAssignment& a : graph_.assignments) kept_[static_cast<size_t>(a.value)] = true;
     for (size_t n = 0; n < graph_.nodes.size(); ++n) join(static_cast<int32_t>(n));
     for (Members& members : groups_) {
-      if (members.size() >= least_) continue;
+      if (members.size() >= static_cast<size_t>(limits_.nodes)) continue;
       for (const int32_t n : members) group(n) = -1;
       members.clear();
     }
@@ -278,13 +278,13 @@ class Fuser {
 
   // Puts node n into the groups of those that make what it reads, as far as they may become one.
   void join(int32_t n) {
-    if (pieces(n).count == 0) return;
+    if (pieces(n).count == 0 || numel_of(shape_of(n)) < limits_.elements) return;
     group(n) = static_cast<int32_t>(groups_.size());
     groups_.push_back({n});
     for (const IrOperand& operand : node(n).inputs) {
       if (operand.value < 0) continue;
       const int32_t from = producer(operand.value);
-      if (from < 0 || pieces(from).count == 0 || group(from) == group(n) || shape_of(from) != shape_of(n)) continue;
+      if (from < 0 || group(from) < 0 || group(from) == group(n) || shape_of(from) != shape_of(n)) continue;
       Members all;
       const Members& a = groups_[static_cast<size_t>(group(from))];
       const Members& b = groups_[static_cast<size_t>(group(n))];
@@ -460,7 +460,7 @@ class Fuser {
   }
 
   const Graph& graph_;
-  size_t least_;
+  FusionLimits limits_;
   std::vector<Pieces> pieces_;
   std::vector<int32_t> group_of_;
   std::vector<Members> groups_;
@@ -470,12 +470,16 @@ class Fuser {
 
 }  // namespace
 
-Graph fuse_elementwise(const Graph& graph, int least) { return Fuser(graph, least).run(); }
+Graph fuse_elementwise(const Graph& graph, FusionLimits limits) { return Fuser(graph, limits).run(); }
 
-bool fuses_on(Device device) {
+std::optional<FusionLimits> fusion_limits(Device device) {
+  constexpr int64_t kBeyondCaches = int64_t{1} << 20;
   const OpDef* op = Registry::instance().find("fused");
-  return op != nullptr && op->kernels[static_cast<int>(device.type)][static_cast<int>(DType::Float32)] != nullptr &&
-         env_flag("GORGO_FUSE", true);
+  if (op == nullptr || op->kernels[static_cast<int>(device.type)][static_cast<int>(DType::Float32)] == nullptr)
+    return {};
+  if (env_string("GORGO_FUSE") == "always") return FusionLimits{};
+  if (!env_flag("GORGO_FUSE", true)) return {};
+  return device.type == DeviceType::Cuda ? FusionLimits{3, 1} : FusionLimits{2, kBeyondCaches};
 }
 
 }  // namespace gorgo

@@ -6,17 +6,23 @@
 // Read next: core/fused.h (the little program), fuse.cpp.
 #pragma once
 
+#include <optional>
+
 #include "graph/ir.h"
 
 namespace gorgo {
 
-// The same graph when there is nothing to fuse. Fewer nodes than `least` stay apart.
-[[nodiscard]] Graph fuse_elementwise(const Graph& graph, int least = 2);
+// What is worth fusing: so many nodes at least, over values of so many elements at least.
+struct FusionLimits {
+  int nodes = 2;
+  int64_t elements = 1;
+};
 
-// How many nodes are worth fusing there: on a card the start of the kernel that interprets programs outweighs one launch.
-[[nodiscard]] constexpr int least_fused(Device device) { return device.type == DeviceType::Cuda ? 3 : 2; }
+// The same graph when there is nothing to fuse.
+[[nodiscard]] Graph fuse_elementwise(const Graph& graph, FusionLimits limits = {});
 
-// Whether plans for this device fuse: its kernels are there, and GORGO_FUSE is not 0.
-[[nodiscard]] bool fuses_on(Device device);
+// What plans for this device fuse; none where it has no kernels for that, or GORGO_FUSE is 0. On a CPU a chain pays where its values
+// leave the caches, on a card from three nodes on: the kernel that interprets programs starts more slowly than one op's.
+[[nodiscard]] std::optional<FusionLimits> fusion_limits(Device device);
 
 }  // namespace gorgo
