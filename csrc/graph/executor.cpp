@@ -767,14 +767,14 @@ void Program::enqueue(Context& context, std::span<const Tensor> inputs) const {
 }
 
 // A capture on a stream of its own, since the default stream cannot be captured. What was captured and not taken is destroyed.
-class Program::Recorder {
+class Program::GraphRecorder {
  public:
-  explicit Recorder(Device device) : device_(device), stream_(take_stream(device)) {
+  explicit GraphRecorder(Device device) : device_(device), stream_(take_stream(device)) {
     const int code = cuda_driver->begin_capture(stream_);
     if (code != 0) give_stream(device_, stream_);
     check_cuda(code, "capture");
   }
-  ~Recorder() {
+  ~GraphRecorder() {
     if (!ended_) {
       static_cast<void>(cuda_driver->end_capture(stream_, &graph_));
       static_cast<void>(cuda_driver->last_error());
@@ -782,8 +782,8 @@ class Program::Recorder {
     if (graph_ != 0) static_cast<void>(cuda_driver->destroy_graph(graph_));
     give_stream(device_, stream_);
   }
-  Recorder(const Recorder&) = delete;
-  Recorder& operator=(const Recorder&) = delete;
+  GraphRecorder(const GraphRecorder&) = delete;
+  GraphRecorder& operator=(const GraphRecorder&) = delete;
   [[nodiscard]] uint64_t stream() const { return stream_; }
   void after(const std::vector<uint64_t>& nodes) const {
     check_cuda(cuda_driver->capture_after(stream_, nodes.data(), nodes.size()), "capture");
@@ -827,7 +827,7 @@ void Program::capture(Context& context, Replay& replay) const {
     waits.resize(count);
     for (size_t s = 1; s < count; ++s) waits[s] = {static_cast<int32_t>(s) - 1};
   }
-  Recorder recorder(plan_->device);
+  GraphRecorder recorder(plan_->device);
   std::vector<std::vector<uint64_t>> nodes(count);
   std::vector<std::vector<uint64_t>> ends(
       count);  // the node after which a step is over, or several that it waited for itself
@@ -869,7 +869,7 @@ bool Program::update(Context& context, Replay& replay) const {
   }
   std::sort(changed.begin(), changed.end());
   changed.erase(std::unique(changed.begin(), changed.end()), changed.end());
-  Recorder recorder(plan_->device);
+  GraphRecorder recorder(plan_->device);
   const std::vector<uint64_t> none;
   std::vector<std::vector<uint64_t>> fresh;
   for (const int32_t s : changed) {

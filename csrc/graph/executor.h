@@ -49,7 +49,7 @@ class Program {
   void enqueue_step(Context& context, size_t s, uint64_t stream) const;
   void find_key(Context& context) const;
   struct Replay;
-  class Recorder;
+  class GraphRecorder;
   void capture(Context& context, Replay& replay) const;
   bool update(Context& context, Replay& replay) const;
   [[nodiscard]] int32_t step_of_operand(int32_t operand) const;
