@@ -169,9 +169,9 @@ struct CompiledProgram {
   std::vector<Tensor> local_grads;                    // leaves whose gradient is local
   std::vector<PyRef> host_effects;
   std::vector<int32_t> inputs;  // which leaves are the program's inputs
-  std::vector<std::pair<int32_t, Tensor>>
-      same_memory;  // leaves that must lie where they lay: the code reached them otherwise too
-  std::vector<const Storage*> captured_memory;  // in order; where no other argument may lie
+  // Leaves that must lie where they lay, since the code reached them otherwise too; where no argument may lie (in order).
+  std::vector<std::pair<int32_t, Tensor>> same_memory;
+  std::vector<const Storage*> captured_memory;
   SmallVector<uint32_t, 16> result_structure;
   std::vector<PyRef> result_constants;  // per result leaf; null for a tensor
   std::unique_ptr<Program> program;
@@ -415,15 +415,15 @@ class StandIns {
     for (Py_ssize_t i = 0; i < count; ++i) {
       PyObject* o = args[i];
       const Py_ssize_t first = std::find(args, args + i, o) - args;
+      PyObject* given = o;
       if (first < i) {
-        kept_.push_back(PyRef::borrowed(kept_[static_cast<size_t>(first)].get()));
+        given = given_[static_cast<int>(first)];
       } else if (is_tensor(o) && !tensor_of(o)->requires_grad && !tensor_of(o)->is_parameter) {
-        kept_.push_back(PyRef::checked(wrap(make_alias(tensor_of(o)))));
-      } else {
-        kept_.push_back(PyRef::borrowed(o));
+        made_.push_back(PyRef::checked(wrap(make_alias(tensor_of(o)))));
+        given = made_.back().get();
       }
       originals_.push_back(o);
-      given_.push_back(kept_.back().get());
+      given_.push_back(given);
     }
   }
   [[nodiscard]] PyObject* const* given() const { return given_.data(); }
@@ -438,7 +438,7 @@ class StandIns {
     }
     return o;
   }
-  std::vector<PyRef> kept_;
+  std::vector<PyRef> made_;
   Objects originals_;
   Objects given_;
 };

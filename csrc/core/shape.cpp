@@ -46,6 +46,15 @@ Strides contiguous_strides(const Shape& shape) {
   return strides;
 }
 
+Reach reach_of(std::span<const int64_t> shape, std::span<const int64_t> strides) noexcept {
+  Reach reach;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    const int64_t last = (shape[i] - 1) * strides[i];
+    (last < 0 ? reach.lowest : reach.highest) += last;
+  }
+  return reach;
+}
+
 bool is_contiguous(std::span<const int64_t> shape, std::span<const int64_t> strides) noexcept {
   int64_t step = 1;
   bool in_order = true;

@@ -137,6 +137,12 @@ std::ostream& operator<<(std::ostream& out, const Dims& dims);
 [[nodiscard]] Strides contiguous_strides(const Shape& shape);
 // True when walking the elements in row-major order walks memory in order (axes of length 1 do not matter).
 [[nodiscard]] bool is_contiguous(std::span<const int64_t> shape, std::span<const int64_t> strides) noexcept;
+// The lowest and the highest offset, from the first element, that elements lie at. No axis may be empty.
+struct Reach {
+  int64_t lowest = 0;
+  int64_t highest = 0;
+};
+[[nodiscard]] Reach reach_of(std::span<const int64_t> shape, std::span<const int64_t> strides) noexcept;
 // The standard's broadcasting rule. Throws ValueError naming both shapes.
 [[nodiscard]] Shape broadcast_shapes(const Shape& a, const Shape& b, const char* op);
 // Maps an axis in [-rank, rank) to [0, rank). Throws IndexError-free ValueError of the house form.

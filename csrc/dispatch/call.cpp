@@ -247,13 +247,9 @@ struct Extent {
 };
 
 Extent extent_of(const TensorImpl& t) {
-  Extent e{t.offset, t.offset};
-  for (int i = 0; i < t.rank(); ++i) {
-    const int64_t reach = (t.shape[i] - 1) * t.strides[i];
-    (reach > 0 ? e.last : e.first) += reach;
-  }
+  const Reach reach = reach_of(t.shape, t.strides);
   const int64_t size = dtype_size(t.dtype);
-  return {e.first * size, (e.last + 1) * size};
+  return {(t.offset + reach.lowest) * size, (t.offset + reach.highest + 1) * size};
 }
 
 bool same_elements(const TensorImpl& a, const TensorImpl& b) {

@@ -128,12 +128,9 @@ RegionAttrs Recorder::region_of(const TensorImpl& t, int32_t root) const {
                        graph_.values[static_cast<size_t>(root)].name, ")");
   }
   // An argument stands for its own elements; of the memory around it the recording knows nothing.
-  int64_t lowest = t.offset - first;
-  int64_t highest = lowest;
-  for (int i = 0; i < t.shape.size(); ++i) {
-    const int64_t span = (t.shape[i] - 1) * t.strides[i];
-    (span < 0 ? lowest : highest) += span;
-  }
+  const Reach reach = reach_of(t.shape, t.strides);
+  const int64_t lowest = t.offset - first + reach.lowest;
+  const int64_t highest = t.offset - first + reach.highest;
   if (outer != outer_.end() && t.numel != 0 && (lowest < 0 || highest >= outer->second.root->numel)) {
     fail<NotSupported>(
         "capture: tensor that shares memory with '", graph_.values[static_cast<size_t>(outer->second.value)].name,

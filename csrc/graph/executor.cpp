@@ -829,8 +829,8 @@ void Program::capture(Context& context, Replay& replay) const {
   }
   GraphRecorder recorder(plan_->device);
   std::vector<std::vector<uint64_t>> nodes(count);
-  std::vector<std::vector<uint64_t>> ends(
-      count);  // the node after which a step is over, or several that it waited for itself
+  // The node after which a step is over, or several that it waited for itself.
+  std::vector<std::vector<uint64_t>> ends(count);
   for (size_t s = 0; s < count; ++s) {
     std::vector<uint64_t> after;
     for (const int32_t p : waits[s]) {
@@ -903,8 +903,7 @@ bool Program::meets_writes(const Context& context, int32_t operand) const {
   const int32_t buffer = plan_->operands[static_cast<size_t>(operand)].buffer;
   return std::any_of(plan_->outer_writes.begin(), plan_->outer_writes.end(), [&](int32_t write) {
     if (plan_->operands[static_cast<size_t>(write)].buffer == buffer) return false;
-    const Access there = access_of(context.operands[static_cast<size_t>(write)], true);
-    return std::max(here.first, there.first) < std::min(here.end, there.end);
+    return meet(here, access_of(context.operands[static_cast<size_t>(write)], true));
   });
 }
 

@@ -27,10 +27,7 @@ class Program {
   // results in order.
   void run(std::span<const Tensor> inputs, std::vector<Tensor>& results);
 
-  // As it was recorded.
   [[nodiscard]] const Graph& graph() const noexcept { return graph_; }
-  // As it was planned: with what passes made of it.
-  [[nodiscard]] const Graph& planned() const noexcept { return planned_; }
   [[nodiscard]] size_t arena_bytes() const noexcept;
   [[nodiscard]] size_t step_count() const noexcept;
   // Long enough that other threads should run meanwhile?
@@ -56,8 +53,8 @@ class Program {
   [[nodiscard]] bool meets_writes(const Context& context, int32_t operand) const;
   [[nodiscard]] std::vector<Access> accesses(const Context& context, size_t s) const;
 
-  Graph graph_;
-  Graph planned_;
+  Graph graph_;    // as it was recorded
+  Graph planned_;  // with what passes made of it
   std::unique_ptr<Plan> plan_;
   std::mutex lock_;
   std::vector<std::unique_ptr<Context>> idle_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/dtype.h"
+#include "core/shape.h"
 
 namespace gorgo {
 namespace {
@@ -10,7 +11,7 @@ namespace {
 bool conflict(const std::vector<Access>& a, const std::vector<Access>& b) noexcept {
   for (const Access& x : a) {
     for (const Access& y : b) {
-      if ((x.writes || y.writes) && std::max(x.first, y.first) < std::min(x.end, y.end)) return true;
+      if ((x.writes || y.writes) && meet(x, y)) return true;
     }
   }
   return false;
@@ -18,18 +19,16 @@ bool conflict(const std::vector<Access>& a, const std::vector<Access>& b) noexce
 
 }  // namespace
 
+bool meet(const Access& a, const Access& b) noexcept { return std::max(a.first, b.first) < std::min(a.end, b.end); }
+
 Access access_of(const KOperand& operand, bool writes) noexcept {
   if (!operand.given || operand.numel == 0 || operand.data == nullptr || (operand.scalar && operand.host)) return {};
-  int64_t lowest = 0;
-  int64_t highest = 0;
-  for (int axis = 0; axis < operand.rank; ++axis) {
-    const int64_t span = (operand.shape[axis] - 1) * operand.strides[axis];
-    (span < 0 ? lowest : highest) += span;
-  }
+  const auto rank = static_cast<size_t>(operand.rank);
+  const Reach reach = reach_of({operand.shape, rank}, {operand.strides, rank});
   const int64_t size = dtype_size(operand.dtype);
   const auto origin = reinterpret_cast<uintptr_t>(operand.data);
-  return {origin + static_cast<uintptr_t>(lowest * size), origin + static_cast<uintptr_t>((highest + 1) * size),
-          writes};
+  return {origin + static_cast<uintptr_t>(reach.lowest * size),
+          origin + static_cast<uintptr_t>((reach.highest + 1) * size), writes};
 }
 
 std::vector<std::vector<int32_t>> predecessors(std::span<const std::vector<Access>> steps) {

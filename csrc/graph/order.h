@@ -19,6 +19,9 @@ struct Access {
   bool writes = false;
 };
 
+// Is there a byte that both may touch?
+[[nodiscard]] bool meet(const Access& a, const Access& b) noexcept;
+
 // The bytes from the operand's lowest element to its highest; empty for one that is not given, is empty, or lies on the host
 // beside the step.
 [[nodiscard]] Access access_of(const KOperand& operand, bool writes) noexcept;

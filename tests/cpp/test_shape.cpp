@@ -1,6 +1,7 @@
 // Shapes, strides and broadcasting: the arithmetic that everything above trusts.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <random>
 #include <string>
 #include <vector>
@@ -83,6 +84,22 @@ TEST_CASE("axes") {
   CHECK_THROWS_WITH(static_cast<void>(normalize_axis(3, 2, "softmax")), "softmax: axis must be in [-2, 2), got 3");
   const std::vector<int64_t> twice{0, -2};
   CHECK_THROWS_AS(static_cast<void>(normalize_axes(twice, 2, "sum")), ValueError);
+}
+
+TEST_CASE("elements reach from the lowest to the highest that a walk meets") {
+  std::mt19937 random(5);
+  for (int round = 0; round < 200; ++round) {
+    Shape shape;
+    Strides strides;
+    for (auto rank = random() % 5; rank > 0; --rank) {
+      shape.push_back(1 + static_cast<int64_t>(random() % 4));
+      strides.push_back(static_cast<int64_t>(random() % 21) - 10);
+    }
+    const std::vector<int64_t> met = walk(shape, strides);
+    const Reach reach = reach_of(shape, strides);
+    CHECK(reach.lowest == *std::min_element(met.begin(), met.end()));
+    CHECK(reach.highest == *std::max_element(met.begin(), met.end()));
+  }
 }
 
 TEST_CASE("reshape_strides walks the same elements, or says that it cannot") {
