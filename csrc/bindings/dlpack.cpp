@@ -68,7 +68,7 @@ enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kComplex = 5
 
 }  // namespace abi
 
-constexpr const char* kName = "dltensor";
+constexpr const char* kCapsuleName = "dltensor";
 constexpr const char* kVersionedName = "dltensor_versioned";
 
 [[noreturn]] void refuse(const std::string& why) {
@@ -293,8 +293,8 @@ Tensor import_dlpack(PyObject* producer, const char* op, OptInt copy, bool onto_
     check_status(PyCapsule_SetName(capsule.get(), "used_dltensor_versioned"));
     return adopt(managed, op, (managed->flags & abi::kReadOnly) != 0, may_copy);
   }
-  if (PyCapsule_IsValid(capsule.get(), kName) != 0) {
-    auto* managed = static_cast<abi::Managed*>(PyCapsule_GetPointer(capsule.get(), kName));
+  if (PyCapsule_IsValid(capsule.get(), kCapsuleName) != 0) {
+    auto* managed = static_cast<abi::Managed*>(PyCapsule_GetPointer(capsule.get(), kCapsuleName));
     check_status(PyCapsule_SetName(capsule.get(), "used_dltensor"));
     return adopt(managed, op, false, may_copy);
   }
@@ -354,7 +354,8 @@ PyObject* export_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
       if (capsule == nullptr) managed->deleter(managed);
     } else {
       auto* managed = make_managed<abi::Managed>(t, consumer.foreign);
-      capsule = PyCapsule_New(managed, kName, [](PyObject* c) { destroy_capsule<abi::Managed>(c, kName); });
+      capsule =
+          PyCapsule_New(managed, kCapsuleName, [](PyObject* c) { destroy_capsule<abi::Managed>(c, kCapsuleName); });
       if (capsule == nullptr) managed->deleter(managed);
     }
     if (capsule == nullptr) throw PythonError();

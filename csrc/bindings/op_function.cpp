@@ -350,7 +350,7 @@ std::string doc_text(const PyOp& f) {
   return text;
 }
 
-PyObject* get_name(PyObject* self, void*) noexcept { return PyUnicode_FromString(as_op(self).name); }
+PyObject* op_name(PyObject* self, void*) noexcept { return PyUnicode_FromString(as_op(self).name); }
 PyObject* get_doc(PyObject* self, void*) noexcept {
   return guarded([&] { return to_python(doc_text(as_op(self))); });
 }
@@ -468,7 +468,7 @@ PyObject* repr(PyObject* self) noexcept {
 }
 
 // Pickled by name, as functions are.
-PyObject* reduce(PyObject* self, PyObject*) noexcept {
+PyObject* op_reduce(PyObject* self, PyObject*) noexcept {
   if (Py_TYPE(self) == &function_type) return PyUnicode_FromString(as_op(self).name);
   return guarded([&] {
     const PyRef getattr = PyRef::checked(
@@ -485,7 +485,7 @@ PyObject* bind_method(PyObject* self, PyObject* object, PyObject*) noexcept {
 
 void ready(PyTypeObject& type, const char* name, PyObject* module) {
   static PyGetSetDef properties[] = {
-      {"__name__", get_name, nullptr, nullptr, nullptr},
+      {"__name__", op_name, nullptr, nullptr, nullptr},
       {"__qualname__", get_qualname, nullptr, nullptr, nullptr},
       {"__doc__", get_doc, nullptr, nullptr, nullptr},
       {"__module__", get_module, nullptr, nullptr, nullptr},
@@ -494,8 +494,8 @@ void ready(PyTypeObject& type, const char* name, PyObject* module) {
       {"__op_facts__", get_facts, nullptr, nullptr, nullptr},
       {nullptr, nullptr, nullptr, nullptr, nullptr},
   };
-  static PyMethodDef methods[] = {
-      {"__reduce__", reduce, METH_NOARGS, nullptr},
+  static PyMethodDef own[] = {
+      {"__reduce__", op_reduce, METH_NOARGS, nullptr},
       {nullptr, nullptr, 0, nullptr},
   };
   PyTypeObject& t = begin_static_type(type, name, sizeof(PyOp), nullptr);
@@ -503,7 +503,7 @@ void ready(PyTypeObject& type, const char* name, PyObject* module) {
   t.tp_vectorcall_offset = offsetof(PyOp, vectorcall);
   t.tp_call = PyVectorcall_Call;
   t.tp_getset = properties;
-  t.tp_methods = methods;
+  t.tp_methods = own;
   t.tp_repr = repr;
   if (&type == &method_type) {
     t.tp_flags |= Py_TPFLAGS_METHOD_DESCRIPTOR;

@@ -324,7 +324,7 @@ PyObject* get_device(PyObject* self, void*) noexcept {
 }
 PyObject* get_ndim(PyObject* self, void*) noexcept { return PyLong_FromLong(tensor_of(self)->rank()); }
 PyObject* get_size(PyObject* self, void*) noexcept { return PyLong_FromLongLong(tensor_of(self)->numel); }
-PyObject* get_itemsize(PyObject* self, void*) noexcept {
+PyObject* get_element_size(PyObject* self, void*) noexcept {
   return PyLong_FromLongLong(dtype_size(tensor_of(self)->dtype));
 }
 PyObject* get_nbytes(PyObject* self, void*) noexcept {
@@ -529,7 +529,7 @@ PyObject* pin_memory(PyObject* self, PyObject*) noexcept {
 }
 
 // Pickled as raw bytes in row-major order, which holds for every dtype and needs no NumPy.
-PyObject* reduce(PyObject* self, PyObject*) noexcept {
+PyObject* tensor_reduce(PyObject* self, PyObject*) noexcept {
   return guarded([&] {
     const Tensor& t = tensor_of(self);
     if (!t->is_leaf()) {
@@ -602,7 +602,7 @@ PyMethodDef own_methods[] = {
      "__array_namespace__($self, /, *, api_version=None)\n--\n\nReturn the module with the array API's functions."},
     {"__complex__", to_complex, METH_NOARGS, nullptr},
     {"__format__", format, METH_O, nullptr},
-    {"__reduce__", reduce, METH_NOARGS, nullptr},
+    {"__reduce__", tensor_reduce, METH_NOARGS, nullptr},
     {"__copy__", clone, METH_NOARGS, nullptr},
     {"__deepcopy__", deep_copy, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr},
@@ -615,7 +615,7 @@ PyGetSetDef own_properties[] = {
     {"ndim", get_ndim, nullptr, "The number of axes.", nullptr},
     {"size", get_size, nullptr, "The number of elements.", nullptr},
     {"strides", get_strides, nullptr, "The step along each axis, in elements.", nullptr},
-    {"itemsize", get_itemsize, nullptr, "Bytes of one element.", nullptr},
+    {"itemsize", get_element_size, nullptr, "Bytes of one element.", nullptr},
     {"nbytes", get_nbytes, nullptr, "Bytes of all elements.", nullptr},
     {"T", get_transposed, nullptr, "The transposed matrix, a view.", nullptr},
     {"mT", get_matrix_transposed, nullptr, "The last two axes exchanged, a view.", nullptr},

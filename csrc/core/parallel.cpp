@@ -33,6 +33,7 @@
 
 #include "core/cgroup.h"
 #include "core/check.h"
+#include "core/clock.h"
 #include "core/env.h"
 
 namespace gorgo {
@@ -94,11 +95,6 @@ bool spin_until(Done&& done) {
     }
   } while (std::chrono::steady_clock::now() < stop);
   return done();
-}
-
-int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
 }
 
 // Measures how long this thread has been without a processor.

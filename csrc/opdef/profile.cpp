@@ -1,11 +1,11 @@
 #include "opdef/profile.h"
 
-#include <chrono>
 #include <mutex>
 #include <string>
 #include <utility>
 
 #include "core/check.h"
+#include "core/clock.h"
 
 namespace gorgo {
 
@@ -25,11 +25,6 @@ struct Recording {
 Recording& recording() {
   static Recording& it = *new Recording;
   return it;
-}
-
-int64_t now_ns() noexcept {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
 }
 
 int32_t thread_number() noexcept {

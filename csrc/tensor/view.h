@@ -4,6 +4,7 @@
 // Read next: ops/shape/shape.h (the ops that cut views), autograd/tape.h (writes through views).
 #pragma once
 
+#include "core/check.h"
 #include "core/shape.h"
 #include "tensor/tensor.h"
 
@@ -24,5 +25,16 @@ struct ViewGeometry {
 
 // Throws ValueError unless every position lies in [0, base_numel).
 void check_geometry(const ViewGeometry& geometry, int64_t base_numel, const char* op);
+
+// Which axis of x `axis` means, which may count from the end; ValueError where there is none.
+[[nodiscard]] inline int axis_of(int64_t axis, const TensorImpl& x, const char* op, const char* argument = "axis") {
+  const int rank = x.rank();
+  if (axis < -rank || axis >= rank) {
+    if (rank == 0) fail<ValueError>(op, ": x must have an axis, got shape ()");
+    fail<ValueError>(op, ": ", argument, " must be in [", -rank, ", ", rank, "), got ", axis, " (x has shape ", x.shape,
+                     ")");
+  }
+  return static_cast<int>(axis < 0 ? axis + rank : axis);
+}
 
 }  // namespace gorgo

@@ -12,6 +12,7 @@
 
 #include "core/dtype.h"
 #include "core/rounded.h"
+#include "kernels/counts.h"
 #include "kernels/gemm/lanes.h"
 #include "kernels/gemm/micro.h"
 #include "kernels/gemm/pack.h"
@@ -32,10 +33,6 @@ constexpr std::int64_t kMaxTasks = 48;
 constexpr std::int64_t kSmallWork = 40 * 1024;
 // A panel of B in place that stays in L1 while all strips of A pass by.
 constexpr std::int64_t kPanelBytes = 24 * 1024;
-
-GORGO_GEMM_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-GORGO_GEMM_INLINE std::int64_t most(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
-GORGO_GEMM_INLINE std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 enum class PathB : std::uint8_t { in_place, stack, scratch, column };
 

@@ -26,7 +26,7 @@ using ops::number;
 
 DType log_dtype(DType d) { return d == DType::Float64 ? d : DType::Float32; }
 
-void check(InferContext& c) {
+void check_attention(InferContext& c) {
   const Shape& q = c.shape(0);
   const Shape& k = c.shape(1);
   const Shape& v = c.shape(2);
@@ -70,8 +70,8 @@ void check(InferContext& c) {
   c.compute_dtype = c.dtype(0);
 }
 
-void infer(InferContext& c) {
-  check(c);
+void infer_attention(InferContext& c) {
+  check_attention(c);
   Shape out = c.shape(0);
   Shape logs = out;
   out[out.size() - 1] = c.shape(2)[out.size() - 1];
@@ -80,8 +80,8 @@ void infer(InferContext& c) {
   c.add_output(log_dtype(c.dtype(0)), logs);
 }
 
-void infer_backward(InferContext& c) {
-  check(c);
+void infer_attention_backward(InferContext& c) {
+  check_attention(c);
   Shape out = c.shape(0);
   out[out.size() - 1] = c.shape(2)[out.size() - 1];
   Shape logs = out;
@@ -185,7 +185,7 @@ void compose(VjpContext& c) {
   if (given(c, 3) && c.wants(3)) c.set(3, sum_to(ds, c.input_shape(3)));
 }
 
-void vjp(VjpContext& c) {
+void vjp_attention(VjpContext& c) {
   if (!c.grad(0) && !c.grad(1)) return;
   if (c.create_graph || (given(c, 3) && c.wants(3))) {
     compose(c);
@@ -200,7 +200,7 @@ void vjp(VjpContext& c) {
   }
 }
 
-Cost cost(const KernelArgs& args) {
+Cost cost_of_attention(const KernelArgs& args) {
   const KOperand& q = args.in[0];
   const KOperand& k = args.in[1];
   const KOperand& v = args.in[2];
@@ -249,12 +249,12 @@ Example:
                {.name = "mask", .kind = SlotKind::Optional, .shape_doc = "(..., l, s) bool or float"}};
   op.outputs = {"out", "log_sum"};
   op.attrs = &schema_of<AttentionAttrs>();
-  op.infer = infer;
-  op.vjp = vjp;
+  op.infer = infer_attention;
+  op.vjp = vjp_attention;
   op.saves_inputs = 15;
   op.saves_outputs = 3;
   op.onnx = {nullptr, 0, "exported as MatMul, Mul, Softmax and MatMul"};
-  op.cost = cost;
+  op.cost = cost_of_attention;
 
   OpDef backward = op;
   backward.name = "attention_backward";
@@ -265,7 +265,7 @@ Example:
   backward.inputs.push_back({.name = "g", .shape_doc = "(..., h, l, ev) float"});
   backward.inputs.push_back({.name = "g_log_sum", .kind = SlotKind::Optional, .shape_doc = "(..., h, l) float"});
   backward.outputs = {"by_query", "by_key", "by_value"};
-  backward.infer = infer_backward;
+  backward.infer = infer_attention_backward;
   backward.vjp = nullptr;
   backward.saves_inputs = 0;
   backward.saves_outputs = 0;

@@ -8,6 +8,7 @@
 // by the shapes, so threads change nothing. Half types are computed in float.
 // Source: Dao et al., "FlashAttention", NeurIPS 2022; Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018.
 // Read next: kernels/gemm/gemm.h, attention.cpp.
+#include "kernels/counts.h"
 #include "kernels/fold.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/pack.h"
@@ -23,24 +24,22 @@ namespace {
 constexpr int64_t kQueries = 64;  // of a block
 template <class T>
 constexpr int64_t kKeys = sizeof(T) == 4 ? 128 : 64;
-constexpr int64_t kTaskWork = 256 * 1024;  // multiply-adds worth a thread
-constexpr int64_t kManyHeads = 8;          // heads enough to be shared out among threads whole
+constexpr int64_t kThreadWork = 256 * 1024;  // multiply-adds worth a thread
+constexpr int64_t kManyHeads = 8;            // heads enough to be shared out among threads whole
 constexpr int64_t kStageGrain = 16384;
 constexpr int64_t kLine = 16;  // scratch is cut at multiples of so many elements
 
-GORGO_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-GORGO_INLINE int64_t blocks_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
-GORGO_INLINE int64_t in_lines(int64_t n) { return (n + kLine - 1) / kLine * kLine; }
+GORGO_INLINE int64_t in_lines(int64_t n) { return round_up(n, kLine); }
 
 // Operands 0 to 3: queries (..., h, l, e), keys (..., hk, s, e), values (..., hk, s, ev), mask broadcast to (..., h, l, s).
-struct Sizes {
+struct AttentionSizes {
   int64_t heads, key_heads;  // over all leading axes
   int64_t group;             // heads that share one of keys and values
   int64_t l, s, e, ev;
   double scale;
   bool causal;
 
-  GORGO_INLINE explicit Sizes(const KernelArgs& args) noexcept {
+  GORGO_INLINE explicit AttentionSizes(const KernelArgs& args) noexcept {
     const KOperand& q = args.in[0];
     const KOperand& k = args.in[1];
     const KOperand& v = args.in[2];
@@ -112,7 +111,7 @@ GORGO_INLINE int64_t rows_per_stage_task(const KOperand& x) noexcept {
 template <class S>
 GORGO_INLINE int64_t stage_tasks(const KOperand& x) noexcept {
   if (!is_staged<S>(x) || x.numel == 0) return 0;
-  return blocks_of(x.numel / x.shape[x.rank - 1], rows_per_stage_task(x));
+  return ceil_div(x.numel / x.shape[x.rank - 1], rows_per_stage_task(x));
 }
 template <class S, class T = ComputeType<S>>
 void stage(const KOperand& x, T* copy, int64_t task) noexcept {
@@ -237,23 +236,23 @@ struct Forward {
       task -= n;
     }
   }
-  static int64_t blocks_per_task(const Sizes& z) noexcept {
+  static int64_t blocks_per_task(const AttentionSizes& z) noexcept {
     const int64_t work = least(kQueries, z.l) * z.s * (z.e + z.ev) + 1;
-    return work >= kTaskWork ? 1 : kTaskWork / work;
+    return work >= kThreadWork ? 1 : kThreadWork / work;
   }
   static int64_t tasks(const KernelArgs& args) noexcept {
-    const Sizes z(args);
-    return blocks_of(z.heads * blocks_of(z.l, kQueries), blocks_per_task(z));
+    const AttentionSizes z(args);
+    return ceil_div(z.heads * ceil_div(z.l, kQueries), blocks_per_task(z));
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
-    const Sizes z(args);
+    const AttentionSizes z(args);
     const int64_t each = blocks_per_task(z);
-    const int64_t per_head = blocks_of(z.l, kQueries);
+    const int64_t per_head = ceil_div(z.l, kQueries);
     const int64_t end = least((task + 1) * each, z.heads * per_head);
     for (int64_t i = task * each; i < end; ++i) block(args, z, i / per_head, i % per_head * kQueries);
   }
 
-  static void block(const KernelArgs& args, const Sizes& z, int64_t head, int64_t q0) noexcept {
+  static void block(const KernelArgs& args, const AttentionSizes& z, int64_t head, int64_t q0) noexcept {
     alignas(64) T queries[kMaxHeadSize * kQueries];  // transposed
     alignas(64) T scores[kKeys<T> * kQueries];       // key by query, then the weights
     alignas(64) T top[kQueries];
@@ -342,7 +341,7 @@ struct Forward {
     }
   }
   // Adds the mask, and takes away keys behind the query.
-  static void hide(const Mask2<S>& mask, const Sizes& z, T* scores, int64_t q0, int64_t nq, int64_t k0,
+  static void hide(const Mask2<S>& mask, const AttentionSizes& z, T* scores, int64_t q0, int64_t nq, int64_t k0,
                    int64_t nk) noexcept {
     if (mask.x != nullptr && mask.row == 0) {
       for (int64_t j = 0; j < nk; ++j) {
@@ -395,7 +394,7 @@ struct Backward {
     if (kIsHalf<S>) {
       for (int j = 0; j < 3; ++j) n += in_lines(args.out[j].numel);
     }
-    const int64_t groups = groups_of(Sizes(args));
+    const int64_t groups = groups_of(AttentionSizes(args));
     if (groups > 1) n += groups * in_lines(args.out[0].numel);
     return static_cast<size_t>(n) * sizeof(T);
   }
@@ -403,7 +402,7 @@ struct Backward {
   static int64_t staging_tasks(const KernelArgs& args) noexcept {
     int64_t n = 0;
     for (const int i : kStagedInputs) n += stage_tasks<S>(args.in[i]);
-    return n + blocks_of(args.in[5].numel, kDeltaRows);
+    return n + ceil_div(args.in[5].numel, kDeltaRows);
   }
   static void staging(const KernelArgs& args, int64_t task) noexcept {
     for (int j = 0; j < 4; ++j) {
@@ -416,7 +415,7 @@ struct Backward {
   }
   // For each row, what its weights' gradients have in common: the product of result and g, less what arrives at the logarithm.
   static void delta(const KernelArgs& args, int64_t task) noexcept {
-    const Sizes z(args);
+    const AttentionSizes z(args);
     const KOperand& out = args.in[4];
     const KOperand& g = args.in[6];
     const bool has_log = args.in_count > 7 && args.in[7].given;
@@ -448,29 +447,29 @@ struct Backward {
 
   // A task takes whole heads of keys where there are many. Where there are few, the keys of a head are cut into groups, each with
   // gradients by queries of its own, which are summed in the order of the groups.
-  static int64_t heads_per_task(const Sizes& z) noexcept {
+  static int64_t heads_per_task(const AttentionSizes& z) noexcept {
     const int64_t work = 2 * z.group * z.l * z.s * (z.e + z.ev) + 1;
-    return work >= kTaskWork ? 1 : kTaskWork / work;
+    return work >= kThreadWork ? 1 : kThreadWork / work;
   }
-  static int64_t blocks_per_group(const Sizes& z) noexcept {
-    const int64_t blocks = blocks_of(z.s, kBlock);
+  static int64_t blocks_per_group(const AttentionSizes& z) noexcept {
+    const int64_t blocks = ceil_div(z.s, kBlock);
     if (z.key_heads >= kManyHeads || heads_per_task(z) > 1) return blocks < 1 ? 1 : blocks;
-    return blocks_of(blocks, blocks_of(kManyHeads, z.key_heads));
+    return ceil_div(blocks, ceil_div(kManyHeads, z.key_heads));
   }
-  static int64_t groups_of(const Sizes& z) noexcept {
-    const int64_t groups = blocks_of(blocks_of(z.s, kBlock), blocks_per_group(z));
+  static int64_t groups_of(const AttentionSizes& z) noexcept {
+    const int64_t groups = ceil_div(ceil_div(z.s, kBlock), blocks_per_group(z));
     return groups < 1 ? 1 : groups;
   }
   static int64_t key_tasks(const KernelArgs& args) noexcept {
-    const Sizes z(args);
+    const AttentionSizes z(args);
     const int64_t groups = groups_of(z);
-    return groups > 1 ? z.key_heads * groups : blocks_of(z.key_heads, heads_per_task(z));
+    return groups > 1 ? z.key_heads * groups : ceil_div(z.key_heads, heads_per_task(z));
   }
   static int64_t query_tasks(const KernelArgs& args) noexcept {
-    return groups_of(Sizes(args)) > 1 ? blocks_of(args.out[0].numel, kStageGrain) : 0;
+    return groups_of(AttentionSizes(args)) > 1 ? ceil_div(args.out[0].numel, kStageGrain) : 0;
   }
   // Where a group sums up its gradients by queries.
-  static T* queries_of(const KernelArgs& args, const Sizes& z, int64_t g) noexcept {
+  static T* queries_of(const KernelArgs& args, const AttentionSizes& z, int64_t g) noexcept {
     return groups_of(z) > 1 ? result_of(args, 3) + g * in_lines(args.out[0].numel) : result_of(args, 0);
   }
 
@@ -481,7 +480,8 @@ struct Backward {
     alignas(64) T weights[kQueries * kBlock];
     alignas(64) T slopes[kQueries * kBlock];
   };
-  static void load_keys(const KernelArgs& args, const Sizes& z, int64_t key_head, int64_t k0, Room& room) noexcept {
+  static void load_keys(const KernelArgs& args, const AttentionSizes& z, int64_t key_head, int64_t k0,
+                        Room& room) noexcept {
     const int64_t nk = least(kBlock, z.s - k0);
     Matrix<T> k = matrix_of<S>(args.in[1], copy_of(args, 1), key_head);
     Matrix<T> v = matrix_of<S>(args.in[2], copy_of(args, 2), key_head);
@@ -491,7 +491,8 @@ struct Backward {
     transpose<T>(room.values, kBlock, v, nk, z.ev);
   }
   // Weights and the gradients of scaled scores where a block of queries meets the block of keys in the room.
-  static void meet(const KernelArgs& args, const Sizes& z, int64_t head, int64_t q0, int64_t k0, Room& room) noexcept {
+  static void meet(const KernelArgs& args, const AttentionSizes& z, int64_t head, int64_t q0, int64_t k0,
+                   Room& room) noexcept {
     const int64_t nq = least(kQueries, z.l - q0);
     const int64_t nk = least(kBlock, z.s - k0);
     const int64_t whole = (nk + kWide - 1) / kWide * kWide;
@@ -529,7 +530,7 @@ struct Backward {
       }
     }
   }
-  static void add_to_keys(const KernelArgs& args, const Sizes& z, int64_t head, int64_t q0, int64_t k0,
+  static void add_to_keys(const KernelArgs& args, const AttentionSizes& z, int64_t head, int64_t q0, int64_t k0,
                           const Room& room) noexcept {
     const int64_t nq = least(kQueries, z.l - q0);
     const int64_t nk = least(kBlock, z.s - k0);
@@ -541,7 +542,7 @@ struct Backward {
     Product<T>{nk, z.e, nq, room.slopes, 1, kBlock, q.data + q0 * q.stride, q.stride, by_k, z.e, true}.run();
     Product<T>{nk, z.ev, nq, room.weights, 1, kBlock, g.data + q0 * g.stride, g.stride, by_v, z.ev, true}.run();
   }
-  static void add_to_queries(const KernelArgs& args, const Sizes& z, int64_t head, int64_t q0, int64_t k0,
+  static void add_to_queries(const KernelArgs& args, const AttentionSizes& z, int64_t head, int64_t q0, int64_t k0,
                              const Room& room, T* by_queries) noexcept {
     const int64_t nq = least(kQueries, z.l - q0);
     const int64_t nk = least(kBlock, z.s - k0);
@@ -554,7 +555,7 @@ struct Backward {
   }
 
   static void keys(const KernelArgs& args, int64_t task) noexcept {
-    const Sizes z(args);
+    const AttentionSizes z(args);
     const int64_t groups = groups_of(z);
     const int64_t each = groups > 1 ? 1 : heads_per_task(z);
     const int64_t end = least((task / groups + 1) * each, z.key_heads);
@@ -562,7 +563,7 @@ struct Backward {
       key_group(args, z, key_head, task % groups);
     }
   }
-  static void key_group(const KernelArgs& args, const Sizes& z, int64_t key_head, int64_t g) noexcept {
+  static void key_group(const KernelArgs& args, const AttentionSizes& z, int64_t key_head, int64_t g) noexcept {
     Room room;
     T* by_queries = queries_of(args, z, g);
     clear(by_queries + key_head * z.group * z.l * z.e, z.group * z.l * z.e);
@@ -584,7 +585,7 @@ struct Backward {
     }
   }
   static void queries(const KernelArgs& args, int64_t task) noexcept {
-    const Sizes z(args);
+    const AttentionSizes z(args);
     const int64_t groups = groups_of(z);
     const int64_t end = least((task + 1) * kStageGrain, args.out[0].numel);
     const T* parts = queries_of(args, z, 0);
@@ -600,13 +601,13 @@ struct Backward {
   static int64_t rounding_tasks(const KernelArgs& args) noexcept {
     if (!kIsHalf<S>) return 0;
     int64_t n = 0;
-    for (int j = 0; j < 3; ++j) n += blocks_of(args.out[j].numel, kStageGrain);
+    for (int j = 0; j < 3; ++j) n += ceil_div(args.out[j].numel, kStageGrain);
     return n;
   }
   static void rounding(const KernelArgs& args, int64_t task) noexcept {
     for (int j = 0; j < 3; ++j) {
       const int64_t count = args.out[j].numel;
-      const int64_t n = blocks_of(count, kStageGrain);
+      const int64_t n = ceil_div(count, kStageGrain);
       if (task >= n) {
         task -= n;
         continue;
@@ -625,7 +626,7 @@ struct Backward {
 };
 
 template <class S>
-void fill(KernelSink& sink) {
+void fill_attention_of(KernelSink& sink) {
   sink.add("attention", kDTypeOf<S>, Forward<S>::kernel());
   sink.add("attention_backward", kDTypeOf<S>, Backward<S>::kernel());
 }
@@ -634,10 +635,10 @@ void fill(KernelSink& sink) {
 
 void fill_attention(KernelSink& sink);
 void fill_attention(KernelSink& sink) {
-  fill<float>(sink);
-  fill<double>(sink);
-  fill<BFloat16>(sink);
-  fill<Float16>(sink);
+  fill_attention_of<float>(sink);
+  fill_attention_of<double>(sink);
+  fill_attention_of<BFloat16>(sink);
+  fill_attention_of<Float16>(sink);
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

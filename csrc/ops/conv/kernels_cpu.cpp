@@ -315,7 +315,7 @@ struct Transpose {
 };
 
 template <class S>
-void add(KernelSink& sink) {
+void add_conv(KernelSink& sink) {
   add_for_all_axes<Forward<S>>(sink, kDTypeOf<S>, "conv1d", "conv2d", "conv3d");
   add_for_all_axes<Transpose<S>>(sink, kDTypeOf<S>, "conv_transpose1d", "conv_transpose2d", "conv_transpose3d");
 }
@@ -325,10 +325,10 @@ void add(KernelSink& sink) {
 void fill_conv_weight(KernelSink& sink);  // kernels_cpu_weight.cpp
 
 void fill_conv(KernelSink& sink) {
-  add<float>(sink);
-  add<double>(sink);
-  add<Float16>(sink);
-  add<BFloat16>(sink);
+  add_conv<float>(sink);
+  add_conv<double>(sink);
+  add_conv<Float16>(sink);
+  add_conv<BFloat16>(sink);
   fill_conv_weight(sink);
 }
 

@@ -10,8 +10,8 @@
 namespace gorgo::GORGO_ISA_NS {
 namespace {
 
-constexpr int64_t kMaxWindowColumns = 640;      // pixels side by side: rows of both factors fit L1
-constexpr int64_t kWindowElements = 48 * 1024;  // and a block of rows of windows fits L2
+constexpr int64_t kMaxWindowColumns = 640;   // pixels side by side: rows of both factors fit L1
+constexpr int64_t kRowElements = 48 * 1024;  // and a block of rows of windows fits L2
 constexpr int64_t kMaxPartials = 16;
 
 // Tiles of dot products: as many rows of each factor as registers hold.
@@ -91,7 +91,7 @@ Units units_of(const Sizes& s) {
   u.columns = least(padded, u.block);
   u.images = u.blocks > 1 ? 1 : most(1, least(s.n, columns / most(1, padded)));
   u.stride = u.images * u.columns;
-  u.rows = least(round_up(s.k, kDotK<T>), most(1, kWindowElements / most(1, u.stride) / kDotK<T>) * kDotK<T>);
+  u.rows = least(round_up(s.k, kDotK<T>), most(1, kRowElements / most(1, u.stride) / kDotK<T>) * kDotK<T>);
   u.per_group = ceil_div(s.n, u.images) * u.blocks;
   const int64_t work = s.n * s.group_o * s.k * s.pixels;
   u.partials = most(1, least(least(kMaxPartials, u.per_group), work / (2 * kTaskWork)));
@@ -328,17 +328,17 @@ struct GradWeight {
 };
 
 template <class S>
-void add(KernelSink& sink) {
+void add_conv_weight(KernelSink& sink) {
   add_for_all_axes<GradWeight<S>>(sink, kDTypeOf<S>, "conv1d_grad_weight", "conv2d_grad_weight", "conv3d_grad_weight");
 }
 
 }  // namespace
 
 void fill_conv_weight(KernelSink& sink) {
-  add<float>(sink);
-  add<double>(sink);
-  add<Float16>(sink);
-  add<BFloat16>(sink);
+  add_conv_weight<float>(sink);
+  add_conv_weight<double>(sink);
+  add_conv_weight<Float16>(sink);
+  add_conv_weight<BFloat16>(sink);
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "core/kernel_args.h"
+#include "kernels/counts.h"
 #include "kernels/gemm/micro.h"
 #include "kernels/gemm/stored.h"
 #include "ops/conv/attrs.h"
@@ -19,11 +20,6 @@ namespace {
 constexpr int64_t kTaskWork = 512 * 1024;  // multiply-adds worth a task
 constexpr int64_t kMaxTasks = 64;
 constexpr int64_t kCopyElements = 32 * 1024;  // elements that one task copies or converts
-
-GORGO_GEMM_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-GORGO_GEMM_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-GORGO_GEMM_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-GORGO_GEMM_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // Sizes of a convolution, of whichever of the three operands are inputs.
 struct Sizes {

@@ -88,7 +88,7 @@ void polygamma_vjp(VjpContext& c) {
   c.set(0, ops::multiply(c.grad(), ops::polygamma(c.input(0), c.attrs_as<PolygammaAttrs>().n + 1)));
 }
 
-Cost cost_of(const KernelArgs& args) {
+Cost cost_of_elements(const KernelArgs& args) {
   Cost cost;
   for (int i = 0; i < args.in_count; ++i) {
     cost.bytes += static_cast<double>(args.in[i].numel * dtype_size(args.in[i].dtype));
@@ -118,7 +118,7 @@ void register_clip(Registry& registry) {
   clip.vjp = clip_vjp;
   clip.saves_inputs = 0b111;
   clip.onnx = {"Clip", 12, nullptr};
-  clip.cost = cost_of;
+  clip.cost = cost_of_elements;
   clip.flags.elementwise = true;
   clip.flags.inplace_ok = true;
   elementwise_ops.clip = &registry.add(std::move(clip));
@@ -133,7 +133,7 @@ void register_clip(Registry& registry) {
   back.infer = infer_clip_backward;
   back.not_differentiable = "gradients of gradients are composed from ops";
   back.onnx.reason = "part of a gradient: exported as its formula";
-  back.cost = cost_of;
+  back.cost = cost_of_elements;
   back.flags.elementwise = true;
   back.flags.internal = true;
   elementwise_ops.clip_backward = &registry.add(std::move(back));
@@ -155,7 +155,7 @@ void register_polygamma(Registry& registry) {
   op.vjp = polygamma_vjp;
   op.saves_inputs = 1;
   op.onnx.reason = "ONNX has no such operator";
-  op.cost = cost_of;
+  op.cost = cost_of_elements;
   op.flags.elementwise = true;
   elementwise_ops.polygamma = &registry.add(std::move(op));
 }

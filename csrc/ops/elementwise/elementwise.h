@@ -49,6 +49,9 @@ GORGO_FOR_EACH_BINARY_OP(GORGO_X)
 [[nodiscard]] inline Tensor real(const Arg& x) { return invoke(*elementwise_ops.real, {x}); }
 [[nodiscard]] inline Tensor imag(const Arg& x) { return invoke(*elementwise_ops.imag, {x}); }
 
+// What a gradient multiplies by: complex gradients follow the conjugate convention.
+[[nodiscard]] inline Tensor conjugate(const Tensor& x) { return is_complex(x->dtype) ? conj(x) : x; }
+
 // The n-th derivative of digamma.
 [[nodiscard]] inline Tensor polygamma(const Arg& x, int64_t n) {
   const PolygammaAttrs attrs{n};

@@ -90,7 +90,7 @@ void infer_fused(InferContext& c) {
   }
 }
 
-Cost cost_of(const KernelArgs& args) {
+Cost cost_of_program(const KernelArgs& args) {
   Cost cost;
   for (int i = 0; i < args.in_count; ++i) {
     if (!args.in[i].host) cost.bytes += static_cast<double>(args.in[i].numel * dtype_size(args.in[i].dtype));
@@ -113,7 +113,7 @@ void register_fused(Registry& registry) {
   op.infer = infer_fused;
   op.not_differentiable = "graphs are fused after they are recorded, gradients included";
   op.onnx.reason = "exported as the ops that it was made of";
-  op.cost = cost_of;
+  op.cost = cost_of_program;
   op.flags.elementwise = true;
   op.flags.internal = true;
   registry.add(std::move(op));

@@ -17,15 +17,6 @@ IndexOps index_ops;
 
 namespace {
 
-int axis_of(int64_t axis, const TensorImpl& x, const char* op) {
-  const int rank = x.rank();
-  if (axis < -rank || axis >= rank) {
-    if (rank == 0) fail<ValueError>(op, ": x must have an axis, got shape ()");
-    fail<ValueError>(op, ": axis must be in [", -rank, ", ", rank, "), got ", axis, " (x has shape ", x.shape, ")");
-  }
-  return static_cast<int>(axis < 0 ? axis + rank : axis);
-}
-
 void require_integers(const InferContext& c, int operand, const char* what) {
   if (!is_integer(c.dtype(operand))) fail<TypeError>(c.name(), ": ", what, " must be integers, got ", c.dtype(operand));
 }
@@ -343,15 +334,14 @@ void vjp_scatter_combine(VjpContext& c) {
     if (c.wants(2)) c.set(2, sum_to(ops::multiply(gather(share, indices, axis), theirs), c.input_shape(2)));
     return;
   }
-  const auto conjugate = [](const Tensor& t) { return is_complex(t->dtype) ? ops::conj(t) : t; };
   if (c.wants(0)) {
     const Tensor ones = full(x->shape, Scalar::of_float(1.0), x->dtype);
-    c.set(0, ops::multiply(g, conjugate(scatter_combine(ones, indices, values, axis, reduce))));
+    c.set(0, ops::multiply(g, ops::conjugate(scatter_combine(ones, indices, values, axis, reduce))));
   }
   if (c.wants(2)) {
     const Tensor others = product_of_others(indices, values, axis, x->shape[axis]);
     const Tensor slope = ops::multiply(gather(x, indices, axis), others);
-    c.set(2, sum_to(ops::multiply(gather(g, indices, axis), conjugate(slope)), c.input_shape(2)));
+    c.set(2, sum_to(ops::multiply(gather(g, indices, axis), ops::conjugate(slope)), c.input_shape(2)));
   }
 }
 
@@ -483,7 +473,7 @@ Example:
   }
 }
 
-void register_adjoints(Registry& registry) {
+void register_index_adjoints(Registry& registry) {
   {
     OpDef op;
     op.name = "index_adjoint";
@@ -632,7 +622,7 @@ Example:
 
 void register_index(Registry& registry) {
   register_reads(registry);
-  register_adjoints(registry);
+  register_index_adjoints(registry);
   register_writes(registry);
 }
 

@@ -659,7 +659,7 @@ struct Nonzero {
 };
 
 template <class T>
-void fill_typed(KernelSink& sink) {
+void fill_index_of(KernelSink& sink) {
   constexpr DType d = kDTypeOf<T>;
   sink.add("index_put", d, IndexPut<T>::kernel());
   sink.add("scatter_add", d, ScatterAdd<T>::kernel());
@@ -679,7 +679,7 @@ void fill_index(KernelSink& sink) {
   add_by_size<Index>(sink, "index");
   add_by_size<TakeAlong>(sink, "take_along_axis");
   add_by_size<ScatterSet>(sink, "scatter");
-#define GORGO_X(name, type, text) fill_typed<type>(sink);
+#define GORGO_X(name, type, text) fill_index_of<type>(sink);
   GORGO_FOR_EACH_DTYPE(GORGO_X)
 #undef GORGO_X
 }

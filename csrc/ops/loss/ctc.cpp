@@ -14,7 +14,7 @@ namespace {
 
 const CtcAttrs& attrs_of(const InferContext& c) { return c.attrs_as<CtcAttrs>(); }
 
-void check(InferContext& c) {
+void check_ctc(InferContext& c) {
   const Shape& x = c.shape(0);
   if (!is_floating(c.dtype(0))) {
     fail<TypeError>(c.name(), ": log_probs must have a real floating dtype, got ", c.dtype(0));
@@ -51,19 +51,19 @@ void check_g(InferContext& c) {
   }
 }
 
-void infer(InferContext& c) {
-  check(c);
+void infer_ctc(InferContext& c) {
+  check_ctc(c);
   c.add_output(c.dtype(0), loss_shape(c));
 }
 
-void infer_backward(InferContext& c) {
-  check(c);
+void infer_ctc_backward(InferContext& c) {
+  check_ctc(c);
   check_g(c);
   c.add_output(c.dtype(0), c.shape(0));
 }
 
 void infer_curvature(InferContext& c) {
-  infer_backward(c);
+  infer_ctc_backward(c);
   if (c.shape(5) != c.shape(0) || c.dtype(5) != c.dtype(0)) {
     fail<ValueError>(c.name(), ": h must be like log_probs, ", c.dtype(0), " ", c.shape(0), ", got ", c.dtype(5), " ",
                      c.shape(5));
@@ -75,9 +75,9 @@ Tensor backward(const VjpContext& c, const Tensor& g) {
                 &c.attrs_as<CtcAttrs>());
 }
 
-void vjp(VjpContext& c) { c.set(0, backward(c, c.grad())); }
+void vjp_ctc(VjpContext& c) { c.set(0, backward(c, c.grad())); }
 
-void vjp_backward(VjpContext& c) {
+void vjp_ctc_backward(VjpContext& c) {
   const auto& a = c.attrs_as<CtcAttrs>();
   const Tensor& h = c.grad();
   const Tensor& g = c.input(4);
@@ -109,7 +109,7 @@ void raise_fault(const Fault& fault, const KernelArgs& args) {
                    index);
 }
 
-Cost cost(const KernelArgs& args) {
+Cost cost_of_ctc(const KernelArgs& args) {
   const auto times = static_cast<double>(args.in[0].shape[0]);
   return {40.0 * times * static_cast<double>(2 * args.in[1].numel + args.in[0].shape[1]),
           static_cast<double>(args.in[0].numel) * static_cast<double>(dtype_size(args.in[0].dtype))};
@@ -153,11 +153,11 @@ Example:
                {.name = "input_lengths", .shape_doc = "(n,) integer"},
                {.name = "target_lengths", .shape_doc = "(n,) integer"}};
   op.attrs = &schema_of<CtcAttrs>();
-  op.infer = infer;
-  op.vjp = vjp;
+  op.infer = infer_ctc;
+  op.vjp = vjp_ctc;
   op.saves_inputs = 15;
   op.onnx = {nullptr, 0, "ONNX has no operator for it"};
-  op.cost = cost;
+  op.cost = cost_of_ctc;
   op.raise_fault = raise_fault;
 
   OpDef slope = op;
@@ -165,8 +165,8 @@ Example:
   slope.doc = "Compute the gradient of ctc_loss by its log-probabilities.";
   slope.details = "";
   slope.inputs.push_back({.name = "g", .shape_doc = "() or (n,) float"});
-  slope.infer = infer_backward;
-  slope.vjp = vjp_backward;
+  slope.infer = infer_ctc_backward;
+  slope.vjp = vjp_ctc_backward;
   slope.saves_inputs = 31;
   slope.flags.internal = true;
 

@@ -239,7 +239,7 @@ struct NllBackward {
 };
 
 template <class S>
-void fill(KernelSink& sink) {
+void fill_loss_of(KernelSink& sink) {
   sink.add("nll_loss", kDTypeOf<S>, NllForward<S>::kernel());
   sink.add("nll_loss_backward", kDTypeOf<S>, NllBackward<S>::kernel());
   sink.add("cross_entropy", kDTypeOf<S>, Forward<S>::kernel());
@@ -254,10 +254,10 @@ void fill_loss(KernelSink& sink);
 void fill_loss(KernelSink& sink) {
   fill_pointwise_losses(sink);
   fill_ctc(sink);
-  fill<float>(sink);
-  fill<double>(sink);
-  fill<BFloat16>(sink);
-  fill<Float16>(sink);
+  fill_loss_of<float>(sink);
+  fill_loss_of<double>(sink);
+  fill_loss_of<BFloat16>(sink);
+  fill_loss_of<Float16>(sink);
 }
 
 #else  // inherited

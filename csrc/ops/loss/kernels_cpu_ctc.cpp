@@ -414,7 +414,7 @@ struct CtcGradient {
 };
 
 template <class S>
-void fill(KernelSink& sink) {
+void fill_ctc_of(KernelSink& sink) {
   sink.add("ctc_loss", kDTypeOf<S>, CtcForward<S>::kernel());
   sink.add("ctc_loss_backward", kDTypeOf<S>, CtcGradient<S, false>::kernel());
   sink.add("ctc_loss_curvature", kDTypeOf<S>, CtcGradient<S, true>::kernel());
@@ -424,10 +424,10 @@ void fill(KernelSink& sink) {
 
 void fill_ctc(KernelSink& sink);
 void fill_ctc(KernelSink& sink) {
-  fill<float>(sink);
-  fill<double>(sink);
-  fill<BFloat16>(sink);
-  fill<Float16>(sink);
+  fill_ctc_of<float>(sink);
+  fill_ctc_of<double>(sink);
+  fill_ctc_of<BFloat16>(sink);
+  fill_ctc_of<Float16>(sink);
 }
 
 #else  // inherited

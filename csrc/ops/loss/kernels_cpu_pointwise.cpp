@@ -205,29 +205,30 @@ struct Pointwise {
 };
 
 template <class Loss, class S>
-void add(KernelSink& sink, const char* name, const char* backward) {
+void add_pointwise(KernelSink& sink, const char* name, const char* backward) {
   using P = Pointwise<Loss, S>;
   sink.add(name, kDTypeOf<S>, Kernel::of({P::forward, P::tasks}, {P::merge, P::merge_tasks}, P::scratch_bytes));
   sink.add(backward, kDTypeOf<S>, Kernel::of({P::backward, P::tasks}));
 }
 
 template <class S>
-void fill(KernelSink& sink) {
-  add<SquaredError, S>(sink, "mse_loss", "mse_loss_backward");
-  add<AbsoluteError, S>(sink, "l1_loss", "l1_loss_backward");
-  add<SmoothAbsoluteError, S>(sink, "smooth_l1_loss", "smooth_l1_loss_backward");
-  add<Huber, S>(sink, "huber_loss", "huber_loss_backward");
-  add<BinaryCrossEntropy, S>(sink, "binary_cross_entropy_with_logits", "binary_cross_entropy_with_logits_backward");
+void fill_pointwise_of(KernelSink& sink) {
+  add_pointwise<SquaredError, S>(sink, "mse_loss", "mse_loss_backward");
+  add_pointwise<AbsoluteError, S>(sink, "l1_loss", "l1_loss_backward");
+  add_pointwise<SmoothAbsoluteError, S>(sink, "smooth_l1_loss", "smooth_l1_loss_backward");
+  add_pointwise<Huber, S>(sink, "huber_loss", "huber_loss_backward");
+  add_pointwise<BinaryCrossEntropy, S>(sink, "binary_cross_entropy_with_logits",
+                                       "binary_cross_entropy_with_logits_backward");
 }
 
 }  // namespace
 
 void fill_pointwise_losses(KernelSink& sink);
 void fill_pointwise_losses(KernelSink& sink) {
-  fill<float>(sink);
-  fill<double>(sink);
-  fill<BFloat16>(sink);
-  fill<Float16>(sink);
+  fill_pointwise_of<float>(sink);
+  fill_pointwise_of<double>(sink);
+  fill_pointwise_of<BFloat16>(sink);
+  fill_pointwise_of<Float16>(sink);
 }
 
 #else  // inherited

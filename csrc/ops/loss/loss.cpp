@@ -39,7 +39,7 @@ void check_classes(InferContext& c, const char* what) {
   c.compute_dtype = c.dtype(0);
 }
 
-void check(InferContext& c) {
+void check_loss(InferContext& c) {
   const auto& a = c.attrs_as<CrossEntropyAttrs>();
   check_classes(c, "logits");
   if (!(a.label_smoothing >= 0.0 && a.label_smoothing <= 1.0)) {
@@ -54,24 +54,24 @@ void check_g(InferContext& c, LossReduction how) {
   }
 }
 
-void infer(InferContext& c) {
-  check(c);
+void infer_loss(InferContext& c) {
+  check_loss(c);
   const bool each = c.attrs_as<CrossEntropyAttrs>().how() == LossReduction::None;
   c.add_output(c.dtype(0), each ? c.shape(1) : Shape{});
 }
 
-void infer_backward(InferContext& c) {
-  check(c);
+void infer_loss_backward(InferContext& c) {
+  check_loss(c);
   check_g(c, c.attrs_as<CrossEntropyAttrs>().how());
   c.add_output(c.dtype(0), c.shape(0));
 }
 
-void vjp(VjpContext& c) {
+void vjp_loss(VjpContext& c) {
   c.set(0, cross_entropy_backward(c.input(0), c.input(1), c.grad(), c.attrs_as<CrossEntropyAttrs>()));
 }
 
 // r = w * (softmax(logits) - const) for each line, w a multiple of g, and h arrives at r.
-void vjp_backward(VjpContext& c) {
+void vjp_loss_backward(VjpContext& c) {
   const auto& a = c.attrs_as<CrossEntropyAttrs>();
   const Tensor& h = c.grad();
   const Tensor& logits = c.input(0);
@@ -169,8 +169,8 @@ Example:
     op.inputs = {{.name = "logits", .shape_doc = "(n, c, ...) float"},
                  {.name = "target", .shape_doc = "(n, ...) integer"}};
     op.attrs = &schema_of<CrossEntropyAttrs>();
-    op.infer = infer;
-    op.vjp = vjp;
+    op.infer = infer_loss;
+    op.vjp = vjp_loss;
     op.saves_inputs = 3;
     op.onnx = {"SoftmaxCrossEntropyLoss", 13, nullptr};
     op.cost = cost_of_logits;
@@ -185,8 +185,8 @@ Example:
                  {.name = "target", .shape_doc = "(n, ...) integer"},
                  {.name = "g", .shape_doc = "() or (n, ...) float"}};
     op.attrs = &schema_of<CrossEntropyAttrs>();
-    op.infer = infer_backward;
-    op.vjp = vjp_backward;
+    op.infer = infer_loss_backward;
+    op.vjp = vjp_loss_backward;
     op.saves_inputs = 7;
     op.onnx = {nullptr, 0, "ONNX has no operator for it outside of training"};
     op.cost = cost_of_logits;

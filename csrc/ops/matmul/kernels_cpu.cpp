@@ -193,7 +193,7 @@ void run(const KernelArgs& args, int64_t task) noexcept {
 }
 
 template <class T>
-void add(KernelSink& sink) {
+void add_matmul(KernelSink& sink) {
   sink.add("matmul", kDTypeOf<T>,
            Kernel::of({pack<T, false>, pack_tasks<T, false>}, {run<T, false>, run_tasks<T, false>},
                       scratch_bytes<T, false>));
@@ -205,26 +205,26 @@ void add(KernelSink& sink) {
 template <bool kHas>
 void add_rare([[maybe_unused]] KernelSink& sink) {
   if constexpr (kHas) {
-    add<int8_t>(sink);
-    add<int16_t>(sink);
-    add<uint8_t>(sink);
-    add<uint16_t>(sink);
-    add<uint32_t>(sink);
-    add<uint64_t>(sink);
-    add<std::complex<float>>(sink);
-    add<std::complex<double>>(sink);
+    add_matmul<int8_t>(sink);
+    add_matmul<int16_t>(sink);
+    add_matmul<uint8_t>(sink);
+    add_matmul<uint16_t>(sink);
+    add_matmul<uint32_t>(sink);
+    add_matmul<uint64_t>(sink);
+    add_matmul<std::complex<float>>(sink);
+    add_matmul<std::complex<double>>(sink);
   }
 }
 
 }  // namespace
 
 void fill_matmul(KernelSink& sink) {
-  add<float>(sink);
-  add<double>(sink);
-  add<Float16>(sink);
-  add<BFloat16>(sink);
-  add<int32_t>(sink);
-  add<int64_t>(sink);
+  add_matmul<float>(sink);
+  add_matmul<double>(sink);
+  add_matmul<Float16>(sink);
+  add_matmul<BFloat16>(sink);
+  add_matmul<int32_t>(sink);
+  add_matmul<int64_t>(sink);
   add_rare<kGemmHasRareTypes>(sink);
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "ops/elementwise/elementwise.h"
 #include "ops/reduce/reduce.h"
 #include "ops/shape/shape.h"
 
@@ -17,13 +18,6 @@ namespace {
 
 // ---- shared by the gradients ----
 
-// What a gradient multiplies by: complex gradients follow the conjugate convention.
-Tensor conjugate(const Tensor& x) {
-  if (!is_complex(x->dtype)) return x;
-  static const OpDef& op = Registry::instance().get("conj");
-  return invoke(op, {x});
-}
-
 Tensor as_matrix(const Tensor& x) {
   if (x->rank() == 2) return x;
   int64_t rows = 1;
@@ -33,7 +27,9 @@ Tensor as_matrix(const Tensor& x) {
 
 // x (..., k), g (..., n): the sum over all rows of their outer products, (k, n). Without a batch in the other factor the rows of all
 // matrices are one sum, which spares a stack of products and its reduction.
-Tensor outer_sum(const Tensor& x, const Tensor& g) { return matmul(transpose(conjugate(as_matrix(x))), as_matrix(g)); }
+Tensor outer_sum(const Tensor& x, const Tensor& g) {
+  return matmul(transpose(ops::conjugate(as_matrix(x))), as_matrix(g));
+}
 
 double multiply_add_flops(const KernelArgs& args, int64_t k) {
   const double per_product = is_complex(args.out[0].dtype) ? 8.0 : 2.0;
@@ -93,7 +89,7 @@ void vjp_matmul(VjpContext& c) {
   if (rank1 == 1) g = expand_dims(g, {-2});
   if (c.wants(0)) {
     const Tensor m2 = rank2 == 1 ? expand_dims(x2, {-1}) : x2;
-    const Tensor g1 = matmul(g, transpose(conjugate(m2)));
+    const Tensor g1 = matmul(g, transpose(ops::conjugate(m2)));
     if (rank1 == 1) {
       const Shape& shape = c.input_shape(0);
       c.set(0, reshape(sum_to(g1, {1, shape[0]}), shape));
@@ -109,7 +105,7 @@ void vjp_matmul(VjpContext& c) {
     } else if (rank2 == 2) {
       c.set(1, outer_sum(m1, g));
     } else {
-      c.set(1, sum_to(matmul(transpose(conjugate(m1)), g), c.input_shape(1)));
+      c.set(1, sum_to(matmul(transpose(ops::conjugate(m1)), g), c.input_shape(1)));
     }
   }
 }
@@ -148,10 +144,10 @@ void infer_linear(InferContext& c) {
 
 void vjp_linear(VjpContext& c) {
   const Tensor& g = c.grad();
-  if (c.wants(0)) c.set(0, matmul(g, conjugate(c.input(1))));
+  if (c.wants(0)) c.set(0, matmul(g, ops::conjugate(c.input(1))));
   if (c.wants(1)) {
     const auto rows = [](const Tensor& t) { return t->rank() == 1 ? expand_dims(t, {0}) : as_matrix(t); };
-    c.set(1, matmul(transpose(rows(g)), conjugate(rows(c.input(0)))));
+    c.set(1, matmul(transpose(rows(g)), ops::conjugate(rows(c.input(0)))));
   }
   if (c.needs.size() > 2 && c.wants(2)) c.set(2, sum_to(g, c.input_shape(2)));
 }

@@ -15,7 +15,7 @@
 namespace gorgo::GORGO_ISA_NS {
 namespace {
 
-constexpr int64_t kTaskElements = 16384;
+constexpr int64_t kNormTaskElements = 16384;
 constexpr int64_t kMaxRowTasks = 64;  // each holds sums for every channel
 
 constexpr KOperand kAbsent{nullptr, nullptr, nullptr, 0, 0, DType::Float32, true, false, false};
@@ -119,7 +119,7 @@ struct Sums {
 
 // kChannels: lanes are channels, else positions.
 template <class S, bool kChannels>
-struct Lanes {
+struct NormLanes {
   using C = ComputeType<S>;
   static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(C));
   using V = Vec<C, kLanes>;
@@ -202,7 +202,7 @@ GORGO_INLINE Grid row_grid(const KOperand& x) {
 
 GORGO_INLINE int64_t rows_per_task(const Grid& g) {
   const int64_t row = g.channels * g.positions;
-  const int64_t by_size = kTaskElements / (row < 1 ? 1 : row);
+  const int64_t by_size = kNormTaskElements / (row < 1 ? 1 : row);
   const int64_t by_count = (g.rows + kMaxRowTasks - 1) / kMaxRowTasks;
   const int64_t most = by_size > by_count ? by_size : by_count;
   return most < 1 ? 1 : most;
@@ -215,7 +215,7 @@ struct RowStats {
 
 template <class S, RowNorm kWhich, bool kChannels>
 struct RowKernels {
-  using L = Lanes<S, kChannels>;
+  using L = NormLanes<S, kChannels>;
   using C = typename L::C;
   using V = typename L::V;
   using Acc = typename L::Acc;
@@ -411,7 +411,7 @@ struct RowEntry {
 
 template <class S, bool kChannels>
 struct ChannelKernels {
-  using L = Lanes<S, kChannels>;
+  using L = NormLanes<S, kChannels>;
   using C = typename L::C;
   using V = typename L::V;
   using W = typename L::W;
@@ -560,7 +560,7 @@ enum class ChannelOp { Train, Eval, Backward };
 
 template <class S, ChannelOp kOp>
 struct ChannelEntry {
-  static constexpr int kLanes = Lanes<S, true>::kLanes;
+  static constexpr int kLanes = NormLanes<S, true>::kLanes;
   // Blocks of channels that are one task.
   struct Plan {
     bool by_channels;
@@ -571,7 +571,7 @@ struct ChannelEntry {
       const int64_t width = by_channels ? kLanes : 1;
       blocks = args.in[0].numel == 0 ? 0 : (x.channels + width - 1) / width;
       const int64_t size = x.rows * x.positions * width;
-      per_task = size >= kTaskElements ? 1 : kTaskElements / (size < 1 ? 1 : size);
+      per_task = size >= kNormTaskElements ? 1 : kNormTaskElements / (size < 1 ? 1 : size);
     }
   };
   static int64_t tasks(const KernelArgs& args) noexcept {
@@ -611,7 +611,7 @@ void add_rows(KernelSink& sink, const char* forward, const char* backward) {
 }
 
 template <class S>
-void fill(KernelSink& sink) {
+void fill_norm_of(KernelSink& sink) {
   constexpr DType d = kDTypeOf<S>;
   add_rows<S, RowNorm::Layer>(sink, "layer_norm", "layer_norm_backward");
   add_rows<S, RowNorm::Rms>(sink, "rms_norm", "rms_norm_backward");
@@ -628,10 +628,10 @@ void fill(KernelSink& sink) {
 
 void fill_norm(KernelSink& sink);
 void fill_norm(KernelSink& sink) {
-  fill<float>(sink);
-  fill<double>(sink);
-  fill<BFloat16>(sink);
-  fill<Float16>(sink);
+  fill_norm_of<float>(sink);
+  fill_norm_of<double>(sink);
+  fill_norm_of<BFloat16>(sink);
+  fill_norm_of<Float16>(sink);
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

@@ -457,7 +457,7 @@ void add_forward(KernelSink& sink) {
 }
 
 template <class S>
-void add(KernelSink& sink) {
+void add_max_pool(KernelSink& sink) {
   constexpr DType dtype = kDTypeOf<S>;
   add_forward<S>(sink);
   sink.add("max_pool_grad", dtype, with_scratch({max_grad_run<S>, max_grad_tasks}, max_grad_scratch<S>));
@@ -470,10 +470,10 @@ void fill_pool_avg(KernelSink& sink);
 void fill_pool_columns(KernelSink& sink);
 
 void fill_pool(KernelSink& sink) {
-  add<float>(sink);
-  add<double>(sink);
-  add<Float16>(sink);
-  add<BFloat16>(sink);
+  add_max_pool<float>(sink);
+  add_max_pool<double>(sink);
+  add_max_pool<Float16>(sink);
+  add_max_pool<BFloat16>(sink);
 #ifdef GORGO_WITH_RARE_KERNELS
   add_forward<int8_t>(sink);
   add_forward<uint8_t>(sink);

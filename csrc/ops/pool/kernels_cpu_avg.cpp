@@ -86,7 +86,7 @@ struct Strip {
 // Calls body(first place) for vectors that cover n places; the last one then overlaps the one before. Fewer than a vector
 // have one that sticks out.
 template <class T, class F>
-GORGO_GEMM_INLINE void each_vector(int64_t n, F&& body) {
+GORGO_GEMM_INLINE void each_vector_of(int64_t n, F&& body) {
   constexpr int kWidth = Vec<T>::kLanes;
   for (int64_t j = 0; j < n; j += kWidth) body(most(0, least(j, n - kWidth)));
 }
@@ -152,7 +152,7 @@ template <class T, class F>
 GORGO_GEMM_INLINE void sum_along(const Axis& w, const Strip<T>& strip, const T* line, F&& put) {
   const int64_t n = strip.count;
   if (!w.adaptive && w.stride == 1) {
-    each_vector<T>(n, [&](int64_t j) {
+    each_vector_of<T>(n, [&](int64_t j) {
       auto sum = load_raw<Vec<T>>(line + j);
       for (int64_t q = 1; q < w.kernel; ++q) sum = sum + load_raw<Vec<T>>(line + j + q);
       put(j, sum);
@@ -160,7 +160,7 @@ GORGO_GEMM_INLINE void sum_along(const Axis& w, const Strip<T>& strip, const T* 
     return;
   }
   if (!w.adaptive && w.stride == 2) {
-    each_vector<T>(n, [&](int64_t j) {
+    each_vector_of<T>(n, [&](int64_t j) {
       const T* at = line + 2 * j;
       auto sum = broadcast<Vec<T>>(T{0});
       int64_t q = 0;
@@ -187,7 +187,7 @@ GORGO_GEMM_INLINE void sum_along(const Axis& w, const Strip<T>& strip, const T* 
     for (int64_t j = 0; j < n; ++j) sums[j] = window(line + j * w.stride, w.kernel);
   }
   for (int64_t j = n; j < Vec<T>::kLanes; ++j) sums[j] = T{0};
-  each_vector<T>(n, [&](int64_t j) { put(j, load_raw<Vec<T>>(sums + j)); });
+  each_vector_of<T>(n, [&](int64_t j) { put(j, load_raw<Vec<T>>(sums + j)); });
 }
 
 // Zeros where the line has places outside the image, and behind it.
@@ -436,7 +436,7 @@ void spread_along(const Axis& w, const Columns<typename Stored<S>::Compute>& col
   // Of the first column, from the first window's first element.
   const int64_t place = columns.from + w.padding - columns.windows.begin * w.stride;
   if (w.stride == 1) {
-    each_vector<T>(columns.count, [&](int64_t c) {
+    each_vector_of<T>(columns.count, [&](int64_t c) {
       const T* at = shares + place + c;
       auto sum = load_raw<Vec<T>>(at);
       for (int64_t q = 1; q < w.kernel; ++q) sum = sum + load_raw<Vec<T>>(at - q);
@@ -464,7 +464,7 @@ void spread_along(const Axis& w, const Columns<typename Stored<S>::Compute>& col
       for (int64_t p = j * w.stride; p < end; ++p) line[p] = line[p] + share;
     }
   }
-  each_vector<T>(columns.count, [&](int64_t c) { put(c, load_raw<Vec<T>>(line + place + c)); });
+  each_vector_of<T>(columns.count, [&](int64_t c) { put(c, load_raw<Vec<T>>(line + place + c)); });
 }
 
 template <class S>
@@ -547,7 +547,7 @@ size_t avg_grad_scratch(const KernelArgs& args) noexcept {
 }
 
 template <class S>
-void add(KernelSink& sink) {
+void add_avg_pool(KernelSink& sink) {
   constexpr DType dtype = kDTypeOf<S>;
   for (const char* op : {"avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
                          "adaptive_avg_pool3d"}) {
@@ -559,10 +559,10 @@ void add(KernelSink& sink) {
 }  // namespace
 
 void fill_pool_avg(KernelSink& sink) {
-  add<float>(sink);
-  add<double>(sink);
-  add<Float16>(sink);
-  add<BFloat16>(sink);
+  add_avg_pool<float>(sink);
+  add_avg_pool<double>(sink);
+  add_avg_pool<Float16>(sink);
+  add_avg_pool<BFloat16>(sink);
 }
 
 #else  // inherited

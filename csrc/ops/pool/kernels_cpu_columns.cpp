@@ -98,7 +98,7 @@ size_t columns_to_image_scratch(const KernelArgs& args) noexcept {
 }
 
 template <class S>
-void add(KernelSink& sink) {
+void add_columns(KernelSink& sink) {
   constexpr DType dtype = kDTypeOf<S>;
   sink.add("im2col", dtype, Kernel::of({image_to_columns_run<S>, image_to_columns_tasks}));
   sink.add("col2im", dtype,
@@ -108,10 +108,10 @@ void add(KernelSink& sink) {
 }  // namespace
 
 void fill_pool_columns(KernelSink& sink) {
-  add<float>(sink);
-  add<double>(sink);
-  add<Float16>(sink);
-  add<BFloat16>(sink);
+  add_columns<float>(sink);
+  add_columns<double>(sink);
+  add_columns<Float16>(sink);
+  add_columns<BFloat16>(sink);
 }
 
 #else  // inherited

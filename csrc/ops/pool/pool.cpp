@@ -19,14 +19,14 @@ constexpr int64_t kLimit = int64_t{1} << 40;
 constexpr DTypeSet kMaxSet = kFloatSet | DTypeSet{DType::UInt8, DType::Int8, DType::Int16, DType::Int32, DType::Int64};
 
 // The words of the docs and messages, by the number of axes less one.
-struct Words {
+struct PoolWords {
   const char* axes[kMostAxes];
   const char* listed;
   const char* shape;
   const char* batch;
   const char* pooled;
 };
-constexpr Words kWords[kMostAxes] = {
+constexpr PoolWords kPoolWords[kMostAxes] = {
     {{"length"}, "(length)", "((n,) c, l)", "((n,) c, l) float", "((n,) c, ol) float"},
     {{"height", "width"}, "(height, width)", "((n,) c, h, w)", "((n,) c, h, w) float", "((n,) c, oh, ow) float"},
     {{"depth", "height", "width"},
@@ -35,7 +35,7 @@ constexpr Words kWords[kMostAxes] = {
      "((n,) c, d, h, w) float",
      "((n,) c, od, oh, ow) float"},
 };
-const Words& words(int axes) { return kWords[axes - 1]; }
+const PoolWords& words(int axes) { return kPoolWords[axes - 1]; }
 
 void check_sizes(const InferContext& c, int axes, const char* what, const Dims& value, int64_t least) {
   if (value.size() != axes) {
@@ -150,7 +150,7 @@ void infer_max(InferContext& c) {
   c.add_output(c.compute_dtype, shape);
   if (a.return_indices) c.add_output(DType::Int64, shape);
 }
-void vjp_max(VjpContext& c) {
+void vjp_max_pool(VjpContext& c) {
   if (c.grad()) c.set(0, max_pool_grad(c.grad(), c.input(0), c.attrs_as<MaxPoolAttrs>()));
 }
 
@@ -166,7 +166,7 @@ void infer_max_grad(InferContext& c) {
   c.add_output(c.compute_dtype, x);
 }
 // Which elements win does not change with x but at ties, so x has no gradient here.
-void vjp_max_grad(VjpContext& c) {
+void vjp_max_pool_grad(VjpContext& c) {
   if (c.wants(0)) c.set(0, max_pool_gather(c.grad(), c.input(1), c.attrs_as<MaxPoolAttrs>()));
 }
 
@@ -178,7 +178,7 @@ void infer_max_gather(InferContext& c) {
   if (v != x) fail<ValueError>(c.name(), ": v must have x's shape ", x, ", got ", v);
   c.add_output(c.compute_dtype, pooled_shape(c, a, axes, x, !a.output_size.empty()));
 }
-void vjp_max_gather(VjpContext& c) {
+void vjp_max_pool_gather(VjpContext& c) {
   if (c.wants(0)) c.set(0, max_pool_grad(c.grad(), c.input(1), c.attrs_as<MaxPoolAttrs>()));
 }
 
@@ -346,7 +346,7 @@ void register_over(Registry& registry) {
   };
   const auto max = [](OpDef op) {
     op.outputs = {"out", "indices"};
-    op.vjp = vjp_max;
+    op.vjp = vjp_max_pool;
     op.saves_inputs = 1;
     return op;
   };
@@ -405,7 +405,7 @@ void register_pool(Registry& registry) {
     op.inputs = {{.name = "g", .shape_doc = "(n, c, ...) float"}, {.name = "x", .shape_doc = "(n, c, ...) float"}};
     op.attrs = &schema_of<MaxPoolAttrs>();
     op.infer = infer_max_grad;
-    op.vjp = vjp_max_grad;
+    op.vjp = vjp_max_pool_grad;
     op.saves_inputs = 2;
     op.onnx = {nullptr, 0, "ONNX has no gradient of a maximum"};
     op.flags.internal = true;
@@ -418,7 +418,7 @@ void register_pool(Registry& registry) {
     op.inputs = {{.name = "v", .shape_doc = "(n, c, ...) float"}, {.name = "x", .shape_doc = "(n, c, ...) float"}};
     op.attrs = &schema_of<MaxPoolAttrs>();
     op.infer = infer_max_gather;
-    op.vjp = vjp_max_gather;
+    op.vjp = vjp_max_pool_gather;
     op.saves_inputs = 2;
     op.onnx = {nullptr, 0, "ONNX has no gradient of a maximum"};
     op.flags.internal = true;

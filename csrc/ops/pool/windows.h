@@ -10,17 +10,15 @@
 #include <type_traits>
 
 #include "core/kernel_args.h"
+#include "kernels/counts.h"
 #include "kernels/gemm/stored.h"
 #include "ops/pool/attrs.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
 
-constexpr int64_t kTaskElements = 32 * 1024;
+constexpr int64_t kPoolTaskElements = 32 * 1024;
 constexpr int kChunk = 256;  // results of a row computed together
-
-GORGO_GEMM_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-GORGO_GEMM_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 struct Axis {
   int64_t input = 1, output = 1, kernel = 1, stride = 1, padding = 0, step = 1;
@@ -93,7 +91,7 @@ Windows windows_of(const KOperand& image, const KOperand& pooled, const A& a) {
 
 GORGO_GEMM_INLINE int64_t tasks_of(const Windows& s) {
   if (s.planes == 0) return 0;
-  return most(1, least(s.planes, s.planes * most(s.inputs(), s.outputs()) / kTaskElements));
+  return most(1, least(s.planes, s.planes * most(s.inputs(), s.outputs()) / kPoolTaskElements));
 }
 
 // One plane of an operand of `axes` axes after its images and channels.

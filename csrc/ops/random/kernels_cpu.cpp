@@ -13,11 +13,6 @@
 namespace gorgo::GORGO_ISA_NS {
 namespace {
 
-PhiloxStream stream_of(const KOperand& key) noexcept {
-  const auto* words = key.as<const uint64_t>();
-  return {words[0], words[key.strides[0]]};
-}
-
 int64_t output_tasks(const KernelArgs& args) noexcept { return move_tasks(args.out[0].numel); }
 
 // Calls fill(words, first element, count) for the chunks of words that make up a task's elements.

@@ -19,18 +19,13 @@ namespace {
 constexpr int64_t kSampleGrain = 4096;
 constexpr int64_t kSideBySide = kPhiloxWords / 4;
 
-PhiloxStream stream_of(const KOperand& key) noexcept {
-  const auto* words = key.as<const uint64_t>();
-  return {words[0], words[key.strides[0]]};
-}
-
 int64_t sample_tasks(const KernelArgs& args) noexcept { return (args.out[0].numel + kSampleGrain - 1) / kSampleGrain; }
 
 // Steps through the output's shape in row-major order and says where each parameter's element lies.
 template <int kCount>
-class Walk {
+class ParameterWalk {
  public:
-  Walk(const KOperand& out, const KOperand* parameters, int64_t begin) noexcept : out_(out) {
+  ParameterWalk(const KOperand& out, const KOperand* parameters, int64_t begin) noexcept : out_(out) {
     for (int32_t axis = out.rank - 1; axis >= 0; --axis) {
       index_[axis] = begin % out.shape[axis];
       begin /= out.shape[axis];
@@ -69,7 +64,7 @@ void sample(const KernelArgs& args, int64_t task) noexcept {
   bool in_log = false;
   if constexpr (std::is_same_v<Method, Gamma>) in_log = args.attrs_as<GammaAttrs>().log;
   const int64_t end = (task + 1) * kSampleGrain < out.numel ? (task + 1) * kSampleGrain : out.numel;
-  Walk<kCount> walk(out, parameters, task * kSampleGrain);
+  ParameterWalk<kCount> walk(out, parameters, task * kSampleGrain);
   for (int64_t first = task * kSampleGrain; first < end; first += kSideBySide) {
     uint32_t words[kPhiloxWords];
     philox_words(stream, static_cast<uint64_t>(first / kSideBySide), words);
@@ -98,7 +93,7 @@ template <class T, int kCount, class F>
 GORGO_INLINE void slopes(const KernelArgs& args, int64_t task, const F& f) noexcept {
   const KOperand& out = args.out[0];
   const int64_t end = (task + 1) * kSampleGrain < out.numel ? (task + 1) * kSampleGrain : out.numel;
-  Walk<kCount> walk(out, args.in, task * kSampleGrain);
+  ParameterWalk<kCount> walk(out, args.in, task * kSampleGrain);
   for (int64_t i = task * kSampleGrain; i < end; ++i, walk.next()) {
     double given[kCount];
     for (int p = 0; p < kCount; ++p) {
@@ -213,7 +208,7 @@ void check_parameter(const KernelArgs& args, int64_t task) noexcept {
   const auto rule = static_cast<ParameterRule>(args.attrs_as<ParameterAttrs>().rule.index);
   const KOperand& out = args.out[0];
   const int64_t end = (task + 1) * kSampleGrain < out.numel ? (task + 1) * kSampleGrain : out.numel;
-  Walk<1> walk(out, args.in, task * kSampleGrain);
+  ParameterWalk<1> walk(out, args.in, task * kSampleGrain);
   for (int64_t i = task * kSampleGrain; i < end; ++i, walk.next()) {
     const T element = args.in[0].as<const T>()[walk.offset(0)];
     const auto value = static_cast<double>(static_cast<ComputeType<T>>(element));

@@ -8,10 +8,17 @@
 
 #include <cstdint>
 
+#include "core/kernel_args.h"
 #include "kernels/math.h"
 #include "ops/random/philox.h"
 
 namespace gorgo::GORGO_ISA_NS {
+
+// The stream of a call, from the operand that holds its key.
+[[nodiscard]] GORGO_INLINE PhiloxStream stream_of(const KOperand& key) noexcept {
+  const auto* words = key.as<const uint64_t>();
+  return {words[0], words[key.strides[0]]};
+}
 
 struct Turn {
   double cos;

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/kernel_args.h"
+#include "kernels/counts.h"
 #include "kernels/gemm/stored.h"
 #include "ops/resample/attrs.h"
 
@@ -15,10 +16,7 @@ namespace {
 
 constexpr int kMostTaps = 4;
 constexpr int64_t kInner = 256;  // inner elements that are taken together
-constexpr int64_t kTaskElements = 16 * 1024;
-
-GORGO_GEMM_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-GORGO_GEMM_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+constexpr int64_t kResampleTaskElements = 16 * 1024;
 
 // What one result is made of.
 template <class T>
@@ -121,7 +119,7 @@ struct Units {
   GORGO_INLINE Units(const Split& s, int64_t other_length)
       : pieces((s.inner + kInner - 1) / kInner), count(s.outer * pieces) {
     const int64_t work = s.outer * s.inner * most(s.length, other_length);
-    tasks = count == 0 ? 0 : most(1, least(count, work / kTaskElements));
+    tasks = count == 0 ? 0 : most(1, least(count, work / kResampleTaskElements));
   }
 };
 
@@ -258,7 +256,7 @@ size_t resample_grad_scratch(const KernelArgs& args) noexcept {
 }
 
 template <class S>
-void add(KernelSink& sink) {
+void add_resample(KernelSink& sink) {
   constexpr DType dtype = kDTypeOf<S>;
   sink.add(
       "resample", dtype,
@@ -271,10 +269,10 @@ void add(KernelSink& sink) {
 }  // namespace
 
 void fill_resample(KernelSink& sink) {
-  add<float>(sink);
-  add<double>(sink);
-  add<Float16>(sink);
-  add<BFloat16>(sink);
+  add_resample<float>(sink);
+  add_resample<double>(sink);
+  add_resample<Float16>(sink);
+  add_resample<BFloat16>(sink);
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

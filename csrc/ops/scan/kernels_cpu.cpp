@@ -62,7 +62,7 @@ GORGO_INLINE C whole(double v) noexcept {
 // ---- how lines are shared out ----
 
 constexpr int64_t kStrip = 128;  // columns that are walked together
-constexpr int64_t kTaskElements = 16384;
+constexpr int64_t kScanTaskElements = 16384;
 
 struct ScanPlan {
   int axis = 0;
@@ -83,7 +83,7 @@ struct ScanPlan {
     strips = (inner + kStrip - 1) / kStrip;
     units = by_columns ? outer * strips : outer * inner;
     const int64_t elements = (by_columns ? (inner < kStrip ? inner : kStrip) : 1) * (length > 0 ? length : 1);
-    units_per_task = elements >= kTaskElements ? 1 : kTaskElements / (elements > 0 ? elements : 1);
+    units_per_task = elements >= kScanTaskElements ? 1 : kScanTaskElements / (elements > 0 ? elements : 1);
   }
   [[nodiscard]] GORGO_INLINE int64_t tasks() const noexcept { return (units + units_per_task - 1) / units_per_task; }
   [[nodiscard]] GORGO_INLINE int64_t last_unit(int64_t task) const noexcept {
@@ -146,7 +146,7 @@ struct CumulativeSum {
         : lines(args, axis_of(args.attrs_as<CumulativeAttrs>()), 1),
           initial(args.attrs_as<CumulativeAttrs>().include_initial ? 1 : 0),
           chunks((lines.length + kChunk - 1) / kChunk),
-          by_chunks(chunks > 1 && lines.units < 16 && args.in[0].numel >= 8 * kTaskElements) {}
+          by_chunks(chunks > 1 && lines.units < 16 && args.in[0].numel >= 8 * kScanTaskElements) {}
     [[nodiscard]] GORGO_INLINE int64_t out_length() const noexcept { return lines.length + initial; }
   };
   static int64_t axis_of(const CumulativeAttrs& a) noexcept { return a.axis.has ? a.axis.value : 0; }
@@ -486,7 +486,7 @@ struct LogSums {
 };
 
 template <class T>
-void fill_typed(KernelSink& sink) {
+void fill_scan_of(KernelSink& sink) {
   constexpr DType d = kDTypeOf<T>;
   if constexpr (d != DType::Bool) {
     sink.add("cumulative_sum", d, CumulativeSum<T>::kernel());
@@ -503,7 +503,7 @@ void fill_typed(KernelSink& sink) {
 }  // namespace
 
 void fill_scan(KernelSink& sink) {
-#define GORGO_X(name, type, text) fill_typed<type>(sink);
+#define GORGO_X(name, type, text) fill_scan_of<type>(sink);
   GORGO_FOR_EACH_DTYPE(GORGO_X)
 #undef GORGO_X
 }

@@ -17,7 +17,7 @@ ScanOps scan_ops;
 
 namespace {
 
-int axis_of(const InferContext& c, int64_t axis) {
+int scan_axis(const InferContext& c, int64_t axis) {
   const Shape& shape = c.shape(0);
   if (shape.empty()) fail<ValueError>(c.name(), ": ", c.op.inputs[0].name, " must have an axis, got shape ()");
   if (axis < -shape.size() || axis >= shape.size()) {
@@ -34,7 +34,7 @@ void infer_cumulative(InferContext& c) {
   if (!a.axis.has && c.shape(0).size() > 1) {
     fail<ValueError>(c.name(), ": axis must be given unless x has rank 1, got None (x has shape ", c.shape(0), ")");
   }
-  const int axis = axis_of(c, a.axis.has ? a.axis.value : 0);
+  const int axis = scan_axis(c, a.axis.has ? a.axis.value : 0);
   DType to = d;
   if (is_unsigned(d)) to = DType::UInt64;
   if (is_signed_integer(d) || d == DType::Bool) to = DType::Int64;
@@ -52,7 +52,7 @@ void infer_cumulative(InferContext& c) {
   c.add_output(to, shape);
 }
 
-int64_t axis_of(const VjpContext& c) {
+int64_t scan_axis(const VjpContext& c) {
   const auto& a = c.attrs_as<CumulativeAttrs>();
   return a.axis.has ? a.axis.value : 0;
 }
@@ -65,8 +65,6 @@ Tensor later(const VjpContext& c, const Tensor& g, int64_t axis) {
 }
 
 Tensor reversed(const Tensor& x, int64_t axis) { return flip(x, Dims{axis}); }
-
-Tensor conjugate(const Tensor& x) { return is_complex(x->dtype) ? ops::conj(x) : x; }
 
 // x moved one place up along an axis, with `first` in front.
 Tensor shifted(const Tensor& x, int64_t axis, double first) {
@@ -91,26 +89,26 @@ Tensor scan_back(const Tensor& a, const Tensor& g, int64_t axis) {
   return reversed(linear_scan(next, reversed(g, axis), axis), axis);
 }
 
-void vjp_sum(VjpContext& c) {
-  const int64_t axis = axis_of(c);
+void vjp_cumulative_sum(VjpContext& c) {
+  const int64_t axis = scan_axis(c);
   const Tensor g = reversed(later(c, c.grad(), axis), axis);
   c.set(0, cast_to(reversed(cumulative_sum(g, axis), axis), c.input_dtype(0)));
 }
 
-void vjp_prod(VjpContext& c) {
-  const int64_t axis = axis_of(c);
+void vjp_cumulative_prod(VjpContext& c) {
+  const int64_t axis = scan_axis(c);
   const Tensor g = later(c, c.grad(), axis);
   const Tensor x = cast_to(c.input(0), g->dtype);
   // The products before each place.
   const int at = normalize_axis(axis, x->rank(), c.op.name);
   const Tensor before = c.attrs_as<CumulativeAttrs>().include_initial ? slice(c.output(), at, 0, x->shape[at])
                                                                       : shifted(c.output(), axis, 1.0);
-  c.set(0, cast_to(ops::multiply(scan_back(conjugate(x), g, axis), conjugate(before)), c.input_dtype(0)));
+  c.set(0, cast_to(ops::multiply(scan_back(ops::conjugate(x), g, axis), ops::conjugate(before)), c.input_dtype(0)));
 }
 
 // ---- extremes ----
 void infer_extreme(InferContext& c) {
-  static_cast<void>(axis_of(c, c.attrs_as<ScanAttrs>().axis));
+  static_cast<void>(scan_axis(c, c.attrs_as<ScanAttrs>().axis));
   if (is_complex(c.dtype(0))) fail<TypeError>(c.name(), ": x must have an order, got ", c.dtype(0));
   c.compute_dtype = c.dtype(0);
   c.add_output(c.dtype(0), c.shape(0));
@@ -124,7 +122,7 @@ void vjp_extreme(VjpContext& c) {
 
 // ---- logcumsumexp ----
 void infer_logcumsumexp(InferContext& c) {
-  static_cast<void>(axis_of(c, c.attrs_as<ScanAttrs>().axis));
+  static_cast<void>(scan_axis(c, c.attrs_as<ScanAttrs>().axis));
   if (is_complex(c.dtype(0))) fail<TypeError>(c.name(), ": x must have a real dtype, got ", c.dtype(0));
   c.compute_dtype = is_floating(c.dtype(0)) ? c.dtype(0) : DType::Float32;
   c.cast_mask = 1;
@@ -151,7 +149,7 @@ void vjp_logcumsumexp(VjpContext& c) {
 
 // ---- linear_scan ----
 void infer_linear_scan(InferContext& c) {
-  static_cast<void>(axis_of(c, c.attrs_as<ScanAttrs>().axis));
+  static_cast<void>(scan_axis(c, c.attrs_as<ScanAttrs>().axis));
   if (!is_inexact(c.dtype(0))) fail<TypeError>(c.name(), ": a must be float or complex, got ", c.dtype(0));
   if (c.dtype(0) != c.dtype(1) || c.shape(0) != c.shape(1)) {
     fail<ValueError>(c.name(), ": b must be like a, ", c.dtype(0), " ", c.shape(0), ", got ", c.dtype(1), " ",
@@ -163,8 +161,8 @@ void infer_linear_scan(InferContext& c) {
 
 void vjp_linear_scan(VjpContext& c) {
   const int64_t axis = c.attrs_as<ScanAttrs>().axis;
-  const Tensor back = scan_back(conjugate(c.input(0)), c.grad(), axis);
-  if (c.wants(0)) c.set(0, ops::multiply(back, conjugate(shifted(c.output(), axis, 0.0))));
+  const Tensor back = scan_back(ops::conjugate(c.input(0)), c.grad(), axis);
+  if (c.wants(0)) c.set(0, ops::multiply(back, ops::conjugate(shifted(c.output(), axis, 0.0))));
   if (c.wants(1)) c.set(1, back);
 }
 
@@ -215,7 +213,7 @@ Example:
     op.inputs = {{.name = "x", .shape_doc = "(..., n, ...) any"}};
     op.attrs = &schema_of<CumulativeAttrs>();
     op.infer = infer_cumulative;
-    op.vjp = vjp_sum;
+    op.vjp = vjp_cumulative_sum;
     op.flags.linear = true;
     op.onnx = {"CumSum", 11, nullptr};
     scan_ops.cumulative_sum = &registry.add(std::move(op));
@@ -247,7 +245,7 @@ Example:
     op.inputs = {{.name = "x", .shape_doc = "(..., n, ...) any"}};
     op.attrs = &schema_of<CumulativeAttrs>();
     op.infer = infer_cumulative;
-    op.vjp = vjp_prod;
+    op.vjp = vjp_cumulative_prod;
     op.saves_inputs = 1u;
     op.saves_outputs = 1u;
     op.onnx = {"CumProd", 26, nullptr};

@@ -4,6 +4,7 @@
 // Read next: kernels/move.h, shape.cpp (what each op means).
 #include "kernels/move.h"
 #include "ops/shape/attrs.h"
+#include "ops/shape/rows.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -183,18 +184,6 @@ struct Repeat {
 };
 
 // ---- rows: ops whose lines depend on where they lie ----
-int64_t rows_per_task(const KOperand& out) noexcept {
-  const int64_t inner = out.rank > 0 ? out.shape[out.rank - 1] : 1;
-  const int64_t rows = kMoveGrain / (inner > 0 ? inner : 1);
-  return rows > 0 ? rows : 1;
-}
-int64_t row_tasks(const KernelArgs& args) noexcept {
-  const KOperand& out = args.out[0];
-  if (out.numel == 0) return 0;
-  const int64_t rows = out.numel / (out.rank > 0 ? out.shape[out.rank - 1] : 1);
-  const int64_t per_task = rows_per_task(out);
-  return (rows + per_task - 1) / per_task;
-}
 
 template <class U>
 struct Roll {
@@ -216,9 +205,7 @@ struct Roll {
     }
     const int32_t last = x.rank - 1;
     const int64_t inner = x.shape[last];
-    const int64_t rows = x.numel / inner;
-    const int64_t begin = task * rows_per_task(out);
-    const int64_t end = begin + rows_per_task(out) < rows ? begin + rows_per_task(out) : rows;
+    const auto [begin, end] = rows_of_task(out, task);
     for (int64_t row = begin; row < end; ++row) {
       int64_t rest = row;
       int64_t from = 0;
@@ -264,9 +251,7 @@ void triangle(const KernelArgs& args, int64_t task) noexcept {
   const int64_t height = out.shape[out.rank - 2];
   const int64_t width = out.shape[out.rank - 1];
   const int64_t step = x.strides[x.rank - 1];
-  const int64_t rows = out.numel / width;
-  const int64_t begin = task * rows_per_task(out);
-  const int64_t end = begin + rows_per_task(out) < rows ? begin + rows_per_task(out) : rows;
+  const auto [begin, end] = rows_of_task(out, task);
   for (int64_t row = begin; row < end; ++row) {
     int64_t rest = row;
     int64_t from = 0;

@@ -6,6 +6,7 @@
 #include "kernels/from_scalar.h"
 #include "kernels/move.h"
 #include "ops/shape/attrs.h"
+#include "ops/shape/rows.h"
 
 namespace gorgo::GORGO_ISA_NS {
 #ifdef GORGO_WITH_MOVES
@@ -71,24 +72,10 @@ struct PaddedAxes {
   }
 };
 
-GORGO_INLINE int64_t row_length(const KOperand& out) noexcept { return out.rank > 0 ? out.shape[out.rank - 1] : 1; }
-int64_t rows_per_task(const KOperand& out) noexcept {
-  const int64_t rows = kMoveGrain / (row_length(out) > 0 ? row_length(out) : 1);
-  return rows > 0 ? rows : 1;
-}
-int64_t row_tasks(const KernelArgs& args) noexcept {
-  const KOperand& out = args.out[0];
-  if (out.numel == 0) return 0;
-  const int64_t per_task = rows_per_task(out);
-  return (out.numel / row_length(out) + per_task - 1) / per_task;
-}
-
 // Calls visit(row, coordinates of its outer axes) for the task's rows.
 template <class Visit>
 GORGO_INLINE void walk_rows(const KOperand& out, int64_t task, const Visit& visit) noexcept {
-  const int64_t rows = out.numel / row_length(out);
-  const int64_t begin = task * rows_per_task(out);
-  const int64_t end = begin + rows_per_task(out) < rows ? begin + rows_per_task(out) : rows;
+  const auto [begin, end] = rows_of_task(out, task);
   int64_t at[32];
   int64_t rest = begin;
   for (int32_t i = out.rank - 2; i >= 0; --i) {

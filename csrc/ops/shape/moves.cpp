@@ -168,7 +168,7 @@ void infer_roll(InferContext& c) {
   const auto& a = c.attrs_as<RollAttrs>();
   const TensorImpl& x = c.tensor(0);
   if (a.axis.has) {
-    for (const int64_t axis : a.axis.value) axis_of(axis, x, c.name());
+    for (const int64_t axis : a.axis.value) static_cast<void>(axis_of(axis, x, c.name()));
     if (a.shift.size() != 1 && a.shift.size() != a.axis.value.size()) {
       fail<ValueError>(c.name(), ": shift must be one integer or one per axis in ", a.axis.value, ", got ", a.shift);
     }

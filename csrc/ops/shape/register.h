@@ -37,16 +37,6 @@ inline SmallVector<OutSpec, 2> infer_again(const VjpContext& c) {
   return std::move(infer.out);
 }
 
-inline int axis_of(int64_t axis, const TensorImpl& x, const char* op, const char* argument = "axis") {
-  const int rank = x.rank();
-  if (axis < -rank || axis >= rank) {
-    if (rank == 0) fail<ValueError>(op, ": x must have an axis, got shape ()");
-    fail<ValueError>(op, ": ", argument, " must be in [", -rank, ", ", rank, "), got ", axis, " (x has shape ", x.shape,
-                     ")");
-  }
-  return static_cast<int>(axis < 0 ? axis + rank : axis);
-}
-
 inline const OpDef* add_move_op(Registry& registry, OpDef op) {
   op.flags.linear = true;
   return &registry.add(std::move(op));

@@ -660,7 +660,7 @@ Example:
   }
 }
 
-void register_adjoints(Registry& registry) {
+void register_shape_adjoints(Registry& registry) {
   {
     OpDef op;
     op.name = "view_adjoint";
@@ -693,7 +693,7 @@ void register_adjoints(Registry& registry) {
 
 void register_shape(Registry& registry) {
   register_views(registry);
-  register_adjoints(registry);
+  register_shape_adjoints(registry);
   register_moves(registry);
   register_padding(registry);
 }

@@ -103,7 +103,7 @@ struct LogSumExp {
 };
 
 template <class S>
-void fill(KernelSink& sink) {
+void fill_softmax_of(KernelSink& sink) {
   constexpr DType d = kDTypeOf<S>;
   const auto add = [&](const char* name, auto op) {
     using Op = decltype(op);
@@ -120,10 +120,10 @@ void fill(KernelSink& sink) {
 
 void fill_softmax(KernelSink& sink);
 void fill_softmax(KernelSink& sink) {
-  fill<float>(sink);
-  fill<double>(sink);
-  fill<BFloat16>(sink);
-  fill<Float16>(sink);
+  fill_softmax_of<float>(sink);
+  fill_softmax_of<double>(sink);
+  fill_softmax_of<BFloat16>(sink);
+  fill_softmax_of<Float16>(sink);
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

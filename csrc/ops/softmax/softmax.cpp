@@ -24,7 +24,7 @@ DType float_dtype(const InferContext& c) {
 }
 
 // A tensor of rank 0 is one line of one element, with axis 0 or -1.
-void check_axis(const InferContext& c, int64_t axis) {
+void check_softmax_axis(const InferContext& c, int64_t axis) {
   const Shape& shape = c.shape(0);
   const int rank = shape.empty() ? 1 : shape.size();
   if (axis < -rank || axis >= rank) {
@@ -33,13 +33,13 @@ void check_axis(const InferContext& c, int64_t axis) {
 }
 
 void infer_softmax(InferContext& c) {
-  check_axis(c, c.attrs_as<SoftmaxAttrs>().axis);
+  check_softmax_axis(c, c.attrs_as<SoftmaxAttrs>().axis);
   c.compute_dtype = float_dtype(c);
   c.cast_mask = 1;
   c.add_output(c.compute_dtype, c.shape(0));
 }
 
-void infer_backward(InferContext& c) {
+void infer_softmax_backward(InferContext& c) {
   infer_softmax(c);
   if (c.dtype(0) != c.dtype(1) || c.shape(0) != c.shape(1)) {
     fail<ValueError>(c.name(), ": g must be like y, ", c.dtype(1), " ", c.shape(1), ", got ", c.dtype(0), " ",
@@ -49,7 +49,7 @@ void infer_backward(InferContext& c) {
 
 void infer_logsumexp(InferContext& c) {
   const auto& a = c.attrs_as<LogSumExpAttrs>();
-  check_axis(c, a.axis);
+  check_softmax_axis(c, a.axis);
   c.compute_dtype = float_dtype(c);
   c.cast_mask = 1;
   Shape out = c.shape(0);
@@ -64,7 +64,7 @@ void infer_logsumexp(InferContext& c) {
   c.add_output(c.compute_dtype, out);
 }
 
-OptInts axis_of(const VjpContext& c, int64_t axis) {
+OptInts optional_axis(const VjpContext& c, int64_t axis) {
   return c.input_shape(0).empty() ? OptInts() : OptInts(Dims{axis});
 }
 
@@ -75,7 +75,7 @@ void vjp_log_softmax(VjpContext& c) {
 }
 
 void vjp_logsumexp(VjpContext& c) {
-  const OptInts axis = axis_of(c, c.attrs_as<LogSumExpAttrs>().axis);
+  const OptInts axis = optional_axis(c, c.attrs_as<LogSumExpAttrs>().axis);
   const Shape& shape = c.input_shape(0);
   const Tensor p = ops::exp(ops::subtract(c.input(0), spread(c.output(), shape, axis)));
   c.set(0, ops::multiply(p, spread(c.grad(), shape, axis)));
@@ -84,7 +84,7 @@ void vjp_logsumexp(VjpContext& c) {
 // r = y (g - sum(g y)), and h arrives at r.
 void vjp_softmax_backward(VjpContext& c) {
   const int64_t axis = c.attrs_as<SoftmaxAttrs>().axis;
-  const OptInts along = axis_of(c, axis);
+  const OptInts along = optional_axis(c, axis);
   const Tensor& h = c.grad();
   const Tensor& g = c.input(0);
   const Tensor& y = c.input(1);
@@ -98,7 +98,7 @@ void vjp_softmax_backward(VjpContext& c) {
 
 // r = g - exp(y) sum(g), and h arrives at r.
 void vjp_log_softmax_backward(VjpContext& c) {
-  const OptInts along = axis_of(c, c.attrs_as<SoftmaxAttrs>().axis);
+  const OptInts along = optional_axis(c, c.attrs_as<SoftmaxAttrs>().axis);
   const Tensor& h = c.grad();
   const Tensor& g = c.input(0);
   const Tensor hp = ops::multiply(h, ops::exp(c.input(1)));
@@ -111,7 +111,7 @@ Cost cost_of_lines(const KernelArgs& args) {
   return {20.0 * n, 2.0 * n * static_cast<double>(dtype_size(args.in[0].dtype))};
 }
 
-OpDef make(const char* name, const char* doc, const char* details) {
+OpDef make_softmax(const char* name, const char* doc, const char* details) {
   OpDef op;
   op.name = name;
   op.doc = doc;
@@ -124,9 +124,9 @@ OpDef make(const char* name, const char* doc, const char* details) {
 }
 
 OpDef make_backward(const char* name, const char* doc, VjpFn vjp, const char* reason) {
-  OpDef op = make(name, doc, "");
+  OpDef op = make_softmax(name, doc, "");
   op.inputs = {{.name = "g", .shape_doc = "(...) float"}, {.name = "y", .shape_doc = "(...) float"}};
-  op.infer = infer_backward;
+  op.infer = infer_softmax_backward;
   op.vjp = vjp;
   op.saves_inputs = 3;
   op.onnx = {nullptr, 0, reason};
@@ -138,7 +138,7 @@ OpDef make_backward(const char* name, const char* doc, VjpFn vjp, const char* re
 
 void register_softmax(Registry& registry) {
   {
-    OpDef op = make("softmax", "Turn scores into probabilities along an axis.", R"(Args:
+    OpDef op = make_softmax("softmax", "Turn scores into probabilities along an axis.", R"(Args:
     x (...) real: the scores; integers and bool are taken as float32.
     axis (int): the axis along which the results sum to one.
 
@@ -160,7 +160,7 @@ Example:
     softmax_ops.softmax = &registry.add(std::move(op));
   }
   {
-    OpDef op = make("log_softmax", "Compute the logarithm of softmax along an axis.", R"(Args:
+    OpDef op = make_softmax("log_softmax", "Compute the logarithm of softmax along an axis.", R"(Args:
     x (...) real: the scores; integers and bool are taken as float32.
     axis (int): the axis along which the exponentials of the results sum to one.
 
@@ -182,7 +182,7 @@ Example:
     softmax_ops.log_softmax = &registry.add(std::move(op));
   }
   {
-    OpDef op = make("logsumexp", "Compute the logarithm of the sum of exponentials along an axis.", R"(Args:
+    OpDef op = make_softmax("logsumexp", "Compute the logarithm of the sum of exponentials along an axis.", R"(Args:
     x (...) real: the exponents; integers and bool are taken as float32.
     axis (int): the axis that goes.
     keepdims (bool): keep the axis that goes, with length 1.

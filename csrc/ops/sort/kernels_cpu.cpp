@@ -207,7 +207,7 @@ struct Sort {
 };
 
 template <class T>
-void fill_typed(KernelSink& sink) {
+void fill_sort_of(KernelSink& sink) {
   constexpr DType d = kDTypeOf<T>;
   sink.add("sort", d, Sort<T, Want::Values>::kernel());
   sink.add("argsort", d, Sort<T, Want::Indices>::kernel());
@@ -220,7 +220,7 @@ void fill_search(KernelSink& sink);
 
 void fill_sort(KernelSink& sink) {
   fill_search(sink);
-  const auto fill = [&sink]<class... T>(TypeTag<T>...) { (fill_typed<T>(sink), ...); };
+  const auto fill = [&sink]<class... T>(TypeTag<T>...) { (fill_sort_of<T>(sink), ...); };
   fill(TypeTag<bool>{}, TypeTag<uint8_t>{}, TypeTag<uint16_t>{}, TypeTag<uint32_t>{}, TypeTag<uint64_t>{},
        TypeTag<int8_t>{}, TypeTag<int16_t>{}, TypeTag<int32_t>{}, TypeTag<int64_t>{}, TypeTag<Float16>{},
        TypeTag<BFloat16>{}, TypeTag<float>{}, TypeTag<double>{});

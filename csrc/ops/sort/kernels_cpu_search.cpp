@@ -62,14 +62,14 @@ struct Bucketize {
 };
 
 template <class T>
-void fill_typed(KernelSink& sink) {
+void fill_search_of(KernelSink& sink) {
   if constexpr (!is_complex(kDTypeOf<T>)) sink.add("bucketize", kDTypeOf<T>, Bucketize<T>::kernel());
 }
 
 }  // namespace
 
 void fill_search(KernelSink& sink) {
-#define GORGO_X(name, type, text) fill_typed<type>(sink);
+#define GORGO_X(name, type, text) fill_search_of<type>(sink);
   GORGO_FOR_EACH_DTYPE(GORGO_X)
 #undef GORGO_X
 }

@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kLongestLine = UINT32_MAX;
 
 // Checks the axis, which rank 0 takes as if it had one of length 1, and gives its length.
-int64_t check_axis(const InferContext& c, int64_t axis) {
+int64_t length_along(const InferContext& c, int64_t axis) {
   const TensorImpl& x = c.tensor(0);
   const int rank = x.rank() > 0 ? x.rank() : 1;
   if (axis < -rank || axis >= rank) {
@@ -28,7 +28,7 @@ int64_t check_axis(const InferContext& c, int64_t axis) {
 }
 
 void infer_sort(InferContext& c) {
-  static_cast<void>(check_axis(c, c.attrs_as<SortAttrs>().axis));
+  static_cast<void>(length_along(c, c.attrs_as<SortAttrs>().axis));
   c.compute_dtype = c.dtype(0);
   c.add_output(&c.op == sort_ops.argsort ? DType::Int64 : c.dtype(0), c.shape(0));
 }
@@ -44,7 +44,7 @@ void vjp_sort(VjpContext& c) {
 
 void infer_topk(InferContext& c) {
   const auto& a = c.attrs_as<TopkAttrs>();
-  const int64_t length = check_axis(c, a.axis);
+  const int64_t length = length_along(c, a.axis);
   if (c.shape(0).empty()) fail<ValueError>(c.name(), ": x must have an axis, got shape ()");
   if (a.k < 0 || a.k > length) {
     fail<ValueError>(c.name(), ": k must be in [0, ", length, "], got ", a.k, " (x has shape ", c.shape(0), ")");

@@ -51,7 +51,7 @@ void sgd_count_steps(const KernelArgs& args, int64_t task) noexcept {
 }
 
 template <class T>
-void add(KernelSink& sink) {
+void add_update(KernelSink& sink) {
   sink.add("sgd_update", kDTypeOf<T>,
            Kernel::of(Phase{&sgd_run<T>, &element_tasks<SgdAttrs>}, Phase{&sgd_count_steps, nullptr}));
 }
@@ -61,10 +61,10 @@ void add(KernelSink& sink) {
 void fill_update_adaptive(KernelSink& sink);
 void fill_update(KernelSink& sink);
 void fill_update(KernelSink& sink) {
-  add<float>(sink);
-  add<double>(sink);
-  add<Float16>(sink);
-  add<BFloat16>(sink);
+  add_update<float>(sink);
+  add_update<double>(sink);
+  add_update<Float16>(sink);
+  add_update<BFloat16>(sink);
   fill_update_adaptive(sink);
 }
 

@@ -102,7 +102,7 @@ struct Update {
 };
 
 template <class T>
-void add(KernelSink& sink) {
+void add_adaptive(KernelSink& sink) {
   constexpr DType d = kDTypeOf<T>;
   sink.add("adam_update", d, Update<T, Adam>::kernel());
   sink.add("rmsprop_update", d, Update<T, Rmsprop>::kernel());
@@ -113,10 +113,10 @@ void add(KernelSink& sink) {
 
 void fill_update_adaptive(KernelSink& sink);
 void fill_update_adaptive(KernelSink& sink) {
-  add<float>(sink);
-  add<double>(sink);
-  add<Float16>(sink);
-  add<BFloat16>(sink);
+  add_adaptive<float>(sink);
+  add_adaptive<double>(sink);
+  add_adaptive<Float16>(sink);
+  add_adaptive<BFloat16>(sink);
 }
 
 #else  // inherited
