@@ -31,8 +31,9 @@ struct MaxPoolAttrs {
 template <int kAxes>
 struct MaxPoolOver : MaxPoolAttrs {
   MaxPoolOver() {
-    padding = Dims(kAxes, 0);
-    dilation = Dims(kAxes, 1);
+    padding.resize(kAxes);
+    dilation.resize(kAxes);
+    for (int64_t& d : dilation) d = 1;
   }
   static constexpr auto fields() {
     return std::array{GORGO_FIELD(MaxPoolOver, kernel_size).must().repeated(kAxes),
