@@ -3,7 +3,7 @@
 // Invariants: a Program is immutable; a run leases a Context (arena, operand table), so threads share programs. Results never
 // alias the arena, and a result buffer is used again only when the caller has dropped it. A replay calls neither the funnel nor,
 // once warm, the allocator. The steps are the kernels that eager calls would run, in recorded order, so the bits are the same.
-// Read next: executor.cpp (Planner, then Program::run), memory/plan.h.
+// Read next: plan.h, planner.cpp, executor.cpp (Program::run), device_replay.cpp.
 #pragma once
 
 #include <memory>
@@ -36,7 +36,7 @@ class Program {
  private:
   struct Plan;
   struct Context;
-  friend class Planner;
+  struct Replay;
 
   std::unique_ptr<Context> lease();
   void give_back(std::unique_ptr<Context> context);
@@ -45,7 +45,6 @@ class Program {
   void enqueue(Context& context, std::span<const Tensor> inputs) const;
   void enqueue_step(Context& context, size_t s, uint64_t stream) const;
   void find_key(Context& context) const;
-  struct Replay;
   class GraphRecorder;
   void capture(Context& context, Replay& replay) const;
   bool update(Context& context, Replay& replay) const;
@@ -55,7 +54,7 @@ class Program {
 
   Graph graph_;    // as it was recorded
   Graph planned_;  // with what passes made of it
-  std::unique_ptr<Plan> plan_;
+  std::unique_ptr<const Plan> plan_;
   std::mutex lock_;
   std::vector<std::unique_ptr<Context>> idle_;
 };

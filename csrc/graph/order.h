@@ -1,7 +1,7 @@
 // Which steps of a program must wait for which: what a device graph needs to run the others side by side.
 //
 // Invariant: addresses alone decide, so that tensors which share memory are seen whatever they are called.
-// Read next: executor.cpp (Program::capture).
+// Read next: device_replay.cpp (Program::capture).
 #pragma once
 
 #include <cstdint>

@@ -2,7 +2,7 @@
 //
 // Invariant: bad data that such a kernel finds is raised at the next synchronization, by the op's own message, the earliest call
 // first; until then it stands in device memory beside a copy of what the message needs.
-// Read next: device/cuda/device.h, dispatch/call.cpp, graph/executor.cpp.
+// Read next: device/cuda/device.h, dispatch/call.cpp, graph/device_replay.cpp.
 #pragma once
 
 #include <memory>

@@ -2,7 +2,8 @@
 //
 // Invariant: with nobody looking a kernel pays one relaxed load. Events of all threads go to one list, in the order in which
 // kernels ended; beyond the list's limit they are counted, not kept.
-// Read next: dispatch/call.cpp and graph/executor.cpp (who reports), bindings/bind_profile.cpp (who looks).
+// Read next: dispatch/call.cpp, graph/executor.cpp and graph/device_replay.cpp (who report),
+// bindings/bind_profile.cpp (who looks).
 #pragma once
 
 #include <atomic>

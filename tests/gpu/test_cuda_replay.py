@@ -1,7 +1,7 @@
 """Captured functions as CUDA graphs: steps side by side, addresses and numbers that change from run to run.
 
 Every result is compared, bit for bit, with the same function called eagerly.
-Read first: csrc/graph/executor.cpp (Program::enqueue), csrc/graph/order.h.
+Read first: csrc/graph/device_replay.cpp (Program::enqueue), csrc/graph/order.h.
 """
 
 from __future__ import annotations
