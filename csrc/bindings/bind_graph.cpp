@@ -126,7 +126,8 @@ void bind_graph(PyObject* module) {
           "fused",
           [](const Graph& g) {
             const std::optional<FusionLimits> limits = fusion_limits(g.device);
-            return std::make_shared<Graph>(limits ? fuse_elementwise(g, *limits) : g);
+            std::optional<Graph> fused = limits ? fuse_elementwise(g, *limits) : std::nullopt;
+            return fused ? std::make_shared<Graph>(*std::move(fused)) : std::make_shared<Graph>(g);
           },
           "Return the graph with chains of elementwise ops as one node each, as compiled functions run it.")
       .def(

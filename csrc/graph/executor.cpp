@@ -3,6 +3,7 @@
 // Read next: plan.h and planner.cpp (what is run), device_replay.cpp (Program::enqueue).
 #include "graph/executor.h"
 
+#include <optional>
 #include <utility>
 
 #include "autograd/interrupt.h"
@@ -17,15 +18,17 @@
 namespace gorgo {
 namespace {
 
-Graph fused_for_its_device(const Graph& graph) {
+std::optional<Graph> fused_for_its_device(const Graph& graph) {
   const std::optional<FusionLimits> limits = fusion_limits(graph.device);
-  return limits ? fuse_elementwise(graph, *limits) : graph;
+  return limits ? fuse_elementwise(graph, *limits) : std::nullopt;
 }
 
 }  // namespace
 
 Program::Program(Graph graph)
-    : graph_(std::move(graph)), planned_(fused_for_its_device(graph_)), plan_(std::make_unique<const Plan>(planned_)) {}
+    : graph_(std::move(graph)),
+      fused_(fused_for_its_device(graph_)),
+      plan_(std::make_unique<const Plan>(fused_ ? *fused_ : graph_)) {}
 
 Program::~Program() = default;
 

@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "graph/ir.h"
@@ -52,8 +53,8 @@ class Program {
   [[nodiscard]] bool meets_writes(const Context& context, int32_t operand) const;
   [[nodiscard]] std::vector<Access> accesses(const Context& context, size_t s) const;
 
-  Graph graph_;    // as it was recorded
-  Graph planned_;  // with what passes made of it
+  Graph graph_;                 // as it was recorded
+  std::optional<Graph> fused_;  // what is planned in its place where anything was fused
   std::unique_ptr<const Plan> plan_;
   std::mutex lock_;
   std::vector<std::unique_ptr<Context>> idle_;

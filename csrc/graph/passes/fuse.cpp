@@ -244,7 +244,7 @@ class Fuser {
         readers_(graph.values.size()),
         kept_(graph.values.size(), false) {}
 
-  Graph run() {
+  std::optional<Graph> run() {
     const Reader reader(graph_);
     for (size_t n = 0; n < graph_.nodes.size(); ++n) {
       const IrNode& node = graph_.nodes[n];
@@ -261,6 +261,7 @@ class Fuser {
       for (const int32_t n : members) group(n) = -1;
       members.clear();
     }
+    if (std::all_of(groups_.begin(), groups_.end(), [](const Members& m) { return m.empty(); })) return {};
     return rewrite();
   }
 
@@ -386,9 +387,7 @@ class Fuser {
   // ---- the graph anew ----
 
   Graph rewrite() {
-    const bool any = std::any_of(groups_.begin(), groups_.end(), [](const Members& m) { return !m.empty(); });
     Graph out = graph_;
-    if (!any) return out;
     out.nodes.clear();
     // Nodes and groups in an order in which definitions come before uses, each as early as its last member was.
     const auto count = static_cast<int32_t>(graph_.nodes.size());
@@ -470,7 +469,7 @@ class Fuser {
 
 }  // namespace
 
-Graph fuse_elementwise(const Graph& graph, FusionLimits limits) { return Fuser(graph, limits).run(); }
+std::optional<Graph> fuse_elementwise(const Graph& graph, FusionLimits limits) { return Fuser(graph, limits).run(); }
 
 std::optional<FusionLimits> fusion_limits(Device device) {
   constexpr int64_t kBeyondCaches = int64_t{1} << 20;

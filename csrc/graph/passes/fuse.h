@@ -18,8 +18,8 @@ struct FusionLimits {
   int64_t elements = 1;
 };
 
-// The same graph when there is nothing to fuse.
-[[nodiscard]] Graph fuse_elementwise(const Graph& graph, FusionLimits limits = {});
+// None when there is nothing to fuse.
+[[nodiscard]] std::optional<Graph> fuse_elementwise(const Graph& graph, FusionLimits limits = {});
 
 // What plans for this device fuse; none where it has no kernels for that, or GORGO_FUSE is 0. On a CPU a chain pays where its values
 // leave the caches, on a card from three nodes on: the kernel that interprets programs starts more slowly than one op's.
