@@ -26,6 +26,8 @@ import tempfile
 # Data without code, equal in every copy: the exception personality's address, type descriptions and their names.
 HARMLESS_PREFIXES = ("DW.ref.", "_ZTI", "_ZTS")
 GROUP_PREFIX = "gorgo_isa_"
+# The libraries that one instruction set is compiled in.
+PART_OF_A_SET = re.compile(r"(?<=^gorgo_isa_)(\w+?)_(?:plain|products)$")
 FUSED_PRODUCT = re.compile(r"\tvfm(addsub|subadd)")
 
 
@@ -49,7 +51,7 @@ def groups_of(build: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     for path in sorted(build.rglob("*.o")):
         target = next((part[: -len(".dir")] for part in path.parts if part.endswith(".dir")), None)
         if target is not None:
-            groups[target].append(path)
+            groups[PART_OF_A_SET.sub(r"\1", target)].append(path)
     return groups
 
 

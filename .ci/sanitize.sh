@@ -18,7 +18,7 @@ while [[ ${1:-} == --full || ${1:-} == --no-build ]]; do
   shift
 done
 python=${PYTHON:-python}
-folder=${GORGO_BUILD_ROOT:-build}/$kind
+folder=${GORGO_BUILD_PREFIX:-build/}$kind
 
 if ((build)); then
   # One instruction set is enough for a reduced run, the one that the tests then use: AVX2, the same source as base with
@@ -28,7 +28,7 @@ if ((build)); then
     isas=$([[ $kind == tsan ]] || echo avx2)
     base=OFF
   fi
-  cmake --preset "$kind" -B "$folder" "-DGORGO_ISAS=$isas" "-DGORGO_SANITIZE_BASE=$base" \
+  cmake --preset "$kind" -B "$folder" -DGORGO_UNITY=ON "-DGORGO_ISAS=$isas" "-DGORGO_SANITIZE_BASE=$base" \
     "-DPython_EXECUTABLE=$(command -v "$python")"
   cmake --build "$folder" --parallel "$(nproc)"
 fi

@@ -52,6 +52,8 @@ Py_ssize_t sizes_from(PyObject* const* args, Py_ssize_t nargs, const char* op, D
 enum class Content { Empty, Zeros, Ones };
 
 Tensor make(const Shape& shape, const Options& o, Content content, const char* op) {
+  static_cast<void>(
+      numel_of(shape, op));  // a wrong shape is told in the caller's name, not in that of the op that fills
   const DeviceScope scope(o.device);
   Tensor t = content == Content::Empty || o.device.type == DeviceType::Null
                  ? make_tensor(shape, o.dtype, o.device)
