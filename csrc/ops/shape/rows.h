@@ -25,7 +25,7 @@ struct TaskRows {
 }
 
 namespace {
-int64_t row_tasks(const KernelArgs& args) noexcept {
+[[maybe_unused]] int64_t row_tasks(const KernelArgs& args) noexcept {
   const KOperand& out = args.out[0];
   if (out.numel == 0) return 0;
   const int64_t per_task = rows_per_task(out);
