@@ -19,6 +19,12 @@
 #include "kernels/gemm/stored.h"
 
 namespace gorgo::GORGO_ISA_NS {
+
+constinit const MicroTable<float> SharedMicro<float>::table =
+    make_micro_table<float>(std::make_integer_sequence<int, Lanes<float>::kRows>{});
+constinit const MicroTable<double> SharedMicro<double>::table =
+    make_micro_table<double>(std::make_integer_sequence<int, Lanes<double>::kRows>{});
+
 namespace {
 
 // B is read in place up to this size: it then stays in L2 together with A's strips.

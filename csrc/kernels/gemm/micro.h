@@ -155,8 +155,17 @@ static constexpr MicroTable<T> make_micro_table(std::integer_sequence<int, kRows
              {micro<T, kRowsMinus1 + 1, 2, true, kPlainIsEdge>, micro<T, kRowsMinus1 + 1, 2, true, true>}}}...}};
 }
 
+// One copy of these kernels serves all who multiply: gemm_cpu.cpp has it.
 template <class T>
-static constexpr MicroTable<T> kMicroTable = make_micro_table<T>(std::make_integer_sequence<int, Lanes<T>::kRows>{});
+struct SharedMicro;
+template <>
+struct SharedMicro<float> {
+  [[gnu::visibility("hidden")]] static const MicroTable<float> table;
+};
+template <>
+struct SharedMicro<double> {
+  [[gnu::visibility("hidden")]] static const MicroTable<double> table;
+};
 
 // Computes a tile of `rows` by `columns` (at most kRows by kPanelColumns). The caller fills all of `args` but
 // edge_lanes.
@@ -165,7 +174,7 @@ GORGO_GEMM_INLINE void run_micro(MicroArgs<T>& args, int rows, int columns, bool
   constexpr int kWidth = Lanes<T>::kWidth;
   const bool two = columns > kWidth;
   args.edge_lanes = two ? columns - kWidth : columns;
-  kMicroTable<T>.at[rows - 1][two][adjacent_rows][args.edge_lanes != kWidth](args);
+  SharedMicro<T>::table.at[rows - 1][two][adjacent_rows][args.edge_lanes != kWidth](args);
 }
 
 // The same for rows of B that lie anywhere: rows - 1, vectors - 1, ragged last vector.
