@@ -37,7 +37,7 @@ int64_t channels_of_block(const Sizes& s) {
 }
 
 template <class T>
-Tile band_of(const Sizes& s) {
+[[gnu::noinline]] Tile band_of(const Sizes& s) {
   constexpr int64_t kWidth = Lanes<T>::kWidth;
   const int64_t cols = least(round_up(s.ow, kWidth), 512);
   const auto band = [&](int64_t rows) {
@@ -55,7 +55,7 @@ Tile band_of(const Sizes& s) {
 }
 
 template <class T>
-bool runs_in_bands(const Sizes& s) {
+[[gnu::noinline]] bool runs_in_bands(const Sizes& s) {
   constexpr int64_t kWidth = Lanes<T>::kWidth;
   return s.taps > 1 && s.group_c > 0 && s.ow > kWidth && 20 * round_up(s.ow, kWidth) <= 23 * s.ow && band_of<T>(s).fits;
 }
@@ -175,7 +175,7 @@ void run_panels(const Sizes& s, const Images<T>& x, const T* weight, const T* bi
 // ---- either ----
 
 template <class T>
-int64_t forward_tasks(const Sizes& s) {
+[[gnu::noinline]] int64_t forward_tasks(const Sizes& s) {
   const int64_t units = runs_in_bands<T>(s) ? band_units<T>(s, band_of<T>(s)) : panels_of(s, kPanelColumns<T>);
   const int64_t work = s.n * s.o * s.pixels * s.k;
   return units == 0 || s.o == 0 ? 0 : most(1, least(least(kMaxTasks, units), work / kTaskWork));

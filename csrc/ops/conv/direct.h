@@ -18,8 +18,8 @@ constexpr int64_t kMaxDirectOutputs = 2;  // for each input channel; with more t
 
 // Narrower where rows of the copy would be too long for a few rows of outputs.
 template <class T>
-Tile direct_tile(int64_t height, int64_t width, int64_t slices, int64_t stride_h, int64_t reach_h, int64_t runs,
-                 int64_t reach_w) {
+[[gnu::noinline]] Tile direct_tile(int64_t height, int64_t width, int64_t slices, int64_t stride_h, int64_t reach_h,
+                                   int64_t runs, int64_t reach_w) {
   constexpr int64_t kWidth = Lanes<T>::kWidth;
   int64_t cols = least(most(width, kWidth), 64 * kWidth);
   while (true) {

@@ -21,13 +21,12 @@ constexpr int64_t kWindowElements = 48 * 1024;  // rows of windows' gradients th
 
 // ---- forward ----
 
-template <class S>
+template <class T>
 struct Forward {
-  using T = typename Stored<S>::Compute;
   static Sizes sizes(const KernelArgs& args) {
     return sizes_of(args.in[0], args.in[1], args.out[0], args.attrs_as<ConvAttrs>());
   }
-  static Frame<S> frame(const KernelArgs& args) { return Frame<S>(args, Dense::channels, Dense::whole); }
+  static Frame<T> frame(const KernelArgs& args) { return Frame<T>(args, Dense::channels, Dense::whole); }
   static size_t scratch(const KernelArgs& args) noexcept { return frame(args).scratch.bytes(); }
   static int64_t prepare_tasks(const KernelArgs& args) noexcept { return frame(args).copy_tasks(); }
   static void prepare(const KernelArgs& args, int64_t task) noexcept { frame(args).copy(task); }
@@ -36,16 +35,16 @@ struct Forward {
     return runs_directly<T>(s) ? direct_tasks<T>(s) : forward_tasks<T>(s);
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
-    const Frame<S> f = frame(args);
+    const Frame<T> f = frame(args);
     const bool has_bias = args.in_count > 2 && args.in[2].given;
     const T* bias = has_bias ? f.bias.data() : nullptr;
     const Sizes s = sizes(args);
     const auto run = runs_directly<T>(s) ? run_direct<T> : run_forward<T>;
     run(s, f.first.images(), f.second.data(), bias, f.out, task);
   }
-  static int64_t finish_tasks(const KernelArgs& args) noexcept { return round_tasks<S>(args.out[0]); }
+  static int64_t finish_tasks(const KernelArgs& args) noexcept { return round_tasks<T>(args.out[0]); }
   static void finish(const KernelArgs& args, int64_t task) noexcept {
-    round_out<S>(args.out[0], frame(args).out, task);
+    round_out<T>(args.out[0], frame(args).out, task);
   }
 };
 
@@ -65,7 +64,7 @@ struct Scatter {
 };
 
 template <class T>
-Scatter scatter_of(const Sizes& s) {
+[[gnu::noinline]] Scatter scatter_of(const Sizes& s) {
   constexpr int64_t kWidth = Lanes<T>::kWidth;
   Scatter c;
   const int64_t planes = s.n * s.groups;
@@ -244,9 +243,8 @@ void run_scatter(const Sizes& s, const Images<T>& x, const T* weight, const T* b
   }
 }
 
-template <class S>
+template <class T>
 struct Transpose {
-  using T = typename Stored<S>::Compute;
   static Sizes sizes(const KernelArgs& args) {
     return sizes_of(args.out[0], args.in[1], args.in[0], args.attrs_as<ConvAttrs>());
   }
@@ -254,10 +252,10 @@ struct Transpose {
   struct Setup {
     Sizes s;
     Way way;
-    Frame<S> f;
+    Frame<T> f;
     T* room = nullptr;    // for the weights of phases, or for rows to gather from
     T* phased = nullptr;  // for phases that are to be put together
-    explicit Setup(const KernelArgs& args)
+    [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : s(sizes(args)),
           way(transposes_directly<T>(s) ? Way::direct
               : transposes_by_phases(s) ? Way::phases
@@ -281,7 +279,10 @@ struct Transpose {
   static void prepare(const KernelArgs& args, int64_t task) noexcept {
     const Setup setup(args);
     if (task < setup.f.copy_tasks()) return setup.f.copy(task);
-    each_phase(setup.s, [&](const Phase& phase) { lay_weights<S>(setup.s, phase, args.in[1], setup.room); });
+    for (const Phase& phase : PhaseList(setup.s)) {
+      as_stored<T>(args.in[1].dtype,
+                   [&](auto element) { lay_weights<decltype(element)>(setup.s, phase, args.in[1], setup.room); });
+    }
   }
   static int64_t tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
@@ -305,19 +306,20 @@ struct Transpose {
     }
   }
   static int64_t finish_tasks(const KernelArgs& args) noexcept {
-    return Setup(args).phased_apart() ? join_tasks(args.out[0]) : round_tasks<S>(args.out[0]);
+    return Setup(args).phased_apart() ? join_tasks(args.out[0]) : round_tasks<T>(args.out[0]);
   }
   static void finish(const KernelArgs& args, int64_t task) noexcept {
     const Setup setup(args);
-    if (setup.phased_apart()) return join_phases<S>(setup.s, setup.phased, args.out[0], task);
-    round_out<S>(args.out[0], setup.f.out, task);
+    if (!setup.phased_apart()) return round_out<T>(args.out[0], setup.f.out, task);
+    as_stored<T>(args.out[0].dtype,
+                 [&](auto element) { join_phases<decltype(element)>(setup.s, setup.phased, args.out[0], task); });
   }
 };
 
-template <class S>
-void add_conv(KernelSink& sink) {
-  add_for_all_axes<Forward<S>>(sink, kDTypeOf<S>, "conv1d", "conv2d", "conv3d");
-  add_for_all_axes<Transpose<S>>(sink, kDTypeOf<S>, "conv_transpose1d", "conv_transpose2d", "conv_transpose3d");
+template <class T>
+void add_conv(KernelSink& sink, DType dtype) {
+  add_for_all_axes<Forward<T>>(sink, dtype, "conv1d", "conv2d", "conv3d");
+  add_for_all_axes<Transpose<T>>(sink, dtype, "conv_transpose1d", "conv_transpose2d", "conv_transpose3d");
 }
 
 }  // namespace
@@ -325,10 +327,8 @@ void add_conv(KernelSink& sink) {
 void fill_conv_weight(KernelSink& sink);  // kernels_cpu_weight.cpp
 
 void fill_conv(KernelSink& sink) {
-  add_conv<float>(sink);
-  add_conv<double>(sink);
-  add_conv<Float16>(sink);
-  add_conv<BFloat16>(sink);
+  for (const DType dtype : {DType::Float32, DType::Float16, DType::BFloat16}) add_conv<float>(sink, dtype);
+  add_conv<double>(sink, DType::Float64);
   fill_conv_weight(sink);
 }
 

@@ -273,19 +273,29 @@ void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const I
   }
 }
 
+// Adds up `partials` sets of sums, `numel` apart.
 template <class S>
+[[gnu::noinline]] void add_up(const typename Stored<S>::Compute* sums, int64_t numel, int64_t partials, int64_t begin,
+                              int64_t end, S* to) noexcept {
+  for (int64_t i = begin; i < end; ++i) {
+    auto sum = sums[i];
+    for (int64_t part = 1; part < partials; ++part) sum = sum + sums[part * numel + i];
+    to[i] = Stored<S>::round(sum);
+  }
+}
+
+template <class T>
 struct GradWeight {
-  using T = typename Stored<S>::Compute;
   struct Setup {
     Sizes s;
     Units u;
-    Frame<S> f;
+    Frame<T> f;
     bool direct;
     DirectPlan plan{};
     int64_t partials;
     T* sums;  // a set of weights for each task of a group
     WeightRoom<T> room{};
-    explicit Setup(const KernelArgs& args)
+    [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : s(sizes_of(args.in[0], args.out[0], args.in[1], args.attrs_as<ConvAttrs>())),
           u(units_of<T>(s)),
           f(args, Dense::channels, Dense::channels),
@@ -317,28 +327,24 @@ struct GradWeight {
   static void finish(const KernelArgs& args, int64_t task) noexcept {
     const Setup setup(args);
     const int64_t numel = args.out[0].numel;
-    S* to = args.out[0].as<S>();
-    const int64_t end = least(numel, (task + 1) * kCopyElements);
-    for (int64_t i = task * kCopyElements; i < end; ++i) {
-      T sum = setup.sums[i];
-      for (int64_t part = 1; part < setup.partials; ++part) sum = sum + setup.sums[part * numel + i];
-      to[i] = Stored<S>::round(sum);
-    }
+    const int64_t begin = task * kCopyElements;
+    const int64_t end = least(numel, begin + kCopyElements);
+    as_stored<T>(args.out[0].dtype, [&](auto element) {
+      add_up(setup.sums, numel, setup.partials, begin, end, args.out[0].as<decltype(element)>());
+    });
   }
 };
 
-template <class S>
-void add_conv_weight(KernelSink& sink) {
-  add_for_all_axes<GradWeight<S>>(sink, kDTypeOf<S>, "conv1d_grad_weight", "conv2d_grad_weight", "conv3d_grad_weight");
+template <class T>
+void add_conv_weight(KernelSink& sink, DType dtype) {
+  add_for_all_axes<GradWeight<T>>(sink, dtype, "conv1d_grad_weight", "conv2d_grad_weight", "conv3d_grad_weight");
 }
 
 }  // namespace
 
 void fill_conv_weight(KernelSink& sink) {
-  add_conv_weight<float>(sink);
-  add_conv_weight<double>(sink);
-  add_conv_weight<Float16>(sink);
-  add_conv_weight<BFloat16>(sink);
+  for (const DType dtype : {DType::Float32, DType::Float16, DType::BFloat16}) add_conv_weight<float>(sink, dtype);
+  add_conv_weight<double>(sink, DType::Float64);
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

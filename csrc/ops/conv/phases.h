@@ -21,7 +21,8 @@ struct AxisPhase {
   int64_t pad, step;  // of the convolution of x
 };
 
-AxisPhase axis_phase(int64_t at, int64_t size, int64_t kernel, int64_t stride, int64_t pad, int64_t step) {
+[[gnu::noinline]] AxisPhase axis_phase(int64_t at, int64_t size, int64_t kernel, int64_t stride, int64_t pad,
+                                       int64_t step) {
   AxisPhase a{at, ceil_div(size - at, stride), 0, 0, 1, 0, 1};
   for (int64_t i = 0; i < kernel; ++i) {
     if ((at + pad - i * step) % stride != 0) continue;
@@ -40,17 +41,27 @@ struct Phase {
   int64_t results;
 };
 
-template <class Visit>
-void each_phase(const Sizes& s, Visit&& visit) {
-  Phase p;
-  p.weights = 0;
-  p.results = 0;
+// At most kMaxJoinedPhases, of the strides for which transposes_by_phases holds.
+struct PhaseList {
+  int count = 0;
+  Phase at[kMaxJoinedPhases];
+  explicit PhaseList(const Sizes& s);
+  const Phase* begin() const { return at; }
+  const Phase* end() const { return at + count; }
+};
+
+[[gnu::noinline]] PhaseList::PhaseList(const Sizes& s) {
+  int64_t weights = 0;
+  int64_t results = 0;
   for (int64_t l = 0; l < least(s.stride_d, s.d); ++l) {
-    p.d = axis_phase(l, s.d, s.kd, s.stride_d, s.pad_d, s.step_d);
     for (int64_t i = 0; i < least(s.stride_h, s.h); ++i) {
-      p.h = axis_phase(i, s.h, s.kh, s.stride_h, s.pad_h, s.step_h);
       for (int64_t j = 0; j < least(s.stride_w, s.w); ++j) {
+        Phase& p = at[count++];
+        p.d = axis_phase(l, s.d, s.kd, s.stride_d, s.pad_d, s.step_d);
+        p.h = axis_phase(i, s.h, s.kh, s.stride_h, s.pad_h, s.step_h);
         p.w = axis_phase(j, s.w, s.kw, s.stride_w, s.pad_w, s.step_w);
+        p.weights = weights;
+        p.results = results;
         Sizes& t = p.s;
         t = s;
         t.c = s.o, t.d = s.od, t.h = s.oh, t.w = s.ow;
@@ -60,9 +71,8 @@ void each_phase(const Sizes& s, Visit&& visit) {
         t.pad_d = p.d.pad, t.pad_h = p.h.pad, t.pad_w = p.w.pad;
         t.step_d = p.d.step, t.step_h = p.h.step, t.step_w = p.w.step;
         t.derive();
-        visit(p);
-        p.weights += s.c * s.group_o * t.taps;
-        p.results += s.n * s.c * t.pixels;
+        weights += s.c * s.group_o * t.taps;
+        results += s.n * s.c * t.pixels;
       }
     }
   }
@@ -79,7 +89,7 @@ bool are_coprime(int64_t a, int64_t b) {
 
 // A convolution of x computes all elements of the image where the other way computes `pixels` windows, and lays out what they stand over, which few
 // channels do not repay; but it need not add tiles to memory. Every phase must have a tap.
-bool transposes_by_phases(const Sizes& s) {
+[[gnu::noinline]] bool transposes_by_phases(const Sizes& s) {
   const auto has_all = [](int64_t kernel, int64_t stride, int64_t step) {
     return stride == 1 || (stride <= kMaxJoinedPhases && kernel >= stride && are_coprime(stride, step));
   };
@@ -93,7 +103,8 @@ bool transposes_by_phases(const Sizes& s) {
 
 // The weights of a phase, (c, group_o, taps) with the taps in the order of x: input and output channels change places in each group.
 template <class S>
-void lay_weights(const Sizes& s, const Phase& p, const KOperand& weight, typename Stored<S>::Compute* room) {
+[[gnu::noinline]] void lay_weights(const Sizes& s, const Phase& p, const KOperand& weight,
+                                   typename Stored<S>::Compute* room) noexcept {
   const int axes = weight.rank - 2;
   const int64_t slice = from_last(weight.strides + 2, axes, 2, 0);
   const int64_t row = from_last(weight.strides + 2, axes, 1, 0);
@@ -120,17 +131,17 @@ void lay_weights(const Sizes& s, const Phase& p, const KOperand& weight, typenam
 template <class T>
 int64_t phase_tasks(const Sizes& s) {
   int64_t tasks = 0;
-  each_phase(s, [&](const Phase& p) { tasks += forward_tasks<T>(p.s); });
+  for (const Phase& p : PhaseList(s)) tasks += forward_tasks<T>(p.s);
   return tasks;
 }
 
 template <class T>
 void run_phases(const Sizes& s, const Images<T>& x, const T* weights, const T* bias, T* results, int64_t task) {
-  each_phase(s, [&](const Phase& p) {
+  for (const Phase& p : PhaseList(s)) {
     const int64_t tasks = forward_tasks<T>(p.s);
-    if (task >= 0 && task < tasks) run_forward<T>(p.s, x, weights + p.weights, bias, results + p.results, task);
+    if (task < tasks) return run_forward<T>(p.s, x, weights + p.weights, bias, results + p.results, task);
     task -= tasks;
-  });
+  }
 }
 
 int64_t join_tasks(const KOperand& out) {
@@ -139,13 +150,15 @@ int64_t join_tasks(const KOperand& out) {
 
 // Puts phases together, and rounds them.
 template <class S>
-void join_phases(const Sizes& s, const typename Stored<S>::Compute* results, const KOperand& out, int64_t task) {
+[[gnu::noinline]] void join_phases(const Sizes& s, const typename Stored<S>::Compute* results, const KOperand& out,
+                                   int64_t task) noexcept {
+  const PhaseList phases(s);
   const int64_t tasks = join_tasks(out);
   const int64_t channels = s.n * s.c;
   const int64_t end = channels * (task + 1) / tasks;
   for (int64_t channel = channels * task / tasks; channel < end; ++channel) {
     S* const to = out.as<S>() + channel * s.image;
-    each_phase(s, [&](const Phase& p) {
+    for (const Phase& p : phases) {
       const auto* from = results + p.results + channel * p.s.pixels;
       for (int64_t l = 0; l < p.d.size; ++l) {
         for (int64_t i = 0; i < p.h.size; ++i, from += p.w.size) {
@@ -153,7 +166,7 @@ void join_phases(const Sizes& s, const typename Stored<S>::Compute* results, con
           for (int64_t j = 0; j < p.w.size; ++j) line[j * s.stride_w] = Stored<S>::round(from[j]);
         }
       }
-    });
+    }
   }
 }
 

@@ -36,7 +36,7 @@ struct Sizes {
   bool inside;               // no window begins before the image or ends behind it
 
   bool has_unit_strides() const { return stride_d == 1 && stride_h == 1 && stride_w == 1; }
-  void derive() {
+  [[gnu::noinline]] void derive() {
     const auto fits = [](int64_t pad, int64_t out, int64_t stride, int64_t kernel, int64_t step, int64_t size) {
       return pad == 0 && (out - 1) * stride + (kernel - 1) * step < size;
     };
@@ -57,7 +57,7 @@ GORGO_GEMM_INLINE int64_t from_last(const int64_t* entries, int axes, int back, 
   return back < axes ? entries[axes - 1 - back] : otherwise;
 }
 
-Sizes sizes_of(const KOperand& x, const KOperand& weight, const KOperand& out, const ConvAttrs& a) {
+[[gnu::noinline]] Sizes sizes_of(const KOperand& x, const KOperand& weight, const KOperand& out, const ConvAttrs& a) {
   const int axes = x.rank - 2;
   const auto size = [&](const KOperand& t, int back) { return from_last(t.shape + 2, axes, back, 1); };
   const auto entry = [&](const Dims& entries, int back, int64_t otherwise) {
@@ -109,10 +109,50 @@ class Scratch {
   size_t bytes_ = 0;
 };
 
-// An operand to be copied (and converted) to a dense one before the work begins.
+// ---- 16-bit types ----
+
+// Convolutions are compiled for the types they compute in. What lies in memory may be of another one, which the few know
+// that copy from there or round to it: f is called with an element of it.
+template <class T, class F>
+GORGO_GEMM_INLINE void as_stored(DType dtype, F&& f) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (dtype == DType::Float16) return f(Float16());
+    if (dtype == DType::BFloat16) return f(BFloat16());
+  }
+  f(T());
+}
+template <class T>
+GORGO_GEMM_INLINE bool is_converted(const KOperand& x) {
+  return x.dtype != kDTypeOf<T>;
+}
+
+// Channel `index` of images, or of a bias all.
 template <class S>
+[[gnu::noinline]] void copy_channel(const KOperand& from, bool is_image, int64_t index,
+                                    typename Stored<S>::Compute* to) noexcept {
+  const int axes = is_image ? from.rank - 2 : 1;
+  const int64_t* const shape = from.shape + from.rank - axes;
+  const int64_t* const strides = from.strides + from.rank - axes;
+  const int64_t d = from_last(shape, axes, 2, 1);
+  const int64_t h = from_last(shape, axes, 1, 1);
+  const int64_t w = shape[axes - 1];
+  const int64_t slice = from_last(strides, axes, 2, 0);
+  const int64_t row = from_last(strides, axes, 1, 0);
+  const int64_t step = strides[axes - 1];
+  const S* x = from.as<S>();
+  if (is_image) x += index / from.shape[1] * from.strides[0] + index % from.shape[1] * from.strides[1];
+  auto* y = to + index * d * h * w;
+  for (int64_t l = 0; l < d; ++l) {
+    const S* line = x + l * slice;
+    for (int64_t i = 0; i < h; ++i, line += row, y += w) {
+      for (int64_t j = 0; j < w; ++j) y[j] = Stored<S>::value(line[j * step]);
+    }
+  }
+}
+
+// An operand to be copied (and converted) to a dense one before the work begins.
+template <class T>
 struct Copy {
-  using T = typename Stored<S>::Compute;
   const KOperand* from = nullptr;
   T* to = nullptr;  // null: the operand is read in place
 
@@ -120,24 +160,7 @@ struct Copy {
   bool is_image() const { return from->rank > 1; }
   int64_t channels() const { return to == nullptr ? 0 : is_image() ? from->shape[0] * from->shape[1] : 1; }
   void channel(int64_t index) const {
-    const int axes = is_image() ? from->rank - 2 : 1;
-    const int64_t* const shape = from->shape + from->rank - axes;
-    const int64_t* const strides = from->strides + from->rank - axes;
-    const int64_t d = from_last(shape, axes, 2, 1);
-    const int64_t h = from_last(shape, axes, 1, 1);
-    const int64_t w = shape[axes - 1];
-    const int64_t slice = from_last(strides, axes, 2, 0);
-    const int64_t row = from_last(strides, axes, 1, 0);
-    const int64_t step = strides[axes - 1];
-    const S* x = from->as<S>();
-    if (is_image()) x += index / from->shape[1] * from->strides[0] + index % from->shape[1] * from->strides[1];
-    T* y = to + index * d * h * w;
-    for (int64_t l = 0; l < d; ++l) {
-      const S* line = x + l * slice;
-      for (int64_t i = 0; i < h; ++i, line += row, y += w) {
-        for (int64_t j = 0; j < w; ++j) y[j] = Stored<S>::value(line[j * step]);
-      }
-    }
+    as_stored<T>(from->dtype, [&](auto element) { copy_channel<decltype(element)>(*from, is_image(), index, to); });
   }
   const T* data() const { return to != nullptr ? to : reinterpret_cast<const T*>(from->data); }
   Images<T> images() const {
@@ -150,28 +173,28 @@ struct Copy {
 
 enum class Dense { channels, whole };
 
-template <class S>
-Copy<S> copy_if_needed(Scratch& scratch, const KOperand& x, Dense dense) {
-  Copy<S> copy{&x, nullptr};
+template <class T>
+[[gnu::noinline]] Copy<T> copy_if_needed(Scratch& scratch, const KOperand& x, Dense dense) {
+  Copy<T> copy{&x, nullptr};
   if (!x.given || x.numel == 0) return copy;
-  const bool ready = !Stored<S>::kConverts && (x.contiguous || (dense == Dense::channels && has_dense_channels(x)));
-  if (!ready) copy.to = scratch.take<typename Stored<S>::Compute>(x.numel);
+  const bool ready = !is_converted<T>(x) && (x.contiguous || (dense == Dense::channels && has_dense_channels(x)));
+  if (!ready) copy.to = scratch.take<T>(x.numel);
   return copy;
 }
 
 // What a kernel works on: operands brought to T, the output in T, and room for its own use.
-template <class S>
+template <class T>
 struct Frame {
-  using T = typename Stored<S>::Compute;
   Scratch scratch;
-  Copy<S> first, second, bias;
+  Copy<T> first, second, bias;
   T* out;
-  bool converts_out = Stored<S>::kConverts;
+  bool converts_out;
 
-  Frame(const KernelArgs& args, Dense first_dense, Dense second_dense) : scratch(args.scratch) {
-    first = copy_if_needed<S>(scratch, args.in[0], first_dense);
-    second = copy_if_needed<S>(scratch, args.in[1], second_dense);
-    if (args.in_count > 2) bias = copy_if_needed<S>(scratch, args.in[2], Dense::whole);
+  [[gnu::noinline]] Frame(const KernelArgs& args, Dense first_dense, Dense second_dense)
+      : scratch(args.scratch), converts_out(is_converted<T>(args.out[0])) {
+    first = copy_if_needed<T>(scratch, args.in[0], first_dense);
+    second = copy_if_needed<T>(scratch, args.in[1], second_dense);
+    if (args.in_count > 2) bias = copy_if_needed<T>(scratch, args.in[2], Dense::whole);
     out = converts_out ? scratch.take<T>(args.out[0].numel) : reinterpret_cast<T*>(args.out[0].data);
   }
   int64_t channels() const {
@@ -179,38 +202,38 @@ struct Frame {
   }
   int64_t copied_elements() const {
     int64_t total = 0;
-    for (const Copy<S>* c : {&first, &second, &bias}) total += c->to != nullptr ? c->from->numel : 0;
+    for (const Copy<T>* c : {&first, &second, &bias}) total += c->to != nullptr ? c->from->numel : 0;
     return total;
   }
-  int64_t copy_tasks() const {
+  [[gnu::noinline]] int64_t copy_tasks() const {
     return channels() == 0 ? 0 : most(1, least(channels(), copied_elements() / kCopyElements));
   }
-  void copy(int64_t task) const {
+  [[gnu::noinline]] void copy(int64_t task) const {
     const int64_t tasks = copy_tasks();
     const int64_t end = channels() * (task + 1) / tasks;
     for (int64_t channel = channels() * task / tasks; channel < end; ++channel) {
       const int64_t after_first = channel - first.channels();
-      if (after_first < 0) {
-        first.channel(channel);
-      } else if (after_first < second.channels()) {
-        second.channel(after_first);
-      } else {
-        bias.channel(after_first - second.channels());
-      }
+      const int64_t after_second = after_first - second.channels();
+      const Copy<T>& here = after_first < 0 ? first : after_second < 0 ? second : bias;
+      here.channel(after_first < 0 ? channel : after_second < 0 ? after_first : after_second);
     }
   }
 };
 
 // Rounds the float results of 16-bit types to where they belong.
 template <class S>
-void round_out(const KOperand& out, const typename Stored<S>::Compute* from, int64_t task) {
-  const int64_t end = least(out.numel, (task + 1) * kCopyElements);
-  S* to = out.as<S>();
-  for (int64_t i = task * kCopyElements; i < end; ++i) to[i] = Stored<S>::round(from[i]);
+[[gnu::noinline]] void round_run(const typename Stored<S>::Compute* from, int64_t count, S* to) noexcept {
+  for (int64_t i = 0; i < count; ++i) to[i] = Stored<S>::round(from[i]);
 }
-template <class S>
+template <class T>
+void round_out(const KOperand& out, const T* from, int64_t task) {
+  const int64_t begin = task * kCopyElements;
+  const int64_t count = least(out.numel - begin, kCopyElements);
+  as_stored<T>(out.dtype, [&](auto element) { round_run(from + begin, count, out.as<decltype(element)>() + begin); });
+}
+template <class T>
 int64_t round_tasks(const KOperand& out) {
-  return Stored<S>::kConverts ? ceil_div(out.numel, kCopyElements) : 0;
+  return is_converted<T>(out) ? ceil_div(out.numel, kCopyElements) : 0;
 }
 
 // ---- windows ----
@@ -331,7 +354,7 @@ Kernel kernel_of() {
   return kernel;
 }
 
-// The kernel of an op for each number of axes.
+// The kernel of an op for each number of axes. 16-bit types have that of float.
 template <class Family>
 void add_for_all_axes(KernelSink& sink, DType dtype, const char* one, const char* two, const char* three) {
   for (const char* op : {one, two, three}) sink.add(op, dtype, kernel_of<Family>());
