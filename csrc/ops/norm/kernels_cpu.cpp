@@ -6,6 +6,7 @@
 // a row (group, channel) yields depends on its own elements alone, and partial sums over rows meet in the order of the rows.
 // Read next: norm.cpp.
 #include "core/kernel_args.h"
+#include "kernels/counts.h"
 #include "kernels/fold.h"
 #include "ops/norm/attrs.h"
 
@@ -35,7 +36,7 @@ struct Grid {
   int64_t position_stride = 1;
   bool regular = true;  // one stride leads through all positions
 
-  GORGO_INLINE Grid(const KOperand& operand, int lead_axes) : x(&operand), lead(lead_axes) {
+  [[gnu::noinline]] Grid(const KOperand& operand, int lead_axes) noexcept : x(&operand), lead(lead_axes) {
     for (int i = 0; i < lead; ++i) rows *= x->shape[i];
     channels = x->shape[lead];
     channel_stride = x->strides[lead];
@@ -71,6 +72,40 @@ struct Grid {
   }
 };
 
+// Elements that do not lie side by side are copied, so many at a time: a vector loop reads dense memory, and there is
+// one for all layouts. By the bits in memory, which types share.
+constexpr int64_t kPieceElements = 256;
+
+template <class M>
+[[gnu::noinline]] void copy_apart(const M* from, int64_t stride, int64_t n, M* to) noexcept {
+  for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
+}
+template <class M>
+[[gnu::noinline]] void copy_positions(const M* from, const Grid& g, int64_t position, int64_t n, M* to) noexcept {
+  for (int64_t i = 0; i < n; ++i) to[i] = from[g.position_at(position + i)];
+}
+// `lanes` channels of each of some rows, filled up with zeros to whole vectors.
+template <class M, int kLanes>
+[[gnu::noinline]] void copy_rows(const M* from, int64_t row_stride, int64_t channel_stride, int lanes, int64_t rows,
+                                 M* to) noexcept {
+  for (int64_t r = 0; r < rows; ++r, from += row_stride, to += kLanes) {
+    if (channel_stride == 1) {
+      store_raw(to, load_raw_partial<Vec<M, kLanes>>(from, lanes));
+    } else {
+      for (int k = 0; k < kLanes; ++k) to[k] = k < lanes ? from[k * channel_stride] : M{0};
+    }
+  }
+}
+
+template <class S>
+GORGO_INLINE const MemoryLane<S>* bits_at(const S* p) {
+  return reinterpret_cast<const MemoryLane<S>*>(p);
+}
+template <class S>
+GORGO_INLINE MemoryLane<S>* bits_at(S* p) {
+  return reinterpret_cast<MemoryLane<S>*>(p);
+}
+
 // Sums in double of vectors of C, by halves for float: vectors wider than a register are slow.
 template <class C, int kLanes>
 struct Sums {
@@ -80,6 +115,11 @@ struct Sums {
 
   GORGO_INLINE Sums() {
     for (P& p : part) p = broadcast<P>(0.0);
+  }
+  GORGO_INLINE static Sums sum_of(Vec<C, kLanes> v) {
+    Sums s;
+    s.add(v);
+    return s;
   }
   GORGO_INLINE void add(Vec<C, kLanes> v) {
     if constexpr (kParts == 1) {
@@ -105,8 +145,9 @@ struct Sums {
     }
   }
   // Adds the first n lanes to numbers in memory.
-  GORGO_INLINE void add_to(double* sums, int n) const {
-    if (n == kLanes) {
+  template <bool kWhole>
+  GORGO_INLINE void add_to(double* sums, int n, std::bool_constant<kWhole>) const {
+    if constexpr (kWhole) {
       for (int k = 0; k < kParts; ++k) {
         double* at = sums + k * P::kLanes;
         store_raw(at, load_raw<P>(at) + part[k]);
@@ -117,6 +158,14 @@ struct Sums {
   }
 };
 
+// Calls f(i, n, whole) for the vectors of `count` elements: n lanes from i on, all of them where `whole` is true.
+template <int kLanes, class F>
+GORGO_INLINE void each_vector(int64_t count, const F& f) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) f(i, kLanes, std::true_type{});
+  if (i < count) f(i, static_cast<int>(count - i), std::false_type{});
+}
+
 // kChannels: lanes are channels, else positions.
 template <class S, bool kChannels>
 struct NormLanes {
@@ -126,41 +175,40 @@ struct NormLanes {
   using W = Vec<double, kLanes>;
   using Acc = Sums<C, kLanes>;
 
-  // n lanes from (row, channel, position) on; `row` is row_begin's offset.
-  GORGO_INLINE static V read(const Grid& g, int64_t row, int64_t channel, int64_t position, int n) {
-    const S* p = g.x->as<const S>() + row + channel * g.channel_stride;
-    if constexpr (!kChannels) {
-      if (!g.regular) {
-        S tile[kLanes] = {};
-        for (int k = 0; k < n; ++k) tile[k] = p[g.position_at(position + k)];
-        return load<S, kLanes>(tile);
-      }
-      p += position * g.position_stride;
+  GORGO_INLINE static bool is_side_by_side(const Grid& g) {
+    return kChannels ? g.channel_stride == 1 : g.regular && g.position_stride == 1;
+  }
+  // n elements from (channel, position) of the row at `row` on, brought to the tile unless they lie side by side.
+  GORGO_INLINE static const S* run(const Grid& g, const S* row, int64_t channel, int64_t position, int64_t n, S* tile) {
+    const S* from = row + channel * g.channel_stride;
+    if (!kChannels && !g.regular) {
+      copy_positions(bits_at(from), g, position, n, bits_at(tile));
+      return tile;
     }
-    return read_run(p, kChannels ? g.channel_stride : g.position_stride, n);
+    return kChannels ? run(from, g.channel_stride, n, tile)
+                     : run(from + position * g.position_stride, g.position_stride, n, tile);
   }
-  GORGO_INLINE static V read_run(const S* p, int64_t stride, int n) {
-    if (stride == 1) return n == kLanes ? load<S, kLanes>(p) : load_partial<S, kLanes>(p, n);
-    return load_strided<S, kLanes>(p, stride, n);
+  GORGO_INLINE static const S* run(const S* from, int64_t stride, int64_t n, S* tile) {
+    if (stride == 1) return from;
+    copy_apart(bits_at(from), stride, n, bits_at(tile));
+    return tile;
   }
-  GORGO_INLINE static void write(S* p, V v, int n) {
-    if (n == kLanes) {
+  template <bool kWhole>
+  GORGO_INLINE static V read(const S* p, int n, std::bool_constant<kWhole>) {
+    return kWhole ? load<S, kLanes>(p) : load_partial<S, kLanes>(p, n);
+  }
+  template <bool kWhole>
+  GORGO_INLINE static void write(S* p, V v, int n, std::bool_constant<kWhole>) {
+    if constexpr (kWhole) {
       store(p, v);
     } else {
       store_partial(p, v, n);
     }
   }
-  // A number of each channel; `otherwise` when it is not given.
-  GORGO_INLINE static V per_channel(const KOperand& w, int64_t channel, int n, double otherwise) {
-    if (!w.given) return constant<V>(otherwise);
-    const S* p = w.as<const S>() + channel * w.strides[0];
-    if constexpr (kChannels) {
-      return read_run(p, w.strides[0], n);
-    } else {
-      return load_splat<S, kLanes>(p);
-    }
+  template <bool kWhole>
+  GORGO_INLINE static V first_lanes(V v, int n, std::bool_constant<kWhole>) {
+    return kWhole ? v : keep_first(v, n, C{0});
   }
-  GORGO_INLINE static V first_lanes(V v, int n) { return n == kLanes ? v : keep_first(v, n, C{0}); }
   // What was summed, in every lane that stands for its channel.
   GORGO_INLINE static W whole(const Acc& acc) {
     if constexpr (kChannels) {
@@ -179,157 +227,186 @@ GORGO_INLINE double not_negative(double v) { return v < 0.0 ? 0.0 : v; }
 
 enum class RowNorm { Layer, Rms, Group };
 
+// What the kernels of all three are told.
+struct RowPlan {
+  int lead;  // axes that are rows
+  int64_t groups;
+  double eps;
+};
 template <RowNorm kWhich>
-GORGO_INLINE double row_eps(const KernelArgs& args) {
+GORGO_INLINE RowPlan row_plan(const KernelArgs& args, const KOperand& x) {
   if constexpr (kWhich == RowNorm::Group) {
-    return args.attrs_as<GroupNormAttrs>().eps;
+    const auto& attrs = args.attrs_as<GroupNormAttrs>();
+    return {1, attrs.groups, attrs.eps};
   } else {
-    return args.attrs_as<NormAttrs>().eps;
+    return {x.rank - 1, 1, args.attrs_as<NormAttrs>().eps};
   }
-}
-template <RowNorm kWhich>
-GORGO_INLINE int64_t row_groups(const KernelArgs& args) {
-  if constexpr (kWhich == RowNorm::Group) {
-    return args.attrs_as<GroupNormAttrs>().groups;
-  } else {
-    return 1;
-  }
-}
-template <RowNorm kWhich>
-GORGO_INLINE Grid row_grid(const KOperand& x) {
-  return {x, kWhich == RowNorm::Group ? 1 : x.rank - 1};
 }
 
 GORGO_INLINE int64_t rows_per_task(const Grid& g) {
   const int64_t row = g.channels * g.positions;
   const int64_t by_size = kNormTaskElements / (row < 1 ? 1 : row);
   const int64_t by_count = (g.rows + kMaxRowTasks - 1) / kMaxRowTasks;
-  const int64_t most = by_size > by_count ? by_size : by_count;
-  return most < 1 ? 1 : most;
+  const int64_t most_rows = by_size > by_count ? by_size : by_count;
+  return most_rows < 1 ? 1 : most_rows;
+}
+GORGO_INLINE int64_t row_tasks(const Grid& g) {
+  if (g.x->numel == 0) return 0;
+  const int64_t rows = rows_per_task(g);
+  return (g.rows + rows - 1) / rows;
 }
 
-// Statistics of one group of one row.
+// Statistics of one group of one row: x - mean = (x - first) - offset.
 struct RowStats {
-  double shift, offset, rstd;  // x - mean = (x - shift) - offset
+  double offset, rstd;
 };
 
-template <class S, RowNorm kWhich, bool kChannels>
+// kCentered: the mean is taken off. layer_norm, and group_norm where channels have one position, are one and the same.
+template <class S, bool kCentered, bool kChannels>
 struct RowKernels {
   using L = NormLanes<S, kChannels>;
   using C = typename L::C;
   using V = typename L::V;
   using Acc = typename L::Acc;
   static constexpr int kLanes = L::kLanes;
-  static constexpr bool kCentered = kWhich != RowNorm::Rms;
 
-  // Calls f(channel, position, n) for all vectors of channels [first, last).
-  template <class F>
-  GORGO_INLINE static void each(const Grid& g, int64_t first, int64_t last, const F& f) {
+  // A number of each channel of a piece: as many as it has elements, or one.
+  struct PerChannel {
+    const S* at = nullptr;  // null where it is not given
+    V same;
+    template <bool kWhole>
+    GORGO_INLINE V read(int64_t i, int n, std::bool_constant<kWhole> whole) const {
+      return kChannels ? L::read(at + i, n, whole) : same;
+    }
+  };
+  GORGO_INLINE static PerChannel per_channel(const KOperand& w, int64_t channel, int64_t n, S* tile) {
+    PerChannel p;
+    if (!w.given) return p;
+    const S* from = w.as<const S>() + channel * w.strides[0];
     if constexpr (kChannels) {
-      int64_t c = first;
-      for (; c + kLanes <= last; c += kLanes) f(c, int64_t{0}, kLanes);
-      if (c < last) f(c, int64_t{0}, static_cast<int>(last - c));
+      p.at = L::run(from, w.strides[0], n, tile);
+    } else {
+      p.at = from;
+      p.same = load_splat<S, kLanes>(from);
+    }
+    return p;
+  }
+  GORGO_INLINE static bool is_side_by_side(const KOperand& w) { return !kChannels || !w.given || w.strides[0] == 1; }
+
+  // Calls f(channel, position, n) for pieces of at most so many elements of channels [first, last).
+  template <class F>
+  GORGO_INLINE static void each_piece(const Grid& g, int64_t first, int64_t last, int64_t at_once, const F& f) {
+    if constexpr (kChannels) {
+      for (int64_t c = first; c < last; c += at_once) f(c, int64_t{0}, least(at_once, last - c));
     } else {
       for (int64_t c = first; c < last; ++c) {
-        int64_t p = 0;
-        for (; p + kLanes <= g.positions; p += kLanes) f(c, p, kLanes);
-        if (p < g.positions) f(c, p, static_cast<int>(g.positions - p));
+        for (int64_t p = 0; p < g.positions; p += at_once) f(c, p, least(at_once, g.positions - p));
       }
     }
   }
-  GORGO_INLINE static double shift_of(const Grid& g, int64_t row, int64_t first) {
-    return kCentered ? static_cast<double>(L::read(g, row, first, 0, 1).raw[0]) : 0.0;
+  GORGO_INLINE static V first_of(const S* row, const Grid& g, int64_t channel) {
+    return kCentered ? load_splat<S, kLanes>(row + channel * g.channel_stride) : broadcast<V>(C{0});
   }
-  GORGO_INLINE static RowStats stats_of(double shift, double sum, double squares, double count, double eps) {
+  GORGO_INLINE static RowStats stats_of(double sum, double squares, double count, double eps) {
     const double offset = kCentered ? sum / count : 0.0;
-    return {shift, offset, 1.0 / __builtin_sqrt(not_negative(squares / count - offset * offset) + eps)};
+    return {offset, 1.0 / __builtin_sqrt(not_negative(squares / count - offset * offset) + eps)};
   }
 
-  static int64_t tasks(const KernelArgs& args) noexcept {
-    const Grid g = row_grid<kWhich>(args.in[0]);
-    if (args.in[0].numel == 0) return 0;
-    const int64_t rows = rows_per_task(g);
-    return (g.rows + rows - 1) / rows;
-  }
-  static void forward(const KernelArgs& args, int64_t task) noexcept {
-    const Grid x = row_grid<kWhich>(args.in[0]);
+  [[gnu::noinline]] static void forward(const KernelArgs& args, const RowPlan& plan, int64_t task) noexcept {
+    const Grid x{args.in[0], plan.lead};
     const KOperand& weight = optional(args, 1);
     const KOperand& bias = kCentered ? optional(args, 2) : kAbsent;
-    const int64_t groups = row_groups<kWhich>(args);
+    const int64_t groups = plan.groups;
     const int64_t size = x.channels / groups;
     const auto count = static_cast<double>(size * x.positions);
-    const double eps = row_eps<kWhich>(args);
-    const int64_t first_row = task * rows_per_task(x);
-    const int64_t last_row = first_row + rows_per_task(x) < x.rows ? first_row + rows_per_task(x) : x.rows;
+    const double eps = plan.eps;
+    alignas(64) S tiles[3][kPieceElements];
+    const bool in_place = L::is_side_by_side(x) && is_side_by_side(weight) && is_side_by_side(bias);
+    const int64_t at_once = in_place ? (kChannels ? size : x.positions) : kPieceElements;
+    const int64_t rows = rows_per_task(x);
+    const int64_t first_row = task * rows;
+    const int64_t last_row = least(first_row + rows, x.rows);
     for (int64_t r = first_row; r < last_row; ++r) {
-      const int64_t row = x.row_begin(r);
+      const S* row = x.x->as<const S>() + x.row_begin(r);
       S* out = args.out[0].as<S>() + r * x.channels * x.positions;
       for (int64_t group = 0; group < groups; ++group) {
         const int64_t first = group * size;
-        const double shift = shift_of(x, row, first);
-        const V from = constant<V>(shift);
+        const V from = first_of(row, x, first);
         Acc sum;
         Acc squares;
-        each(x, first, first + size, [&](int64_t c, int64_t p, int n) GORGO_INLINE_LAMBDA {
-          const V d = L::first_lanes(L::read(x, row, c, p, n) - from, n);
-          if constexpr (kCentered) sum.add(d);
-          squares.add_product(d, d);
+        each_piece(x, first, first + size, at_once, [&](int64_t c, int64_t p, int64_t piece) GORGO_INLINE_LAMBDA {
+          const S* const here = L::run(x, row, c, p, piece, tiles[0]);
+          each_vector<kLanes>(piece, [&](int64_t i, int n, auto whole) GORGO_INLINE_LAMBDA {
+            const V d = L::first_lanes(L::read(here + i, n, whole) - from, n, whole);
+            if constexpr (kCentered) sum.add(d);
+            squares.add_product(d, d);
+          });
         });
-        const RowStats s = stats_of(shift, sum.folded(), squares.folded(), count, eps);
+        const RowStats s = stats_of(sum.folded(), squares.folded(), count, eps);
         const V offset = constant<V>(s.offset);
         const V rstd = constant<V>(s.rstd);
-        each(x, first, first + size, [&](int64_t c, int64_t p, int n) GORGO_INLINE_LAMBDA {
-          V y = (L::read(x, row, c, p, n) - from - offset) * rstd;
-          if (weight.given) y = y * L::per_channel(weight, c, n, 1.0);
-          if (bias.given) y = y + L::per_channel(bias, c, n, 0.0);
-          L::write(out + c * x.positions + p, y, n);
+        each_piece(x, first, first + size, at_once, [&](int64_t c, int64_t p, int64_t piece) GORGO_INLINE_LAMBDA {
+          const S* const here = L::run(x, row, c, p, piece, tiles[0]);
+          const PerChannel w = per_channel(weight, c, piece, tiles[1]);
+          const PerChannel b = per_channel(bias, c, piece, tiles[2]);
+          S* const to = out + c * x.positions + p;
+          each_vector<kLanes>(piece, [&](int64_t i, int n, auto whole) GORGO_INLINE_LAMBDA {
+            V y = (L::read(here + i, n, whole) - from - offset) * rstd;
+            if (w.at != nullptr) y = y * w.read(i, n, whole);
+            if (b.at != nullptr) y = y + b.read(i, n, whole);
+            L::write(to + i, y, n, whole);
+          });
         });
       }
     }
   }
 
-  // Sums of g * normalized x, then those of g, for each channel of each task.
-  static size_t scratch(const KernelArgs& args) noexcept {
-    const Grid x = row_grid<kWhich>(args.in[1]);
-    return static_cast<size_t>(tasks(args) * 2 * x.channels) * sizeof(double);
-  }
-  static void backward(const KernelArgs& args, int64_t task) noexcept {
-    const Grid dy = row_grid<kWhich>(args.in[0]);
-    const Grid x = row_grid<kWhich>(args.in[1]);
+  // Leaves sums of g * normalized x, then those of g, for each channel of the task.
+  [[gnu::noinline]] static void backward(const KernelArgs& args, const RowPlan& plan, int64_t task) noexcept {
+    const Grid dy{args.in[0], plan.lead};
+    const Grid x{args.in[1], plan.lead};
     const KOperand& weight = optional(args, 2);
-    const int64_t groups = row_groups<kWhich>(args);
+    const int64_t groups = plan.groups;
     const int64_t size = x.channels / groups;
     const auto count = static_cast<double>(size * x.positions);
-    const double eps = row_eps<kWhich>(args);
+    const double eps = plan.eps;
+    alignas(64) S tiles[3][kPieceElements];
+    const bool in_place = L::is_side_by_side(x) && L::is_side_by_side(dy) && is_side_by_side(weight);
+    const int64_t at_once = in_place ? (kChannels ? size : x.positions) : kPieceElements;
     double* by_weight = static_cast<double*>(args.scratch) + task * 2 * x.channels;
     double* by_bias = by_weight + x.channels;
     for (int64_t c = 0; c < 2 * x.channels; ++c) by_weight[c] = 0.0;
-    const int64_t first_row = task * rows_per_task(x);
-    const int64_t last_row = first_row + rows_per_task(x) < x.rows ? first_row + rows_per_task(x) : x.rows;
+    const int64_t rows = rows_per_task(x);
+    const int64_t first_row = task * rows;
+    const int64_t last_row = least(first_row + rows, x.rows);
     for (int64_t r = first_row; r < last_row; ++r) {
-      const int64_t row = x.row_begin(r);
-      const int64_t dy_row = dy.row_begin(r);
+      const S* row = x.x->as<const S>() + x.row_begin(r);
+      const S* dy_row = dy.x->as<const S>() + dy.row_begin(r);
       S* out = args.out[0].as<S>() + r * x.channels * x.positions;
       for (int64_t group = 0; group < groups; ++group) {
         const int64_t first = group * size;
-        const double shift = shift_of(x, row, first);
-        const V from = constant<V>(shift);
+        const V from = first_of(row, x, first);
         Acc sum;
         Acc squares;
         Acc grads;
         Acc products;
-        each(x, first, first + size, [&](int64_t c, int64_t p, int n) GORGO_INLINE_LAMBDA {
-          const V d = L::first_lanes(L::read(x, row, c, p, n) - from, n);
-          const V dy_here = L::read(dy, dy_row, c, p, n);
-          const V g = weight.given ? L::first_lanes(dy_here * L::per_channel(weight, c, n, 1.0), n) : dy_here;
-          if constexpr (kCentered) {
-            sum.add(d);
-            grads.add(g);
-          }
-          squares.add_product(d, d);
-          products.add_product(g, d);
+        each_piece(x, first, first + size, at_once, [&](int64_t c, int64_t p, int64_t piece) GORGO_INLINE_LAMBDA {
+          const S* const here = L::run(x, row, c, p, piece, tiles[0]);
+          const S* const dy_here = L::run(dy, dy_row, c, p, piece, tiles[1]);
+          const PerChannel w = per_channel(weight, c, piece, tiles[2]);
+          each_vector<kLanes>(piece, [&](int64_t i, int n, auto whole) GORGO_INLINE_LAMBDA {
+            const V d = L::first_lanes(L::read(here + i, n, whole) - from, n, whole);
+            V g = L::read(dy_here + i, n, whole);
+            if (w.at != nullptr) g = L::first_lanes(g * w.read(i, n, whole), n, whole);
+            if constexpr (kCentered) {
+              sum.add(d);
+              grads.add(g);
+            }
+            squares.add_product(d, d);
+            products.add_product(g, d);
+          });
         });
-        const RowStats s = stats_of(shift, sum.folded(), squares.folded(), count, eps);
+        const RowStats s = stats_of(sum.folded(), squares.folded(), count, eps);
         const double total = grads.folded();
         const double along = products.folded() - s.offset * total;
         const V offset = constant<V>(s.offset);
@@ -338,73 +415,90 @@ struct RowKernels {
         const V mean_along = constant<V>(along * s.rstd / count);
         Acc along_channel;
         Acc total_channel;
-        each(x, first, first + size, [&](int64_t c, int64_t p, int n) GORGO_INLINE_LAMBDA {
-          const V hat = (L::read(x, row, c, p, n) - from - offset) * rstd;
-          const V g = L::read(dy, dy_row, c, p, n);
-          const V gw = weight.given ? g * L::per_channel(weight, c, n, 1.0) : g;
-          V dx = gw - hat * mean_along;
-          if constexpr (kCentered) dx = dx - mean_grad;
-          L::write(out + c * x.positions + p, dx * rstd, n);
-          along_channel.add(L::first_lanes(g * hat, n));
-          if constexpr (kCentered) total_channel.add(g);
-          if constexpr (kChannels) {
-            along_channel.add_to(by_weight + c, n);
-            if constexpr (kCentered) total_channel.add_to(by_bias + c, n);
-          } else {
-            if (p + n < x.positions) return;  // the channel goes on
-            by_weight[c] += along_channel.folded();
-            by_bias[c] += total_channel.folded();
-          }
+        each_piece(x, first, first + size, at_once, [&](int64_t c, int64_t p, int64_t piece) GORGO_INLINE_LAMBDA {
+          const S* const here = L::run(x, row, c, p, piece, tiles[0]);
+          const S* const dy_here = L::run(dy, dy_row, c, p, piece, tiles[1]);
+          const PerChannel w = per_channel(weight, c, piece, tiles[2]);
+          S* const to = out + c * x.positions + p;
+          each_vector<kLanes>(piece, [&](int64_t i, int n, auto whole) GORGO_INLINE_LAMBDA {
+            const V hat = (L::read(here + i, n, whole) - from - offset) * rstd;
+            const V g = L::read(dy_here + i, n, whole);
+            const V gw = w.at != nullptr ? g * w.read(i, n, whole) : g;
+            V dx = gw - hat * mean_along;
+            if constexpr (kCentered) dx = dx - mean_grad;
+            L::write(to + i, dx * rstd, n, whole);
+            const V along_here = L::first_lanes(g * hat, n, whole);
+            if constexpr (kChannels) {
+              Acc::sum_of(along_here).add_to(by_weight + c + i, n, whole);
+              if constexpr (kCentered) Acc::sum_of(g).add_to(by_bias + c + i, n, whole);
+            } else {
+              along_channel.add(along_here);
+              if constexpr (kCentered) total_channel.add(g);
+            }
+          });
+          if (kChannels || p + piece < x.positions) return;  // else the channel goes on
+          by_weight[c] += along_channel.folded();
+          by_bias[c] += total_channel.folded();
           along_channel = Acc();
           total_channel = Acc();
         });
       }
     }
   }
-  static void add_up(const KernelArgs& args, int64_t) noexcept {
-    const int64_t channels = row_grid<kWhich>(args.in[1]).channels;
-    const int64_t parts = tasks(args);
-    const auto* sums = static_cast<const double*>(args.scratch);
-    for (int which = 0; which < (kCentered ? 2 : 1); ++which) {
-      S* out = args.out[1 + which].as<S>();
-      for (int64_t c = 0; c < channels; ++c) {
-        double total = 0.0;
-        for (int64_t t = 0; t < parts; ++t) total += sums[t * 2 * channels + which * channels + c];
-        out[c] = static_cast<S>(static_cast<C>(total));
-      }
+};
+
+// Adds up what the tasks left: `sets` of sums over channels.
+template <class S>
+[[gnu::noinline]] void add_up_rows(const KernelArgs& args, int64_t channels, int64_t parts, int sets) noexcept {
+  const auto* sums = static_cast<const double*>(args.scratch);
+  for (int which = 0; which < sets; ++which) {
+    S* out = args.out[1 + which].as<S>();
+    for (int64_t c = 0; c < channels; ++c) {
+      double total = 0.0;
+      for (int64_t t = 0; t < parts; ++t) total += sums[t * 2 * channels + which * channels + c];
+      out[c] = static_cast<S>(static_cast<ComputeType<S>>(total));
     }
+  }
+}
+
+// What depends on shapes alone.
+template <RowNorm kWhich>
+struct RowShape {
+  static Grid grid(const KernelArgs& args, int i) noexcept {
+    return {args.in[i], row_plan<kWhich>(args, args.in[i]).lead};
+  }
+  static int64_t tasks(const KernelArgs& args) noexcept { return row_tasks(grid(args, 0)); }
+  // The gradient has the shape of x.
+  static size_t scratch(const KernelArgs& args) noexcept {
+    const Grid g = grid(args, 0);
+    return static_cast<size_t>(row_tasks(g) * 2 * g.channels) * sizeof(double);
   }
 };
 
 // A group's channels have several positions or one; the walk is chosen at the call.
 template <class S, RowNorm kWhich>
 struct RowEntry {
-  using ByChannels = RowKernels<S, kWhich, true>;
-  using ByPositions = RowKernels<S, kWhich, false>;
-  GORGO_INLINE static bool by_channels(const KOperand& x) {
-    return kWhich != RowNorm::Group || row_grid<kWhich>(x).positions == 1;
-  }
-  static int64_t tasks(const KernelArgs& args) noexcept { return ByChannels::tasks(args); }
-  static size_t scratch(const KernelArgs& args) noexcept { return ByChannels::scratch(args); }
+  using Shape = RowShape<kWhich>;
+  using ByChannels = RowKernels<S, kWhich != RowNorm::Rms, true>;
+  using ByPositions = RowKernels<S, true, false>;
   static void forward(const KernelArgs& args, int64_t task) noexcept {
+    const RowPlan plan = row_plan<kWhich>(args, args.in[0]);
     if constexpr (kWhich == RowNorm::Group) {
-      if (!by_channels(args.in[0])) {
-        ByPositions::forward(args, task);
-        return;
-      }
+      if (Shape::grid(args, 0).positions != 1) return ByPositions::forward(args, plan, task);
     }
-    ByChannels::forward(args, task);
+    ByChannels::forward(args, plan, task);
   }
   static void backward(const KernelArgs& args, int64_t task) noexcept {
+    const RowPlan plan = row_plan<kWhich>(args, args.in[0]);
     if constexpr (kWhich == RowNorm::Group) {
-      if (!by_channels(args.in[0])) {
-        ByPositions::backward(args, task);
-        return;
-      }
+      if (Shape::grid(args, 0).positions != 1) return ByPositions::backward(args, plan, task);
     }
-    ByChannels::backward(args, task);
+    ByChannels::backward(args, plan, task);
   }
-  static void add_up(const KernelArgs& args, int64_t task) noexcept { ByChannels::add_up(args, task); }
+  static void add_up(const KernelArgs& args, int64_t) noexcept {
+    const Grid g = Shape::grid(args, 0);
+    add_up_rows<S>(args, g.channels, row_tasks(g), kWhich == RowNorm::Rms ? 1 : 2);
+  }
 };
 
 // ---- batch norms: statistics of each channel over all rows and positions ----
@@ -418,30 +512,88 @@ struct ChannelKernels {
   using Acc = typename L::Acc;
   static constexpr int kLanes = L::kLanes;
 
-  // Calls f(row, channel, position, n, live) for all vectors of one block: one channel, or a vector of channels.
+  // An operand as the walk over one block of channels meets it.
+  struct Block {
+    const Grid& g;
+    int64_t channel;
+    int lanes;  // channels of the block
+    bool in_place;
+    int64_t row_stride;
+    S* tile;
+
+    GORGO_INLINE Block(const Grid& grid, int64_t first, S* room)
+        : g(grid),
+          channel(first),
+          lanes(kChannels ? static_cast<int>(least(kLanes, g.channels - first)) : 1),
+          in_place(L::is_side_by_side(g) && (!kChannels || lanes == kLanes)),
+          row_stride(g.x->strides[0]),
+          tile(room) {}
+    // Of the channels of a row.
+    [[nodiscard]] GORGO_INLINE const S* row(int64_t r) const { return g.x->as<const S>() + r * row_stride; }
+    // Whole vectors of `count` rows, step() apart.
+    [[nodiscard]] GORGO_INLINE const S* rows(int64_t r, int64_t count) const {
+      const S* from = row(r) + channel * g.channel_stride;
+      if (in_place) return from;
+      copy_rows<MemoryLane<S>, kLanes>(bits_at(from), row_stride, g.channel_stride, lanes, count, bits_at(tile));
+      return tile;
+    }
+    [[nodiscard]] GORGO_INLINE int64_t step() const { return in_place ? row_stride : kLanes; }
+    [[nodiscard]] GORGO_INLINE V first() const {
+      return kChannels ? load<S, kLanes>(rows(0, 1)) : load_splat<S, kLanes>(row(0) + channel * g.channel_stride);
+    }
+  };
+
+  // Calls f(x, dy, at, n, whole) for all vectors of one block: where they are read, and where n lanes of the output lie.
+  // dy may be null. Lanes beyond the block's channels are zero.
   template <class F>
-  GORGO_INLINE static void each(const Grid& g, int64_t channel, const F& f) {
-    for (int64_t r = 0; r < g.rows; ++r) {
-      if constexpr (kChannels) {
-        const int64_t left = g.channels - channel;
-        f(r, int64_t{0}, left < kLanes ? static_cast<int>(left) : kLanes);
-      } else {
-        int64_t p = 0;
-        for (; p + kLanes <= g.positions; p += kLanes) f(r, p, kLanes);
-        if (p < g.positions) f(r, p, static_cast<int>(g.positions - p));
+  GORGO_INLINE static void each(const Block& x, const Block* dy, const F& f) {
+    const Grid& g = x.g;
+    const bool in_place = x.in_place && (dy == nullptr || dy->in_place);
+    const int64_t row_size = g.channels * g.positions;
+    if constexpr (kChannels) {
+      const int64_t at_once = in_place ? g.rows : kPieceElements / kLanes;
+      const int64_t step = x.step();
+      const int64_t dy_step = dy != nullptr ? dy->step() : 0;
+      for (int64_t r = 0; r < g.rows; r += at_once) {
+        const int64_t rows = least(at_once, g.rows - r);
+        const S* const x_here = x.rows(r, rows);
+        const S* const dy_here = dy != nullptr ? dy->rows(r, rows) : nullptr;
+        for (int64_t i = 0; i < rows; ++i) {
+          f(x_here + i * step, dy_here + i * dy_step, (r + i) * row_size + x.channel, x.lanes, std::true_type{});
+        }
+      }
+    } else {
+      const int64_t at_once = in_place ? g.positions : kPieceElements;
+      for (int64_t r = 0; r < g.rows; ++r) {
+        for (int64_t p = 0; p < g.positions; p += at_once) {
+          const int64_t piece = least(at_once, g.positions - p);
+          const S* const x_here = L::run(g, x.row(r), x.channel, p, piece, x.tile);
+          const S* const dy_here = dy != nullptr ? L::run(dy->g, dy->row(r), x.channel, p, piece, dy->tile) : nullptr;
+          const int64_t at = r * row_size + x.channel * g.positions + p;
+          each_vector<kLanes>(piece, [&](int64_t i, int n, auto whole)
+                                         GORGO_INLINE_LAMBDA { f(x_here + i, dy_here + i, at + i, n, whole); });
+        }
       }
     }
   }
-  GORGO_INLINE static int live(const Grid& g, int64_t channel) {
-    if (!kChannels) return 1;
-    return g.channels - channel < kLanes ? static_cast<int>(g.channels - channel) : kLanes;
-  }
-  GORGO_INLINE static V first_of(const Grid& g, int64_t channel) {
-    const V v = L::read(g, 0, channel, 0, live(g, channel));
-    if constexpr (kChannels) {
-      return v;
+  template <bool kWhole>
+  GORGO_INLINE static void write(S* p, V v, int n, std::bool_constant<kWhole> whole) {
+    if (!kChannels || n == kLanes) {
+      L::write(p, v, n, whole);
     } else {
-      return broadcast<V>(v.raw[0]);
+      store_partial(p, v, n);
+    }
+  }
+  // A number of each channel of the block; `otherwise` when it is not given.
+  GORGO_INLINE static V per_channel(const KOperand& w, int64_t channel, int lanes, double otherwise) {
+    if (!w.given) return constant<V>(otherwise);
+    const S* from = w.as<const S>() + channel * w.strides[0];
+    if constexpr (kChannels) {
+      alignas(64) S tile[kLanes];
+      copy_rows<MemoryLane<S>, kLanes>(bits_at(from), 0, w.strides[0], lanes, 1, bits_at(tile));
+      return load<S, kLanes>(tile);
+    } else {
+      return load_splat<S, kLanes>(from);
     }
   }
   GORGO_INLINE static W root(W variance) {
@@ -460,19 +612,21 @@ struct ChannelKernels {
     return {offset, variance, root(variance + broadcast<W>(eps))};
   }
 
-  static void train(const KernelArgs& args, int64_t channel) noexcept {
-    const Grid x{args.in[0], 1};
+  [[gnu::noinline]] static void train(const KernelArgs& args, int64_t channel) noexcept {
+    const Grid grid{args.in[0], 1};
+    alignas(64) S tile[kPieceElements];
+    const Block x(grid, channel, tile);
     const auto& attrs = args.attrs_as<BatchNormTrainAttrs>();
     const KOperand& running_mean = optional(args, 3);
     const KOperand& running_var = optional(args, 4);
     const KOperand& batches = optional(args, 5);
-    const int lanes = live(x, channel);
-    const auto count = static_cast<double>(x.rows * x.positions);
-    const V from = first_of(x, channel);
+    const int lanes = x.lanes;
+    const auto count = static_cast<double>(grid.rows * grid.positions);
+    const V from = x.first();
     Acc sum;
     Acc squares;
-    each(x, channel, [&](int64_t r, int64_t p, int n) GORGO_INLINE_LAMBDA {
-      const V d = L::first_lanes(L::read(x, x.row_begin(r), channel, p, n) - from, n);
+    each(x, nullptr, [&](const S* here, const S*, int64_t, int n, auto whole) GORGO_INLINE_LAMBDA {
+      const V d = L::first_lanes(L::read(here, n, whole) - from, n, whole);
       sum.add(d);
       squares.add_product(d, d);
     });
@@ -495,43 +649,44 @@ struct ChannelKernels {
       }
     }
     const V offset = convert<C>(s.offset);
-    const V scale = convert<C>(s.rstd * convert<double>(L::per_channel(optional(args, 1), channel, lanes, 1.0)));
-    const V bias = L::per_channel(optional(args, 2), channel, lanes, 0.0);
-    S* out = args.out[0].as<S>() + channel * x.positions;
-    each(x, channel, [&](int64_t r, int64_t p, int n) GORGO_INLINE_LAMBDA {
-      const V v = L::read(x, x.row_begin(r), channel, p, n);
-      L::write(out + r * x.channels * x.positions + p, (v - from - offset) * scale + bias, n);
+    const V scale = convert<C>(s.rstd * convert<double>(per_channel(optional(args, 1), channel, lanes, 1.0)));
+    const V bias = per_channel(optional(args, 2), channel, lanes, 0.0);
+    S* out = args.out[0].as<S>();
+    each(x, nullptr, [&](const S* here, const S*, int64_t at, int n, auto whole) GORGO_INLINE_LAMBDA {
+      write(out + at, (L::read(here, n, whole) - from - offset) * scale + bias, n, whole);
     });
   }
 
-  static void eval(const KernelArgs& args, int64_t channel) noexcept {
-    const Grid x{args.in[0], 1};
-    const int lanes = live(x, channel);
-    const V mean = L::per_channel(args.in[1], channel, lanes, 0.0);
-    const W variance = convert<double>(L::per_channel(args.in[2], channel, lanes, 1.0));
+  [[gnu::noinline]] static void eval(const KernelArgs& args, int64_t channel) noexcept {
+    const Grid grid{args.in[0], 1};
+    alignas(64) S tile[kPieceElements];
+    const Block x(grid, channel, tile);
+    const V mean = per_channel(args.in[1], channel, x.lanes, 0.0);
+    const W variance = convert<double>(per_channel(args.in[2], channel, x.lanes, 1.0));
     const W rstd = root(variance + broadcast<W>(args.attrs_as<NormAttrs>().eps));
-    const V scale = convert<C>(rstd * convert<double>(L::per_channel(optional(args, 3), channel, lanes, 1.0)));
-    const V bias = L::per_channel(optional(args, 4), channel, lanes, 0.0);
-    S* out = args.out[0].as<S>() + channel * x.positions;
-    each(x, channel, [&](int64_t r, int64_t p, int n) GORGO_INLINE_LAMBDA {
-      const V v = L::read(x, x.row_begin(r), channel, p, n);
-      L::write(out + r * x.channels * x.positions + p, (v - mean) * scale + bias, n);
+    const V scale = convert<C>(rstd * convert<double>(per_channel(optional(args, 3), channel, x.lanes, 1.0)));
+    const V bias = per_channel(optional(args, 4), channel, x.lanes, 0.0);
+    S* out = args.out[0].as<S>();
+    each(x, nullptr, [&](const S* here, const S*, int64_t at, int n, auto whole) GORGO_INLINE_LAMBDA {
+      write(out + at, (L::read(here, n, whole) - mean) * scale + bias, n, whole);
     });
   }
 
-  static void backward(const KernelArgs& args, int64_t channel) noexcept {
-    const Grid dy{args.in[0], 1};
-    const Grid x{args.in[1], 1};
-    const int lanes = live(x, channel);
-    const auto count = static_cast<double>(x.rows * x.positions);
-    const V from = first_of(x, channel);
+  [[gnu::noinline]] static void backward(const KernelArgs& args, int64_t channel) noexcept {
+    const Grid dy_grid{args.in[0], 1};
+    const Grid grid{args.in[1], 1};
+    alignas(64) S tiles[2][kPieceElements];
+    const Block dy(dy_grid, channel, tiles[1]);
+    const Block x(grid, channel, tiles[0]);
+    const auto count = static_cast<double>(grid.rows * grid.positions);
+    const V from = x.first();
     Acc sum;
     Acc squares;
     Acc grads;
     Acc products;
-    each(x, channel, [&](int64_t r, int64_t p, int n) GORGO_INLINE_LAMBDA {
-      const V d = L::first_lanes(L::read(x, x.row_begin(r), channel, p, n) - from, n);
-      const V g = L::read(dy, dy.row_begin(r), channel, p, n);
+    each(x, &dy, [&](const S* here, const S* dy_here, int64_t, int n, auto whole) GORGO_INLINE_LAMBDA {
+      const V d = L::first_lanes(L::read(here, n, whole) - from, n, whole);
+      const V g = L::read(dy_here, n, whole);
       sum.add(d);
       squares.add_product(d, d);
       grads.add(g);
@@ -544,44 +699,47 @@ struct ChannelKernels {
     const V offset = convert<C>(s.offset);
     const V mean_grad = convert<C>(total * part);
     const V slope = convert<C>(along * s.rstd * part);
-    const V scale = convert<C>(s.rstd * convert<double>(L::per_channel(optional(args, 2), channel, lanes, 1.0)));
-    S* out = args.out[0].as<S>() + channel * x.positions;
-    each(x, channel, [&](int64_t r, int64_t p, int n) GORGO_INLINE_LAMBDA {
-      const V d = L::read(x, x.row_begin(r), channel, p, n) - from - offset;
-      const V g = L::read(dy, dy.row_begin(r), channel, p, n);
-      L::write(out + r * x.channels * x.positions + p, (g - mean_grad - d * slope) * scale, n);
+    const V scale = convert<C>(s.rstd * convert<double>(per_channel(optional(args, 2), channel, x.lanes, 1.0)));
+    S* out = args.out[0].as<S>();
+    each(x, &dy, [&](const S* here, const S* dy_here, int64_t at, int n, auto whole) GORGO_INLINE_LAMBDA {
+      const V d = L::read(here, n, whole) - from - offset;
+      const V g = L::read(dy_here, n, whole);
+      write(out + at, (g - mean_grad - d * slope) * scale, n, whole);
     });
-    L::write(args.out[1].as<S>() + channel, convert<C>(along), lanes);
-    L::write(args.out[2].as<S>() + channel, convert<C>(total), lanes);
+    store_partial(args.out[1].as<S>() + channel, convert<C>(along), x.lanes);
+    store_partial(args.out[2].as<S>() + channel, convert<C>(total), x.lanes);
   }
 };
 
 enum class ChannelOp { Train, Eval, Backward };
 
+// Blocks of channels that are one task.
+struct ChannelPlan {
+  bool by_channels;
+  int64_t blocks, per_task;
+  [[gnu::noinline]] ChannelPlan(const KernelArgs& args, int lanes) noexcept {
+    const Grid x{args.in[0], 1};
+    by_channels = x.positions == 1;
+    const int64_t width = by_channels ? lanes : 1;
+    blocks = args.in[0].numel == 0 ? 0 : (x.channels + width - 1) / width;
+    const int64_t size = x.rows * x.positions * width;
+    per_task = size >= kNormTaskElements ? 1 : kNormTaskElements / (size < 1 ? 1 : size);
+  }
+  [[nodiscard]] GORGO_INLINE int64_t tasks() const { return (blocks + per_task - 1) / per_task; }
+};
+
+void count_batch(const KernelArgs& args, int64_t) noexcept {
+  if (optional(args, 5).given) ++*args.in[5].as<int64_t>();
+}
+
 template <class S, ChannelOp kOp>
 struct ChannelEntry {
   static constexpr int kLanes = NormLanes<S, true>::kLanes;
-  // Blocks of channels that are one task.
-  struct Plan {
-    bool by_channels;
-    int64_t blocks, per_task;
-    GORGO_INLINE explicit Plan(const KernelArgs& args) {
-      const Grid x{args.in[0], 1};
-      by_channels = x.positions == 1;
-      const int64_t width = by_channels ? kLanes : 1;
-      blocks = args.in[0].numel == 0 ? 0 : (x.channels + width - 1) / width;
-      const int64_t size = x.rows * x.positions * width;
-      per_task = size >= kNormTaskElements ? 1 : kNormTaskElements / (size < 1 ? 1 : size);
-    }
-  };
-  static int64_t tasks(const KernelArgs& args) noexcept {
-    const Plan plan(args);
-    return (plan.blocks + plan.per_task - 1) / plan.per_task;
-  }
+  static int64_t tasks(const KernelArgs& args) noexcept { return ChannelPlan(args, kLanes).tasks(); }
   static void run(const KernelArgs& args, int64_t task) noexcept {
-    const Plan plan(args);
+    const ChannelPlan plan(args, kLanes);
     const int64_t begin = task * plan.per_task;
-    const int64_t end = begin + plan.per_task < plan.blocks ? begin + plan.per_task : plan.blocks;
+    const int64_t end = least(begin + plan.per_task, plan.blocks);
     for (int64_t block = begin; block < end; ++block) {
       if (plan.by_channels) {
         one<ChannelKernels<S, true>>(args, block * kLanes);
@@ -589,9 +747,6 @@ struct ChannelEntry {
         one<ChannelKernels<S, false>>(args, block);
       }
     }
-  }
-  static void count_batch(const KernelArgs& args, int64_t) noexcept {
-    if (optional(args, 5).given) ++*args.in[5].as<int64_t>();
   }
 
  private:
@@ -606,8 +761,10 @@ struct ChannelEntry {
 template <class S, RowNorm kWhich>
 void add_rows(KernelSink& sink, const char* forward, const char* backward) {
   using K = RowEntry<S, kWhich>;
-  sink.add(forward, kDTypeOf<S>, Kernel::of(Phase{K::forward, K::tasks}));
-  sink.add(backward, kDTypeOf<S>, Kernel::of(Phase{K::backward, K::tasks}, Phase{K::add_up, nullptr}, K::scratch));
+  using Shape = RowShape<kWhich>;
+  sink.add(forward, kDTypeOf<S>, Kernel::of(Phase{K::forward, Shape::tasks}));
+  sink.add(backward, kDTypeOf<S>,
+           Kernel::of(Phase{K::backward, Shape::tasks}, Phase{K::add_up, nullptr}, Shape::scratch));
 }
 
 template <class S>
@@ -619,7 +776,7 @@ void fill_norm_of(KernelSink& sink) {
   using Train = ChannelEntry<S, ChannelOp::Train>;
   using Eval = ChannelEntry<S, ChannelOp::Eval>;
   using Backward = ChannelEntry<S, ChannelOp::Backward>;
-  sink.add("batch_norm_train", d, Kernel::of(Phase{Train::run, Train::tasks}, Phase{Train::count_batch, nullptr}));
+  sink.add("batch_norm_train", d, Kernel::of(Phase{Train::run, Train::tasks}, Phase{count_batch, nullptr}));
   sink.add("batch_norm", d, Kernel::of(Phase{Eval::run, Eval::tasks}));
   sink.add("batch_norm_backward", d, Kernel::of(Phase{Backward::run, Backward::tasks}));
 }
