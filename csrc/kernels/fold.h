@@ -120,7 +120,7 @@ class RunFolder {
 
   GORGO_INLINE void add(const S* p, int64_t stride, int64_t n) {
     if (stride == 1) {
-      add_dense(p, n);
+      add_dense(this, p, n);
       return;
     }
     // A tile holds whole groups, so the tree is that of a dense run.
@@ -128,33 +128,21 @@ class RunFolder {
     for (int64_t i = 0; i < n; i += kTile) {
       const int64_t m = n - i < kTile ? n - i : kTile;
       gather(p + i * stride, stride, m, tile);
-      add_dense(tile, m);
+      add_dense(this, tile, m);
     }
   }
-  [[nodiscard]] GORGO_INLINE Wide finish() {
-    flush();
-    return fold_lanes<Combine>(wide_);
-  }
-
- private:
-  GORGO_INLINE void reset() {
-    for (auto& a : acc_) a = broadcast<V>(Combine::template kIdentity<Lane>);
-    depth_ = 0;
-  }
-  GORGO_INLINE void flush() {
-    if (depth_ == 0) return;
-    const V v = Combine::of(Combine::of(acc_[0], acc_[1]), Combine::of(acc_[2], acc_[3]));
-    wide_ = Combine::of(wide_, Source::widen(v));
-    reset();
-  }
-  [[gnu::noinline]] void add_dense(const S* p, int64_t n) noexcept {
-    const Source source = source_;  // locals live in registers: stores to members would have to be redone at each step
-    V a = acc_[0];
-    V b = acc_[1];
-    V c = acc_[2];
-    V d = acc_[3];
-    W wide = wide_;
-    int depth = depth_;
+  // add() of a dense run, for those who do not know the type.
+  [[gnu::noinline]] static void add_dense(void* folder, const void* run, int64_t n) noexcept {
+    RunFolder& self = *static_cast<RunFolder*>(folder);
+    const S* p = static_cast<const S*>(run);
+    // Locals live in registers: stores to members would have to be redone at each step.
+    const Source source = self.source_;
+    V a = self.acc_[0];
+    V b = self.acc_[1];
+    V c = self.acc_[2];
+    V d = self.acc_[3];
+    W wide = self.wide_;
+    int depth = self.depth_;
     const auto fold_chains = [&]() GORGO_INLINE_LAMBDA {
       if (++depth < kChain) return;
       wide = Combine::of(wide, Source::widen(Combine::of(Combine::of(a, b), Combine::of(c, d))));
@@ -178,12 +166,28 @@ class RunFolder {
       if (tail != 0) d = Combine::of(d, source.load_partial(p + n - tail, 0, tail));
       fold_chains();
     }
-    acc_[0] = a;
-    acc_[1] = b;
-    acc_[2] = c;
-    acc_[3] = d;
-    wide_ = wide;
-    depth_ = depth;
+    self.acc_[0] = a;
+    self.acc_[1] = b;
+    self.acc_[2] = c;
+    self.acc_[3] = d;
+    self.wide_ = wide;
+    self.depth_ = depth;
+  }
+  [[nodiscard]] GORGO_INLINE Wide finish() {
+    flush();
+    return fold_lanes<Combine>(wide_);
+  }
+
+ private:
+  GORGO_INLINE void reset() {
+    for (auto& a : acc_) a = broadcast<V>(Combine::template kIdentity<Lane>);
+    depth_ = 0;
+  }
+  GORGO_INLINE void flush() {
+    if (depth_ == 0) return;
+    const V v = Combine::of(Combine::of(acc_[0], acc_[1]), Combine::of(acc_[2], acc_[3]));
+    wide_ = Combine::of(wide_, Source::widen(v));
+    reset();
   }
 
   const Source& source_;
@@ -199,15 +203,22 @@ GORGO_INLINE typename Source::W::Lane fold_few(const Source& source, const typen
   using V = typename Source::V;
   using Combine = typename Source::Combine;
   constexpr int kLanes = V::kLanes;
-  const auto at = [&](int64_t i) GORGO_INLINE_LAMBDA {
-    return i + kLanes <= n ? source.load(p + i, 0) : source.load_partial(p + i, 0, static_cast<int>(n - i));
-  };
-  V v = at(0);
-  if (n > kLanes) v = Combine::of(v, at(kLanes));
-  if (n > 2 * kLanes) {
-    V w = at(2 * kLanes);
-    if (n > 3 * kLanes) w = Combine::of(w, at(3 * kLanes));
-    v = Combine::of(v, w);
+  V v;
+  if (n < kLanes) {
+    v = source.load_partial(p, 0, static_cast<int>(n));
+  } else {
+    // Whichever vector is the last may be partial: it is loaded in one place, which keeps this small.
+    const auto tail = static_cast<int>(n % kLanes);
+    V last = broadcast<V>(Combine::template kIdentity<typename V::Lane>);
+    if (tail != 0) last = source.load_partial(p + n - tail, 0, tail);
+    const auto at = [&](int64_t i) GORGO_INLINE_LAMBDA { return i + kLanes <= n ? source.load(p + i, 0) : last; };
+    v = source.load(p, 0);
+    if (n > kLanes) v = Combine::of(v, at(kLanes));
+    if (n > 2 * kLanes) {
+      V w = at(2 * kLanes);
+      if (n > 3 * kLanes) w = Combine::of(w, at(3 * kLanes));
+      v = Combine::of(v, w);
+    }
   }
   return static_cast<typename Source::W::Lane>(fold_lanes<Combine>(v));
 }

@@ -53,10 +53,43 @@ class ParameterWalk {
   int64_t strides_[kCount][MovePlan::kMaxAxes];
 };
 
-// Draws a task's elements: parameters as float64, a method's answer as R. A parameter that the method refuses is reported, and
-// its element left zero.
-template <class T, class R, class Method>
+// An element as float64, and float64 as an element. What is computed in between takes long enough for the dtype to be looked
+// at each time, and long to compile: there is one kernel for all floating dtypes.
+[[gnu::noinline]] double element_of(const KOperand& x, int64_t at) noexcept {
+  switch (x.dtype) {
+    case DType::Float16:
+      return static_cast<double>(static_cast<float>(x.as<const Float16>()[at]));
+    case DType::BFloat16:
+      return static_cast<double>(static_cast<float>(x.as<const BFloat16>()[at]));
+    case DType::Float32:
+      return static_cast<double>(x.as<const float>()[at]);
+    default:
+      return x.as<const double>()[at];
+  }
+}
+[[gnu::noinline]] void put_element(const KOperand& out, int64_t at, double value) noexcept {
+  switch (out.dtype) {
+    case DType::Float16:
+      out.as<Float16>()[at] = Float16(static_cast<float>(value));
+      return;
+    case DType::BFloat16:
+      out.as<BFloat16>()[at] = BFloat16(static_cast<float>(value));
+      return;
+    case DType::Float32:
+      out.as<float>()[at] = static_cast<float>(value);
+      return;
+    default:
+      out.as<double>()[at] = value;
+      return;
+  }
+}
+
+// Draws a task's elements from parameters as float64. Methods that draw bool or int64 have parameters of that dtype. A
+// parameter that the method refuses is reported, and its element left zero.
+template <class Method>
 void sample(const KernelArgs& args, int64_t task) noexcept {
+  using R = decltype(Method::draw(std::declval<Substream&>(), nullptr, false));
+  constexpr bool kAnyFloat = std::is_same_v<R, double>;
   constexpr int kCount = Method::kParameters;
   const KOperand& out = args.out[0];
   const KOperand* parameters = args.in + 1;
@@ -65,6 +98,13 @@ void sample(const KernelArgs& args, int64_t task) noexcept {
   if constexpr (std::is_same_v<Method, Gamma>) in_log = args.attrs_as<GammaAttrs>().log;
   const int64_t end = (task + 1) * kSampleGrain < out.numel ? (task + 1) * kSampleGrain : out.numel;
   ParameterWalk<kCount> walk(out, parameters, task * kSampleGrain);
+  const auto put = [&](int64_t i, R value) __attribute__((always_inline)) {
+    if constexpr (kAnyFloat) {
+      put_element(out, i, value);
+    } else {
+      out.as<R>()[i] = value;
+    }
+  };
   for (int64_t first = task * kSampleGrain; first < end; first += kSideBySide) {
     uint32_t words[kPhiloxWords];
     philox_words(stream, static_cast<uint64_t>(first / kSideBySide), words);
@@ -72,16 +112,16 @@ void sample(const KernelArgs& args, int64_t task) noexcept {
     for (int64_t i = first; i < stop; ++i, walk.next()) {
       double given[kMaxParameters] = {};
       for (int p = 0; p < kCount; ++p) {
-        given[p] = static_cast<double>(static_cast<ComputeType<T>>(parameters[p].as<const T>()[walk.offset(p)]));
+        const int64_t at = walk.offset(p);
+        given[p] = kAnyFloat ? element_of(parameters[p], at) : parameters[p].as<const double>()[at];
       }
-      R* to = out.as<R>() + i;
       if (const int refused = Method::refused(given); refused != 0) [[unlikely]] {
         args.fault->report(i, refused, __builtin_bit_cast(int64_t, given[0]), __builtin_bit_cast(int64_t, given[1]));
-        *to = R{};
+        put(i, R{});
         continue;
       }
       Substream numbers(stream, i, words + 4 * (i - first));
-      *to = static_cast<R>(static_cast<ComputeType<R>>(Method::draw(numbers, given, in_log)));
+      put(i, Method::draw(numbers, given, in_log));
     }
   }
 }
@@ -89,30 +129,27 @@ void sample(const KernelArgs& args, int64_t task) noexcept {
 // ---- the gradients of draws by their parameters ----
 
 // A function of kCount operands, in float64.
-template <class T, int kCount, class F>
+template <int kCount, class F>
 GORGO_INLINE void slopes(const KernelArgs& args, int64_t task, const F& f) noexcept {
   const KOperand& out = args.out[0];
   const int64_t end = (task + 1) * kSampleGrain < out.numel ? (task + 1) * kSampleGrain : out.numel;
   ParameterWalk<kCount> walk(out, args.in, task * kSampleGrain);
   for (int64_t i = task * kSampleGrain; i < end; ++i, walk.next()) {
     double given[kCount];
-    for (int p = 0; p < kCount; ++p) {
-      given[p] = static_cast<double>(static_cast<ComputeType<T>>(args.in[p].as<const T>()[walk.offset(p)]));
-    }
-    out.as<T>()[i] = static_cast<T>(static_cast<ComputeType<T>>(f(given)));
+    for (int p = 0; p < kCount; ++p) given[p] = element_of(args.in[p], walk.offset(p));
+    put_element(out, i, f(given));
   }
 }
-template <class T>
 void gamma_slopes(const KernelArgs& args, int64_t task) noexcept {
   const bool in_log = args.attrs_as<GammaSlopeAttrs>().log;
-  slopes<T, 2>(args, task,
-               [&](const double* x) __attribute__((always_inline)) { return gamma_slope(x[0], x[1], in_log); });
+  slopes<2>(args, task,
+            [&](const double* x) __attribute__((always_inline)) { return gamma_slope(x[0], x[1], in_log); });
 }
-template <class T>
 void truncated_slopes(const KernelArgs& args, int64_t task) noexcept {
   const bool by_high = args.attrs_as<TruncatedSlopeAttrs>().by_high;
-  slopes<T, 3>(args, task, [&](const double* x) __attribute__((always_inline)) {
-    return by_high ? truncated_slope(-x[2], -x[1], -x[0]) : truncated_slope(x[0], x[1], x[2]);
+  slopes<3>(args, task, [&](const double* x) __attribute__((always_inline)) {
+    // Of the mirrored distribution, where it is by the upper bound.
+    return truncated_slope(by_high ? -x[2] : x[0], by_high ? -x[1] : x[1], by_high ? -x[0] : x[2]);
   });
 }
 
@@ -226,21 +263,21 @@ size_t multinomial_scratch(const KernelArgs& args) noexcept {
 
 template <class T>
 void fill_of(KernelSink& sink) {
-  sink.add("random_gamma", kDTypeOf<T>, Kernel::of({sample<T, T, Gamma>, sample_tasks}));
-  sink.add("random_gamma_slope", kDTypeOf<T>, Kernel::of({gamma_slopes<T>, sample_tasks}));
-  sink.add("random_truncated_normal_slope", kDTypeOf<T>, Kernel::of({truncated_slopes<T>, sample_tasks}));
+  sink.add("random_gamma", kDTypeOf<T>, Kernel::of({sample<Gamma>, sample_tasks}));
+  sink.add("random_gamma_slope", kDTypeOf<T>, Kernel::of({gamma_slopes, sample_tasks}));
+  sink.add("random_truncated_normal_slope", kDTypeOf<T>, Kernel::of({truncated_slopes, sample_tasks}));
   sink.add("random_parameter", kDTypeOf<T>, Kernel::of({check_parameter<T>, sample_tasks}));
-  sink.add("random_truncated_normal", kDTypeOf<T>, Kernel::of({sample<T, T, TruncatedNormal>, sample_tasks}));
+  sink.add("random_truncated_normal", kDTypeOf<T>, Kernel::of({sample<TruncatedNormal>, sample_tasks}));
 }
 
 }  // namespace
 
 void fill_random_sample(KernelSink& sink);
 void fill_random_sample(KernelSink& sink) {
-  sink.add("random_bernoulli_each", DType::Float64, Kernel::of({sample<double, bool, Bernoulli>, sample_tasks}));
-  sink.add("random_geometric", DType::Float64, Kernel::of({sample<double, int64_t, Geometric>, sample_tasks}));
-  sink.add("random_poisson", DType::Float64, Kernel::of({sample<double, int64_t, Poisson>, sample_tasks}));
-  sink.add("random_binomial", DType::Float64, Kernel::of({sample<double, int64_t, Binomial>, sample_tasks}));
+  sink.add("random_bernoulli_each", DType::Float64, Kernel::of({sample<Bernoulli>, sample_tasks}));
+  sink.add("random_geometric", DType::Float64, Kernel::of({sample<Geometric>, sample_tasks}));
+  sink.add("random_poisson", DType::Float64, Kernel::of({sample<Poisson>, sample_tasks}));
+  sink.add("random_binomial", DType::Float64, Kernel::of({sample<Binomial>, sample_tasks}));
   sink.add("random_multinomial", DType::Float64,
            Kernel::of({prepare, row_tasks}, {look_up, look_up_tasks}, multinomial_scratch));
   fill_of<Float16>(sink);

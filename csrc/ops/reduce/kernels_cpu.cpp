@@ -13,9 +13,7 @@ namespace gorgo::GORGO_ISA_NS {
 namespace {
 
 template <class S>
-using SumLane =
-    std::conditional_t<std::is_floating_point_v<ComputeType<S>>, ComputeType<S>,
-                       std::conditional_t<std::is_unsigned_v<S> && !std::is_same_v<S, bool>, uint64_t, int64_t>>;
+using SumLane = std::conditional_t<std::is_floating_point_v<ComputeType<S>>, ComputeType<S>, int64_t>;
 template <class Lane>
 using WideOf = std::conditional_t<std::is_same_v<Lane, float>, double, Lane>;
 
@@ -50,7 +48,7 @@ struct SourceOf {
   }
 };
 
-// The elements themselves.
+// The elements themselves. Unsigned integers are summed and multiplied as signed ones, whose low bits are the same.
 template <class S, class CombineT, class LaneT, class WideT>
 struct Values : SourceOf<Values<S, CombineT, LaneT, WideT>, S, LaneT, WideT, CombineT> {
   static constexpr bool kCentred = false;
@@ -67,6 +65,18 @@ template <class S>
 using ToMaximize = Values<S, FoldLargest, ComputeType<S>, ComputeType<S>>;
 template <class S>
 using ToMinimize = Values<S, FoldSmallest, ComputeType<S>, ComputeType<S>>;
+
+// Integers of one width, whose bits are flipped such that the order wanted is that of signed integers: one source finds the
+// largest and the smallest, signed and unsigned.
+template <class S>
+struct Flipped : SourceOf<Flipped<S>, S, S, S, FoldLargest> {
+  static constexpr bool kCentred = false;
+  S flip = 0;
+  template <class L>
+  GORGO_INLINE auto value(L loaded, int64_t) const {
+    return loaded ^ broadcast<L>(flip);
+  }
+};
 
 // One for each element that is not zero. S is float, double, or an unsigned integer whose bits say it: integers and bool
 // do by their size, and the half types once their sign is gone.
@@ -98,24 +108,53 @@ struct Squares : SourceOf<Squares<S>, S, ComputeType<S>, double, FoldSum> {
   }
 };
 
+template <class Partial, class Combine>
+struct MergeBy {
+  GORGO_INLINE static Partial of(Partial a, Partial b) { return fold_two<Combine>(a, b); }
+};
+
 template <class Source>
+[[gnu::noinline]] void fold_strip(const Source& source, const typename Source::Storage* p, int64_t stride,
+                                  int64_t count, int64_t n, typename Source::W::Lane* into) noexcept {
+  if (count > kFewVectors * Source::V::kLanes) {
+    for (int64_t i = 0; i < n; ++i) into[i] = fold_run(source, p + i * stride, count);
+  } else {
+    for (int64_t i = 0; i < n; ++i) into[i] = fold_few(source, p + i * stride, count);
+  }
+}
+
+// kFlip: of a source that flips bits.
+template <class Source, int64_t kFlip = 0>
 struct Folded {
   using Storage = typename Source::Storage;
   using Partial = typename Source::W::Lane;
+  using Merge = MergeBy<Partial, typename Source::Combine>;
   static constexpr bool kOrdered = false;
-  static constexpr int64_t kFew = kFewVectors * Source::V::kLanes;
-  GORGO_INLINE static Partial run(const Storage* p, int64_t n) { return fold_run(Source{}, p, n); }
-  GORGO_INLINE static Partial few(const Storage* p, int64_t n) { return fold_few(Source{}, p, n); }
+  GORGO_INLINE static Source source() {
+    Source s;
+    if constexpr (kFlip != 0) s.flip = static_cast<Storage>(kFlip);
+    return s;
+  }
+  GORGO_INLINE static Partial run(const Storage* p, int64_t n) { return fold_run(source(), p, n); }
+  GORGO_INLINE static void strip(const Storage* p, int64_t stride, int64_t count, int64_t n, Partial* into) {
+    fold_strip(source(), p, stride, count, n, into);
+  }
   GORGO_INLINE static Partial rows(const Storage* base, const ReducePlan& plan, int64_t chunk) {
-    return fold_rows(Source{}, base, plan, chunk);
+    return fold_rows(source(), base, plan, chunk);
   }
   GORGO_INLINE static void columns(const Storage* base, const ReducePlan& plan, int64_t chunk, int64_t step,
                                    int64_t width, Partial* into) noexcept {
-    fold_columns(Source{}, base, plan, chunk, step, width, into);
+    fold_columns(source(), base, plan, chunk, step, width, into);
   }
-  GORGO_INLINE static Partial of(Partial a, Partial b) { return fold_two<typename Source::Combine>(a, b); }
   GORGO_INLINE static Partial empty() { return Source::Combine::template kIdentity<Partial>; }
 };
+
+// How many elements a chunk by rows has.
+[[gnu::noinline]] double elements_of(const ReducePlan& plan, int64_t chunk) noexcept {
+  int64_t count = 0;
+  walk_chunk(plan, chunk, [&](int64_t, int64_t, int64_t n, int64_t) { count += n; });
+  return static_cast<double>(count);
+}
 
 // Count, mean and sum of squared distances from it; pieces are merged by the formula of Chan, Golub and LeVeque (1979).
 struct MomentsPartial {
@@ -127,10 +166,9 @@ template <class S>
 struct Moments {
   using Storage = S;
   using Partial = MomentsPartial;
+  using Merge = Moments;
   using Centre = ComputeType<S>;
   static constexpr bool kOrdered = false;
-  static constexpr int64_t kFew = 0;
-  GORGO_INLINE static Partial few(const S*, int64_t) { return {}; }
   // `squares` were taken around the mean rounded to the compute type; moves them to the mean itself.
   GORGO_INLINE static Partial make(double n, double mean, Centre centre, double squares) {
     const double d = mean - static_cast<double>(centre);
@@ -144,9 +182,11 @@ struct Moments {
     source.centre = static_cast<Centre>(mean);
     return make(count, mean, source.centre, fold_run(source, p, n));
   }
+  static void strip(const S* p, int64_t stride, int64_t count, int64_t n, Partial* into) noexcept {
+    for (int64_t i = 0; i < n; ++i) into[i] = run(p + i * stride, count);
+  }
   GORGO_INLINE static Partial rows(const S* base, const ReducePlan& plan, int64_t chunk) {
-    double count = 0.0;
-    walk_chunk(plan, chunk, [&](int64_t, int64_t, int64_t n, int64_t) { count += static_cast<double>(n); });
+    const double count = plan.chunks == 1 ? static_cast<double>(plan.count) : elements_of(plan, chunk);
     const double mean = fold_rows(ToSum<S>{}, base, plan, chunk) / count;
     Squares<S> source;
     source.centre = static_cast<Centre>(mean);
@@ -191,72 +231,60 @@ GORGO_INLINE void store_each(const KernelArgs& args, int64_t offset, int64_t str
   To* out = args.out[0].as<To>() + offset;
   for (int64_t i = 0; i < n; ++i) out[i * stride] = stored_as<To>(map(p[i]));
 }
-// Calls store_each for the output's dtype, one of Tos.
-template <class... Tos, class Partial, class Map>
-GORGO_INLINE void store_any(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
-                            const Map& map) {
-  const DType d = args.out[0].dtype;
-  (void)((d == kDTypeOf<Tos> ? (store_each<Tos>(args, offset, stride, p, n, map), true) : false) || ...);
-}
 
 // The output is of the input's dtype S.
-template <class A, class S>
+template <class S>
 struct Store {
-  using Attrs = A;
   template <class Partial>
   static void run(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
                   int64_t) noexcept {
     store_each<S>(args, offset, stride, p, n, [](Partial v) GORGO_INLINE_LAMBDA { return v; });
   }
 };
+template <class S, S kFlip>
+struct StoreFlipped {
+  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const S* p, int64_t n, int64_t) noexcept {
+    store_each<S>(args, offset, stride, p, n, [](S v) GORGO_INLINE_LAMBDA { return v ^ kFlip; });
+  }
+};
 // Integers are summed as 64 bits; the output holds all of them or, where the caller asked, the lowest.
-template <class S>
-struct StoreSum {
-  using Attrs = SumAttrs;
-  template <class Partial>
-  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
+struct StoreInteger {
+  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const int64_t* p, int64_t n,
                   int64_t) noexcept {
-    const auto same = [](Partial v) GORGO_INLINE_LAMBDA { return v; };
-    if constexpr (std::is_floating_point_v<ComputeType<S>>) {
-      store_each<S>(args, offset, stride, p, n, same);
-    } else {
-      static_assert(std::is_integral_v<Partial> && sizeof(Partial) == 8);
-      if constexpr (std::is_unsigned_v<Partial>) {
-        store_any<uint64_t, uint32_t, uint16_t, uint8_t>(args, offset, stride, p, n, same);
-      } else {
-        store_any<int64_t, int32_t, int16_t, int8_t>(args, offset, stride, p, n, same);
-      }
+    const auto same = [](int64_t v) GORGO_INLINE_LAMBDA { return v; };
+    switch (dtype_size(args.out[0].dtype)) {
+      case 1:
+        return store_each<int8_t>(args, offset, stride, p, n, same);
+      case 2:
+        return store_each<int16_t>(args, offset, stride, p, n, same);
+      case 4:
+        return store_each<int32_t>(args, offset, stride, p, n, same);
+      default:
+        return store_each<int64_t>(args, offset, stride, p, n, same);
     }
   }
 };
 template <class S>
+using StoreSum = std::conditional_t<std::is_floating_point_v<ComputeType<S>>, Store<S>, StoreInteger>;
+template <class S>
 struct StoreMean {
-  using Attrs = ReduceAttrs;
   template <class Partial>
   static void run(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
                   int64_t count) noexcept {
     const auto divisor = static_cast<double>(count);
     using To = std::conditional_t<std::is_floating_point_v<ComputeType<S>>, S, float>;
+    using Sum = std::conditional_t<std::is_same_v<S, uint64_t>, uint64_t, Partial>;
     store_each<To>(args, offset, stride, p, n,
-                   [=](Partial v) GORGO_INLINE_LAMBDA { return static_cast<double>(v) / divisor; });
-  }
-};
-struct StoreCount {
-  using Attrs = ReduceAttrs;
-  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const int64_t* p, int64_t n,
-                  int64_t) noexcept {
-    store_each<int64_t>(args, offset, stride, p, n, [](int64_t v) GORGO_INLINE_LAMBDA { return v; });
+                   [=](Partial v) GORGO_INLINE_LAMBDA { return static_cast<double>(static_cast<Sum>(v)) / divisor; });
   }
 };
 struct StoreAny {
-  using Attrs = ReduceAttrs;
   static void run(const KernelArgs& args, int64_t offset, int64_t stride, const int64_t* p, int64_t n,
                   int64_t) noexcept {
     store_each<bool>(args, offset, stride, p, n, [](int64_t v) GORGO_INLINE_LAMBDA { return v != 0; });
   }
 };
 struct StoreAll {
-  using Attrs = ReduceAttrs;
   static void run(const KernelArgs& args, int64_t offset, int64_t stride, const int64_t* p, int64_t n,
                   int64_t count) noexcept {
     store_each<bool>(args, offset, stride, p, n, [=](int64_t v) GORGO_INLINE_LAMBDA { return v == count; });
@@ -265,7 +293,6 @@ struct StoreAll {
 // Also from float64 rows to float32 outputs: the variance of integers.
 template <class S, bool kRoot>
 struct StoreVariance {
-  using Attrs = VarAttrs;
   static void run(const KernelArgs& args, int64_t offset, int64_t stride, const MomentsPartial* p, int64_t n,
                   int64_t count) noexcept {
     const double divisor = static_cast<double>(count) - args.attrs_as<VarAttrs>().correction;
@@ -279,10 +306,9 @@ struct StoreVariance {
       }
     };
     if constexpr (std::is_same_v<S, double>) {
-      store_any<double, float>(args, offset, stride, p, n, value);
-    } else {
-      store_each<S>(args, offset, stride, p, n, value);
+      if (args.out[0].dtype == DType::Float32) return store_each<float>(args, offset, stride, p, n, value);
     }
+    store_each<S>(args, offset, stride, p, n, value);
   }
 };
 
@@ -297,9 +323,8 @@ template <class T, bool kProduct>
 struct ComplexFold {
   using Storage = std::complex<T>;
   using Partial = ComplexPartial;
+  using Merge = ComplexFold;
   static constexpr bool kOrdered = false;
-  static constexpr int64_t kFew = 0;
-  GORGO_INLINE static Partial few(const Storage*, int64_t) { return {}; }
   GORGO_INLINE static Partial of(Partial a, Partial b) {
     if constexpr (kProduct) {
       return {rounded(a.re * b.re) - rounded(a.im * b.im), rounded(a.re * b.im) + rounded(a.im * b.re)};
@@ -323,6 +348,9 @@ struct ComplexFold {
     return of(a, b);
   }
   GORGO_INLINE static Partial run(const Storage* p, int64_t n) { return line(p, 1, n); }
+  GORGO_INLINE static void strip(const Storage* p, int64_t stride, int64_t count, int64_t n, Partial* into) {
+    for (int64_t i = 0; i < n; ++i) into[i] = of(empty(), run(p + i * stride, count));
+  }
   GORGO_INLINE static Partial rows(const Storage* base, const ReducePlan& plan, int64_t chunk) {
     Partial total = empty();
     walk_chunk(plan, chunk, [&](int64_t offset, int64_t stride, int64_t n, int64_t) {
@@ -345,8 +373,7 @@ template <class T>
 struct ComplexNonzero : ComplexFold<T, false> {
   using Storage = std::complex<T>;
   using Partial = int64_t;
-  GORGO_INLINE static Partial few(const Storage*, int64_t) { return {}; }
-  GORGO_INLINE static Partial of(Partial a, Partial b) { return a + b; }
+  using Merge = MergeBy<int64_t, FoldSum>;
   GORGO_INLINE static Partial empty() { return 0; }
   GORGO_INLINE static Partial at(const Storage* p) {
     const T* parts = reinterpret_cast<const T*>(p);
@@ -356,6 +383,9 @@ struct ComplexNonzero : ComplexFold<T, false> {
     Partial total = 0;
     for (int64_t i = 0; i < n; ++i) total += at(p + i);
     return total;
+  }
+  GORGO_INLINE static void strip(const Storage* p, int64_t stride, int64_t count, int64_t n, Partial* into) {
+    for (int64_t i = 0; i < n; ++i) into[i] = run(p + i * stride, count);
   }
   GORGO_INLINE static Partial rows(const Storage* base, const ReducePlan& plan, int64_t chunk) {
     Partial total = 0;
@@ -375,9 +405,8 @@ struct ComplexNonzero : ComplexFold<T, false> {
     }
   }
 };
-template <class A, class T, bool kMean>
+template <class T, bool kMean>
 struct StoreComplex {
-  using Attrs = A;
   static void run(const KernelArgs& args, int64_t offset, int64_t stride, const ComplexPartial* p, int64_t n,
                   int64_t count) noexcept {
     T* out = reinterpret_cast<T*>(args.out[0].data);
@@ -392,38 +421,52 @@ struct StoreComplex {
 template <class T>
 void fill_complex(KernelSink& sink) {
   constexpr DType d = kDTypeOf<std::complex<T>>;
-  sink.add("sum", d, Reduction<ComplexFold<T, false>, StoreComplex<SumAttrs, T, false>>::kernel());
-  sink.add("sum_to", d, Reduction<ComplexFold<T, false>, StoreComplex<SumToAttrs, T, false>>::kernel());
-  sink.add("prod", d, Reduction<ComplexFold<T, true>, StoreComplex<SumAttrs, T, false>>::kernel());
-  sink.add("mean", d, Reduction<ComplexFold<T, false>, StoreComplex<ReduceAttrs, T, true>>::kernel());
-  sink.add("count_nonzero", d, Reduction<ComplexNonzero<T>, StoreCount>::kernel());
-  sink.add("any", d, Reduction<ComplexNonzero<T>, StoreAny>::kernel());
-  sink.add("all", d, Reduction<ComplexNonzero<T>, StoreAll>::kernel());
+  using Sum = ComplexFold<T, false>;
+  using Count = ComplexNonzero<T>;
+  add_reduction<Sum, StoreComplex<T, false>, SumAttrs>(sink, "sum", d);
+  add_reduction<Sum, StoreComplex<T, false>, SumToAttrs>(sink, "sum_to", d);
+  add_reduction<ComplexFold<T, true>, StoreComplex<T, false>, SumAttrs>(sink, "prod", d);
+  add_reduction<Sum, StoreComplex<T, true>, ReduceAttrs>(sink, "mean", d);
+  add_reduction<Count, StoreInteger, ReduceAttrs>(sink, "count_nonzero", d);
+  add_reduction<Count, StoreAny, ReduceAttrs>(sink, "any", d);
+  add_reduction<Count, StoreAll, ReduceAttrs>(sink, "all", d);
 }
 #endif
 
-template <class Source>
-void fill_truth(KernelSink& sink, DType d) {
-  sink.add("count_nonzero", d, Reduction<Folded<Source>, StoreCount>::kernel());
-  sink.add("any", d, Reduction<Folded<Source>, StoreAny>::kernel());
-  sink.add("all", d, Reduction<Folded<Source>, StoreAll>::kernel());
+template <class Source, class... DTypes>
+void fill_truth(KernelSink& sink, DTypes... dtypes) {
+  for (const DType d : {dtypes...}) {
+    add_reduction<Folded<Source>, StoreInteger, ReduceAttrs>(sink, "count_nonzero", d);
+    add_reduction<Folded<Source>, StoreAny, ReduceAttrs>(sink, "any", d);
+    add_reduction<Folded<Source>, StoreAll, ReduceAttrs>(sink, "all", d);
+  }
 }
 template <class S>
 void fill_order(KernelSink& sink) {
   constexpr DType d = kDTypeOf<S>;
-  sink.add("max", d, Reduction<Folded<ToMaximize<S>>, Store<ReduceAttrs, S>>::kernel());
-  sink.add("min", d, Reduction<Folded<ToMinimize<S>>, Store<ReduceAttrs, S>>::kernel());
+  add_reduction<Folded<ToMaximize<S>>, Store<S>, ReduceAttrs>(sink, "max", d);
+  add_reduction<Folded<ToMinimize<S>>, Store<S>, ReduceAttrs>(sink, "min", d);
+}
+// The integers that are rare.
+template <class S>
+void fill_flipped(KernelSink& sink) {
+  using I = std::make_signed_t<S>;
+  constexpr DType d = kDTypeOf<S>;
+  constexpr I kFlip = std::is_signed_v<S> ? I{0} : std::numeric_limits<I>::min();
+  constexpr I kFlipToo = static_cast<I>(~kFlip);
+  add_reduction<Folded<Flipped<I>, kFlip>, StoreFlipped<I, kFlip>, ReduceAttrs>(sink, "max", d);
+  add_reduction<Folded<Flipped<I>, kFlipToo>, StoreFlipped<I, kFlipToo>, ReduceAttrs>(sink, "min", d);
 }
 // Sums of the small integers and products of all integers but the widest are made of elements cast before; see infer.
-template <class S>
+template <class S, class Source = ToSum<S>>
 void fill_sums(KernelSink& sink) {
   constexpr DType d = kDTypeOf<S>;
-  sink.add("sum", d, Reduction<Folded<ToSum<S>>, StoreSum<S>>::kernel());
-  sink.add("mean", d, Reduction<Folded<ToSum<S>>, StoreMean<S>>::kernel());
+  add_reduction<Folded<Source>, StoreSum<S>, SumAttrs>(sink, "sum", d);
+  add_reduction<Folded<Source>, StoreMean<S>, ReduceAttrs>(sink, "mean", d);
 }
-template <class S>
+template <class S, class Source = ToMultiply<S>>
 void fill_product(KernelSink& sink) {
-  sink.add("prod", kDTypeOf<S>, Reduction<Folded<ToMultiply<S>>, StoreSum<S>>::kernel());
+  add_reduction<Folded<Source>, StoreSum<S>, SumAttrs>(sink, "prod", kDTypeOf<S>);
 }
 template <class S>
 void fill_float(KernelSink& sink) {
@@ -431,9 +474,9 @@ void fill_float(KernelSink& sink) {
   fill_order<S>(sink);
   fill_sums<S>(sink);
   fill_product<S>(sink);
-  sink.add("sum_to", d, Reduction<Folded<ToSum<S>>, Store<SumToAttrs, S>>::kernel());
-  sink.add("var", d, Reduction<Moments<S>, StoreVariance<S, false>>::kernel());
-  sink.add("std", d, Reduction<Moments<S>, StoreVariance<S, true>>::kernel());
+  add_reduction<Folded<ToSum<S>>, Store<S>, SumToAttrs>(sink, "sum_to", d);
+  add_reduction<Moments<S>, StoreVariance<S, false>, VarAttrs>(sink, "var", d);
+  add_reduction<Moments<S>, StoreVariance<S, true>, VarAttrs>(sink, "std", d);
 }
 
 }  // namespace
@@ -449,30 +492,27 @@ void fill_reduce(KernelSink& sink) {
   fill_order<int64_t>(sink);
   fill_sums<int32_t>(sink);
   fill_sums<int64_t>(sink);
-  fill_sums<bool>(sink);
+  fill_sums<bool, Nonzero<uint8_t>>(sink);
   fill_product<int64_t>(sink);
   fill_truth<Nonzero<float>>(sink, DType::Float32);
   fill_truth<Nonzero<double>>(sink, DType::Float64);
-  fill_truth<Nonzero<uint16_t, 0x7fff>>(sink, DType::BFloat16);
-  fill_truth<Nonzero<uint16_t, 0x7fff>>(sink, DType::Float16);
+  fill_truth<Nonzero<uint16_t, 0x7fff>>(sink, DType::BFloat16, DType::Float16);
   fill_truth<Nonzero<uint32_t>>(sink, DType::Int32);
   fill_truth<Nonzero<uint64_t>>(sink, DType::Int64);
   fill_truth<Nonzero<uint8_t>>(sink, DType::Bool);
-  sink.add("max", DType::Bool, Reduction<Folded<Nonzero<uint8_t>>, StoreAny>::kernel());
-  sink.add("min", DType::Bool, Reduction<Folded<Nonzero<uint8_t>>, StoreAll>::kernel());
+  add_reduction<Folded<Nonzero<uint8_t>>, StoreAny, ReduceAttrs>(sink, "max", DType::Bool);
+  add_reduction<Folded<Nonzero<uint8_t>>, StoreAll, ReduceAttrs>(sink, "min", DType::Bool);
 #ifdef GORGO_WITH_RARE_DTYPES
-  fill_order<int8_t>(sink);
-  fill_order<int16_t>(sink);
-  fill_order<uint8_t>(sink);
-  fill_order<uint16_t>(sink);
-  fill_order<uint32_t>(sink);
-  fill_order<uint64_t>(sink);
-  fill_sums<uint64_t>(sink);
-  fill_product<uint64_t>(sink);
-  fill_truth<Nonzero<uint8_t>>(sink, DType::UInt8);
-  fill_truth<Nonzero<uint8_t>>(sink, DType::Int8);
-  fill_truth<Nonzero<uint16_t>>(sink, DType::UInt16);
-  fill_truth<Nonzero<uint16_t>>(sink, DType::Int16);
+  fill_flipped<int8_t>(sink);
+  fill_flipped<int16_t>(sink);
+  fill_flipped<uint8_t>(sink);
+  fill_flipped<uint16_t>(sink);
+  fill_flipped<uint32_t>(sink);
+  fill_flipped<uint64_t>(sink);
+  fill_sums<uint64_t, ToSum<int64_t>>(sink);
+  fill_product<uint64_t, ToMultiply<int64_t>>(sink);
+  fill_truth<Nonzero<uint8_t>>(sink, DType::UInt8, DType::Int8);
+  fill_truth<Nonzero<uint16_t>>(sink, DType::UInt16, DType::Int16);
   fill_truth<Nonzero<uint32_t>>(sink, DType::UInt32);
   fill_truth<Nonzero<uint64_t>>(sink, DType::UInt64);
   fill_complex<float>(sink);

@@ -15,142 +15,206 @@ namespace {
 template <class S>
 using ArgLane = std::conditional_t<std::is_integral_v<S> && sizeof(S) < 4, int32_t, ComputeType<S>>;
 
-template <class S, class CombineT>
-struct ArgSource {
-  using Storage = S;
-  using Lane = ArgLane<S>;
-  using Combine = CombineT;
-  static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Lane));
-  using V = Vec<Lane, kLanes>;
-  using W = V;
-  GORGO_INLINE static V load(const S* p, int64_t) {
-    return convert<Lane>(gorgo::GORGO_ISA_NS::load<S, kLanes, static_cast<int>(sizeof(Lane))>(p));
-  }
-  GORGO_INLINE static V load_partial(const S* p, int64_t, int n) {
-    const auto loaded = gorgo::GORGO_ISA_NS::load_partial<S, kLanes, static_cast<int>(sizeof(Lane))>(p, n);
-    return keep_first(convert<Lane>(loaded), n, Combine::template kIdentity<Lane>);
-  }
-  GORGO_INLINE static W widen(V v) { return v; }
-};
-
 template <class Lane>
 struct ArgPartial {
   Lane value{};
   int64_t index = -1;  // none yet
 };
 
-template <class S, class Combine>
-struct ArgBest {
-  using Storage = S;
-  using Source = ArgSource<S, Combine>;
-  using Lane = typename Source::Lane;
-  using V = typename Source::V;
-  using Partial = ArgPartial<Lane>;
-  static constexpr bool kOrdered = true;
+// Which of two elements wins, and which of two partial results.
+template <class Lane, class Combine>
+struct ArgMerge {
   static constexpr bool kLargest = std::is_same_v<Combine, FoldLargest>;
-  static constexpr int kLanes = Source::kLanes;
-
   GORGO_INLINE static bool beats(Lane a, Lane b) {
     if constexpr (std::is_floating_point_v<Lane>) {
       if (a != a) return b == b;
     }
     return kLargest ? a > b : a < b;
   }
-  GORGO_INLINE static Partial of(Partial a, Partial b) {
+  GORGO_INLINE static ArgPartial<Lane> of(ArgPartial<Lane> a, ArgPartial<Lane> b) {
     return a.index < 0 || (b.index >= 0 && beats(b.value, a.value)) ? b : a;
   }
-  GORGO_INLINE static Partial empty() { return {}; }
-  static constexpr int64_t kFew = kFewVectors * kLanes;
+};
 
-  // The first place in a dense run where `value` stands; it must be there.
-  [[gnu::noinline]] static int64_t find(const S* p, int64_t n, Lane value) noexcept {
-    int64_t i = 0;
-    const V sought = broadcast<V>(value);
-    const auto hits = [&](V v) GORGO_INLINE_LAMBDA {
-      if constexpr (std::is_floating_point_v<Lane>) {
-        return (v == sought) | (isnan(v) & isnan(sought));
-      } else {
-        return v == sought;
-      }
-    };
-    const auto load = [&]() GORGO_INLINE_LAMBDA {
-      return i + kLanes <= n ? Source::load(p + i, 0) : Source::load_partial(p + i, 0, static_cast<int>(n - i));
-    };
-    auto hit = hits(load());
-    while (!any(hit)) {
-      i += kLanes;
-      hit = hits(load());
+template <class Derived, class S, class CombineT>
+struct ArgSourceOf {
+  using Storage = S;
+  using Lane = ArgLane<S>;
+  using Combine = CombineT;
+  using Merge = ArgMerge<Lane, CombineT>;
+  static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Lane));
+  using V = Vec<Lane, kLanes>;
+  using W = V;
+  GORGO_INLINE V load(const S* p, int64_t) const {
+    return value(gorgo::GORGO_ISA_NS::load<S, kLanes, static_cast<int>(sizeof(Lane))>(p));
+  }
+  GORGO_INLINE V load_partial(const S* p, int64_t, int n) const {
+    const auto loaded = gorgo::GORGO_ISA_NS::load_partial<S, kLanes, static_cast<int>(sizeof(Lane))>(p, n);
+    return keep_first(value(loaded), n, Combine::template kIdentity<Lane>);
+  }
+  GORGO_INLINE static W widen(V v) { return v; }
+
+ private:
+  template <class L>
+  GORGO_INLINE V value(L loaded) const {
+    return convert<Lane>(static_cast<const Derived&>(*this).ordered(loaded));
+  }
+};
+// The elements themselves.
+template <class S, class Combine>
+struct ArgValues : ArgSourceOf<ArgValues<S, Combine>, S, Combine> {
+  template <class L>
+  GORGO_INLINE static L ordered(L loaded) {
+    return loaded;
+  }
+};
+// Integers of one width, whose bits are flipped such that the order wanted is that of signed integers; see kernels_cpu.cpp.
+template <class S>
+struct ArgFlipped : ArgSourceOf<ArgFlipped<S>, S, FoldLargest> {
+  S flip = 0;
+  template <class L>
+  GORGO_INLINE L ordered(L loaded) const {
+    return loaded ^ broadcast<L>(flip);
+  }
+};
+
+// The first place in a dense run where `value` stands; it must be there.
+template <class Source>
+[[gnu::noinline]] int64_t find_value(const Source& source, const typename Source::Storage* p, int64_t n,
+                                     typename Source::Lane value) noexcept {
+  using V = typename Source::V;
+  constexpr int kLanes = Source::kLanes;
+  int64_t i = 0;
+  const V sought = broadcast<V>(value);
+  const auto hits = [&](V v) GORGO_INLINE_LAMBDA {
+    if constexpr (std::is_floating_point_v<typename Source::Lane>) {
+      return (v == sought) | (isnan(v) & isnan(sought));
+    } else {
+      return v == sought;
     }
-    typename decltype(hit)::Lane lanes[kLanes];
-    __builtin_memcpy(lanes, &hit.raw, sizeof lanes);
-    int k = 0;
-    while (lanes[k] == 0) ++k;
-    return i + k;
+  };
+  const auto load = [&]() GORGO_INLINE_LAMBDA {
+    return i + kLanes <= n ? source.load(p + i, 0) : source.load_partial(p + i, 0, static_cast<int>(n - i));
+  };
+  auto hit = hits(load());
+  while (!any(hit)) {
+    i += kLanes;
+    hit = hits(load());
   }
-  GORGO_INLINE static Partial run(const S* p, int64_t n) {
-    const Lane value = fold_run(Source{}, p, n);
-    return {value, find(p, n, value)};
+  typename decltype(hit)::Lane lanes[kLanes];
+  __builtin_memcpy(lanes, &hit.raw, sizeof lanes);
+  int k = 0;
+  while (lanes[k] == 0) ++k;
+  return i + k;
+}
+
+template <class Source>
+[[gnu::noinline]] void arg_strip(const Source& source, const typename Source::Storage* p, int64_t stride, int64_t count,
+                                 int64_t n, ArgPartial<typename Source::Lane>* into) noexcept {
+  for (int64_t i = 0; i < n; ++i, p += stride) {
+    const auto value = count <= kFewVectors * Source::kLanes ? fold_few(source, p, count) : fold_run(source, p, count);
+    into[i] = {value, find_value(source, p, count, value)};
   }
-  GORGO_INLINE static Partial few(const S* p, int64_t n) {
-    const Lane value = fold_few(Source{}, p, n);
-    return {value, find(p, n, value)};
-  }
-  static Partial rows(const S* base, const ReducePlan& plan, int64_t chunk) noexcept {
-    constexpr int64_t kTile = 256;
-    Partial best;
-    walk_chunk(plan, chunk, [&](int64_t offset, int64_t stride, int64_t n, int64_t position) {
-      for (int64_t i = 0; i < n;) {
-        S tile[kTile];
-        const S* p = base + offset + i * stride;
-        int64_t m = n - i;
-        if (stride != 1) {
-          if (m > kTile) m = kTile;
-          gather(p, stride, m, tile);
-          p = tile;
-        }
-        const Lane value = fold_run(Source{}, p, m);
-        if (best.index < 0 || beats(value, best.value)) best = {value, position + i + find(p, m, value)};
-        i += m;
+}
+
+template <class Source>
+[[gnu::noinline]] ArgPartial<typename Source::Lane> arg_rows(const Source& source, const typename Source::Storage* base,
+                                                             const ReducePlan& plan, int64_t chunk) noexcept {
+  using S = typename Source::Storage;
+  constexpr int64_t kTile = 256;
+  ArgPartial<typename Source::Lane> best;
+  walk_chunk(plan, chunk, [&](int64_t offset, int64_t stride, int64_t n, int64_t position) GORGO_INLINE_LAMBDA {
+    for (int64_t i = 0; i < n;) {
+      S tile[kTile];
+      const S* p = base + offset + i * stride;
+      int64_t m = n - i;
+      if (stride != 1) {
+        if (m > kTile) m = kTile;
+        gather(p, stride, m, tile);
+        p = tile;
       }
-    });
-    return best;
-  }
-  // One reduced axis; see ReducePlan.
-  static void columns(const S* base, const ReducePlan& plan, int64_t chunk, int64_t step, int64_t width,
-                      Partial* into) noexcept {
-    using I = Vec<SignedLike<Lane>, kLanes>;
-    const int64_t begin = chunk * ReducePlan::kColumnChunk;
-    const int64_t left = plan.count - begin;
-    const int64_t rows = left < ReducePlan::kColumnChunk ? left : ReducePlan::kColumnChunk;
-    const int64_t stride = plan.reduced.inner_stride();
-    for (int64_t j = 0; j < width; j += kLanes) {
-      const auto lanes = width - j < kLanes ? static_cast<int>(width - j) : kLanes;
-      const S* p = base + begin * stride + j * step;
-      const auto load = [&](int64_t row) GORGO_INLINE_LAMBDA {
-        const S* at = p + row * stride;
-        S tile[kLanes];
-        if (step != 1) {
-          gather(at, step, lanes, tile);
-          at = tile;
-        }
-        return Source::load_partial(at, 0, lanes);
-      };
-      V best = load(0);
-      I index = broadcast<I>(0);
-      for (int64_t row = 1; row < rows; ++row) {
-        const V v = load(row);
-        auto better = kLargest ? v > best : v < best;
-        if constexpr (std::is_floating_point_v<Lane>) better = (better | isnan(v)) & ~isnan(best);
-        best = select(better, v, best);
-        index = select(better, broadcast<I>(static_cast<SignedLike<Lane>>(row)), index);
+      const auto value = fold_run(source, p, m);
+      if (best.index < 0 || Source::Merge::beats(value, best.value)) {
+        best = {value, position + i + find_value(source, p, m, value)};
       }
-      for (int k = 0; k < lanes; ++k) into[j + k] = {best.raw[k], begin + static_cast<int64_t>(index.raw[k])};
+      i += m;
     }
+  });
+  return best;
+}
+
+// One reduced axis; see ReducePlan.
+template <class Source>
+[[gnu::noinline]] void arg_columns(const Source& source, const typename Source::Storage* base, const ReducePlan& plan,
+                                   int64_t chunk, int64_t step, int64_t width,
+                                   ArgPartial<typename Source::Lane>* into) noexcept {
+  using S = typename Source::Storage;
+  using Lane = typename Source::Lane;
+  using V = typename Source::V;
+  constexpr int kLanes = Source::kLanes;
+  using I = Vec<SignedLike<Lane>, kLanes>;
+  const int64_t begin = chunk * ReducePlan::kColumnChunk;
+  const int64_t left = plan.count - begin;
+  const int64_t rows = left < ReducePlan::kColumnChunk ? left : ReducePlan::kColumnChunk;
+  const int64_t stride = plan.reduced.inner_stride();
+  for (int64_t j = 0; j < width; j += kLanes) {
+    const auto lanes = width - j < kLanes ? static_cast<int>(width - j) : kLanes;
+    const S* p = base + begin * stride + j * step;
+    const auto load = [&](int64_t row) GORGO_INLINE_LAMBDA {
+      const S* at = p + row * stride;
+      S tile[kLanes];
+      if (step != 1) {
+        gather(at, step, lanes, tile);
+        at = tile;
+      }
+      return source.load_partial(at, 0, lanes);
+    };
+    V best = load(0);
+    I index = broadcast<I>(0);
+    for (int64_t row = 1; row < rows; ++row) {
+      const V v = load(row);
+      auto better = Source::Merge::kLargest ? v > best : v < best;
+      if constexpr (std::is_floating_point_v<Lane>) better = (better | isnan(v)) & ~isnan(best);
+      best = select(better, v, best);
+      index = select(better, broadcast<I>(static_cast<SignedLike<Lane>>(row)), index);
+    }
+    for (int k = 0; k < lanes; ++k) into[j + k] = {best.raw[k], begin + static_cast<int64_t>(index.raw[k])};
+  }
+}
+
+// kFlip: of a source that flips bits.
+template <class Source, int64_t kFlip = 0>
+struct ArgBest {
+  using Storage = typename Source::Storage;
+  using Lane = typename Source::Lane;
+  using Partial = ArgPartial<Lane>;
+  using Merge = typename Source::Merge;
+  static constexpr bool kOrdered = true;
+
+  GORGO_INLINE static Source source() {
+    Source s;
+    if constexpr (kFlip != 0) s.flip = static_cast<Storage>(kFlip);
+    return s;
+  }
+  GORGO_INLINE static Partial empty() { return {}; }
+  GORGO_INLINE static Partial run(const Storage* p, int64_t n) {
+    const Source s = source();
+    const Lane value = fold_run(s, p, n);
+    return {value, find_value(s, p, n, value)};
+  }
+  GORGO_INLINE static void strip(const Storage* p, int64_t stride, int64_t count, int64_t n, Partial* into) {
+    arg_strip(source(), p, stride, count, n, into);
+  }
+  GORGO_INLINE static Partial rows(const Storage* base, const ReducePlan& plan, int64_t chunk) {
+    return arg_rows(source(), base, plan, chunk);
+  }
+  GORGO_INLINE static void columns(const Storage* base, const ReducePlan& plan, int64_t chunk, int64_t step,
+                                   int64_t width, Partial* into) {
+    arg_columns(source(), base, plan, chunk, step, width, into);
   }
 };
 
 struct StoreIndex {
-  using Attrs = ArgAttrs;
   template <class Partial>
   static void run(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
                   int64_t) noexcept {
@@ -161,8 +225,17 @@ struct StoreIndex {
 
 template <class S>
 void fill_arg(KernelSink& sink) {
-  sink.add("argmax", kDTypeOf<S>, Reduction<ArgBest<S, FoldLargest>, StoreIndex>::kernel());
-  sink.add("argmin", kDTypeOf<S>, Reduction<ArgBest<S, FoldSmallest>, StoreIndex>::kernel());
+  constexpr DType d = kDTypeOf<S>;
+  add_reduction<ArgBest<ArgValues<S, FoldLargest>>, StoreIndex, ArgAttrs>(sink, "argmax", d);
+  add_reduction<ArgBest<ArgValues<S, FoldSmallest>>, StoreIndex, ArgAttrs>(sink, "argmin", d);
+}
+// The integers that are small or rare, in the bits of signed ones.
+template <class S, class I = std::make_signed_t<S>>
+void fill_flipped_arg(KernelSink& sink) {
+  constexpr DType d = kDTypeOf<S>;
+  constexpr I kFlip = std::is_signed_v<S> || std::is_same_v<S, bool> ? I{0} : std::numeric_limits<I>::min();
+  add_reduction<ArgBest<ArgFlipped<I>, kFlip>, StoreIndex, ArgAttrs>(sink, "argmax", d);
+  add_reduction<ArgBest<ArgFlipped<I>, static_cast<I>(~kFlip)>, StoreIndex, ArgAttrs>(sink, "argmin", d);
 }
 
 }  // namespace
@@ -174,14 +247,14 @@ void fill_reduce_arg(KernelSink& sink) {
   fill_arg<Float16>(sink);
   fill_arg<int32_t>(sink);
   fill_arg<int64_t>(sink);
-  fill_arg<bool>(sink);
+  fill_flipped_arg<bool, int8_t>(sink);
 #ifdef GORGO_WITH_RARE_DTYPES
-  fill_arg<int8_t>(sink);
-  fill_arg<int16_t>(sink);
-  fill_arg<uint8_t>(sink);
-  fill_arg<uint16_t>(sink);
-  fill_arg<uint32_t>(sink);
-  fill_arg<uint64_t>(sink);
+  fill_flipped_arg<int8_t>(sink);
+  fill_flipped_arg<int16_t>(sink);
+  fill_flipped_arg<uint8_t>(sink);
+  fill_flipped_arg<uint16_t>(sink);
+  fill_flipped_arg<uint32_t>(sink);
+  fill_flipped_arg<uint64_t>(sink);
 #endif
 }
 

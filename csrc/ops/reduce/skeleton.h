@@ -1,8 +1,9 @@
 // The skeleton that all reductions share: tasks, chunks, strips and the merging of partial results.
 //
 // A reduction is a Policy (what a partial result is and how runs and columns make one) and a Finish (how partial results
-// become outputs). For kernel files (compiled per ISA). Invariant: partial results of one output are merged pairwise in the order
-// of their chunks, whichever task made them.
+// become outputs). All that walks memory is compiled once, and calls what belongs to a policy through Methods: there are
+// dozens of policies, and the walk costs more to compile than the arithmetic. For kernel files (compiled per ISA).
+// Invariant: partial results of one output are merged pairwise in the order of their chunks, whichever task made them.
 // Read next: kernels_cpu.cpp (the policies), plan.h.
 #pragma once
 
@@ -21,95 +22,175 @@ GORGO_INLINE void walk_chunk(const ReducePlan& plan, int64_t chunk, const Visit&
   const int64_t length = plan.reduced.inner_size();
   const int64_t stride = plan.reduced.inner_stride();
   const int outer = plan.reduced.rank > 0 ? plan.reduced.rank - 1 : 0;
-  if (length >= ReducePlan::kRowChunk) {
-    const int64_t line = chunk / plan.chunks_per_line;
-    const int64_t begin = chunk % plan.chunks_per_line * ReducePlan::kRowChunk;
-    const int64_t left = length - begin;
-    const Cursor at(plan.reduced, outer, line);
-    visit(at.in() + begin * stride, stride, left < ReducePlan::kRowChunk ? left : ReducePlan::kRowChunk,
-          line * length + begin);
-    return;
-  }
-  if (outer == 0) {
-    visit(int64_t{0}, stride, length, int64_t{0});
-    return;
-  }
-  const int64_t lines = plan.count / length;
-  const int64_t first = chunk * plan.lines_per_chunk;
+  // A long line is cut into chunks; short ones share a chunk. One loop does both: there is a single call of `visit`.
+  const bool cut = length >= ReducePlan::kRowChunk;
+  const int64_t begin = cut ? chunk % plan.chunks_per_line * ReducePlan::kRowChunk : 0;
+  const int64_t left = length - begin;
+  const int64_t n = left < ReducePlan::kRowChunk ? left : ReducePlan::kRowChunk;
+  const int64_t first = cut ? chunk / plan.chunks_per_line : chunk * plan.lines_per_chunk;
+  const int64_t lines = cut || outer == 0 ? first + 1 : plan.count / length;
   const int64_t last = first + plan.lines_per_chunk < lines ? first + plan.lines_per_chunk : lines;
   Cursor at(plan.reduced, outer, first);
-  for (int64_t line = first; line < last; ++line, at.next()) visit(at.in(), stride, length, line * length);
+  for (int64_t line = first;;) {
+    visit(at.in() + begin * stride, stride, n, line * length + begin);
+    if (++line >= last) return;
+    at.next();
+  }
 }
 
-// Folds the rows of a chunk into `width` columns side by side, `step` elements apart: sixteen rows at a time, in lanes of V,
-// then on into `into` in lanes of W.
+// An element of some bytes, whatever it is.
+template <class Unsigned>
+struct [[gnu::may_alias]] Element {
+  Unsigned bits;
+};
+
+// Brings n elements that lie `stride` apart side by side: four at a time, so that there are fewer stores.
+template <class Unsigned>
+GORGO_INLINE void gather_as(const unsigned char* from, int64_t stride, int64_t n, unsigned char* to) noexcept {
+  const auto* p = reinterpret_cast<const Element<Unsigned>*>(from);
+  auto* q = reinterpret_cast<Element<Unsigned>*>(to);
+  int64_t i = 0;
+  for (; i + 4 <= n; i += 4, p += 4 * stride) {
+    const RawVector<Unsigned, 4> four = {p[0].bits, p[stride].bits, p[2 * stride].bits, p[3 * stride].bits};
+    __builtin_memcpy(q + i, &four, sizeof four);
+  }
+  for (; i < n; ++i, p += stride) q[i].bits = p->bits;
+}
+[[gnu::noinline]] inline void gather_bytes(int64_t bytes, const unsigned char* from, int64_t stride, int64_t n,
+                                           unsigned char* to) noexcept {
+  switch (bytes) {
+    case 1:
+      return gather_as<uint8_t>(from, stride, n, to);
+    case 2:
+      return gather_as<uint16_t>(from, stride, n, to);
+    case 4:
+      return gather_as<uint32_t>(from, stride, n, to);
+    default:
+      return gather_as<uint64_t>(from, stride, n, to);
+  }
+}
+// Copies fewer bytes than a vector has, in pieces whose sizes the compiler knows.
+GORGO_INLINE void copy_few(const unsigned char* from, int64_t bytes, unsigned char* to) noexcept {
+  const auto piece = [&](auto size) GORGO_INLINE_LAMBDA {
+    if ((bytes & size()) == 0) return;
+    __builtin_memcpy(to, from, size());
+    from += size();
+    to += size();
+  };
+  piece(std::integral_constant<int, 32>{});
+  piece(std::integral_constant<int, 16>{});
+  piece(std::integral_constant<int, 8>{});
+  piece(std::integral_constant<int, 4>{});
+  piece(std::integral_constant<int, 2>{});
+  piece(std::integral_constant<int, 1>{});
+}
+
+// ---- folding by columns ----
+
+constexpr int kRowsAtOnce = 16;
+// Folds `rows` lines of n columns, whole vectors of them, from `column` on into `into`, or starts it.
+using BlockFn = void (*)(const void* source, const unsigned char* const* line, int rows, int64_t column, int64_t n,
+                         void* into, bool start) noexcept;
+
 template <class Source>
-[[gnu::noinline]] void fold_columns(const Source& source, const typename Source::Storage* base, const ReducePlan& plan,
-                                    int64_t chunk, int64_t step, int64_t width,
-                                    typename Source::W::Lane* into) noexcept {
+void fold_block(const void* given, const unsigned char* const* line, int rows, int64_t column, int64_t n, void* to,
+                bool start) noexcept {
   using S = typename Source::Storage;
   using V = typename Source::V;
   using W = typename Source::W;
   using Combine = typename Source::Combine;
-  constexpr int kLanes = V::kLanes;
-  constexpr int kRows = 16;
-  const int64_t begin = chunk * ReducePlan::kColumnChunk;
-  const int64_t end = begin + ReducePlan::kColumnChunk < plan.count ? begin + ReducePlan::kColumnChunk : plan.count;
-  Cursor at(plan.reduced, plan.reduced.rank, begin);
-  for (int64_t row = begin; row < end; row += kRows) {
-    const int rows = end - row < kRows ? static_cast<int>(end - row) : kRows;
-    const S* line[kRows];
-    for (int r = 0; r < rows; ++r, at.next()) line[r] = base + at.in();
-    // Columns that are not dense, and the last ones, are gathered first; what a tile holds beyond them comes to nothing.
-    S tile[kRows][kLanes];
-    const S* gathered[kRows];
-    for (int64_t j = 0; j < width; j += kLanes) {
-      const S* const* from = line;
-      int64_t at_column = j;
-      if (step != 1 || j + kLanes > width) {
-        const auto left = width - j < kLanes ? static_cast<int>(width - j) : kLanes;
-        for (int r = 0; r < rows; ++r) {
-          gather(line[r] + j * step, step, left, tile[r]);
-          for (int l = left; l < kLanes; ++l) tile[r][l] = S{};
-          gathered[r] = tile[r];
-        }
-        from = gathered;
-        at_column = 0;
+  const Source source = *static_cast<const Source*>(given);
+  auto* into = static_cast<typename W::Lane*>(to);
+  for (int64_t j = 0; j < n; j += V::kLanes, column += V::kLanes) {
+    const auto load = [&](int r)
+                          GORGO_INLINE_LAMBDA { return source.load(reinterpret_cast<const S*>(line[r]) + j, column); };
+    V v;
+    if (rows == kRowsAtOnce) {
+      V part[4];
+      for (int k = 0; k < 4; ++k) {
+        part[k] = Combine::of(Combine::of(load(4 * k), load(4 * k + 1)), Combine::of(load(4 * k + 2), load(4 * k + 3)));
       }
-      const auto load = [&](int r) GORGO_INLINE_LAMBDA { return source.load(from[r] + at_column, j); };
-      V v;
-      if (rows == kRows) {
-        V part[4];
-        for (int k = 0; k < 4; ++k) {
-          part[k] =
-              Combine::of(Combine::of(load(4 * k), load(4 * k + 1)), Combine::of(load(4 * k + 2), load(4 * k + 3)));
-        }
-        v = Combine::of(Combine::of(part[0], part[1]), Combine::of(part[2], part[3]));
-      } else {
-        v = load(0);
-        for (int r = 1; r < rows; ++r) v = Combine::of(v, load(r));
-      }
-      W w = Source::widen(v);
-      if (row != begin) w = Combine::of(load_raw<W>(into + j), w);
-      store_raw(into + j, w);
+      v = Combine::of(Combine::of(part[0], part[1]), Combine::of(part[2], part[3]));
+    } else {
+      v = load(0);
+      for (int r = 1; r < rows; ++r) v = Combine::of(v, load(r));
     }
+    W w = Source::widen(v);
+    if (!start) w = Combine::of(load_raw<W>(into + column), w);
+    store_raw(into + column, w);
   }
 }
 
-template <class Source>
-[[gnu::noinline]] typename Source::W::Lane fold_rows(const Source& source, const typename Source::Storage* base,
-                                                     const ReducePlan& plan, int64_t chunk) noexcept {
-  if (plan.reduced.rank == 1 && plan.count <= kFewVectors * Source::V::kLanes) {
-    typename Source::Storage tile[kFewVectors * Source::V::kLanes];
-    if (plan.reduced.stride[0] == 1) return fold_few(source, base, plan.count);
-    gather(base, plan.reduced.stride[0], plan.count, tile);
-    return fold_few(source, tile, plan.count);
+// Folds the rows of a chunk into `width` columns side by side, `step` elements apart: sixteen rows at a time, in lanes of V,
+// then on into `into` in lanes of W.
+[[gnu::noinline]] inline void walk_columns(BlockFn fold, const void* source, int64_t bytes, int64_t lanes,
+                                           const void* base, const ReducePlan& plan, int64_t chunk, int64_t step,
+                                           int64_t width, void* into) noexcept {
+  const int64_t begin = chunk * ReducePlan::kColumnChunk;
+  const int64_t end = begin + ReducePlan::kColumnChunk < plan.count ? begin + ReducePlan::kColumnChunk : plan.count;
+  const int64_t dense = step == 1 ? width - width % lanes : 0;
+  // Columns that are not dense are gathered first, many at a time; so are the last ones, less than a vector. What a tile
+  // holds beyond them comes to nothing.
+  constexpr int64_t kGathered = 512;
+  alignas(64) unsigned char tile[kRowsAtOnce * kGathered];
+  const unsigned char* gathered[kRowsAtOnce];
+  const int64_t tile_row = step == 1 ? lanes * bytes : kGathered;
+  const int64_t piece = step == 1 ? lanes : kGathered / (lanes * bytes) * lanes;
+  if (dense < width) {
+    __builtin_memset(tile, 0, static_cast<size_t>(kRowsAtOnce * tile_row));
+    for (int r = 0; r < kRowsAtOnce; ++r) gathered[r] = tile + r * tile_row;
   }
-  RunFolder<Source> folder(source);
+  Cursor at(plan.reduced, plan.reduced.rank, begin);
+  for (int64_t row = begin; row < end; row += kRowsAtOnce) {
+    const int rows = end - row < kRowsAtOnce ? static_cast<int>(end - row) : kRowsAtOnce;
+    const unsigned char* line[kRowsAtOnce];
+    for (int r = 0; r < rows; ++r, at.next()) line[r] = static_cast<const unsigned char*>(base) + at.in() * bytes;
+    if (dense > 0) fold(source, line, rows, 0, dense, into, row == begin);
+    for (int64_t j = dense; j < width; j += piece) {
+      const int64_t left = width - j < piece ? width - j : piece;
+      for (int r = 0; r < rows; ++r) {
+        const unsigned char* from = line[r] + j * step * bytes;
+        if (step == 1) {
+          copy_few(from, left * bytes, tile + r * tile_row);
+        } else {
+          gather_bytes(bytes, from, step, left, tile + r * tile_row);
+        }
+      }
+      fold(source, gathered, rows, j, (left + lanes - 1) / lanes * lanes, into, row == begin);
+    }
+  }
+}
+template <class Source>
+GORGO_INLINE void fold_columns(const Source& source, const typename Source::Storage* base, const ReducePlan& plan,
+                               int64_t chunk, int64_t step, int64_t width, typename Source::W::Lane* into) noexcept {
+  walk_columns(fold_block<Source>, &source, sizeof(typename Source::Storage), Source::V::kLanes, base, plan, chunk,
+               step, width, into);
+}
+
+// ---- folding by rows ----
+
+// Gives a run to `add`, made dense: a tile holds whole groups of a RunFolder, so its tree is that of a dense run.
+using AddFn = void (*)(void* folder, const void* p, int64_t n) noexcept;
+[[gnu::noinline]] inline void walk_strided(AddFn add, void* folder, int64_t bytes, int64_t tile_elements,
+                                           const unsigned char* p, int64_t stride, int64_t n) noexcept {
+  alignas(64) unsigned char tile[32 * kVectorBytes];
+  for (int64_t i = 0; i < n; i += tile_elements) {
+    const int64_t m = n - i < tile_elements ? n - i : tile_elements;
+    gather_bytes(bytes, p + i * stride * bytes, stride, m, tile);
+    add(folder, tile, m);
+  }
+}
+// The same for the runs of a chunk.
+[[gnu::noinline]] inline void walk_rows(AddFn add, void* folder, int64_t bytes, int64_t tile_elements, const void* base,
+                                        const ReducePlan& plan, int64_t chunk) noexcept {
   walk_chunk(plan, chunk, [&](int64_t offset, int64_t stride, int64_t n, int64_t) GORGO_INLINE_LAMBDA {
-    folder.add(base + offset, stride, n);
+    const unsigned char* p = static_cast<const unsigned char*>(base) + offset * bytes;
+    if (stride == 1) {
+      add(folder, p, n);
+    } else {
+      walk_strided(add, folder, bytes, tile_elements, p, stride, n);
+    }
   });
-  return folder.finish();
 }
 
 template <class Source>
@@ -121,153 +202,262 @@ template <class Source>
   return folder.finish();
 }
 
+template <class Source>
+[[gnu::noinline]] typename Source::W::Lane fold_rows(const Source& source, const typename Source::Storage* base,
+                                                     const ReducePlan& plan, int64_t chunk) noexcept {
+  using S = typename Source::Storage;
+  using Folder = RunFolder<Source>;
+  static_assert(Folder::kTile * sizeof(S) <= 32 * kVectorBytes);
+  const auto* from = reinterpret_cast<const unsigned char*>(base);
+  const bool one_run = plan.reduced.rank == 1 && plan.chunks == 1;
+  if (one_run && plan.reduced.stride[0] == 1) return fold_run(source, base, plan.count);
+  if (one_run && plan.count <= kFewVectors * Source::V::kLanes) {
+    S tile[kFewVectors * Source::V::kLanes];
+    gather_bytes(sizeof(S), from, plan.reduced.stride[0], plan.count, reinterpret_cast<unsigned char*>(tile));
+    return fold_run(source, tile, plan.count);
+  }
+  Folder folder(source);
+  if (one_run) {
+    walk_strided(Folder::add_dense, &folder, sizeof(S), Folder::kTile, from, plan.reduced.stride[0], plan.count);
+  } else {
+    walk_rows(Folder::add_dense, &folder, sizeof(S), Folder::kTile, base, plan, chunk);
+  }
+  return folder.finish();
+}
+
+// ---- what belongs to a policy ----
+
 // How partial results become outputs: stores n of them, `stride` apart from `offset` on, each made of `count` elements.
-template <class Partial>
-using StoreFn = void (*)(const KernelArgs& args, int64_t offset, int64_t stride, const Partial* p, int64_t n,
+using StoreFn = void (*)(const KernelArgs& args, int64_t offset, int64_t stride, const void* p, int64_t n,
                          int64_t count) noexcept;
+
+// A policy without its types. Partial results go through memory.
+struct Methods {
+  int64_t element_bytes;
+  int64_t partial_bytes;
+  bool ordered;  // see ReducePlan
+  void (*empty)(void* into) noexcept;
+  // n rows of `count` dense elements, `stride` apart.
+  void (*strip)(const void* base, int64_t stride, int64_t count, int64_t n, void* into) noexcept;
+  void (*rows)(const void* base, const ReducePlan& plan, int64_t chunk, void* into) noexcept;
+  void (*columns)(const void* base, const ReducePlan& plan, int64_t chunk, int64_t step, int64_t width,
+                  void* into) noexcept;
+  // n partial results, `stride` apart, into one.
+  void (*merge)(const void* partials, int64_t stride, int64_t n, void* into) noexcept;
+};
+constexpr int64_t kMostPartialBytes = 24;
+
+template <class Partial, class Merge>
+void merge_line(const void* given, int64_t stride, int64_t n, void* into) noexcept {
+  const auto* partials = static_cast<const Partial*>(given);
+  PairwiseFolder<Partial, Merge> folder;
+  for (int64_t c = 0; c < n; ++c) folder.add(partials[c * stride]);
+  *static_cast<Partial*>(into) = folder.finish();
+}
+
+// Policy: Storage, Partial, kOrdered; run(p, n), rows(base, plan, chunk), columns(base, plan, chunk, step, width, into);
+// Merge::of(a, b) merges, empty() is the result over no elements, strip(p, stride, count, n, into) is run(p, count) of n rows.
+template <class Policy>
+struct MethodsOf {
+  using S = typename Policy::Storage;
+  using Partial = typename Policy::Partial;
+  static_assert(sizeof(Partial) <= kMostPartialBytes && alignof(Partial) <= 8);
+
+  static void empty(void* into) noexcept { *static_cast<Partial*>(into) = Policy::empty(); }
+  static void strip(const void* base, int64_t stride, int64_t count, int64_t n, void* into) noexcept {
+    Policy::strip(static_cast<const S*>(base), stride, count, n, static_cast<Partial*>(into));
+  }
+  static void rows(const void* base, const ReducePlan& plan, int64_t chunk, void* into) noexcept {
+    *static_cast<Partial*>(into) = Policy::rows(static_cast<const S*>(base), plan, chunk);
+  }
+  static void columns(const void* base, const ReducePlan& plan, int64_t chunk, int64_t step, int64_t width,
+                      void* into) noexcept {
+    Policy::columns(static_cast<const S*>(base), plan, chunk, step, width, static_cast<Partial*>(into));
+  }
+  static constexpr Methods kMethods = {sizeof(S),
+                                       sizeof(Partial),
+                                       Policy::kOrdered,
+                                       empty,
+                                       strip,
+                                       rows,
+                                       columns,
+                                       merge_line<Partial, typename Policy::Merge>};
+};
+
+// ---- tasks ----
 
 // Outputs whose partial results a task merges.
 constexpr int64_t kMergeGrain = 1024;
 
-// The part that does not depend on the Finish, so that ops with one Policy share it.
-// Policy: Storage, Partial, kOrdered; run(p, n), rows(base, plan, chunk), columns(base, plan, chunk, step, width, into);
-// of(a, b) merges, empty() is the result over no elements, few(p, n) is run(p, n) for n up to kFew.
-template <class Policy>
-struct Runner {
-  using S = typename Policy::Storage;
-  using Partial = typename Policy::Partial;
-  using Store = StoreFn<Partial>;
-
-  [[gnu::noinline]] static void run(const KernelArgs& args, const ReducePlan& plan, int64_t task,
-                                    Store store) noexcept {
-    if (plan.count == 0) {
-      const Partial p = Policy::empty();
-      for (int64_t o = 0; o < plan.outputs; ++o) store(args, o, 1, &p, 1, 0);
-      return;
-    }
-    const int64_t begin = task * plan.units_per_task;
-    const int64_t end = begin + plan.units_per_task < plan.units ? begin + plan.units_per_task : plan.units;
-    const S* base = args.in[0].as<const S>() + plan.base;
-    auto* partials = static_cast<Partial*>(args.scratch);
-    if (plan.by_columns) {
-      run_columns(args, plan, base, begin, end, store);
-      return;
-    }
-    if (plan.count <= Policy::kFew && plan.reduced.rank == 1 && plan.reduced.stride[0] == 1 && plan.kept.rank == 1) {
-      run_few(args, plan, base, begin, end, store);
-      return;
-    }
-    if (plan.chunks == 1) {
-      Cursor at(plan.kept, plan.kept.rank, begin);
-      for (int64_t o = begin; o < end; ++o, at.next()) {
-        const Partial p = Policy::rows(base + at.in(), plan, 0);
-        store(args, at.out(), 1, &p, 1, plan.count);
-      }
-      return;
-    }
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const Cursor at(plan.kept, plan.kept.rank, unit / plan.chunks);
-      partials[unit] = Policy::rows(base + at.in(), plan, unit % plan.chunks);
-    }
-  }
-  [[gnu::noinline]] static void merge(const KernelArgs& args, const ReducePlan& plan, int64_t task,
-                                      Store store) noexcept {
-    const int64_t begin = task * kMergeGrain;
-    const int64_t end = begin + kMergeGrain < plan.outputs ? begin + kMergeGrain : plan.outputs;
-    const auto* partials = static_cast<const Partial*>(args.scratch);
-    Cursor at(plan.kept, plan.kept.rank, begin);
-    for (int64_t o = begin; o < end; ++o, at.next()) {
-      PairwiseFolder<Partial, Policy> folder;
-      for (int64_t c = 0; c < plan.chunks; ++c) folder.add(partials[o * plan.chunks + c]);
-      const Partial p = folder.finish();
-      store(args, at.out(), 1, &p, 1, plan.count);
-    }
-  }
-
- private:
-  // Short dense rows, one after the other.
-  static void run_few(const KernelArgs& args, const ReducePlan& plan, const S* base, int64_t begin, int64_t end,
-                      Store store) noexcept {
-    constexpr int64_t kAtOnce = 64;
-    Partial strip[kAtOnce];
-    const int64_t stride = plan.kept.stride[0];
-    const int64_t out_stride = plan.kept.out[0];
-    for (int64_t o = begin; o < end; o += kAtOnce) {
-      const int64_t n = end - o < kAtOnce ? end - o : kAtOnce;
-      for (int64_t i = 0; i < n; ++i) strip[i] = Policy::few(base + (o + i) * stride, plan.count);
-      store(args, o * out_stride, out_stride, strip, n, plan.count);
-    }
-  }
-  static void run_columns(const KernelArgs& args, const ReducePlan& plan, const S* base, int64_t begin, int64_t end,
-                          Store store) noexcept {
-    const int outer = plan.kept.rank - 1;
-    const int64_t width = plan.kept.size[outer];
-    const int64_t step = plan.kept.stride[outer];
-    const int64_t out_step = plan.kept.out[outer];
-    auto* partials = static_cast<Partial*>(args.scratch);
-    alignas(64) Partial strip[ReducePlan::kStrip];
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t chunk = unit % plan.chunks;
-      const int64_t place = unit / plan.chunks;
-      const int64_t first = place % plan.strips * ReducePlan::kStrip;
-      const int64_t n = width - first < ReducePlan::kStrip ? width - first : ReducePlan::kStrip;
-      const int64_t line = place / plan.strips;
-      const Cursor at(plan.kept, outer, line);
-      Policy::columns(base + at.in() + first * step, plan, chunk, step, n, strip);
-      if (plan.chunks == 1) {
-        store(args, at.out() + first * out_step, out_step, strip, n, plan.count);
-      } else {
-        for (int64_t j = 0; j < n; ++j) partials[(line * width + first + j) * plan.chunks + chunk] = strip[j];
-      }
-    }
+// Where the partial results of one output lie in scratch: `stride` apart from `first` on. Those by columns lie as the columns
+// do.
+struct Partials {
+  int64_t first;
+  int64_t stride;
+  GORGO_INLINE Partials(const ReducePlan& plan, int64_t output) noexcept {
+    stride = plan.by_columns ? plan.kept.inner_size() : 1;
+    first = output / stride * stride * plan.chunks + output % stride * (plan.by_columns ? 1 : plan.chunks);
   }
 };
 
+// Dense rows, one after the other.
+inline void run_dense(const KernelArgs& args, const ReducePlan& plan, const Methods& methods, StoreFn store,
+                      const unsigned char* base, int64_t begin, int64_t end) noexcept {
+  constexpr int64_t kAtOnce = 256;
+  alignas(64) unsigned char strip[kAtOnce * kMostPartialBytes];
+  const int64_t stride = plan.kept.stride[0];
+  const int64_t out_stride = plan.kept.out[0];
+  for (int64_t o = begin; o < end; o += kAtOnce) {
+    const int64_t n = end - o < kAtOnce ? end - o : kAtOnce;
+    methods.strip(base + o * stride * methods.element_bytes, stride, plan.count, n, strip);
+    store(args, o * out_stride, out_stride, strip, n, plan.count);
+  }
+}
+inline void run_columns(const KernelArgs& args, const ReducePlan& plan, const Methods& methods, StoreFn store,
+                        const unsigned char* base, int64_t begin, int64_t end) noexcept {
+  const int outer = plan.kept.rank - 1;
+  const int64_t width = plan.kept.size[outer];
+  const int64_t step = plan.kept.stride[outer];
+  const int64_t out_step = plan.kept.out[outer];
+  alignas(64) unsigned char strip[ReducePlan::kStrip * kMostPartialBytes];
+  for (int64_t unit = begin; unit < end; ++unit) {
+    const int64_t chunk = unit % plan.chunks;
+    const int64_t place = unit / plan.chunks;
+    const int64_t first = place % plan.strips * ReducePlan::kStrip;
+    const int64_t n = width - first < ReducePlan::kStrip ? width - first : ReducePlan::kStrip;
+    const int64_t line = place / plan.strips;
+    const Cursor at(plan.kept, outer, line);
+    methods.columns(base + (at.in() + first * step) * methods.element_bytes, plan, chunk, step, n, strip);
+    if (plan.chunks == 1) {
+      store(args, at.out() + first * out_step, out_step, strip, n, plan.count);
+    } else {
+      const int64_t to = (line * plan.chunks + chunk) * width + first;  // see Partials
+      __builtin_memcpy(static_cast<unsigned char*>(args.scratch) + to * methods.partial_bytes, strip,
+                       static_cast<size_t>(n * methods.partial_bytes));
+    }
+  }
+}
+[[gnu::noinline]] inline void run_task(const KernelArgs& args, const ReducePlan& plan, const Methods& methods,
+                                       StoreFn store, int64_t task) noexcept {
+  alignas(64) unsigned char p[kMostPartialBytes];
+  if (plan.count == 0) {
+    methods.empty(p);
+    for (int64_t o = 0; o < plan.outputs; ++o) store(args, o, 1, p, 1, 0);
+    return;
+  }
+  const int64_t begin = task * plan.units_per_task;
+  const int64_t end = begin + plan.units_per_task < plan.units ? begin + plan.units_per_task : plan.units;
+  const int64_t bytes = methods.element_bytes;
+  const unsigned char* base = args.in[0].as<const unsigned char>() + plan.base * bytes;
+  if (plan.by_columns) {
+    run_columns(args, plan, methods, store, base, begin, end);
+    return;
+  }
+  if (plan.chunks == 1 && plan.reduced.rank == 1 && plan.reduced.stride[0] == 1 && plan.kept.rank == 1) {
+    run_dense(args, plan, methods, store, base, begin, end);
+    return;
+  }
+  if (plan.chunks == 1) {
+    Cursor at(plan.kept, plan.kept.rank, begin);
+    for (int64_t o = begin; o < end; ++o, at.next()) {
+      methods.rows(base + at.in() * bytes, plan, 0, p);
+      store(args, at.out(), 1, p, 1, plan.count);
+    }
+    return;
+  }
+  auto* partials = static_cast<unsigned char*>(args.scratch);
+  for (int64_t unit = begin; unit < end; ++unit) {
+    const Cursor at(plan.kept, plan.kept.rank, unit / plan.chunks);
+    methods.rows(base + at.in() * bytes, plan, unit % plan.chunks, partials + unit * methods.partial_bytes);
+  }
+}
+[[gnu::noinline]] inline void merge_task(const KernelArgs& args, const ReducePlan& plan, const Methods& methods,
+                                         StoreFn store, int64_t task) noexcept {
+  const int64_t begin = task * kMergeGrain;
+  const int64_t end = begin + kMergeGrain < plan.outputs ? begin + kMergeGrain : plan.outputs;
+  const auto* partials = static_cast<const unsigned char*>(args.scratch);
+  alignas(64) unsigned char p[kMostPartialBytes];
+  Cursor at(plan.kept, plan.kept.rank, begin);
+  for (int64_t o = begin; o < end; ++o, at.next()) {
+    const Partials of_output(plan, o);
+    methods.merge(partials + of_output.first * methods.partial_bytes, of_output.stride, plan.chunks, p);
+    store(args, at.out(), 1, p, 1, plan.count);
+  }
+}
+
 // The part that looks at shapes alone, so that ops with equal attributes share it.
-template <class Attrs, bool kOrdered, size_t kPartialBytes>
-struct Shares {
-  GORGO_INLINE static ReducePlan plan_of(const KernelArgs& args) noexcept {
-    return {args.in[0], reduced_axes(args.attrs_as<Attrs>(), args), kOrdered};
+template <class Attrs>
+struct Planned {
+  [[gnu::noinline]] static ReducePlan plan_of(const KernelArgs& args, bool ordered) noexcept {
+    return {args.in[0], reduced_axes(args.attrs_as<Attrs>(), args), ordered};
   }
+  [[gnu::noinline]] static void run(const KernelArgs& args, const Methods& methods, StoreFn store,
+                                    int64_t task) noexcept {
+    run_task(args, plan_of(args, methods.ordered), methods, store, task);
+  }
+  [[gnu::noinline]] static void merge(const KernelArgs& args, const Methods& methods, StoreFn store,
+                                      int64_t task) noexcept {
+    merge_task(args, plan_of(args, methods.ordered), methods, store, task);
+  }
+  template <bool kOrdered>
   static int64_t tasks(const KernelArgs& args) noexcept {
-    if (is_one_run(args)) return 1;
-    return plan_of(args).tasks();
+    return is_one_run(args) ? 1 : plan_of(args, kOrdered).tasks();
   }
+  template <bool kOrdered>
   static int64_t merge_tasks(const KernelArgs& args) noexcept {
     if (is_one_run(args)) return 0;
-    const ReducePlan plan = plan_of(args);
+    const ReducePlan plan = plan_of(args, kOrdered);
     return plan.chunks > 1 ? (plan.outputs + kMergeGrain - 1) / kMergeGrain : 0;
   }
+  template <bool kOrdered, size_t kPartialBytes>
   static size_t scratch_bytes(const KernelArgs& args) noexcept {
     if (is_one_run(args)) return 0;
-    const ReducePlan plan = plan_of(args);
+    const ReducePlan plan = plan_of(args, kOrdered);
     return plan.chunks > 1 ? static_cast<size_t>(plan.outputs * plan.chunks) * kPartialBytes : 0;
   }
 };
 
-// One kernel. Finish: Attrs, and run() of the type StoreFn.
-template <class Policy, class Finish>
+// Stores through Finish::run, which is a StoreFn but for the type of what it stores.
+template <class Partial, class Finish>
+void store_with(const KernelArgs& args, int64_t offset, int64_t stride, const void* p, int64_t n,
+                int64_t count) noexcept {
+  Finish::run(args, offset, stride, static_cast<const Partial*>(p), n, count);
+}
+
+[[gnu::noinline]] inline void add_phases(KernelSink& sink, const char* op, DType dtype, Phase run, Phase merge,
+                                         size_t (*scratch)(const KernelArgs&) noexcept) {
+  sink.add(op, dtype, Kernel::of(run, merge, scratch));
+}
+
+// One kernel.
+template <class Policy, class Finish, class Attrs>
 struct Reduction {
   using S = typename Policy::Storage;
   using Partial = typename Policy::Partial;
-  using Shared = Shares<typename Finish::Attrs, Policy::kOrdered, sizeof(Partial)>;
+  static constexpr StoreFn kStore = store_with<Partial, Finish>;
 
   static void run(const KernelArgs& args, int64_t task) noexcept {
     if (is_one_run(args)) {
       const int64_t n = args.in[0].numel;
       const Partial p = n == 0 ? Policy::empty() : Policy::run(args.in[0].as<const S>(), n);
-      Finish::run(args, 0, 1, &p, 1, n);
+      store_with<Partial, Finish>(args, 0, 1, &p, 1, n);
     } else {
-      Runner<Policy>::run(args, Shared::plan_of(args), task, Finish::run);
+      Planned<Attrs>::run(args, MethodsOf<Policy>::kMethods, kStore, task);
     }
   }
   static void merge(const KernelArgs& args, int64_t task) noexcept {
-    Runner<Policy>::merge(args, Shared::plan_of(args), task, Finish::run);
-  }
-  static Kernel kernel() noexcept {
-    return Kernel::of({run, Shared::tasks}, {merge, Shared::merge_tasks}, Shared::scratch_bytes);
+    Planned<Attrs>::merge(args, MethodsOf<Policy>::kMethods, kStore, task);
   }
 };
+
+template <class Policy, class Finish, class Attrs>
+GORGO_INLINE void add_reduction(KernelSink& sink, const char* op, DType dtype) {
+  using R = Reduction<Policy, Finish, Attrs>;
+  using P = Planned<Attrs>;
+  constexpr bool kOrdered = Policy::kOrdered;
+  add_phases(sink, op, dtype, {R::run, P::template tasks<kOrdered>}, {R::merge, P::template merge_tasks<kOrdered>},
+             P::template scratch_bytes<kOrdered, sizeof(typename Policy::Partial)>);
+}
 
 }  // namespace
 }  // namespace gorgo::GORGO_ISA_NS

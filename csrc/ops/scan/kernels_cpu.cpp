@@ -4,6 +4,8 @@
 // row by row, and the compiler turns the columns into lanes. Both add in the same order, which depends on the length of a line
 // alone. Long sums are cut into chunks: with few lines, tasks take chunks.
 // Compiled once per ISA. Read next: scan.cpp (what each op means).
+#include <limits>
+
 #include "kernels/complex.h"
 #include "kernels/move.h"
 #include "ops/scan/attrs.h"
@@ -28,6 +30,24 @@ struct SumTypeOf<std::complex<P>, false> {
 };
 template <class T>
 using SumType = typename SumTypeOf<T>::Type;
+
+// Integers of one width share kernels where their bits do not tell them apart.
+template <class T, bool kInteger = std::is_integral_v<T>>
+struct UnsignedOf {
+  using Type = T;
+};
+template <class T>
+struct UnsignedOf<T, true> {
+  using Type = std::make_unsigned_t<T>;
+};
+template <class T>
+struct SignedOf {
+  using Type = std::make_signed_t<T>;
+};
+template <>
+struct SignedOf<bool> {
+  using Type = int8_t;
+};
 
 template <class T>
 GORGO_INLINE SumType<T> widen(T v) noexcept {
@@ -157,47 +177,51 @@ struct CumulativeSum {
     C group[kStrip];
   };
 
-  // Walks elements [begin, end) of the unit's lines from the start of a chunk on; stores results unless `to` is null.
   template <bool kStores>
-  GORGO_INLINE static void walk(const T* from, int64_t step, T* to, int64_t out_step, int64_t width, int64_t begin,
-                                int64_t end, Sums& sums) noexcept {
+  GORGO_INLINE static C walk_line(const T* from, int64_t step, T* to, int64_t out_step, int64_t begin, int64_t end,
+                                  C before) noexcept {
+    C groups = whole<C>(0);
+    int64_t i = begin;
+    for (; i + 4 <= end; i += 4) {
+      C part[4];
+      part[0] = widen(from[i * step]);
+      for (int k = 1; k < 4; ++k) part[k] = part[k - 1] + widen(from[(i + k) * step]);
+      if constexpr (kStores) {
+        for (int k = 0; k < 4; ++k) to[(i + k) * out_step] = narrow<T>(before + (groups + part[k]));
+      }
+      groups = groups + part[3];
+    }
+    if (i < end) {
+      C part = widen(from[i * step]);
+      for (;;) {
+        if constexpr (kStores) to[i * out_step] = narrow<T>(before + (groups + part));
+        if (++i == end) break;
+        part = part + widen(from[i * step]);
+      }
+      groups = groups + part;
+    }
+    return groups;
+  }
+  // Walks elements [begin, end) of the unit's lines from the start of a chunk on; stores results unless `to` is null.
+  [[gnu::noinline]] static void walk(const T* from, int64_t step, T* to, int64_t out_step, int64_t width, int64_t begin,
+                                     int64_t end, Sums& sums) noexcept {
     if (width == 1) {
-      const C before = sums.before[0];
-      C groups = whole<C>(0);
-      int64_t i = begin;
-      for (; i + 4 <= end; i += 4) {
-        C part[4];
-        part[0] = widen(from[i * step]);
-        for (int k = 1; k < 4; ++k) part[k] = part[k - 1] + widen(from[(i + k) * step]);
-        if constexpr (kStores) {
-          for (int k = 0; k < 4; ++k) to[(i + k) * out_step] = narrow<T>(before + (groups + part[k]));
-        }
-        groups = groups + part[3];
-      }
-      if (i < end) {
-        C part = widen(from[i * step]);
-        for (;;) {
-          if constexpr (kStores) to[i * out_step] = narrow<T>(before + (groups + part));
-          if (++i == end) break;
-          part = part + widen(from[i * step]);
-        }
-        groups = groups + part;
-      }
-      sums.groups[0] = groups;
+      sums.groups[0] = to != nullptr ? walk_line<true>(from, step, to, out_step, begin, end, sums.before[0])
+                                     : walk_line<false>(from, step, to, out_step, begin, end, sums.before[0]);
       return;
     }
     for (int64_t j = 0; j < width; ++j) sums.groups[j] = whole<C>(0);
     for (int64_t j = 0; j < width; ++j) sums.group[j] = whole<C>(0);
     for (int64_t i = begin; i < end; ++i) {
       const T* row = from + i * step;
-      [[maybe_unused]] T* out = kStores ? to + i * out_step : nullptr;
       const int64_t place = (i - begin) % 4;
       if (place == 0) {
         for (int64_t j = 0; j < width; ++j) sums.group[j] = widen(row[j]);
       } else {
         for (int64_t j = 0; j < width; ++j) sums.group[j] = sums.group[j] + widen(row[j]);
       }
-      if constexpr (kStores) {
+      if (to != nullptr) {
+        T* out = to + i * out_step;
         for (int64_t j = 0; j < width; ++j) {
           out[j] = narrow<T>(sums.before[j] + (sums.groups[j] + sums.group[j]));
         }
@@ -233,7 +257,7 @@ struct CumulativeSum {
     const int64_t chunk = task % plan.chunks;
     const Place place(args, plan, task / plan.chunks);
     Sums sums;
-    walk<false>(place.from, place.step, nullptr, 0, place.width, chunk * kChunk, chunk_end(plan, chunk), sums);
+    walk(place.from, place.step, nullptr, 0, place.width, chunk * kChunk, chunk_end(plan, chunk), sums);
     C* const totals = static_cast<C*>(args.scratch) + task * kStrip;
     for (int64_t j = 0; j < place.width; ++j) totals[j] = sums.groups[j];
   }
@@ -257,8 +281,8 @@ struct CumulativeSum {
         for (int64_t k = 0; k < chunk; ++k) sums.before[j] = sums.before[j] + totals[k * kStrip + j];
       }
       if (chunk == 0) put_initial(plan, place);
-      walk<true>(place.from, place.step, place.to, plan.lines.inner, place.width, chunk * kChunk,
-                 chunk_end(plan, chunk), sums);
+      walk(place.from, place.step, place.to, plan.lines.inner, place.width, chunk * kChunk, chunk_end(plan, chunk),
+           sums);
       return;
     }
     for (int64_t unit = task * plan.lines.units_per_task; unit < plan.lines.last_unit(task); ++unit) {
@@ -266,8 +290,8 @@ struct CumulativeSum {
       put_initial(plan, place);
       for (int64_t j = 0; j < place.width; ++j) sums.before[j] = whole<C>(0);
       for (int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
-        walk<true>(place.from, place.step, place.to, plan.lines.inner, place.width, chunk * kChunk,
-                   chunk_end(plan, chunk), sums);
+        walk(place.from, place.step, place.to, plan.lines.inner, place.width, chunk * kChunk, chunk_end(plan, chunk),
+             sums);
         for (int64_t j = 0; j < place.width; ++j) sums.before[j] = sums.before[j] + sums.groups[j];
       }
     }
@@ -378,11 +402,13 @@ struct Carry {
 
 // ---- cummax, cummin ----
 
+// Integers of one width are all treated as signed ones whose bits are flipped such that the greatest is wanted.
 template <class T, bool kGreatest>
 struct Extreme {
   using C = ComputeType<T>;
+  using Flip = std::conditional_t<std::is_integral_v<T>, T, int>;
   static ScanPlan plan_of(const KernelArgs& args) noexcept { return {args, args.attrs_as<ScanAttrs>().axis, 1}; }
-  static void run(const KernelArgs& args, int64_t task) noexcept {
+  [[gnu::noinline]] static void run_flipped(const KernelArgs& args, int64_t task, Flip flip) noexcept {
     const ScanPlan plan = plan_of(args);
     const KOperand& x = args.in[0];
     const int64_t step = x.strides[plan.axis];
@@ -393,7 +419,7 @@ struct Extreme {
       T* values = args.out[0].as<T>() + plan.out_begin(line, plan.length);
       auto* indices = args.out[1].as<int64_t>() + plan.out_begin(line, plan.length);
       if (width == 1) {
-        run_line(from, step, values, indices, plan);
+        run_line(from, step, values, indices, plan, flip);
         continue;
       }
       T best[kStrip];
@@ -401,7 +427,7 @@ struct Extreme {
       for (int64_t i = 0; i < plan.length; ++i) {
         for (int64_t j = 0; j < width; ++j) {
           const T v = from[i * step + j];
-          if (i == 0 || replaces(static_cast<C>(v), static_cast<C>(best[j]))) {
+          if (i == 0 || replaces(compared(v, flip), compared(best[j], flip))) {
             best[j] = v;
             where[j] = i;
           }
@@ -411,8 +437,8 @@ struct Extreme {
       }
     }
   }
-  GORGO_INLINE static void run_line(const T* from, int64_t step, T* values, int64_t* indices,
-                                    const ScanPlan& plan) noexcept {
+  GORGO_INLINE static void run_line(const T* from, int64_t step, T* values, int64_t* indices, const ScanPlan& plan,
+                                    Flip flip) noexcept {
     if (plan.length == 0) return;
     T best = from[0];
     int64_t where = 0;
@@ -421,10 +447,17 @@ struct Extreme {
       indices[i * plan.inner] = where;
       if (++i == plan.length) return;
       const T v = from[i * step];
-      if (replaces(static_cast<C>(v), static_cast<C>(best))) {
+      if (replaces(compared(v, flip), compared(best, flip))) {
         best = v;
         where = i;
       }
+    }
+  }
+  GORGO_INLINE static C compared(T v, Flip flip) noexcept {
+    if constexpr (std::is_integral_v<T>) {
+      return static_cast<T>(v ^ flip);
+    } else {
+      return static_cast<C>(v);
     }
   }
   GORGO_INLINE static bool replaces(C v, C best) noexcept {
@@ -435,7 +468,14 @@ struct Extreme {
     return kGreatest ? v >= best : v <= best;
   }
   static int64_t tasks(const KernelArgs& args) noexcept { return args.out[0].numel == 0 ? 0 : plan_of(args).tasks(); }
-  static Kernel kernel() noexcept { return Kernel::of({run, tasks}); }
+  template <Flip kFlip = 0>
+  static void run(const KernelArgs& args, int64_t task) noexcept {
+    run_flipped(args, task, kFlip);
+  }
+  template <Flip kFlip = 0>
+  static Kernel kernel() noexcept {
+    return Kernel::of({run<kFlip>, tasks});
+  }
 };
 
 // ---- logcumsumexp: the greatest so far, and the sum of exp(x - greatest) ----
@@ -486,16 +526,28 @@ struct LogSums {
 };
 
 template <class T>
+void fill_extremes(KernelSink& sink) {
+  constexpr DType d = kDTypeOf<T>;
+  if constexpr (is_floating(d)) {
+    sink.add("cummax", d, Extreme<T, true>::kernel());
+    sink.add("cummin", d, Extreme<T, false>::kernel());
+  } else {
+    using I = typename SignedOf<T>::Type;
+    constexpr I kFlip = std::is_signed_v<T> || d == DType::Bool ? I{0} : std::numeric_limits<I>::min();
+    sink.add("cummax", d, Extreme<I, true>::template kernel<kFlip>());
+    sink.add("cummin", d, Extreme<I, true>::template kernel<static_cast<I>(~kFlip)>());
+  }
+}
+template <class T>
 void fill_scan_of(KernelSink& sink) {
   constexpr DType d = kDTypeOf<T>;
   if constexpr (d != DType::Bool) {
-    sink.add("cumulative_sum", d, CumulativeSum<T>::kernel());
-    sink.add("cumulative_prod", d, Carry<Product<T>>::kernel());
+    // Sums and products of signed integers have the bits of unsigned ones.
+    using S = typename UnsignedOf<T>::Type;
+    sink.add("cumulative_sum", d, CumulativeSum<S>::kernel());
+    sink.add("cumulative_prod", d, Carry<Product<S>>::kernel());
   }
-  if constexpr (!is_complex(d)) {
-    sink.add("cummax", d, Extreme<T, true>::kernel());
-    sink.add("cummin", d, Extreme<T, false>::kernel());
-  }
+  if constexpr (!is_complex(d)) fill_extremes<T>(sink);
   if constexpr (is_floating(d)) sink.add("logcumsumexp", d, LogSums<T>::kernel());
   if constexpr (is_inexact(d)) sink.add("linear_scan", d, Carry<Linear<T>>::kernel());
 }
