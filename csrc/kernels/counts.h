@@ -1,18 +1,17 @@
 // Small sums about numbers of blocks, tasks and tiles.
 //
-// For kernel files (compiled per ISA).
+// For kernel files (compiled per ISA, and for CUDA): each set has its own, so that none can be linked into another.
 #pragma once
 
 #include <cstdint>
 
+#include "core/dtype.h"
+
 namespace gorgo::GORGO_ISA_NS {
 
-// Each set has its own; inlined always, so that none can be linked into another.
-#define GORGO_COUNT [[gnu::always_inline]] inline constexpr std::int64_t
-GORGO_COUNT least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-GORGO_COUNT most(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
-GORGO_COUNT ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-GORGO_COUNT round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
-#undef GORGO_COUNT
+GORGO_INLINE constexpr int64_t least(int64_t a, int64_t b) noexcept { return a < b ? a : b; }
+GORGO_INLINE constexpr int64_t most(int64_t a, int64_t b) noexcept { return a > b ? a : b; }
+GORGO_INLINE constexpr int64_t ceil_div(int64_t a, int64_t b) noexcept { return (a + b - 1) / b; }
+GORGO_INLINE constexpr int64_t round_up(int64_t a, int64_t b) noexcept { return ceil_div(a, b) * b; }
 
 }  // namespace gorgo::GORGO_ISA_NS

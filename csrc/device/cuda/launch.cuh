@@ -13,6 +13,11 @@
 
 #include "core/kernel_args.h"
 
+#ifndef GORGO_ISA_NS
+#define GORGO_ISA_NS cuda
+#endif
+#include "kernels/counts.h"
+
 #define GORGO_DEVICE __device__ __forceinline__
 
 namespace gorgo::cuda {
@@ -28,8 +33,6 @@ struct Card {
   int64_t l2_bytes = 0;
 };
 [[nodiscard]] const Card& card() noexcept;  // runtime.cu
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) noexcept { return (a + b - 1) / b; }
 
 // Blocks for `count` items of one block's worth `per_block`, at most `waves` full occupancies of the card: for kernels whose
 // threads stride over the rest.
