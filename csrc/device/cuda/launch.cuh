@@ -11,12 +11,8 @@
 
 #include <cstdint>
 
+#include "core/counts.h"
 #include "core/kernel_args.h"
-
-#ifndef GORGO_ISA_NS
-#define GORGO_ISA_NS cuda
-#endif
-#include "kernels/counts.h"
 
 #define GORGO_DEVICE __device__ __forceinline__
 

@@ -10,9 +10,9 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/counts.h"
 #include "core/dtype.h"
 #include "core/rounded.h"
-#include "kernels/counts.h"
 #include "kernels/gemm/lanes.h"
 #include "kernels/gemm/micro.h"
 #include "kernels/gemm/pack.h"

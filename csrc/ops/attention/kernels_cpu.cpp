@@ -8,7 +8,7 @@
 // by the shapes, so threads change nothing. Half types are computed in float.
 // Source: Dao et al., "FlashAttention", NeurIPS 2022; Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018.
 // Read next: kernels/gemm/gemm.h, attention.cpp.
-#include "kernels/counts.h"
+#include "core/counts.h"
 #include "kernels/fold.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/pack.h"

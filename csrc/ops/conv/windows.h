@@ -8,8 +8,8 @@
 
 #include <cstdint>
 
+#include "core/counts.h"
 #include "core/kernel_args.h"
-#include "kernels/counts.h"
 #include "kernels/gemm/micro.h"
 #include "kernels/gemm/stored.h"
 #include "ops/conv/attrs.h"

@@ -5,8 +5,8 @@
 // Invariants: sums run in double over differences from one element of what is summed, so a large mean costs no digits; what
 // a row (group, channel) yields depends on its own elements alone, and partial sums over rows meet in the order of the rows.
 // Read next: norm.cpp.
+#include "core/counts.h"
 #include "core/kernel_args.h"
-#include "kernels/counts.h"
 #include "kernels/fold.h"
 #include "ops/norm/attrs.h"
 

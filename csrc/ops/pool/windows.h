@@ -9,8 +9,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "core/counts.h"
 #include "core/kernel_args.h"
-#include "kernels/counts.h"
 #include "kernels/gemm/stored.h"
 #include "ops/pool/attrs.h"
 

@@ -6,8 +6,8 @@
 // lie.
 #include <cstdint>
 
+#include "core/counts.h"
 #include "core/kernel_args.h"
-#include "kernels/counts.h"
 #include "kernels/gemm/stored.h"
 #include "ops/resample/attrs.h"
 
