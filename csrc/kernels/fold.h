@@ -118,20 +118,8 @@ class RunFolder {
     wide_ = broadcast<W>(Combine::template kIdentity<Wide>);
   }
 
-  GORGO_INLINE void add(const S* p, int64_t stride, int64_t n) {
-    if (stride == 1) {
-      add_dense(this, p, n);
-      return;
-    }
-    // A tile holds whole groups, so the tree is that of a dense run.
-    alignas(64) S tile[kTile];
-    for (int64_t i = 0; i < n; i += kTile) {
-      const int64_t m = n - i < kTile ? n - i : kTile;
-      gather(p + i * stride, stride, m, tile);
-      add_dense(this, tile, m);
-    }
-  }
-  // add() of a dense run, for those who do not know the type.
+  // Adds a dense run to a RunFolder<Source>; without types, for those who do not know them. Pieces of kTile elements hold whole
+  // groups, so their tree is that of one run.
   [[gnu::noinline]] static void add_dense(void* folder, const void* run, int64_t n) noexcept {
     RunFolder& self = *static_cast<RunFolder*>(folder);
     const S* p = static_cast<const S*>(run);

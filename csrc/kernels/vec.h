@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -70,6 +71,11 @@ template <class T>
 using SignedLike = typename IntOfBytes<sizeof(T)>::Signed;
 template <class T>
 using UnsignedLike = typename IntOfBytes<sizeof(T)>::Unsigned;
+// Flips the bits of an integer, or of bool, such that they are in order as those of a signed integer; its complement, in falling
+// order. So integers of one width may share a kernel.
+template <class T>
+constexpr SignedLike<T> kOrderFlip =
+    std::is_signed_v<T> || std::is_same_v<T, bool> ? SignedLike<T>{0} : std::numeric_limits<SignedLike<T>>::min();
 
 template <class T, int N>
 struct RawVectorOf {

@@ -78,7 +78,7 @@ constexpr int64_t kPieceElements = 256;
 
 template <class M>
 [[gnu::noinline]] void copy_apart(const M* from, int64_t stride, int64_t n, M* to) noexcept {
-  for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
+  gather(from, stride, n, to);
 }
 template <class M>
 [[gnu::noinline]] void copy_positions(const M* from, const Grid& g, int64_t position, int64_t n, M* to) noexcept {

@@ -450,9 +450,9 @@ void fill_order(KernelSink& sink) {
 // The integers that are rare.
 template <class S>
 void fill_flipped(KernelSink& sink) {
-  using I = std::make_signed_t<S>;
+  using I = SignedLike<S>;
   constexpr DType d = kDTypeOf<S>;
-  constexpr I kFlip = std::is_signed_v<S> ? I{0} : std::numeric_limits<I>::min();
+  constexpr I kFlip = kOrderFlip<S>;
   constexpr I kFlipToo = static_cast<I>(~kFlip);
   add_reduction<Folded<Flipped<I>, kFlip>, StoreFlipped<I, kFlip>, ReduceAttrs>(sink, "max", d);
   add_reduction<Folded<Flipped<I>, kFlipToo>, StoreFlipped<I, kFlipToo>, ReduceAttrs>(sink, "min", d);

@@ -230,10 +230,11 @@ void fill_arg(KernelSink& sink) {
   add_reduction<ArgBest<ArgValues<S, FoldSmallest>>, StoreIndex, ArgAttrs>(sink, "argmin", d);
 }
 // The integers that are small or rare, in the bits of signed ones.
-template <class S, class I = std::make_signed_t<S>>
+template <class S>
 void fill_flipped_arg(KernelSink& sink) {
   constexpr DType d = kDTypeOf<S>;
-  constexpr I kFlip = std::is_signed_v<S> || std::is_same_v<S, bool> ? I{0} : std::numeric_limits<I>::min();
+  using I = SignedLike<S>;
+  constexpr I kFlip = kOrderFlip<S>;
   add_reduction<ArgBest<ArgFlipped<I>, kFlip>, StoreIndex, ArgAttrs>(sink, "argmax", d);
   add_reduction<ArgBest<ArgFlipped<I>, static_cast<I>(~kFlip)>, StoreIndex, ArgAttrs>(sink, "argmin", d);
 }
@@ -247,7 +248,7 @@ void fill_reduce_arg(KernelSink& sink) {
   fill_arg<Float16>(sink);
   fill_arg<int32_t>(sink);
   fill_arg<int64_t>(sink);
-  fill_flipped_arg<bool, int8_t>(sink);
+  fill_flipped_arg<bool>(sink);
 #ifdef GORGO_WITH_RARE_DTYPES
   fill_flipped_arg<int8_t>(sink);
   fill_flipped_arg<int16_t>(sink);

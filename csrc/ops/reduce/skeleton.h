@@ -198,7 +198,7 @@ template <class Source>
                                                     int64_t n) noexcept {
   if (n <= kFewVectors * Source::V::kLanes) return fold_few(source, p, n);
   RunFolder<Source> folder(source);
-  folder.add(p, 1, n);
+  RunFolder<Source>::add_dense(&folder, p, n);
   return folder.finish();
 }
 

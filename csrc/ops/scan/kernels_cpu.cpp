@@ -4,8 +4,6 @@
 // row by row, and the compiler turns the columns into lanes. Both add in the same order, which depends on the length of a line
 // alone. Long sums are cut into chunks: with few lines, tasks take chunks.
 // Compiled once per ISA. Read next: scan.cpp (what each op means).
-#include <limits>
-
 #include "kernels/complex.h"
 #include "kernels/move.h"
 #include "ops/scan/attrs.h"
@@ -31,7 +29,7 @@ struct SumTypeOf<std::complex<P>, false> {
 template <class T>
 using SumType = typename SumTypeOf<T>::Type;
 
-// Integers of one width share kernels where their bits do not tell them apart.
+// Sums and products of integers of one width have the same bits, signed or not.
 template <class T, bool kInteger = std::is_integral_v<T>>
 struct UnsignedOf {
   using Type = T;
@@ -39,14 +37,6 @@ struct UnsignedOf {
 template <class T>
 struct UnsignedOf<T, true> {
   using Type = std::make_unsigned_t<T>;
-};
-template <class T>
-struct SignedOf {
-  using Type = std::make_signed_t<T>;
-};
-template <>
-struct SignedOf<bool> {
-  using Type = int8_t;
 };
 
 template <class T>
@@ -532,8 +522,8 @@ void fill_extremes(KernelSink& sink) {
     sink.add("cummax", d, Extreme<T, true>::kernel());
     sink.add("cummin", d, Extreme<T, false>::kernel());
   } else {
-    using I = typename SignedOf<T>::Type;
-    constexpr I kFlip = std::is_signed_v<T> || d == DType::Bool ? I{0} : std::numeric_limits<I>::min();
+    using I = SignedLike<T>;
+    constexpr I kFlip = kOrderFlip<T>;
     sink.add("cummax", d, Extreme<I, true>::template kernel<kFlip>());
     sink.add("cummin", d, Extreme<I, true>::template kernel<static_cast<I>(~kFlip)>());
   }
@@ -542,7 +532,6 @@ template <class T>
 void fill_scan_of(KernelSink& sink) {
   constexpr DType d = kDTypeOf<T>;
   if constexpr (d != DType::Bool) {
-    // Sums and products of signed integers have the bits of unsigned ones.
     using S = typename UnsignedOf<T>::Type;
     sink.add("cumulative_sum", d, CumulativeSum<S>::kernel());
     sink.add("cumulative_prod", d, Carry<Product<S>>::kernel());
