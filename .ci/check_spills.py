@@ -20,7 +20,7 @@ MAIN = re.compile(
     r"|simt_product|small_product|long_product|few_product|row_kernel<|granules_kernel<|transpose_kernel|SumFold<float>|fold_partials"
     r"|softmax_rows<.*, float, [1-9]|product_kernel<|update<|dropout_kernel|draw_kernel"
 )
-MOST_BYTES = 72  # stored and loaded, of any other kernel
+MOST_BYTES = 160  # stored and loaded, of any other kernel: the compiler gives a few words for room for one block more
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
 SPILLS = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
 
