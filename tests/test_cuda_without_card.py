@@ -89,6 +89,75 @@ def test_what_only_a_cuda_device_has() -> None:
         gg.empty((1,), device="null").pin_memory()
 
 
+def test_transfers_are_between_devices_that_there_are() -> None:
+    transfer = gg._core._registry["to_device"]
+    here = {"to_type": 0, "to_index": 0, "from_type": 0, "from_index": 0}
+    for end in ("to", "from"):
+        with pytest.raises(ValueError, match=rf"^to_device: {end}_type must be in \[0, 3\), got 9$"):
+            transfer(gg.ones((1,)), **{**here, f"{end}_type": 9})
+        with pytest.raises(ValueError, match=rf"^to_device: {end}_index must be in \[0, 1\), got -1$"):
+            transfer(gg.ones((1,)), **{**here, f"{end}_index": -1})
+
+
+class Foreign:
+    """Somebody's array on a card, which knows only the interface."""
+
+    def __init__(self, facts: object) -> None:
+        self.__cuda_array_interface__ = facts
+
+
+ON_A_CARD = {"version": 3, "shape": (2, 3), "typestr": "<f4", "data": (4096, False), "strides": None, "stream": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"mask": 1}, NotImplementedError, "must have no mask, got one"),
+        ({"typestr": None}, ValueError, "must have an entry 'typestr', got none"),
+        ({"shape": None}, ValueError, "must have an entry 'shape', got none"),
+        ({"data": None}, ValueError, "must have an entry 'data', got none"),
+        ({"typestr": 4}, TypeError, "must be a str, got int 4"),
+        ({"typestr": ">f4"}, TypeError, "must name a native bool, integer, float or complex type, got '>f4'"),
+        ({"strides": (4,)}, ValueError, "must be as many as the 2 axes, got 1"),
+        ({"data": 4096}, TypeError, "must be a tuple of address and read-only flag, got int 4096"),
+        ({"stream": 0}, ValueError, "must be None, 1, 2 or a handle, got 0"),
+        ({"stream": -1}, ValueError, "must be None, 1, 2 or a handle, got -1"),
+    ],
+)
+def test_array_interfaces_that_cannot_be_used_say_why(
+    change: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=rf"^asarray: .*__cuda_array_interface__ {re.escape(message)}"):
+        gg.asarray(Foreign({**ON_A_CARD, **change}))
+
+
+def test_an_array_interface_is_a_dict() -> None:
+    with pytest.raises(TypeError, match=r"^asarray: __cuda_array_interface__ must be a dict, got list"):
+        gg.asarray(Foreign([1]))
+
+
+@pytest.mark.skipif(COUNT == 1, reason="it is known where the array is")
+def test_an_array_interface_says_of_one_card_alone_where_an_array_is() -> None:
+    with pytest.raises(NotImplementedError, match=rf"must have __dlpack__ too, .*, got {COUNT} cuda devices here$"):
+        gg.asarray(Foreign(ON_A_CARD))
+
+
+@pytest.mark.skipif(COUNT > 0, reason="there is a card")
+def test_without_a_card_the_copy_that_an_array_offers_is_taken() -> None:
+    class Both(Foreign):
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+            return np.ones((2, 3), np.float32)
+
+    assert gg.asarray(Both(ON_A_CARD)).tolist() == [[1.0] * 3] * 2
+
+
+def test_tensors_of_the_cpu_have_no_array_interface() -> None:
+    with pytest.raises(
+        AttributeError, match=r"^__cuda_array_interface__: tensor must be on a cuda device, got one on cpu$"
+    ):
+        _ = gg.ones((1,)).__cuda_array_interface__
+
+
 def test_devices_are_named_by_strings() -> None:
     with pytest.raises(TypeError, match=r"^zeros: device must be a name such as 'cpu', got int 0$"):
         gg.zeros((2,), device=0)

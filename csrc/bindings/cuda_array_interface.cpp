@@ -115,7 +115,6 @@ Tensor import_cuda_array(PyObject* producer, const char* op, bool may_copy) {
   if (PyDict_Check(facts.get()) == 0) fail<TypeError>(op, ": ", kName, " must be a dict, got ", describe(facts.get()));
   if (entry(facts.get(), "mask")) fail<NotSupported>(op, ": ", kName, " must have no mask, got one");
   ForeignMemory m;
-  m.device = only_device(op);
   const PyRef typestr = required(facts.get(), "typestr", op);
   if (PyUnicode_Check(typestr.get()) == 0) {
     fail<TypeError>(op, ": typestr of ", kName, " must be a str, got ", describe(typestr.get()));
@@ -149,11 +148,15 @@ Tensor import_cuda_array(PyObject* producer, const char* op, bool may_copy) {
   m.data =
       reinterpret_cast<void*>(static_cast<uintptr_t>(address));  // NOLINT(performance-no-int-to-ptr): as it was given
   m.read_only = read_only != 0;
+  int64_t handle = 0;
   if (const PyRef stream = entry(facts.get(), "stream")) {
-    const int64_t handle = int_from(stream.get(), op, "stream");
+    handle = int_from(stream.get(), op, "stream");
     if (handle <= 0) {
       fail<ValueError>(op, ": stream of ", kName, " must be None, 1, 2 or a handle, got ", handle);
     }
+  }
+  m.device = only_device(op);
+  if (handle > 0) {
     const auto theirs = static_cast<uint64_t>(handle);
     cuda_wait(m.device, current_stream(m.device), theirs == kLegacyStream ? 0 : theirs);
   }

@@ -509,10 +509,12 @@ Tensor tensor_from_any(PyObject* o, const Wishes& w, const char* op) {
   }
   if (lends) return granted(import_buffer(o, op, may_copy), w, op);
   if (has_attribute(o, "__dlpack__")) return granted(import_dlpack(o, op, w.copy), w, op);
-  if (cuda_device_count() != 0 && PyObject_HasAttrString(o, "__cuda_array_interface__") != 0) {
+  const bool copies = has_attribute(o, "__array__");
+  // Where there is no card, what can be copied to the host is.
+  if ((cuda_device_count() != 0 || !copies) && PyObject_HasAttrString(o, "__cuda_array_interface__") != 0) {
     return granted(import_cuda_array(o, op, may_copy), w, op);
   }
-  if (has_attribute(o, "__array__")) {
+  if (copies) {
     const PyRef array = PyRef::checked(PyObject_CallMethod(o, "__array__", nullptr));
     return granted(import_buffer(array.get(), op, may_copy), w, op);
   }

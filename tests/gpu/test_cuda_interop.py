@@ -91,6 +91,8 @@ def test_a_consumer_may_ask_for_a_copy_on_the_cpu() -> None:
     np.testing.assert_array_equal(np.from_dlpack(t, device="cpu"), np.arange(6.0).reshape(2, 3))
     with pytest.raises((BufferError, ValueError)):
         t.__dlpack__(dl_device=(1, 0), copy=False)
+    with pytest.raises(ValueError, match=r"copy=False needs an object on cpu, got one on cuda:0"):
+        gg.asarray(t, device="cpu", copy=False)
     with pytest.raises((BufferError, RuntimeError)):
         np.from_dlpack(t)  # NumPy asks for no copy by itself
 
@@ -160,6 +162,8 @@ def test_interfaces_that_cannot_be_used_say_why() -> None:
         gg.asarray(Foreign(t, mask=t))
     with pytest.raises(ValueError, match="stream"):
         gg.asarray(Foreign(t, stream=0))
+    with pytest.raises(ValueError, match="aligned to its elements"):
+        gg.asarray(Foreign(t, data=(t.data_ptr() + 1, False), shape=(3,)))
     read_only = gg.asarray(Foreign(t, data=(t.data_ptr(), True)))
     with pytest.raises(ValueError, match="read-only"):
         read_only += 1

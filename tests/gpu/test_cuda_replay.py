@@ -172,3 +172,8 @@ def test_random_draws_follow_one_another_in_replays() -> None:
     gg.random.seed(11)
     for k in range(24):
         assert_same(run(inputs[k % 6]), expected[k], f"run {k}")
+
+
+def test_a_captured_function_stays_on_one_device() -> None:
+    with pytest.raises(NotImplementedError, match=r"must be on one device, got cuda:0 and cpu"):
+        gg.compile(lambda x: (x + 1.0, gg.ones((2,)) * 2.0))(gg.ones((2,), device=DEVICE))
