@@ -16,6 +16,7 @@ namespace gorgo {
 struct FusionLimits {
   int nodes = 2;
   int64_t elements = 1;
+  bool interpreted = false;  // no kernels are to be compiled for chains
 };
 
 // None when there is nothing to fuse.

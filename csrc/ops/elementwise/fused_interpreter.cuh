@@ -9,8 +9,8 @@
 // Read next: fused_machine.h, kernels_cuda_fused.cu.
 #pragma once
 
+#include "ops/elementwise/fused_formulas.cuh"
 #include "ops/elementwise/fused_machine.h"
-#include "ops/elementwise/loops.cuh"
 
 namespace gorgo::cuda {
 
@@ -225,12 +225,9 @@ struct FusedMachineState {
 
   // ---- instructions ----
 
-  static GORGO_DEVICE C plain(Lane<C> v) { return v.v; }
-  static GORGO_DEVICE C plain(Truth v) { return v.v ? C(1) : C(0); }
-
   // Calls the formula for each value; a, b and c are what the instruction reads. Short code for all values in a row; long code
   // once, in a loop over the lines of the scratch slots, so that programs stay within the instruction cache.
-#define GORGO_FUSED_CASE(code, formula)                                                                   \
+#define GORGO_FORMULA(code, formula)                                                                      \
   case FusedOp::code:                                                                                     \
     if constexpr (kLoops && fused_is_long(FusedOp::code)) {                                               \
       constexpr int kArity = fused_arity(FusedOp::code);                                                  \
@@ -245,7 +242,7 @@ struct FusedMachineState {
           [[maybe_unused]] const Lane<C> a{p[k]};                                                         \
           [[maybe_unused]] const Lane<C> b{q[k]};                                                         \
           [[maybe_unused]] const Lane<C> c{r[k]};                                                         \
-          p[k] = plain(formula);                                                                          \
+          p[k] = plain<C>(formula);                                                                       \
         }                                                                                                 \
         store_line(scratch + l * apart, pack_own(p));                                                     \
       }                                                                                                   \
@@ -254,11 +251,10 @@ struct FusedMachineState {
         [[maybe_unused]] const Lane<C> a{x[k]};                                                           \
         [[maybe_unused]] const Lane<C> b{y[k]};                                                           \
         [[maybe_unused]] const Lane<C> c{z[k]};                                                           \
-        x[k] = plain(formula);                                                                            \
+        x[k] = plain<C>(formula);                                                                         \
       }                                                                                                   \
     }                                                                                                     \
     break;
-  static GORGO_DEVICE cuda::Truth holds(Lane<C> v) { return {v.v != C(0)}; }
 
   // Registers to a scratch slot and back.
   GORGO_DEVICE void spill(const C (&from)[kValues], int slot) const {
@@ -289,29 +285,7 @@ struct FusedMachineState {
 
   GORGO_DEVICE void apply(FusedOp op) {
     switch (op) {
-#define GORGO_X(Struct, name) GORGO_FUSED_CASE(Struct, cuda::Struct::forward(a))
-      GORGO_FOR_EACH_FUSED_UNARY(GORGO_X)
-      GORGO_FOR_EACH_FUSED_TEST(GORGO_X)
-#undef GORGO_X
-#define GORGO_X(Struct, name) GORGO_FUSED_CASE(Struct, cuda::Struct::forward(a, b))
-      GORGO_FOR_EACH_FUSED_BINARY(GORGO_X)
-      GORGO_FOR_EACH_FUSED_COMPARISON(GORGO_X)
-#undef GORGO_X
-#define GORGO_X(Struct, name) GORGO_FUSED_CASE(Struct##Backward, cuda::Struct::backward(a, b, b))
-      GORGO_FOR_EACH_FUSED_UNARY_BACKWARD(GORGO_X)
-#undef GORGO_X
-#define GORGO_X(Struct, name)                                               \
-  GORGO_FUSED_CASE(Struct##BackwardA, cuda::Struct::backward_a(a, b, c, a)) \
-  GORGO_FUSED_CASE(Struct##BackwardB, cuda::Struct::backward_b(a, b, c, a))
-      GORGO_FOR_EACH_FUSED_BINARY_BACKWARD(GORGO_X)
-#undef GORGO_X
-      GORGO_FUSED_CASE(LogicalAnd, holds(a) & holds(b))
-      GORGO_FUSED_CASE(LogicalOr, holds(a) | holds(b))
-      GORGO_FUSED_CASE(LogicalXor, holds(a) ^ holds(b))
-      GORGO_FUSED_CASE(LogicalNot, !holds(a))
-      GORGO_FUSED_CASE(Truth, holds(a))
-      GORGO_FUSED_CASE(Where, holds(a).v ? b : c)
-      GORGO_FUSED_CASE(Clip, minimum(maximum(a, b), c))
+      GORGO_FUSED_FORMULAS
       case FusedOp::Copy:
       case FusedOp::Move:
         break;
@@ -319,7 +293,7 @@ struct FusedMachineState {
         __builtin_unreachable();
     }
   }
-#undef GORGO_FUSED_CASE
+#undef GORGO_FORMULA
 };
 
 // Where chunk q begins: the offset in bytes in an operand, along rows and over the outer axes.

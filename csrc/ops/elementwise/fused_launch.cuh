@@ -8,22 +8,33 @@ namespace gorgo::cuda {
 
 constexpr int kFusedOperands = kFusedOutputs + kFusedInputs;
 
+// Folds the outputs and the inputs in memory, of which input_operand has the numbers, for chunks of `elements`. Inputs stand behind
+// kFusedOutputs places.
+inline Walk<kFusedOperands> fold_fused(const KernelArgs& args, const int8_t* input_operand, int inputs, int elements,
+                                       const KOperand* (&operands)[kFusedOperands],
+                                       Place (&places)[kFusedOperands]) noexcept {
+  static const KOperand none = [] {
+    KOperand number;
+    number.host = true;
+    number.numel = 1;
+    number.scalar = true;
+    number.dtype = DType::Float32;
+    return number;
+  }();
+  for (int o = 0; o < kFusedOutputs; ++o) operands[o] = o < args.out_count ? &args.out[o] : &none;
+  for (int i = 0; i < kFusedInputs; ++i) {
+    operands[kFusedOutputs + i] = i < inputs ? &args.in[input_operand[i]] : &none;
+  }
+  return fold_operands(operands, places, elements);
+}
+
 // Fills in a launch for chunks of `elements`. False when there is nothing to do.
 template <class C>
 bool prepare_fused(const KernelArgs& args, const FusedMachine& machine, int elements, FusedLaunch<C>& launch) noexcept {
   if (args.out[0].numel == 0) return false;
-  KOperand none;
-  none.host = true;
-  none.numel = 1;
-  none.scalar = true;
-  none.dtype = args.out[0].dtype;
   const KOperand* operands[kFusedOperands];
-  for (int o = 0; o < kFusedOutputs; ++o) operands[o] = o < args.out_count ? &args.out[o] : &none;
-  for (int i = 0; i < kFusedInputs; ++i) {
-    operands[kFusedOutputs + i] = i < machine.inputs ? &args.in[machine.input_operand[i]] : &none;
-  }
   Place places[kFusedOperands];
-  const Walk<kFusedOperands> walk = fold_operands(operands, places, elements);
+  const Walk<kFusedOperands> walk = fold_fused(args, machine.input_operand, machine.inputs, elements, operands, places);
   const int last = walk.rank - 1;
   const auto place_of = [&](int o) {
     FusedPlace p;
