@@ -33,7 +33,6 @@ struct FusedLaunch {
   int32_t inputs = 0;
   int32_t outputs = 0;
   int32_t count = 0;           // of instructions
-  uint32_t slots_bytes = 0;    // of all slots that programs name
   uint32_t scratch_bytes = 0;  // where the scratch slots begin
   Divider row;                 // by the chunks of a row
   Divider by[kFusedAxes];
@@ -67,19 +66,7 @@ GORGO_DEVICE void fused_copies_wait() {
   asm volatile("cp.async.wait_all;");
 #endif
 }
-// Ends a batch of copies; waits for all batches but the last.
-GORGO_DEVICE void end_batch() {
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.commit_group;");
-#endif
-}
-GORGO_DEVICE void wait_for_earlier_batch() {
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.wait_group 1;");
-#endif
-}
-
-template <class C, int kElements, int kChunks, bool kHalves, bool kLoops>
+template <class C, int kElements, int kChunks, bool kHalves>
 struct FusedMachineState {
   static constexpr int kValues = kElements * kChunks;
   static constexpr int kOwn = 16 / static_cast<int>(sizeof(C));  // elements of C in a line
@@ -229,7 +216,7 @@ struct FusedMachineState {
   // once, in a loop over the lines of the scratch slots, so that programs stay within the instruction cache.
 #define GORGO_FORMULA(code, formula)                                                                      \
   case FusedOp::code:                                                                                     \
-    if constexpr (kLoops && fused_is_long(FusedOp::code)) {                                               \
+    if constexpr (fused_is_long(FusedOp::code)) {                                                         \
       constexpr int kArity = fused_arity(FusedOp::code);                                                  \
       _Pragma("unroll 1") for (int l = 0; l < kChunks * kLines; ++l) {                                    \
         C p[kOwn];                                                                                        \
@@ -271,7 +258,7 @@ struct FusedMachineState {
   }
 
   GORGO_DEVICE void run(uint32_t how, FusedOp op) {
-    const bool spills = kLoops && (how & FusedCode::kLong) != 0;
+    const bool spills = (how & FusedCode::kLong) != 0;
     if (spills) {
       spill(x, 0);
       if ((how & FusedCode::kReadsB) != 0) {
@@ -444,48 +431,19 @@ GORGO_DEVICE void fused_run(const FusedLaunch<C>& p, State& s, uint32_t first) {
   }
 }
 
-// A block treats one stretch of chunks after the other; where kAhead says so it reads the next one meanwhile, into other slots.
-template <class C, int kElements, int kChunks, bool kHalves, bool kLoops, bool kAhead>
+template <class C, int kElements, int kChunks, bool kHalves>
 __global__ void __launch_bounds__(256) fused_kernel(const __grid_constant__ FusedLaunch<C> p) {
-  using State = FusedMachineState<C, kElements, kChunks, kHalves, kLoops>;
-  constexpr auto kRead = fused_read<State, C, kElements, kChunks, kHalves>;
-  constexpr auto kRun = fused_run<State, C, kElements, kChunks, kHalves>;
+  using State = FusedMachineState<C, kElements, kChunks, kHalves>;
   extern __shared__ uint4 fused_lines[];
   State s;
   s.lines = static_cast<uint32_t>(__cvta_generic_to_shared(fused_lines + threadIdx.x));
   asm("" : "+r"(s.lines));  // a value to keep, not to work out anew at each use
   s.apart = blockDim.x * 16;
   s.scratch = s.lines + p.scratch_bytes;
-  const uint32_t stretch = blockDim.x * kChunks;
-  const uint32_t step = gridDim.x * stretch;
-  uint32_t first = blockIdx.x * stretch + threadIdx.x;
-  uint32_t begin = blockIdx.x * stretch;
-  if constexpr (kAhead) {
-    uint32_t ahead = s.lines + p.slots_bytes;
-    kRead(p, s, first);
-    end_batch();
-    while (true) {
-      const bool more = p.chunks - begin > step;
-      const uint32_t now = s.lines;
-      if (more) {
-        s.lines = ahead;
-        kRead(p, s, first + step);
-        s.lines = now;
-      }
-      end_batch();
-      wait_for_earlier_batch();
-      kRun(p, s, first);
-      if (!more) break;
-      s.lines = ahead;
-      ahead = now;
-      first += step;
-      begin += step;
-    }
-  } else {
-    kRead(p, s, first);
-    fused_copies_wait();
-    kRun(p, s, first);
-  }
+  const uint32_t first = blockIdx.x * blockDim.x * kChunks + threadIdx.x;
+  fused_read<State, C, kElements, kChunks, kHalves>(p, s, first);
+  fused_copies_wait();
+  fused_run<State, C, kElements, kChunks, kHalves>(p, s, first);
 }
 
 #endif

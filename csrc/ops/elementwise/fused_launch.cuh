@@ -65,14 +65,14 @@ bool prepare_fused(const KernelArgs& args, const FusedMachine& machine, int elem
   return true;
 }
 
-template <class C, int kElements, int kChunks, bool kHalves, bool kLoops, bool kAhead>
+template <class C, int kElements, int kChunks, bool kHalves>
 void launch_fused(const KernelArgs& args, const FusedMachine& machine, int threads) noexcept {
   FusedLaunch<C> launch;
   if (!prepare_fused(args, machine, kElements, launch)) return;
   constexpr int kLines = kElements * static_cast<int>(sizeof(C)) / 16;
-  const auto kernel = fused_kernel<C, kElements, kChunks, kHalves, kLoops, kAhead>;
+  const auto kernel = fused_kernel<C, kElements, kChunks, kHalves>;
   const int slot_bytes = kChunks * kLines * 16;
-  const int slots = machine.slots * (kAhead ? 2 : 1) + (kLoops ? machine.scratch : 0);
+  const int slots = machine.slots + machine.scratch;
   while (threads > 32 && slots * slot_bytes * threads > card().shared_bytes) threads /= 2;
   // Few chunks are spread over many blocks.
   while (threads > 32 && ceil_div(launch.chunks, int64_t{threads} * kChunks) < card().multiprocessors) threads /= 2;
@@ -85,17 +85,10 @@ void launch_fused(const KernelArgs& args, const FusedMachine& machine, int threa
     if ((code.how & FusedCode::kNumber << FusedCode::kC) == 0) code.c *= slot;
     code.to *= slot;
   }
-  launch.slots_bytes = static_cast<uint32_t>(machine.slots) * slot;
-  launch.scratch_bytes = launch.slots_bytes * (kAhead ? 2 : 1);
+  launch.scratch_bytes = static_cast<uint32_t>(machine.slots) * slot;
   const int bytes = static_cast<int>(slot) * slots;
   allow_shared(kernel, bytes);
-  int64_t blocks = ceil_div(launch.chunks, int64_t{threads} * kChunks);
-  if constexpr (kAhead) {
-    int resident = 1;
-    static_cast<void>(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, bytes));
-    const int64_t most = int64_t{card().multiprocessors} * (resident < 1 ? 1 : resident);
-    if (blocks > most) blocks = most;
-  }
+  const int64_t blocks = ceil_div(launch.chunks, int64_t{threads} * kChunks);
   kernel<<<static_cast<unsigned>(blocks), threads, bytes, stream_of(args)>>>(launch);
 }
 

@@ -16,7 +16,7 @@ void run_float(const KernelArgs& args, int64_t) noexcept {
   if (machine.halves) {
     launch_fused_halves(args, machine);
   } else {
-    launch_fused<float, 4, 2, false, true, false>(args, machine, 128);
+    launch_fused<float, 4, 2, false>(args, machine, 128);
   }
 }
 void run_double(const KernelArgs& args, int64_t) noexcept {
