@@ -482,7 +482,7 @@ std::optional<FusionLimits> fusion_limits(Device device) {
   if (env_string("GORGO_FUSE") == "always") return limits;
   if (!env_flag("GORGO_FUSE", true)) return {};
   if (device.type == DeviceType::Cuda) {
-    limits.nodes = 3;
+    limits.nodes = limits.interpreted ? 3 : 2;
   } else {
     limits.elements = kBeyondCaches;
   }
