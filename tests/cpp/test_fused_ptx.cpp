@@ -140,8 +140,7 @@ TEST_CASE("the kernels of fused programs name only what they declare") {
   for (int i = 0; i < 150; ++i) {
     const FusedPattern pattern = draw.pattern();
     FusedTuning tuning = FusedTuning::of(pattern, formulas);
-    if (i % 3 == 1) tuning.loop = true;
-    if (i % 3 == 2) tuning.vectors = 2;
+    if (i % 3 == 1) tuning = {2, true};
     const std::string text = FusedWriter(pattern, formulas, tuning).write();
     CAPTURE(text);
     REQUIRE(!text.empty());

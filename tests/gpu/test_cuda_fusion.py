@@ -6,7 +6,7 @@ Read first: tests/test_fusion.py (what is fused), csrc/ops/elementwise/fused_com
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,11 +20,16 @@ DEVICE = "cuda:0"
 
 
 @pytest.fixture(autouse=True, params=["compiled", "interpreted"])
-def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Run each test with kernels of the chains' own, and with the interpreter."""
     monkeypatch.setenv("GORGO_FUSE", "always")
     monkeypatch.setenv("GORGO_FUSE_COMPILE", "1" if request.param == "compiled" else "0")
-    return str(request.param)
+    before = gg.cuda.compiled_chains()
+    yield str(request.param)
+    after = gg.cuda.compiled_chains()
+    assert after["refused"] == before["refused"]
+    if request.param == "interpreted":
+        assert after["kernels"] == before["kernels"]
 
 
 def operands(rng: np.random.Generator, dtype: str, *shapes: tuple[int, ...]) -> list[gg.Tensor]:
@@ -39,13 +44,17 @@ def operands(rng: np.random.Generator, dtype: str, *shapes: tuple[int, ...]) -> 
 
 
 def equal_to_eager(f: Callable[..., Any], *args: gg.Tensor, runs: int = 3) -> None:
-    """Fail unless a function comes to the same bits captured, on each of a few runs."""
+    """Fail unless a function comes to the same bits captured, on each of a few runs.
+
+    NaN may be any: a card's negation may leave its sign or not, and of two in a float64 sum either may win, as the
+    assembler of the kernel sees fit.
+    """
     compiled = gg.compile(f)
     expected = f(*args)
     for _ in range(runs):
         got = compiled(*args)
         for one, other in zip(*((x if isinstance(x, tuple) else (x,)) for x in (got, expected)), strict=True):
-            same_bits(one, other)
+            same_bits(one, other, any_nan=True)
 
 
 # Ops and how many operands they have.
@@ -75,6 +84,17 @@ def test_every_op(op: str, dtype: str) -> None:
         return v, w
 
     equal_to_eager(f, *operands(np.random.default_rng(3), dtype, *[(1003,)] * count))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("op", UNARY)
+def test_every_value_of_halves(op: str, dtype: str) -> None:
+    bits = np.arange(1 << 16, dtype=np.uint32)
+    if dtype == "bfloat16":
+        values = gg.asarray((bits << 16).view(np.float32)).astype(gg.bfloat16)
+    else:
+        values = gg.asarray(bits.astype(np.uint16).view(np.float16))
+    equal_to_eager(lambda x: gg.abs(getattr(gg, op)(x)), values.to(DEVICE), runs=1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -198,6 +218,24 @@ def test_numbers_that_change() -> None:
     same_bits(run(True), run(False))
 
 
+def test_a_chain_is_compiled_once(route: str) -> None:
+    """Sizes, addresses and numbers are parameters; another dtype or layout is another kernel."""
+
+    def kernels_for(*shapes: tuple[int, ...], dtype: str = "float32", number: float = 0.5) -> int:
+        before = gg.cuda.compiled_chains()["kernels"]
+        equal_to_eager(lambda x, y: gg.abs(gg.floor(x * 3.0) - y) * number, *operands(rng, dtype, *shapes), runs=2)
+        return int(gg.cuda.compiled_chains()["kernels"]) - before
+
+    rng = np.random.default_rng(9)
+    new = 1 if route == "compiled" else 0
+    assert kernels_for((4096,), (4096,)) == new
+    assert kernels_for((64, 128), (64, 128)) == 0
+    assert kernels_for((8192,), (8192,), number=0.75) == 0
+    assert kernels_for((8192,), (8192,), dtype="bfloat16") == new
+    assert kernels_for((64, 128), (128,)) == new
+    assert kernels_for((32, 256), (256,)) == 0
+
+
 def test_new_addresses_at_each_replay() -> None:
     """Graphs are updated when operands lie elsewhere, where another kernel may be needed for their alignment."""
 
@@ -211,7 +249,7 @@ def test_new_addresses_at_each_replay() -> None:
         start = k if k % 3 == 0 else 4 * k
         x, y = left[k, start : start + 512], right[k, 4 * k : 4 * k + 512]
         kept.append(x.copy() if k % 2 == 0 else x)
-        same_bits(compiled(kept[-1], y), f(kept[-1], y))
+        same_bits(compiled(kept[-1], y), f(kept[-1], y), any_nan=True)
 
 
 def test_threads_compile_and_launch_at_once() -> None:

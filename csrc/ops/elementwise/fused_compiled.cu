@@ -46,11 +46,6 @@ const Driver& driver() noexcept {
   return table;
 }
 
-struct Chain {
-  CUfunction kernel = nullptr;  // null: it could not be compiled
-  FusedTuning tuning;
-};
-
 // What a chain is known by: compared as bytes, of which none is padding.
 struct Key {
   FusedPattern pattern;
@@ -83,7 +78,8 @@ class Chains {
     static auto* const chains = new Chains;  // launched from other threads until the very end
     return *chains;
   }
-  Chain find(const Key& key) {
+  // Null where the pattern cannot be compiled.
+  CUfunction find(const Key& key) {
     {
       const std::shared_lock lock(known_);
       const auto found = chains_.find(key);
@@ -94,14 +90,14 @@ class Chains {
       const std::shared_lock lock(known_);
       const auto found = chains_.find(key);  // another thread was faster
       if (found != chains_.end()) return found->second;
-      if (chains_.size() >= kMostChains) return {};
+      if (chains_.size() >= kMostChains) return nullptr;
     }
     const auto before = std::chrono::steady_clock::now();
-    const Chain made = compile(key.pattern);
+    CUfunction made = compile(key.pattern);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - before;
     const std::unique_lock lock(known_);
     counted_.seconds += took.count();
-    ++(made.kernel != nullptr ? counted_.kernels : counted_.refused);
+    ++(made != nullptr ? counted_.kernels : counted_.refused);
     return chains_.emplace(key, made).first->second;
   }
   CompiledChains counted() {
@@ -110,22 +106,20 @@ class Chains {
   }
 
  private:
-  Chain compile(const FusedPattern& pattern) const {
-    Chain chain;
-    chain.tuning = FusedTuning::of(pattern, formulas_);
-    const std::string text = FusedWriter(pattern, formulas_, chain.tuning).write();
-    if (text.empty()) return chain;
+  CUfunction compile(const FusedPattern& pattern) const {
+    const std::string text = FusedWriter(pattern, formulas_, FusedTuning::of(pattern, formulas_)).write();
+    if (text.empty()) return nullptr;
     const OutsideCapture outside;
     CUmodule module = nullptr;
-    if (driver().load(&module, text.c_str(), 0, nullptr, nullptr) != CUDA_SUCCESS) return chain;
-    if (driver().function(&chain.kernel, module, FusedWriter::kEntry) != CUDA_SUCCESS) chain.kernel = nullptr;
-    return chain;
+    CUfunction kernel = nullptr;
+    if (driver().load(&module, text.c_str(), 0, nullptr, nullptr) != CUDA_SUCCESS) return nullptr;
+    return driver().function(&kernel, module, FusedWriter::kEntry) == CUDA_SUCCESS ? kernel : nullptr;
   }
 
   const FusedFormulas formulas_{fused_formulas_text};
   std::shared_mutex known_;
   std::mutex compiling_;
-  std::unordered_map<Key, Chain, KeyHash> chains_;
+  std::unordered_map<Key, CUfunction, KeyHash> chains_;
   CompiledChains counted_;
 };
 
@@ -226,15 +220,14 @@ bool launch(const KernelArgs& args) {
   int device = 0;
   static_cast<void>(cudaGetDevice(&device));
   key.device = static_cast<uint8_t>(device);
-  const Chain chain = Chains::instance().find(key);
-  if (chain.kernel == nullptr) return false;
+  CUfunction kernel = Chains::instance().find(key);
+  if (kernel == nullptr) return false;
   // Few chunks are spread over many blocks.
-  int threads = chain.tuning.threads;
-  const int vectors = chain.tuning.vectors;
-  while (threads > 32 && ceil_div(chunks, int64_t{threads} * vectors) < card().multiprocessors) threads /= 2;
-  const auto blocks = static_cast<unsigned>(ceil_div(chunks, int64_t{threads} * vectors));
+  int threads = FusedWriter::kThreads;
+  while (threads > 32 && ceil_div(chunks, threads) < card().multiprocessors) threads /= 2;
+  const auto blocks = static_cast<unsigned>(ceil_div(chunks, threads));
   void* list[] = {&parameters};
-  return driver().launch(chain.kernel, blocks, 1, 1, static_cast<unsigned>(threads), 1, 1, 0, stream_of(args), list,
+  return driver().launch(kernel, blocks, 1, 1, static_cast<unsigned>(threads), 1, 1, 0, stream_of(args), list,
                          nullptr) == CUDA_SUCCESS;
 }
 

@@ -159,27 +159,51 @@ class FusedFormulas {
 
 // ---- the text of a kernel ----
 
-// How the work is laid out over threads.
+// How a thread goes through its chunk.
 struct FusedTuning {
-  int threads = 256;
-  int vectors = 1;    // chunks to a thread
-  int at_once = 0;    // elements treated side by side; 0: all of a chunk
-  bool loop = false;  // over a chunk's elements, `at_once` at a time
-  const char* load = "ld.global";
-  const char* store = "st.global";
+  int at_once = 0;    // elements treated side by side; 0: all
+  bool loop = false;  // over the elements, `at_once` at a time
 
-  // What suits a program. Lines of formulas are instructions of the card, roughly.
+  // What suits a program. Lines of formulas are instructions of the card, roughly; long texts miss the instruction cache and take
+  // long to compile. Side by side as many elements as leave room in registers.
   static FusedTuning of(const FusedPattern& p, const FusedFormulas& formulas) {
-    constexpr size_t kLong = 1500;
+    constexpr size_t kLong = 1000;
+    constexpr int kRegisters = 48;
     FusedTuning t;
-    t.at_once = p.halves ? 2 : 1;
     size_t lines = 0;
     for (int i = 0; i < p.count; ++i) {
       const FusedFormulas::Body* body = formulas.find(p.wide, p.code[i].op);
       lines += body != nullptr ? body->size() : 1;
     }
     t.loop = lines * static_cast<size_t>(p.elements()) > kLong;
+    const int registers = alive_at_once(p) * p.elements() * (p.wide ? 2 : 1);
+    if (t.loop || registers > kRegisters) t.at_once = p.halves ? 2 : 1;
     return t;
+  }
+
+ private:
+  // Values in registers, at the instruction where they are most; numbers are not.
+  static int alive_at_once(const FusedPattern& p) {
+    const int operands = p.inputs + p.numbers;
+    int first[kFusedValues];
+    int last[kFusedValues];
+    for (int v = 0; v < operands + p.count; ++v) first[v] = last[v] = v < operands ? -1 : v - operands;
+    for (int i = 0; i < p.count; ++i) {
+      for (const int v : p.code[i].reads) {
+        if (v < 0) continue;
+        if (first[v] < 0) first[v] = i;
+        last[v] = i;
+      }
+    }
+    int most = 0;
+    for (int i = 0; i < p.count; ++i) {
+      int alive = 0;
+      for (int v = 0; v < operands + i + 1; ++v) {
+        if (v < p.inputs || v >= operands) alive += first[v] >= 0 && first[v] <= i && i <= last[v] ? 1 : 0;
+      }
+      most = alive > most ? alive : most;
+    }
+    return most;
   }
 };
 
@@ -191,13 +215,14 @@ class FusedWriter {
   }
 
   static constexpr const char* kEntry = "gorgo_chain";
+  static constexpr int kThreads = 128;  // of a block, at most; each treats one chunk
 
   // Empty where a formula is missing.
   std::string write() {
     if (!write_body()) return {};
     std::string out = ".version 7.0\n.target sm_80\n.address_size 64\n.visible .entry ";
     out += kEntry + std::string("(.param .align 8 .b8 call[") + std::to_string(sizeof(FusedParameters)) +
-           "])\n.maxntid " + std::to_string(t_.threads) + ", 1, 1\n{\n";
+           "])\n.maxntid " + std::to_string(kThreads) + ", 1, 1\n{\n";
     const auto declare = [&](const char* type, const char* name, int count) {
       if (count > 0) out += std::string(".reg .") + type + " " + name + "<" + std::to_string(count) + ">;\n";
     };
@@ -239,67 +264,41 @@ class FusedWriter {
   }
   // The registers that a chunk of a type takes: words of four bytes, or of eight for float64.
   [[nodiscard]] bool in_quads(FusedType type) const { return p_.wide && type == FusedType::Own; }
-  [[nodiscard]] int registers_of(FusedType type) const {
+  Names registers_of(FusedType type) {
     const int bytes = elements_ * bytes_of(type);
-    return in_quads(type) ? bytes / 8 : bytes < 4 ? 1 : bytes / 4;
+    Names made;
+    for (int at = 0; at < bytes; at += in_quads(type) ? 8 : 4) made.push_back(in_quads(type) ? quad() : word());
+    return made;
   }
-
-  struct Chunk {  // that a thread treats
-    Name index;
-    Name inside;  // is there such a chunk?
-    Name full;    // has it all its elements? Where rows are whole, as `inside`
-    Name count;   // of its elements; where rows are not whole
-    Name in_row;
-    Names axis;  // its place along the outer axes
-    Names address_in;
-    Names address_out;
-    Names in[kFusedInputs];  // registers as loaded
-    Name splat[kFusedInputs];
-    Names out[kFusedOutputs];
-  };
+  // Where the parameters of an operand begin.
+  static size_t in_at(int i) { return offsetof(FusedParameters, in) + static_cast<size_t>(i) * sizeof(FusedOperand); }
+  static size_t out_at(int o) { return offsetof(FusedParameters, out) + static_cast<size_t>(o) * sizeof(FusedOperand); }
 
   bool write_body() {
-    const Name first = word();
+    index_ = word();
     const Name block = word();
     const Name threads = word();
-    line("mov.u32 ", first, ", %tid.x;");
+    const Name chunks = word();
+    const Name beyond = truth();
+    line("mov.u32 ", index_, ", %tid.x;");
     line("mov.u32 ", block, ", %ctaid.x;");
     line("mov.u32 ", threads, ", %ntid.x;");
-    line("mul.lo.u32 ", block, ", ", block, ", ", number(t_.vectors), ";");
-    line("mad.lo.u32 ", first, ", ", block, ", ", threads, ", ", first, ";");
-    const Name chunks = word();
+    line("mad.lo.u32 ", index_, ", ", block, ", ", threads, ", ", index_, ";");
     line("ld.param.u32 ", chunks, ", ", parameter(offsetof(FusedParameters, chunks)), ";");
-    std::vector<Chunk> all(static_cast<size_t>(t_.vectors));
-    for (int u = 0; u < t_.vectors; ++u) {
-      Chunk& c = all[static_cast<size_t>(u)];
-      c.index = first;
-      if (u > 0) {
-        c.index = word();
-        line("mad.lo.u32 ", c.index, ", ", threads, ", ", number(u), ", ", first, ";");
-      }
-      c.inside = truth();
-      line("setp.lt.u32 ", c.inside, ", ", c.index, ", ", chunks, ";");
-      if (u == 0) line("@!", c.inside, " ret;");
-      place(c);
-    }
+    line("setp.ge.u32 ", beyond, ", ", index_, ", ", chunks, ";");
+    line("@", beyond, " ret;");
+    place();
     for (int i = 0; i < p_.numbers; ++i) {
       numbers_.push_back(value());
       line(p_.wide ? "ld.param.f64 " : "ld.param.f32 ", numbers_.back(), ", ",
            parameter(offsetof(FusedParameters, numbers) + static_cast<size_t>(i) * 8), ";");
     }
-    for (int i = 0; i < p_.inputs; ++i) {
-      for (Chunk& c : all) addresses(c, i, true);
-    }
-    for (Chunk& c : all) load_all(c, all.front());
-    for (Chunk& c : all) {
-      for (int o = 0; o < p_.outputs; ++o) {
-        for (int r = 0; r < registers_of(p_.out[o].type); ++r)
-          c.out[o].push_back(in_quads(p_.out[o].type) ? quad() : word());
-      }
-      if (!compute(c)) return false;
-      for (int o = 0; o < p_.outputs; ++o) addresses(c, o, false);
-      store_all(c);
-    }
+    for (int i = 0; i < p_.inputs; ++i) address_in_.push_back(address_of(p_.in[i], in_at(i)));
+    load_all();
+    for (int o = 0; o < p_.outputs; ++o) out_[o] = registers_of(p_.out[o].type);
+    if (!compute()) return false;
+    for (int o = 0; o < p_.outputs; ++o) address_out_.push_back(address_of(p_.out[o], out_at(o)));
+    store_all();
     line("ret;");
     return true;
   }
@@ -327,44 +326,37 @@ class FusedWriter {
     return r;
   }
 
-  void place(Chunk& c) {
-    c.in_row = c.index;
+  void place() {
+    in_row_ = index_;
     if (p_.outer_axes > 0) {
-      Name row = quotient(c.index, offsetof(FusedParameters, row));
-      c.in_row = rest(c.index, row, offsetof(FusedParameters, row));
-      c.axis.resize(p_.outer_axes);
-      for (size_t i = p_.outer_axes; i-- > 0;) {
-        if (i == 0) {
-          c.axis[i] = row;
-          break;
-        }
+      Name row = quotient(index_, offsetof(FusedParameters, row));
+      in_row_ = rest(index_, row, offsetof(FusedParameters, row));
+      axis_.resize(p_.outer_axes);
+      for (size_t i = p_.outer_axes; --i > 0;) {
         const size_t division = offsetof(FusedParameters, by) + i * sizeof(FusedDivision);
         const Name next = quotient(row, division);
-        c.axis[i] = rest(row, next, division);
+        axis_[i] = rest(row, next, division);
         row = next;
       }
+      axis_[0] = row;
     }
-    c.full = c.inside;
     if (!p_.whole) {
-      c.count = word();
+      left_ = word();
+      short_ = truth();
       const Name length = word();
       line("ld.param.u32 ", length, ", ", parameter(offsetof(FusedParameters, row_elements)), ";");
-      line("mul.lo.u32 ", c.count, ", ", c.in_row, ", ", number(elements_), ";");
-      line("sub.u32 ", c.count, ", ", length, ", ", c.count, ";");
-      line("@!", c.inside, " mov.u32 ", c.count, ", 0;");
-      c.full = truth();
-      line("setp.ge.u32 ", c.full, ", ", c.count, ", ", number(elements_), ";");
+      line("mul.lo.u32 ", left_, ", ", in_row_, ", ", number(elements_), ";");
+      line("sub.u32 ", left_, ", ", length, ", ", left_, ";");
+      line("setp.lt.u32 ", short_, ", ", left_, ", ", number(elements_), ";");
     }
   }
 
-  void addresses(Chunk& c, int i, bool input) {
-    const FusedLayout& layout = input ? p_.in[i] : p_.out[i];
-    const size_t operand = (input ? offsetof(FusedParameters, in) : offsetof(FusedParameters, out)) +
-                           static_cast<size_t>(i) * sizeof(FusedOperand);
+  // Of this thread's chunk of an operand whose parameters begin at `operand`.
+  Name address_of(const FusedLayout& layout, size_t operand) {
     const Name address = quad();
     line("ld.param.u64 ", address, ", ", parameter(operand + offsetof(FusedOperand, data)), ";");
     line("cvta.to.global.u64 ", address, ", ", address, ";");
-    const Name& along = layout.flat ? c.index : c.in_row;
+    const Name& along = layout.flat ? index_ : in_row_;
     if (layout.access == FusedAccess::Whole) {
       line("mad.wide.u32 ", address, ", ", along, ", ", number(elements_ * bytes_of(layout.type)), ", ", address, ";");
     } else if (layout.access == FusedAccess::Single) {
@@ -373,15 +365,15 @@ class FusedWriter {
       line("mad.wide.s32 ", address, ", ", along, ", ", step, ", ", address, ";");
     }
     if (!layout.flat) {
-      for (size_t a = 0; a < c.axis.size(); ++a) {
+      for (size_t a = 0; a < axis_.size(); ++a) {
         const Name stride = word();
         line("ld.param.s32 ", stride, ", ", parameter(operand + offsetof(FusedOperand, strides) + a * 4), ";");
-        line("mad.wide.s32 ", address, ", ", c.axis[a], ", ", stride, ", ", address, ";");
+        line("mad.wide.s32 ", address, ", ", axis_[a], ", ", stride, ", ", address, ";");
       }
     }
-    (input ? c.address_in : c.address_out).push_back(address);
+    return address;
   }
-  // The address of element k of a chunk that is read or written one by one.
+  // Of element k of a chunk that is read or written one by one.
   Name element_address(const Name& address, const FusedLayout& layout, size_t operand, int k) {
     if (k == 0) return "[" + address + "]";
     if (layout.access == FusedAccess::Whole) return "[" + address + "+" + number(k * bytes_of(layout.type)) + "]";
@@ -391,41 +383,47 @@ class FusedWriter {
     line("mad.wide.s32 ", at, ", ", step, ", ", number(k), ", ", address, ";");
     return "[" + at + "]";
   }
-  // Is there an element k?
-  Name has(const Chunk& c, int k) {
-    if (p_.whole || k == 0) return c.inside;
+  // The condition that there is an element k, in front of an instruction.
+  Name if_has(int k) {
+    if (p_.whole || k == 0) return {};
     const Name t = truth();
-    line("setp.gt.u32 ", t, ", ", c.count, ", ", number(k), ";");
-    return t;
+    line("setp.gt.u32 ", t, ", ", left_, ", ", number(k), ";");
+    return "@" + t + " ";
   }
-
-  // ---- loads ----
-
-  void load_all(Chunk& c, const Chunk& front) {
-    for (int i = 0; i < p_.inputs; ++i) {
-      const FusedLayout& layout = p_.in[i];
-      if (layout.access == FusedAccess::Splat) {
-        load_splat(c, front, i);
-        continue;
-      }
-      for (int r = 0; r < registers_of(layout.type); ++r) c.in[i].push_back(in_quads(layout.type) ? quad() : word());
-      if (layout.access == FusedAccess::Single) load_elements(c, i);
+  // Treats the operands that are Single, and those that are Whole, one by one where the chunk is short.
+  template <class One, class All>
+  void by_access(const FusedLayout* layouts, int count, const One& one_by_one, const All& at_once) {
+    for (int i = 0; i < count; ++i) {
+      if (layouts[i].access == FusedAccess::Single) one_by_one(i);
     }
     Name done;
     if (!p_.whole) {
       const Name whole = label();
       done = label();
-      line("@", c.full, " bra ", whole, ";");
-      for (int i = 0; i < p_.inputs; ++i) {
-        if (p_.in[i].access == FusedAccess::Whole) load_elements(c, i);
+      line("@!", short_, " bra ", whole, ";");
+      for (int i = 0; i < count; ++i) {
+        if (layouts[i].access == FusedAccess::Whole) one_by_one(i);
       }
       line("bra ", done, ";");
       line(whole, ":");
     }
-    for (int i = 0; i < p_.inputs; ++i) {
-      if (p_.in[i].access == FusedAccess::Whole) load_whole(c, i);
+    for (int i = 0; i < count; ++i) {
+      if (layouts[i].access == FusedAccess::Whole) at_once(i);
     }
     if (!p_.whole) line(done, ":");
+  }
+
+  // ---- loads ----
+
+  void load_all() {
+    for (int i = 0; i < p_.inputs; ++i) {
+      if (p_.in[i].access == FusedAccess::Splat) {
+        load_splat(i);
+      } else {
+        in_[i] = registers_of(p_.in[i].type);
+      }
+    }
+    by_access(p_.in, p_.inputs, [&](int i) { load_elements(i); }, [&](int i) { load_whole(i); });
   }
   static Name list_of(const Names& names, size_t from, size_t count) {
     if (count == 1) return names[from];
@@ -448,51 +446,48 @@ class FusedWriter {
         return ".u8 ";
     }
   }
-  void load_whole(Chunk& c, int i) {
-    const FusedType type = p_.in[i].type;
+  // Calls access(kind, registers, offset) for each 16 bytes of a chunk, or the fewer that it has.
+  template <class Access>
+  void for_each_line(FusedType type, const Names& registers, const Access& access) {
     const int bytes = elements_ * bytes_of(type);
-    const size_t each = in_quads(type) ? 2 : 4;
+    const size_t each = bytes < 16 ? registers.size() : in_quads(type) ? 2 : 4;
     for (int at = 0; at < bytes; at += 16) {
       const size_t from = static_cast<size_t>(at / 16) * each;
-      const int here = bytes < 16 ? bytes : 16;
-      const size_t count = bytes < 16 ? c.in[i].size() : each;
-      line("@", c.full, " ", t_.load, kind_of(here, in_quads(type)), list_of(c.in[i], from, count), ", [",
-           c.address_in[static_cast<size_t>(i)], "+", number(at), "];");
+      access(kind_of(bytes < 16 ? bytes : 16, in_quads(type)), list_of(registers, from, each), number(at));
     }
   }
-  void load_elements(Chunk& c, int i) {
+  void load_whole(int i) {
+    for_each_line(p_.in[i].type, in_[i], [&](const Name& kind, const Name& registers, const Name& at) {
+      line("ld.global", kind, registers, ", [", address_in_[static_cast<size_t>(i)], "+", at, "];");
+    });
+  }
+  void load_elements(int i) {
     const FusedLayout& layout = p_.in[i];
-    const size_t operand = offsetof(FusedParameters, in) + static_cast<size_t>(i) * sizeof(FusedOperand);
     const int bytes = bytes_of(layout.type);
     if (bytes < 4) {
-      for (const Name& r : c.in[i]) line("mov.b32 ", r, ", 0;");
+      for (const Name& r : in_[i]) line("mov.b32 ", r, ", 0;");
     }
     for (int k = 0; k < elements_; ++k) {
-      const Name at = element_address(c.address_in[static_cast<size_t>(i)], layout, operand, k);
-      const Name there = has(c, k);
+      const Name at = element_address(address_in_[static_cast<size_t>(i)], layout, in_at(i), k);
+      const Name condition = if_has(k);
+      const Name kind = kind_of(bytes, in_quads(layout.type));
       if (bytes >= 4) {
-        line("@", there, " ld.global", kind_of(bytes, in_quads(layout.type)), c.in[i][static_cast<size_t>(k)], ", ", at,
-             ";");
+        line(condition, "ld.global", kind, in_[i][static_cast<size_t>(k)], ", ", at, ";");
         continue;
       }
       const Name bits = word();
-      const Name& into = c.in[i][static_cast<size_t>(k * bytes / 4)];
-      line("mov.b32 ", bits, ", 0;");
-      line("@", there, " ld.global", kind_of(bytes, false), bits, ", ", at, ";");
+      const Name& into = in_[i][static_cast<size_t>(k * bytes / 4)];
+      if (!condition.empty()) line("mov.b32 ", bits, ", 0;");
+      line(condition, "ld.global", kind, bits, ", ", at, ";");
       line("bfi.b32 ", into, ", ", bits, ", ", into, ", ", number(k * bytes % 4 * 8), ", ", number(bytes * 8), ";");
     }
   }
-  void load_splat(Chunk& c, const Chunk& front, int i) {
-    if (p_.outer_axes == 0 && !front.splat[i].empty()) {
-      c.splat[i] = front.splat[i];
-      return;
-    }
+  void load_splat(int i) {
     const FusedType type = p_.in[i].type;
     const Name bits = in_quads(type) ? quad() : word();
-    line("@", c.inside, " ld.global", kind_of(bytes_of(type), in_quads(type)), bits, ", [",
-         c.address_in[static_cast<size_t>(i)], "];");
-    c.splat[i] = value();
-    widen(c.splat[i], type, {bits}, 0);
+    line("ld.global", kind_of(bytes_of(type), in_quads(type)), bits, ", [", address_in_[static_cast<size_t>(i)], "];");
+    splat_[i] = value();
+    widen(splat_[i], type, {bits}, 0);
   }
 
   // Element k of a chunk's registers as a value.
@@ -535,10 +530,10 @@ class FusedWriter {
 
   // ---- the program ----
 
-  bool compute(Chunk& c) {
+  bool compute() {
     if (!t_.loop) {
       for (int k = 0; k < elements_; k += group_) {
-        if (!run(c, k, k)) return false;
+        if (!run(k, k)) return false;
       }
       return true;
     }
@@ -546,15 +541,15 @@ class FusedWriter {
     const Name left = word();
     const Name again = label();
     for (int o = 0; o < p_.outputs; ++o) {
-      for (const Name& r : c.out[o]) line(in_quads(p_.out[o].type) ? "mov.b64 " : "mov.b32 ", r, ", 0;");
+      for (const Name& r : out_[o]) line(in_quads(p_.out[o].type) ? "mov.b64 " : "mov.b32 ", r, ", 0;");
     }
     line("mov.u32 ", left, ", ", number(elements_ / group_), ";");
     line(again, ":");
     const int last = elements_ - group_;
-    for (int o = 0; o < p_.outputs; ++o) wander(p_.out[o].type, c.out[o]);
-    if (!run(c, 0, last)) return false;
+    for (int o = 0; o < p_.outputs; ++o) wander(p_.out[o].type, out_[o]);
+    if (!run(0, last)) return false;
     for (int i = 0; i < p_.inputs; ++i) {
-      if (p_.in[i].access != FusedAccess::Splat) wander(p_.in[i].type, c.in[i]);
+      if (p_.in[i].access != FusedAccess::Splat) wander(p_.in[i].type, in_[i]);
     }
     const Name more = truth();
     line("sub.u32 ", left, ", ", left, ", 1;");
@@ -582,7 +577,7 @@ class FusedWriter {
   }
 
   // All instructions for the elements from `from` on, whose results go to the places from `to` on.
-  bool run(Chunk& c, int from, int to) {
+  bool run(int from, int to) {
     const int inputs = p_.inputs;
     const int operands = inputs + p_.numbers;
     std::vector<Names> values(static_cast<size_t>(operands + p_.count));
@@ -591,10 +586,14 @@ class FusedWriter {
       const FusedInstruction& code = p_.code[i];
       const int arity = fused_arity(code.op);
       const size_t self = static_cast<size_t>(operands + i);
-      for (int k = 0; k < arity; ++k) need(c, values, code.reads[k], from);
+      for (int k = 0; k < arity; ++k) need(values, code.reads[k], from);
       const bool copies = code.op == FusedOp::Copy || code.op == FusedOp::Move;
       const FusedFormulas::Body* body = copies ? nullptr : formulas_.find(p_.wide, code.op);
       if (!copies && body == nullptr) return false;
+      // The root of a number of 8 bits lies at least 2^-19 of itself away from the middle between two such, m, since (s - m)(s + m)
+      // is a whole number other than 0 where s and m are scaled to 9 bits. So one that is right to 2^-22 rounds the same way.
+      const bool is_number = code.reads[0] >= inputs && code.reads[0] < operands;
+      const bool rough = code.op == FusedOp::Sqrt && code.dtype == DType::BFloat16 && !is_number;
       for (int k = 0; k < group_; ++k) {
         Names operand;
         for (int r = 0; r < arity; ++r)
@@ -602,6 +601,8 @@ class FusedWriter {
         const Name made = value();
         if (copies) {
           line(p_.wide ? "mov.f64 " : "mov.f32 ", made, ", ", operand[0], ";");
+        } else if (rough) {
+          line("sqrt.approx.f32 ", made, ", ", operand[0], ";");
         } else {
           paste(*body, operand, made);
         }
@@ -611,24 +612,24 @@ class FusedWriter {
       if (code.op != FusedOp::Where && code.op != FusedOp::Copy)
         round(fused_type(code.dtype), values[self], packed[self]);
       for (int o = 0; o < p_.outputs; ++o) {
-        if (p_.result[o] == i) narrow(p_.out[o].type, values[self], packed[self], c.out[o], to);
+        if (p_.result[o] == i) narrow(p_.out[o].type, values[self], packed[self], out_[o], to);
       }
     }
     return true;
   }
 
   // Makes the values of an operand, when it is first read.
-  void need(Chunk& c, std::vector<Names>& values, int v, int from) {
+  void need(std::vector<Names>& values, int v, int from) {
     const size_t at = static_cast<size_t>(v);
     if (v >= p_.inputs + p_.numbers || !values[at].empty()) return;
     for (int k = 0; k < group_; ++k) {
       if (v >= p_.inputs) {
         values[at].push_back(numbers_[at - p_.inputs]);
       } else if (p_.in[v].access == FusedAccess::Splat) {
-        values[at].push_back(c.splat[v]);
+        values[at].push_back(splat_[v]);
       } else {
         values[at].push_back(value());
-        widen(values[at].back(), p_.in[v].type, c.in[v], from + k);
+        widen(values[at].back(), p_.in[v].type, in_[v], from + k);
       }
     }
   }
@@ -713,50 +714,27 @@ class FusedWriter {
 
   // ---- stores ----
 
-  void store_all(Chunk& c) {
-    for (int o = 0; o < p_.outputs; ++o) {
-      if (p_.out[o].access == FusedAccess::Single) store_elements(c, o);
-    }
-    Name done;
-    if (!p_.whole) {
-      const Name whole = label();
-      done = label();
-      line("@", c.full, " bra ", whole, ";");
-      for (int o = 0; o < p_.outputs; ++o) {
-        if (p_.out[o].access == FusedAccess::Whole) store_elements(c, o);
-      }
-      line("bra ", done, ";");
-      line(whole, ":");
-    }
-    for (int o = 0; o < p_.outputs; ++o) {
-      if (p_.out[o].access != FusedAccess::Whole) continue;
-      const FusedType type = p_.out[o].type;
-      const int bytes = elements_ * bytes_of(type);
-      const size_t each = in_quads(type) ? 2 : 4;
-      for (int at = 0; at < bytes; at += 16) {
-        const size_t from = static_cast<size_t>(at / 16) * each;
-        const int here = bytes < 16 ? bytes : 16;
-        const size_t count = bytes < 16 ? c.out[o].size() : each;
-        line("@", c.full, " ", t_.store, kind_of(here, in_quads(type)), "[", c.address_out[static_cast<size_t>(o)], "+",
-             number(at), "], ", list_of(c.out[o], from, count), ";");
-      }
-    }
-    if (!p_.whole) line(done, ":");
+  void store_all() {
+    by_access(p_.out, p_.outputs, [&](int o) { store_elements(o); }, [&](int o) { store_whole(o); });
   }
-  void store_elements(Chunk& c, int o) {
+  void store_whole(int o) {
+    for_each_line(p_.out[o].type, out_[o], [&](const Name& kind, const Name& registers, const Name& at) {
+      line("st.global", kind, "[", address_out_[static_cast<size_t>(o)], "+", at, "], ", registers, ";");
+    });
+  }
+  void store_elements(int o) {
     const FusedLayout& layout = p_.out[o];
-    const size_t operand = offsetof(FusedParameters, out) + static_cast<size_t>(o) * sizeof(FusedOperand);
     const int bytes = bytes_of(layout.type);
     for (int k = 0; k < elements_; ++k) {
-      const Name at = element_address(c.address_out[static_cast<size_t>(o)], layout, operand, k);
-      const Name there = has(c, k);
-      Name bits = c.out[o][static_cast<size_t>(bytes >= 4 ? k : k * bytes / 4)];
+      const Name at = element_address(address_out_[static_cast<size_t>(o)], layout, out_at(o), k);
+      const Name condition = if_has(k);
+      Name bits = out_[o][static_cast<size_t>(bytes >= 4 ? k : k * bytes / 4)];
       if (bytes < 4 && k * bytes % 4 != 0) {
         const Name shifted = word();
         line("shr.u32 ", shifted, ", ", bits, ", ", number(k * bytes % 4 * 8), ";");
         bits = shifted;
       }
-      line("@", there, " st.global", kind_of(bytes, in_quads(layout.type)), at, ", ", bits, ";");
+      line(condition, "st.global", kind_of(bytes, in_quads(layout.type)), at, ", ", bits, ";");
     }
   }
 
@@ -766,6 +744,17 @@ class FusedWriter {
   const int elements_;
   int group_ = 1;
   std::string text_;
+  // The chunk that a thread treats.
+  Name index_;
+  Name in_row_;
+  Names axis_;  // its place along the outer axes
+  Name left_;   // elements of the row from its first on, and are they fewer than a chunk's? Where rows are not whole
+  Name short_;
+  Names address_in_;
+  Names address_out_;
+  Names in_[kFusedInputs];  // registers as loaded
+  Names out_[kFusedOutputs];
+  Name splat_[kFusedInputs];
   Names numbers_;
   int values_ = 0;
   int words_ = 0;
