@@ -206,9 +206,7 @@ def test_a_recording_says_whether_a_device_may_compile_its_chains(monkeypatch: p
     monkeypatch.setenv("GORGO_FUSE_COMPILE", "0")
     assert "interpreted=True" in str(graph.fused())
     monkeypatch.setenv("GORGO_FUSE_COMPILE", "never")
-    with pytest.raises(
-        ValueError, match=r"GORGO_FUSE_COMPILE: must be 1, .*, got 'never'"
-    ):
+    with pytest.raises(ValueError, match=r"GORGO_FUSE_COMPILE: must be 1, .*, got 'never'"):
         graph.fused()
 
 

@@ -168,6 +168,8 @@ TEST_CASE("the assembler takes the kernels of fused programs") {
       if (code == FusedOp::Copy || code == FusedOp::Move) continue;
       CAPTURE(fused_name(code));
       REQUIRE(formulas.find(wide, code) != nullptr);
+      for (const std::string_view line : *formulas.find(wide, code))
+        REQUIRE(line.find("call") == std::string_view::npos);
     }
   }
   const auto folder =

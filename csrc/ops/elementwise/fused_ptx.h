@@ -3,8 +3,9 @@
 //
 // The formulas are functions in PTX that nvcc has made of the structs of functors.h (fused_formulas.cu). Their bodies are copied in
 // as text, each in a scope of its own, so that nothing is left to call. A chunk is as many neighbours along the innermost axis as
-// fill 16 bytes of the narrowest float in the program; a thread treats `vectors` of them, and of each a few elements at a time.
-// Where the text would become long, these few are treated in a loop, through which the chunk's words wander one register on.
+// fill 16 bytes of the narrowest float in the program; a thread treats one, its elements side by side. Where that would take many
+// registers they are treated a few at a time, and where the text would become long in a loop, through which the chunk's words wander
+// from register to register.
 // Invariants: a thread reads all operands before it writes, and no two threads treat one position, so an output may be an input.
 // Numbers and addresses are parameters: the text depends on the program and the layout alone. Plain C++, so that it can be
 // tested without a card. Read next: fused_compiled.cu (who loads and launches what this writes), core/fused.h.
