@@ -272,6 +272,21 @@ def test_threads_compile_and_launch_at_once() -> None:
             done.result()
 
 
+def test_more_elements_than_31_bits_count() -> None:
+    count = (1 << 31) + 5
+    if gg.memory.debug_mode(device=DEVICE) or gg.cuda.properties(DEVICE)["free_bytes"] < 4 * 2 * count:
+        pytest.skip("not enough memory")
+    x = gg.ones((count,), dtype=gg.bfloat16, device=DEVICE)
+    x[-7:] = 3.0
+    compiled = gg.compile(lambda x: x * 2.0 + 1.0)
+    for _ in range(2):
+        y = compiled(x)
+        assert y[:3].tolist() == [3.0] * 3
+        assert y[-8:].tolist() == [3.0, *[7.0] * 7]
+        assert bool((y[: 1 << 30] == 3.0).all())
+        assert bool((y[1 << 30 : -7] == 3.0).all())
+
+
 def test_writes_in_place() -> None:
     def f(x: gg.Tensor, y: gg.Tensor) -> gg.Tensor:
         before = x * 3 + 1

@@ -199,15 +199,13 @@ bool launch(const KernelArgs& args) {
   const int last = walk.rank - 1;
   const int64_t row_chunks = ceil_div(walk.shape[last], p.elements());
   int64_t chunks = row_chunks;
-  for (int i = 0; i < last; ++i) {
-    chunks *= walk.shape[i];
-    parameters.by[i] = division(walk.shape[i]);
-  }
-  if (last > kFusedRank || walk.shape[last] >= int64_t{1} << 31 || chunks >= int64_t{1} << 31) return false;
+  for (int i = 0; i < last; ++i) chunks *= walk.shape[i];
+  if (last > kFusedRank || chunks >= int64_t{1} << 31) return false;
+  for (int i = 0; i < last; ++i) parameters.by[i] = division(walk.shape[i]);
   p.whole = walk.shape[last] % p.elements() == 0;
   p.outer_axes = static_cast<uint8_t>(last);
   parameters.chunks = static_cast<uint32_t>(chunks);
-  parameters.row_elements = static_cast<int32_t>(walk.shape[last]);
+  parameters.tail = static_cast<uint32_t>(walk.shape[last] - (row_chunks - 1) * p.elements());
   parameters.row = division(row_chunks);
   for (int o = 0; o < p.outputs; ++o) {
     if (!lay_operand(walk, o, places[o], *operands[o], row_chunks, false, p.out[o], parameters.out[o])) return false;

@@ -29,7 +29,7 @@ template <class C>
 struct FusedLaunch {
   uint32_t chunks = 0;
   int32_t outer_axes = 0;
-  int32_t row_elements = 0;
+  int64_t row_elements = 0;
   int32_t inputs = 0;
   int32_t outputs = 0;
   int32_t count = 0;           // of instructions

@@ -46,7 +46,7 @@ bool prepare_fused(const KernelArgs& args, const FusedMachine& machine, int elem
     for (int i = 0; i < last; ++i) p.strides[i] = walk.strides[o][i];
     return p;
   };
-  launch.row_elements = static_cast<int32_t>(walk.shape[last]);
+  launch.row_elements = walk.shape[last];
   launch.outer_axes = last;
   const int64_t row_chunks = ceil_div(walk.shape[last], elements);
   int64_t chunks = row_chunks;

@@ -71,7 +71,7 @@ struct FusedOperand {
 };
 struct FusedParameters {
   uint32_t chunks;
-  int32_t row_elements;
+  uint32_t tail;      // elements of a row's last chunk
   FusedDivision row;  // by the chunks of a row
   FusedDivision by[kFusedRank];
   uint32_t unused;
@@ -344,11 +344,14 @@ class FusedWriter {
     if (!p_.whole) {
       left_ = word();
       short_ = truth();
+      const Name next = word();
       const Name length = word();
-      line("ld.param.u32 ", length, ", ", parameter(offsetof(FusedParameters, row_elements)), ";");
-      line("mul.lo.u32 ", left_, ", ", in_row_, ", ", number(elements_), ";");
-      line("sub.u32 ", left_, ", ", length, ", ", left_, ";");
-      line("setp.lt.u32 ", short_, ", ", left_, ", ", number(elements_), ";");
+      line("ld.param.u32 ", length, ", ", parameter(offsetof(FusedParameters, row) + offsetof(FusedDivision, divisor)),
+           ";");
+      line("ld.param.u32 ", left_, ", ", parameter(offsetof(FusedParameters, tail)), ";");
+      line("add.u32 ", next, ", ", in_row_, ", 1;");
+      line("setp.eq.u32 ", short_, ", ", next, ", ", length, ";");
+      line("selp.u32 ", left_, ", ", left_, ", ", number(elements_), ", ", short_, ";");
     }
   }
 
@@ -749,7 +752,7 @@ class FusedWriter {
   Name index_;
   Name in_row_;
   Names axis_;  // its place along the outer axes
-  Name left_;   // elements of the row from its first on, and are they fewer than a chunk's? Where rows are not whole
+  Name left_;   // how many elements it has, and whether they are fewer than others'; where rows are not whole
   Name short_;
   Names address_in_;
   Names address_out_;
