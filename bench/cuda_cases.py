@@ -162,6 +162,28 @@ def elementwise(bench: Bench) -> None:
         norm,
         2,
     )
+    case(
+        "sqrt(x*x + y*y) * 0.5 + x",
+        everywhere(("gorgo.compile", compiled(chain)), ("torch", chain)),
+        norm,
+        2,
+        "bfloat16",
+    )
+
+    def longer(m: Any) -> Callable[..., Any]:
+        def twelve(x: Any, y: Any) -> Any:
+            v = m.sqrt(x * x + y * y) * 0.5 + x
+            return m.tanh(m.maximum(v * m.sigmoid(v) - y, x)) + y
+
+        return twelve
+
+    def longer_on_host(x: Array, y: Array) -> Array:
+        v = norm(x, y)
+        return np.tanh(np.maximum(v / (1 + np.exp(-v)) - y, x)) + y
+
+    for dtype in ("float32", "bfloat16"):
+        calls = everywhere(("gorgo.compile", compiled(longer)), ("torch", longer))
+        case("chain of twelve", calls, longer_on_host, 2, dtype)
 
     def reduction(
         name: str, calls: dict[str, Make], expected: Callable[..., Array], reads: int = 1, dtype: str = "float32"

@@ -43,14 +43,16 @@ BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum"]
 COMPARE = ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
 
 
-def same_bits(got: gg.Tensor, want: gg.Tensor) -> None:
-    """Fail unless two tensors are equal bit for bit, NaN and the signs of zeros included."""
+def same_bits(got: gg.Tensor, want: gg.Tensor, *, any_nan: bool = False) -> None:
+    """Fail unless two tensors are equal bit for bit, NaN (unless any will do) and the signs of zeros included."""
     assert got.shape == want.shape
     assert got.dtype == want.dtype
     a, b = got.cpu(), want.cpu()
     if a.dtype == gg.bfloat16:
         a, b = a.astype(gg.float32), b.astype(gg.float32)
     x, y = np.asarray(a), np.asarray(b)
+    if any_nan and x.dtype.kind == "f":
+        x, y = (np.where(np.isnan(v), np.nan, v).astype(v.dtype) for v in (x, y))
     assert x.tobytes() == y.tobytes(), (x[x != y], y[x != y])
 
 

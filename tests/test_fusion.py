@@ -200,6 +200,16 @@ def test_only_what_leaves_the_caches_is_fused_by_itself(monkeypatch: pytest.Monk
         fused(chain, X)
 
 
+def test_a_recording_says_whether_a_device_may_compile_its_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = graph_of(lambda x: gg.exp(x) * 2, X)
+    assert "interpreted=False" in str(graph.fused())
+    monkeypatch.setenv("GORGO_FUSE_COMPILE", "0")
+    assert "interpreted=True" in str(graph.fused())
+    monkeypatch.setenv("GORGO_FUSE_COMPILE", "never")
+    with pytest.raises(ValueError, match=r"GORGO_FUSE_COMPILE: must be 1, .*, got 'never'"):
+        graph.fused()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("seed", range(12))
 def test_random_chains(dtype: str, seed: int) -> None:

@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "device/backend.h"
 #include "device/cuda/device.h"
+#include "device/cuda/plugin.h"
 #include "opdef/enqueue.h"
 
 namespace py = pybind11;
@@ -37,6 +38,15 @@ py::dict properties(const std::string& name) {
   return out;
 }
 
+py::dict chains() {
+  const CompiledChains counted = compiled_chains();
+  py::dict out;
+  out["kernels"] = counted.kernels;
+  out["refused"] = counted.refused;
+  out["seconds"] = counted.seconds;
+  return out;
+}
+
 void synchronize(const std::string& name) {
   const Device device = cuda_from(name);
   cuda_synchronize(device);
@@ -57,6 +67,7 @@ void bind_device(PyObject* module) {
   py::module_ cuda = m.def_submodule("cuda", "CUDA devices. Use gorgo.cuda instead.");
   cuda.def("device_count", &cuda_device_count);
   cuda.def("properties", &properties, py::arg("device"));
+  cuda.def("compiled_chains", &chains);
   cuda.def("synchronize", &synchronize, py::arg("device"), Unlocked());
   cuda.def("synchronize_stream", &synchronize_stream, py::arg("device"), py::arg("stream"), Unlocked());
   cuda.def(

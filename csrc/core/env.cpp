@@ -21,6 +21,8 @@ constexpr Row kTable[] = {
     {"GORGO_FUSE",
      "0 keeps chains of elementwise ops apart in captured functions; always makes them one kernel where it hardly "
      "pays, too"},
+    {"GORGO_FUSE_COMPILE",
+     "0 has fused chains interpreted on CUDA, where otherwise the driver compiles a kernel for each"},
     {"GORGO_ISA", "highest instruction set that kernels may use: base, avx2 or avx512"},
     {"GORGO_NUM_THREADS", "threads of the pool, a whole number of at least 1; wins over OMP_NUM_THREADS"},
     {"OMP_NUM_THREADS", "threads of the pool when GORGO_NUM_THREADS is unset; of a list such as 4,2 the first counts"},

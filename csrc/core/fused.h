@@ -85,10 +85,12 @@ struct FusedInstruction {
 };
 
 struct FusedAttrs {
-  Dims code;     // words of instructions
-  Dims results;  // the values that are the step's outputs
+  Dims code;                 // words of instructions
+  Dims results;              // the values that are the step's outputs
+  bool interpreted = false;  // no kernel is to be compiled for it
   static constexpr auto fields() {
-    return std::array{GORGO_FIELD(FusedAttrs, code).must(), GORGO_FIELD(FusedAttrs, results).must()};
+    return std::array{GORGO_FIELD(FusedAttrs, code).must(), GORGO_FIELD(FusedAttrs, results).must(),
+                      GORGO_FIELD(FusedAttrs, interpreted)};
   }
   [[nodiscard]] GORGO_INLINE int count() const noexcept { return code.size(); }
   [[nodiscard]] GORGO_INLINE FusedInstruction at(int i) const noexcept { return FusedInstruction::of(code[i]); }

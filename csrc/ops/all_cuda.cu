@@ -24,6 +24,7 @@ namespace gorgo {
 namespace cuda {
 #define GORGO_DECLARE(family) void fill_##family(KernelSink& sink);
 GORGO_FOR_EACH_CUDA_FAMILY(GORGO_DECLARE)
+CompiledChains count_compiled_chains();  // ops/elementwise/fused_compiled.cu
 }  // namespace cuda
 
 namespace {
@@ -40,6 +41,6 @@ void watch_float32_mode(const std::atomic<Float32Mode>* mode) { float32_mode_in_
 
 extern "C" __attribute__((visibility("default"))) const gorgo::CudaPlugin* gorgo_cuda_plugin() {
   static const gorgo::CudaPlugin plugin{GORGO_VERSION, gorgo::cuda_runtime_table(), &gorgo::fill,
-                                        &gorgo::watch_float32_mode};
+                                        &gorgo::watch_float32_mode, &gorgo::cuda::count_compiled_chains};
   return &plugin;
 }

@@ -16,6 +16,7 @@ from gorgo._core import cuda as _cuda
 __all__ = [
     "Event",
     "Stream",
+    "compiled_chains",
     "current_stream",
     "device_count",
     "is_available",
@@ -74,6 +75,21 @@ def properties(device: str | int | None = None) -> dict[str, Any]:
     """
     figures: dict[str, Any] = _cuda.properties(_name(device))
     return figures
+
+
+def compiled_chains() -> dict[str, Any]:
+    """Return how many kernels the driver was asked to compile for fused chains in this process.
+
+    Returns:
+        dict: ``kernels`` that there are, chains ``refused``, which are interpreted, and the ``seconds`` that it took.
+
+    Example:
+        >>> import gorgo as gg
+        >>> sorted(gg.cuda.compiled_chains())
+        ['kernels', 'refused', 'seconds']
+    """
+    counts: dict[str, Any] = _cuda.compiled_chains()
+    return counts
 
 
 def synchronize(device: str | int | None = None) -> None:

@@ -43,8 +43,8 @@ def assert_rounded(got: Array, expected: Array, dtype: str, terms: int, what: st
     """Expect one rounding to the dtype, and sums of `terms` products of about 1 rounded in float32 (or float64)."""
     assert got.shape == expected.shape, what
     inner = EPS["float64" if dtype == "float64" else "float32"]
-    # Partial sums grow like a third of the root of their terms; as many deviations of what their rounding adds up to as the
-    # largest of so many results is away, at least four.
+    # Partial sums grow like a third of the root of their terms; as many deviations of what their rounding adds up to as
+    # the largest of so many results is away, at least four.
     deviations = max(4.0, float(np.sqrt(2 * np.log(max(got.size, 2)))))
     atol = inner * (4 + 0.1 * deviations * terms) + (EPS[dtype] if dtype in ("float16", "bfloat16") else 0.0) * 0.01
     np.testing.assert_allclose(got, expected, rtol=EPS[dtype] + 4 * inner, atol=atol, err_msg=what)

@@ -1,4 +1,5 @@
 // Opens libgorgo_cuda.so. See plugin.h.
+#include <atomic>
 #include <cstring>
 #include <mutex>
 #include <string>
@@ -19,6 +20,8 @@ void (*take_cuda_kernels)(void (*fill)(KernelSink& sink)) = nullptr;
 
 namespace {
 
+std::atomic<CompiledChains (*)()> count_chains{nullptr};
+
 void open_beside_us() {
 #if GORGO_HAS_DLOPEN
   Dl_info here{};
@@ -37,11 +40,17 @@ void open_beside_us() {
   }
   take_cuda_kernels(plugin->fill);
   plugin->watch_float32_mode(&float32_mode);
+  count_chains = plugin->compiled_chains;
   cuda_driver = plugin->driver;
 #endif
 }
 
 }  // namespace
+
+CompiledChains compiled_chains() {
+  const auto count = count_chains.load();
+  return count != nullptr ? count() : CompiledChains{};
+}
 
 void load_cuda_plugin() noexcept {
   static std::once_flag once;

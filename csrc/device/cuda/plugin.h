@@ -11,11 +11,19 @@
 
 namespace gorgo {
 
+// Kernels that the driver was asked to compile for fused chains in this process.
+struct CompiledChains {
+  int64_t kernels = 0;
+  int64_t refused = 0;   // left to the interpreter
+  double seconds = 0.0;  // that compiling took
+};
+
 struct CudaPlugin {
   const char* version;  // must be the module's own
   const CudaDriver* driver;
   void (*fill)(KernelSink& sink);  // hands over every kernel
   void (*watch_float32_mode)(const std::atomic<Float32Mode>* mode);
+  CompiledChains (*compiled_chains)();
 };
 
 using CudaPluginFn = const CudaPlugin* (*)();
@@ -23,6 +31,9 @@ inline constexpr const char* kCudaPluginSymbol = "gorgo_cuda_plugin";
 
 // Opens the library, once, and sets cuda_driver; leaves everything as it is where there is none, or where a test has set a driver.
 void load_cuda_plugin() noexcept;
+
+// None where the library is not open.
+[[nodiscard]] CompiledChains compiled_chains();
 
 // Takes the kernels; filled in by ops/all_ops.
 extern void (*take_cuda_kernels)(void (*fill)(KernelSink& sink));

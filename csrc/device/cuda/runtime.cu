@@ -1,6 +1,8 @@
 // The CUDA runtime as the table of driver.h, and the figures of the card that kernels ask for.
 //
 // Invariant: linked statically, and nothing here runs before the first call: an import on a machine without a driver works.
+#include <cuda.h>
+#include <cudaTypedefs.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -9,6 +11,7 @@
 #include <vector>
 
 #include "device/cuda/driver.h"
+#include "device/cuda/driver_entry.cuh"
 #include "device/cuda/launch.cuh"
 
 namespace gorgo {
@@ -117,6 +120,21 @@ int instantiate(uint64_t graph, uint64_t* executable) {
   return code;
 }
 
+// The runtime knows nothing of kernels that the driver has compiled, the driver of all.
+int update_kernel(uint64_t executable, uint64_t node, uint64_t like) {
+  static const auto get = cuda::driver_entry<PFN_cuGraphKernelNodeGetParams_v12000>("cuGraphKernelNodeGetParams");
+  static const auto set =
+      cuda::driver_entry<PFN_cuGraphExecKernelNodeSetParams_v12000>("cuGraphExecKernelNodeSetParams");
+  if (get == nullptr || set == nullptr) return cudaErrorNotSupported;
+  CUDA_KERNEL_NODE_PARAMS old{};
+  CUDA_KERNEL_NODE_PARAMS fresh{};
+  CUresult code = get(node_from(node), &old);
+  if (code == CUDA_SUCCESS) code = get(node_from(like), &fresh);
+  if (code != CUDA_SUCCESS) return code;
+  if (old.func != fresh.func || old.kern != fresh.kern) return cudaErrorInvalidValue;  // it may want other attributes
+  return set(executable_from(executable), node_from(node), &fresh);
+}
+
 int update_node(uint64_t executable, uint64_t node, uint64_t like) {
   cudaGraphNodeType type{};
   cudaGraphNodeType wanted{};
@@ -125,15 +143,8 @@ int update_node(uint64_t executable, uint64_t node, uint64_t like) {
   if (code != cudaSuccess) return code;
   if (type != wanted) return cudaErrorInvalidValue;
   switch (type) {
-    case cudaGraphNodeTypeKernel: {
-      cudaKernelNodeParams old{};
-      cudaKernelNodeParams fresh{};
-      code = cudaGraphKernelNodeGetParams(node_from(node), &old);
-      if (code == cudaSuccess) code = cudaGraphKernelNodeGetParams(node_from(like), &fresh);
-      if (code != cudaSuccess) return code;
-      if (old.func != fresh.func) return cudaErrorInvalidValue;  // it may want other attributes
-      return cudaGraphExecKernelNodeSetParams(executable_from(executable), node_from(node), &fresh);
-    }
+    case cudaGraphNodeTypeKernel:
+      return update_kernel(executable, node, like);
     case cudaGraphNodeTypeMemcpy: {
       cudaMemcpy3DParms fresh{};
       code = cudaGraphMemcpyNodeGetParams(node_from(like), &fresh);

@@ -436,6 +436,7 @@ class Fuser {
     }
     for (const double v : p.numbers) made.inputs.push_back(IrOperand{-1, true, Scalar::of_float(v)});
     FusedAttrs attrs;
+    attrs.interpreted = limits_.interpreted;
     for (const Piece& piece : p.pieces) {
       FusedInstruction instruction;
       instruction.op = piece.op;
@@ -476,9 +477,16 @@ std::optional<FusionLimits> fusion_limits(Device device) {
   const OpDef* op = Registry::instance().find("fused");
   if (op == nullptr || op->kernels[static_cast<int>(device.type)][static_cast<int>(DType::Float32)] == nullptr)
     return {};
-  if (env_string("GORGO_FUSE") == "always") return FusionLimits{};
+  FusionLimits limits;
+  limits.interpreted = !env_flag("GORGO_FUSE_COMPILE", true);
+  if (env_string("GORGO_FUSE") == "always") return limits;
   if (!env_flag("GORGO_FUSE", true)) return {};
-  return device.type == DeviceType::Cuda ? FusionLimits{3, 1} : FusionLimits{2, kBeyondCaches};
+  if (device.type == DeviceType::Cuda) {
+    limits.nodes = limits.interpreted ? 3 : 2;
+  } else {
+    limits.elements = kBeyondCaches;
+  }
+  return limits;
 }
 
 }  // namespace gorgo

@@ -16,13 +16,15 @@ namespace gorgo {
 struct FusionLimits {
   int nodes = 2;
   int64_t elements = 1;
+  bool interpreted = false;  // no kernels are to be compiled for chains
 };
 
 // None when there is nothing to fuse.
 [[nodiscard]] std::optional<Graph> fuse_elementwise(const Graph& graph, FusionLimits limits = {});
 
 // What plans for this device fuse; none where it has no kernels for that, or GORGO_FUSE is 0. On a CPU a chain pays where its values
-// leave the caches, on a card from three nodes on: the kernel that interprets programs starts more slowly than one op's.
+// leave the caches. On a card it pays at once where it gets a kernel of its own; the one that interprets programs starts more slowly
+// than an op's, which three nodes make up for.
 [[nodiscard]] std::optional<FusionLimits> fusion_limits(Device device);
 
 }  // namespace gorgo

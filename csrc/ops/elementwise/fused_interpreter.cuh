@@ -9,8 +9,8 @@
 // Read next: fused_machine.h, kernels_cuda_fused.cu.
 #pragma once
 
+#include "ops/elementwise/fused_formulas.cuh"
 #include "ops/elementwise/fused_machine.h"
-#include "ops/elementwise/loops.cuh"
 
 namespace gorgo::cuda {
 
@@ -29,11 +29,10 @@ template <class C>
 struct FusedLaunch {
   uint32_t chunks = 0;
   int32_t outer_axes = 0;
-  int32_t row_elements = 0;
+  int64_t row_elements = 0;
   int32_t inputs = 0;
   int32_t outputs = 0;
   int32_t count = 0;           // of instructions
-  uint32_t slots_bytes = 0;    // of all slots that programs name
   uint32_t scratch_bytes = 0;  // where the scratch slots begin
   Divider row;                 // by the chunks of a row
   Divider by[kFusedAxes];
@@ -67,19 +66,7 @@ GORGO_DEVICE void fused_copies_wait() {
   asm volatile("cp.async.wait_all;");
 #endif
 }
-// Ends a batch of copies; waits for all batches but the last.
-GORGO_DEVICE void end_batch() {
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.commit_group;");
-#endif
-}
-GORGO_DEVICE void wait_for_earlier_batch() {
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.wait_group 1;");
-#endif
-}
-
-template <class C, int kElements, int kChunks, bool kHalves, bool kLoops>
+template <class C, int kElements, int kChunks, bool kHalves>
 struct FusedMachineState {
   static constexpr int kValues = kElements * kChunks;
   static constexpr int kOwn = 16 / static_cast<int>(sizeof(C));  // elements of C in a line
@@ -225,14 +212,11 @@ struct FusedMachineState {
 
   // ---- instructions ----
 
-  static GORGO_DEVICE C plain(Lane<C> v) { return v.v; }
-  static GORGO_DEVICE C plain(Truth v) { return v.v ? C(1) : C(0); }
-
   // Calls the formula for each value; a, b and c are what the instruction reads. Short code for all values in a row; long code
   // once, in a loop over the lines of the scratch slots, so that programs stay within the instruction cache.
-#define GORGO_FUSED_CASE(code, formula)                                                                   \
+#define GORGO_FORMULA(code, formula)                                                                      \
   case FusedOp::code:                                                                                     \
-    if constexpr (kLoops && fused_is_long(FusedOp::code)) {                                               \
+    if constexpr (fused_is_long(FusedOp::code)) {                                                         \
       constexpr int kArity = fused_arity(FusedOp::code);                                                  \
       _Pragma("unroll 1") for (int l = 0; l < kChunks * kLines; ++l) {                                    \
         C p[kOwn];                                                                                        \
@@ -245,7 +229,7 @@ struct FusedMachineState {
           [[maybe_unused]] const Lane<C> a{p[k]};                                                         \
           [[maybe_unused]] const Lane<C> b{q[k]};                                                         \
           [[maybe_unused]] const Lane<C> c{r[k]};                                                         \
-          p[k] = plain(formula);                                                                          \
+          p[k] = plain<C>(formula);                                                                       \
         }                                                                                                 \
         store_line(scratch + l * apart, pack_own(p));                                                     \
       }                                                                                                   \
@@ -254,11 +238,10 @@ struct FusedMachineState {
         [[maybe_unused]] const Lane<C> a{x[k]};                                                           \
         [[maybe_unused]] const Lane<C> b{y[k]};                                                           \
         [[maybe_unused]] const Lane<C> c{z[k]};                                                           \
-        x[k] = plain(formula);                                                                            \
+        x[k] = plain<C>(formula);                                                                         \
       }                                                                                                   \
     }                                                                                                     \
     break;
-  static GORGO_DEVICE cuda::Truth holds(Lane<C> v) { return {v.v != C(0)}; }
 
   // Registers to a scratch slot and back.
   GORGO_DEVICE void spill(const C (&from)[kValues], int slot) const {
@@ -275,7 +258,7 @@ struct FusedMachineState {
   }
 
   GORGO_DEVICE void run(uint32_t how, FusedOp op) {
-    const bool spills = kLoops && (how & FusedCode::kLong) != 0;
+    const bool spills = (how & FusedCode::kLong) != 0;
     if (spills) {
       spill(x, 0);
       if ((how & FusedCode::kReadsB) != 0) {
@@ -289,29 +272,7 @@ struct FusedMachineState {
 
   GORGO_DEVICE void apply(FusedOp op) {
     switch (op) {
-#define GORGO_X(Struct, name) GORGO_FUSED_CASE(Struct, cuda::Struct::forward(a))
-      GORGO_FOR_EACH_FUSED_UNARY(GORGO_X)
-      GORGO_FOR_EACH_FUSED_TEST(GORGO_X)
-#undef GORGO_X
-#define GORGO_X(Struct, name) GORGO_FUSED_CASE(Struct, cuda::Struct::forward(a, b))
-      GORGO_FOR_EACH_FUSED_BINARY(GORGO_X)
-      GORGO_FOR_EACH_FUSED_COMPARISON(GORGO_X)
-#undef GORGO_X
-#define GORGO_X(Struct, name) GORGO_FUSED_CASE(Struct##Backward, cuda::Struct::backward(a, b, b))
-      GORGO_FOR_EACH_FUSED_UNARY_BACKWARD(GORGO_X)
-#undef GORGO_X
-#define GORGO_X(Struct, name)                                               \
-  GORGO_FUSED_CASE(Struct##BackwardA, cuda::Struct::backward_a(a, b, c, a)) \
-  GORGO_FUSED_CASE(Struct##BackwardB, cuda::Struct::backward_b(a, b, c, a))
-      GORGO_FOR_EACH_FUSED_BINARY_BACKWARD(GORGO_X)
-#undef GORGO_X
-      GORGO_FUSED_CASE(LogicalAnd, holds(a) & holds(b))
-      GORGO_FUSED_CASE(LogicalOr, holds(a) | holds(b))
-      GORGO_FUSED_CASE(LogicalXor, holds(a) ^ holds(b))
-      GORGO_FUSED_CASE(LogicalNot, !holds(a))
-      GORGO_FUSED_CASE(Truth, holds(a))
-      GORGO_FUSED_CASE(Where, holds(a).v ? b : c)
-      GORGO_FUSED_CASE(Clip, minimum(maximum(a, b), c))
+      GORGO_FUSED_FORMULAS
       case FusedOp::Copy:
       case FusedOp::Move:
         break;
@@ -319,7 +280,7 @@ struct FusedMachineState {
         __builtin_unreachable();
     }
   }
-#undef GORGO_FUSED_CASE
+#undef GORGO_FORMULA
 };
 
 // Where chunk q begins: the offset in bytes in an operand, along rows and over the outer axes.
@@ -470,48 +431,19 @@ GORGO_DEVICE void fused_run(const FusedLaunch<C>& p, State& s, uint32_t first) {
   }
 }
 
-// A block treats one stretch of chunks after the other; where kAhead says so it reads the next one meanwhile, into other slots.
-template <class C, int kElements, int kChunks, bool kHalves, bool kLoops, bool kAhead>
+template <class C, int kElements, int kChunks, bool kHalves>
 __global__ void __launch_bounds__(256) fused_kernel(const __grid_constant__ FusedLaunch<C> p) {
-  using State = FusedMachineState<C, kElements, kChunks, kHalves, kLoops>;
-  constexpr auto kRead = fused_read<State, C, kElements, kChunks, kHalves>;
-  constexpr auto kRun = fused_run<State, C, kElements, kChunks, kHalves>;
+  using State = FusedMachineState<C, kElements, kChunks, kHalves>;
   extern __shared__ uint4 fused_lines[];
   State s;
   s.lines = static_cast<uint32_t>(__cvta_generic_to_shared(fused_lines + threadIdx.x));
   asm("" : "+r"(s.lines));  // a value to keep, not to work out anew at each use
   s.apart = blockDim.x * 16;
   s.scratch = s.lines + p.scratch_bytes;
-  const uint32_t stretch = blockDim.x * kChunks;
-  const uint32_t step = gridDim.x * stretch;
-  uint32_t first = blockIdx.x * stretch + threadIdx.x;
-  uint32_t begin = blockIdx.x * stretch;
-  if constexpr (kAhead) {
-    uint32_t ahead = s.lines + p.slots_bytes;
-    kRead(p, s, first);
-    end_batch();
-    while (true) {
-      const bool more = p.chunks - begin > step;
-      const uint32_t now = s.lines;
-      if (more) {
-        s.lines = ahead;
-        kRead(p, s, first + step);
-        s.lines = now;
-      }
-      end_batch();
-      wait_for_earlier_batch();
-      kRun(p, s, first);
-      if (!more) break;
-      s.lines = ahead;
-      ahead = now;
-      first += step;
-      begin += step;
-    }
-  } else {
-    kRead(p, s, first);
-    fused_copies_wait();
-    kRun(p, s, first);
-  }
+  const uint32_t first = blockIdx.x * blockDim.x * kChunks + threadIdx.x;
+  fused_read<State, C, kElements, kChunks, kHalves>(p, s, first);
+  fused_copies_wait();
+  fused_run<State, C, kElements, kChunks, kHalves>(p, s, first);
 }
 
 #endif

@@ -8,22 +8,33 @@ namespace gorgo::cuda {
 
 constexpr int kFusedOperands = kFusedOutputs + kFusedInputs;
 
+// Folds the outputs and the inputs in memory, of which input_operand has the numbers, for chunks of `elements`. Inputs stand behind
+// kFusedOutputs places.
+inline Walk<kFusedOperands> fold_fused(const KernelArgs& args, const int8_t* input_operand, int inputs, int elements,
+                                       const KOperand* (&operands)[kFusedOperands],
+                                       Place (&places)[kFusedOperands]) noexcept {
+  static const KOperand none = [] {
+    KOperand number;
+    number.host = true;
+    number.numel = 1;
+    number.scalar = true;
+    number.dtype = DType::Float32;
+    return number;
+  }();
+  for (int o = 0; o < kFusedOutputs; ++o) operands[o] = o < args.out_count ? &args.out[o] : &none;
+  for (int i = 0; i < kFusedInputs; ++i) {
+    operands[kFusedOutputs + i] = i < inputs ? &args.in[input_operand[i]] : &none;
+  }
+  return fold_operands(operands, places, elements);
+}
+
 // Fills in a launch for chunks of `elements`. False when there is nothing to do.
 template <class C>
 bool prepare_fused(const KernelArgs& args, const FusedMachine& machine, int elements, FusedLaunch<C>& launch) noexcept {
   if (args.out[0].numel == 0) return false;
-  KOperand none;
-  none.host = true;
-  none.numel = 1;
-  none.scalar = true;
-  none.dtype = args.out[0].dtype;
   const KOperand* operands[kFusedOperands];
-  for (int o = 0; o < kFusedOutputs; ++o) operands[o] = o < args.out_count ? &args.out[o] : &none;
-  for (int i = 0; i < kFusedInputs; ++i) {
-    operands[kFusedOutputs + i] = i < machine.inputs ? &args.in[machine.input_operand[i]] : &none;
-  }
   Place places[kFusedOperands];
-  const Walk<kFusedOperands> walk = fold_operands(operands, places, elements);
+  const Walk<kFusedOperands> walk = fold_fused(args, machine.input_operand, machine.inputs, elements, operands, places);
   const int last = walk.rank - 1;
   const auto place_of = [&](int o) {
     FusedPlace p;
@@ -35,7 +46,7 @@ bool prepare_fused(const KernelArgs& args, const FusedMachine& machine, int elem
     for (int i = 0; i < last; ++i) p.strides[i] = walk.strides[o][i];
     return p;
   };
-  launch.row_elements = static_cast<int32_t>(walk.shape[last]);
+  launch.row_elements = walk.shape[last];
   launch.outer_axes = last;
   const int64_t row_chunks = ceil_div(walk.shape[last], elements);
   int64_t chunks = row_chunks;
@@ -54,14 +65,14 @@ bool prepare_fused(const KernelArgs& args, const FusedMachine& machine, int elem
   return true;
 }
 
-template <class C, int kElements, int kChunks, bool kHalves, bool kLoops, bool kAhead>
+template <class C, int kElements, int kChunks, bool kHalves>
 void launch_fused(const KernelArgs& args, const FusedMachine& machine, int threads) noexcept {
   FusedLaunch<C> launch;
   if (!prepare_fused(args, machine, kElements, launch)) return;
   constexpr int kLines = kElements * static_cast<int>(sizeof(C)) / 16;
-  const auto kernel = fused_kernel<C, kElements, kChunks, kHalves, kLoops, kAhead>;
+  const auto kernel = fused_kernel<C, kElements, kChunks, kHalves>;
   const int slot_bytes = kChunks * kLines * 16;
-  const int slots = machine.slots * (kAhead ? 2 : 1) + (kLoops ? machine.scratch : 0);
+  const int slots = machine.slots + machine.scratch;
   while (threads > 32 && slots * slot_bytes * threads > card().shared_bytes) threads /= 2;
   // Few chunks are spread over many blocks.
   while (threads > 32 && ceil_div(launch.chunks, int64_t{threads} * kChunks) < card().multiprocessors) threads /= 2;
@@ -74,17 +85,10 @@ void launch_fused(const KernelArgs& args, const FusedMachine& machine, int threa
     if ((code.how & FusedCode::kNumber << FusedCode::kC) == 0) code.c *= slot;
     code.to *= slot;
   }
-  launch.slots_bytes = static_cast<uint32_t>(machine.slots) * slot;
-  launch.scratch_bytes = launch.slots_bytes * (kAhead ? 2 : 1);
+  launch.scratch_bytes = static_cast<uint32_t>(machine.slots) * slot;
   const int bytes = static_cast<int>(slot) * slots;
   allow_shared(kernel, bytes);
-  int64_t blocks = ceil_div(launch.chunks, int64_t{threads} * kChunks);
-  if constexpr (kAhead) {
-    int resident = 1;
-    static_cast<void>(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, bytes));
-    const int64_t most = int64_t{card().multiprocessors} * (resident < 1 ? 1 : resident);
-    if (blocks > most) blocks = most;
-  }
+  const int64_t blocks = ceil_div(launch.chunks, int64_t{threads} * kChunks);
   kernel<<<static_cast<unsigned>(blocks), threads, bytes, stream_of(args)>>>(launch);
 }
 

@@ -6,7 +6,7 @@ namespace gorgo::cuda {
 
 void launch_fused_double(const KernelArgs& args, const FusedMachine& machine) noexcept;
 void launch_fused_double(const KernelArgs& args, const FusedMachine& machine) noexcept {
-  launch_fused<double, 2, 2, false, true, false>(args, machine, 128);
+  launch_fused<double, 2, 2, false>(args, machine, 128);
 }
 
 }  // namespace gorgo::cuda

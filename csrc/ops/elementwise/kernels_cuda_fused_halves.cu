@@ -6,7 +6,7 @@ namespace gorgo::cuda {
 
 void launch_fused_halves(const KernelArgs& args, const FusedMachine& machine) noexcept;
 void launch_fused_halves(const KernelArgs& args, const FusedMachine& machine) noexcept {
-  launch_fused<float, 8, 2, true, true, false>(args, machine, 128);
+  launch_fused<float, 8, 2, true>(args, machine, 128);
 }
 
 }  // namespace gorgo::cuda
