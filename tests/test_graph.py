@@ -461,7 +461,7 @@ def test_a_captured_tensor_in_memory_of_an_argument_that_is_written() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_captured_convolutions_copy_their_operands_whole(dtype: str) -> None:
-    # Large enough that copies into the type that is computed in are shared out among tasks, whose number a plan must know.
+    # Large enough that copies into the type computed in are shared out among tasks, whose number a plan must know.
     shapes = ((64, 16, 8, 8), (32, 16, 3, 3), (64, 32, 8, 8))
     x, w, g = (gg.random.normal(shape=shape).astype(getattr(gg, dtype)) for shape in shapes)
 

@@ -16,14 +16,6 @@
 #include "opdef/profile.h"
 
 namespace gorgo {
-namespace {
-
-std::optional<Graph> fused_for_its_device(const Graph& graph) {
-  const std::optional<FusionLimits> limits = fusion_limits(graph.device);
-  return limits ? fuse_elementwise(graph, *limits) : std::nullopt;
-}
-
-}  // namespace
 
 Program::Program(Graph graph)
     : graph_(std::move(graph)),

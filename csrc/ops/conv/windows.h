@@ -10,6 +10,7 @@
 
 #include "core/counts.h"
 #include "core/kernel_args.h"
+#include "kernels/epilogue.h"
 #include "kernels/gemm/micro.h"
 #include "kernels/gemm/stored.h"
 #include "ops/conv/attrs.h"
@@ -359,6 +360,13 @@ Kernel kernel_of() {
 template <class Family>
 void add_for_all_axes(KernelSink& sink, DType dtype, const char* one, const char* two, const char* three) {
   for (const char* op : {one, two, three}) sink.add(op, dtype, kernel_of<Family>());
+}
+
+// The same with epilogues, for elements of type S. The names stand by number of axes.
+template <class Family, class S>
+void add_with_epilogues_for_all_axes(KernelSink& sink, const char* const (&relu)[3],
+                                     const char* const (&relu_backward)[3]) {
+  for (int i = 0; i < 3; ++i) add_with_epilogues<S>(sink, kernel_of<Family>(), relu[i], relu_backward[i]);
 }
 
 }  // namespace

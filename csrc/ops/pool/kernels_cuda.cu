@@ -1,11 +1,12 @@
 // Maxima over windows on CUDA.
 //
 // The gradient finds each window's winner first and lays its place down in scratch; each element of x then adds up the gradients
-// of the windows over it that it won.
+// of the windows over it that it won. Where windows lie apart, an element asks the one window over it, and nothing is laid down.
 // Invariant: of equal elements the first in row order wins; a NaN beats every number, and the last NaN wins.
 // Read next: windows_cuda.cuh, kernels_cuda_avg.cu.
 #include <limits>
 
+#include "kernels/cuda/epilogue.cuh"
 #include "ops/pool/windows_cuda.cuh"
 
 namespace gorgo::cuda {
@@ -134,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, 3)
 template <class S, class Place>
 __global__ void __launch_bounds__(kThreads, 3)
     max_grad_kernel(const __grid_constant__ WindowsOver s, const __grid_constant__ Positions all,
-                    const __grid_constant__ Planes<S> g, const Place* winners, S* out) {
+                    const __grid_constant__ Planes<S> g, const Place* winners, S* out, const Finish finish) {
   using T = typename Element<S>::Compute;
   const int64_t outputs = s.d.output * s.h.output * s.w.output;
   const int64_t step = int64_t{gridDim.x} * kThreads;
@@ -157,12 +158,57 @@ __global__ void __launch_bounds__(kThreads, 3)
         }
       }
     }
-    out[i] = Element<S>::round(sum);
+    out[i] = finished_at(finish, Element<S>::round(sum), i);
   }
 }
 
+// Windows that lie apart: over an element there is one of them, or none.
+template <class S, int kSide>
+__global__ void __launch_bounds__(kThreads, kSide == 0 ? 2 : 3)
+    max_grad_apart_kernel(const __grid_constant__ Windows s, const __grid_constant__ WindowsOver over,
+                          const __grid_constant__ Positions all, const __grid_constant__ Planes<S> g,
+                          const __grid_constant__ Planes<S> x, S* out, const Finish finish) {
+  using T = typename Element<S>::Compute;
+  const int64_t step = int64_t{gridDim.x} * kThreads;
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < all.count; i += step) {
+    const Position p(all, i);
+    const int64_t l = over.d.over_begin(p.z), h = over.h.over_begin(p.y), w = over.w.over_begin(p.x);
+    T sum{0};
+    if (l < over.d.over_end(p.z) && h < over.h.over_end(p.y) && w < over.w.over_end(p.x)) {
+      const T value = Element<S>::load(g.plane(p) + g.at(l, h, w));
+      const auto winner = Winner<S>::template of<kSide>(s, x, x.plane(p), l, h, w);
+      if (winner.at == (p.z * s.h.input + p.y) * s.w.input + p.x) sum = sum + value;
+    }
+    out[i] = finished_at(finish, Element<S>::round(sum), i);
+  }
+}
+
+// Few taps are cheaper asked for again by each element than laid down by a launch of their own; by sizes alone.
+bool runs_apart(const Windows& s) noexcept {
+  constexpr int64_t kFewTaps = 4;
+  constexpr int64_t kFewSteps = int64_t{1} << 20;  // of all elements together
+  int64_t taps = 1;
+  for (const Axis* a : {&s.d, &s.h, &s.w}) {
+    if (a->adaptive || a->stride < (a->kernel - 1) * a->step + 1) return false;
+    taps *= a->kernel < a->input ? a->kernel : a->input;
+  }
+  return taps <= kFewTaps || taps * s.planes * s.inputs() <= kFewSteps;
+}
+
+template <class S>
+void max_grad_apart(const KernelArgs& args, const Windows& s, const Finish& finish) noexcept {
+  const KOperand &g = args.in[0], &x = args.in[1];
+  const int axes = axes_of(args.attrs_as<MaxPoolAttrs>());
+  const Positions all(s.planes, channels_of(x, axes), s.d.input, s.h.input, s.w.input);
+  for_side(small_side(s), [&](auto side) {
+    max_grad_apart_kernel<S, decltype(side)::value>
+        <<<grid_for(all.count, kThreads, 16), kThreads, 0, stream_of(args)>>>(
+            s, WindowsOver(s), all, Planes<S>(g, axes), Planes<S>(x, axes), args.out[0].as<S>(), finish);
+  });
+}
+
 template <class S, class Place>
-void max_grad_with(const KernelArgs& args, const Windows& s) noexcept {
+void max_grad_with(const KernelArgs& args, const Windows& s, const Finish& finish) noexcept {
   const KOperand &g = args.in[0], &x = args.in[1], &out = args.out[0];
   const int axes = axes_of(args.attrs_as<MaxPoolAttrs>());
   const int64_t channels = channels_of(x, axes);
@@ -177,19 +223,23 @@ void max_grad_with(const KernelArgs& args, const Windows& s) noexcept {
     });
   }
   max_grad_kernel<S, Place><<<grid_for(elements.count, kThreads, 16), kThreads, 0, stream>>>(
-      WindowsOver(s), elements, Planes<S>(g, axes), winners, out.as<S>());
+      WindowsOver(s), elements, Planes<S>(g, axes), winners, out.as<S>(), finish);
 }
 
 bool has_wide_planes(const Windows& s) { return s.inputs() >= (int64_t{1} << 31); }
 
-template <class S>
+template <class S, Epilogue kThen = Epilogue::None>
 void max_grad_run(const KernelArgs& args, int64_t) noexcept {
   if (args.out[0].numel == 0) return;
   const Windows s = windows_of(args.in[1], args.in[0], args.attrs_as<MaxPoolAttrs>());
-  has_wide_planes(s) ? max_grad_with<S, int64_t>(args, s) : max_grad_with<S, int32_t>(args, s);
+  run_finished<S>(args, kThen, [&](const Finish& finish) {
+    if (runs_apart(s)) return max_grad_apart<S>(args, s, finish);
+    has_wide_planes(s) ? max_grad_with<S, int64_t>(args, s, finish) : max_grad_with<S, int32_t>(args, s, finish);
+  });
 }
 size_t max_grad_scratch(const KernelArgs& args) noexcept {
   const Windows s = windows_of(args.in[1], args.in[0], args.attrs_as<MaxPoolAttrs>());
+  if (runs_apart(s)) return 0;
   return static_cast<size_t>(s.planes * s.outputs()) * (has_wide_planes(s) ? sizeof(int64_t) : sizeof(int32_t));
 }
 
@@ -230,6 +280,7 @@ template <class S>
 void add_all(KernelSink& sink) {
   add_forward<S>(sink);
   add(sink, "max_pool_grad", kDTypeOf<S>, max_grad_run<S>, max_grad_scratch);
+  add(sink, "max_pool_grad_relu_backward", kDTypeOf<S>, max_grad_run<S, Epilogue::ReluBackward>, max_grad_scratch);
   add(sink, "max_pool_gather", kDTypeOf<S>, max_gather_run<S>);
 }
 
