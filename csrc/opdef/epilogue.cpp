@@ -51,7 +51,8 @@ void register_with_epilogues(Registry& registry, const OpDef& base, std::initial
                                 " as one step: what capture makes of them.")
                  .c_str();
     op.inputs = base.inputs;
-    if (reads_saved(epilogue)) op.inputs.push_back({.name = "saved", .shape_doc = "(...) float, as many elements as the result"});
+    if (reads_saved(epilogue))
+      op.inputs.push_back({.name = "saved", .shape_doc = "(...) float, as many elements as the result"});
     op.attrs = base.attrs;
     op.infer = infer_joined;
     op.not_differentiable = "graphs are given epilogues after they are recorded, gradients included";

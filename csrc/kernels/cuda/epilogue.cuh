@@ -10,6 +10,11 @@
 
 namespace gorgo::cuda {
 
+// Which elements have epilogues.
+template <class S>
+inline constexpr bool kHasEpilogues =
+    std::is_floating_point_v<S> || std::is_same_v<S, Float16> || std::is_same_v<S, BFloat16>;
+
 struct Finish {
   Epilogue then = Epilogue::None;
   const void* saved = nullptr;  // of the result's dtype, where the epilogue reads one
@@ -30,13 +35,13 @@ GORGO_DEVICE S finished(Epilogue then, S x, typename Element<S>::Compute saved) 
   const bool zero = then == Epilogue::Relu ? Element<S>::value(x) < 0 : saved <= 0;
   return zero ? S{} : x;
 }
-// Both at once; integers have no epilogues.
+// Both at once.
 template <class S>
 GORGO_DEVICE S finished_at(const Finish& f, S x, int64_t at) {
-  if constexpr (std::is_integral_v<S>) {
-    return x;
-  } else {
+  if constexpr (kHasEpilogues<S>) {
     return finished(f.then, x, saved_at<S>(f, at));
+  } else {
+    return x;
   }
 }
 
@@ -64,7 +69,7 @@ __global__ void __launch_bounds__(256) finish_stored(S* x, int64_t count, Finish
 
 template <class S>
 void launch_finish(void* x, int64_t count, const Finish& f, cudaStream_t stream) noexcept {
-  if constexpr (!std::is_integral_v<S>) {
+  if constexpr (kHasEpilogues<S>) {
     if (f.then == Epilogue::None || count == 0) return;
     finish_stored<S><<<grid_for(count, 256 * (16 / sizeof(S))), 256, 0, stream>>>(static_cast<S*>(x), count, f);
   }

@@ -4,7 +4,8 @@
 // the sum goes over channels and taps. A transposed one is the same over x by the taps in which elements of the result meet x;
 // elements that are `stride` apart meet the same taps, and each such phase is a product of its own, in the same launch.
 // Ways, chosen by shapes: sums made directly for groups of few channels (kernels_cuda_direct.cu), tensor cores for 16-bit floats
-// (kernels_cuda_hopper.cu, kernels_cuda_mma.cu), sums made directly where they are few, else the tiles of kernels/cuda/conv.cuh.
+// (kernels_cuda_hopper.cu, kernels_cuda_mma.cu), sums made directly over images of one channel, else the tiles of
+// kernels/cuda/conv.cuh.
 // Read next: kernels/cuda/conv.cuh, kernels_cuda_weight.cu.
 #include "ops/conv/attrs.h"
 #include "ops/conv/ways_cuda.cuh"
@@ -100,7 +101,7 @@ void run_finished_by(const KernelArgs& args, const Finish& finish) noexcept {
   const Call<S, kTransposed> call(args);
   if (runs_directly(call.s)) return run_direct<S>(args, call.s, kTransposed, finish);
   if (run_units<S>(args, call.s, kTransposed, finish)) return;
-  if (is_small(call.s, kTransposed)) return run_direct<S>(args, call.s, kTransposed, finish);
+  if (!kTransposed && sums_are_short(call.s)) return run_direct<S>(args, call.s, false, finish);
   call.masked() ? run_gather<S, kTransposed, true>(args, call, finish)
                 : run_gather<S, kTransposed, false>(args, call, finish);
 }

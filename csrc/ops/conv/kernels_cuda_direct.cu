@@ -1,4 +1,4 @@
-// Convolutions of groups with few channels, and small ones, on CUDA: sums over windows, made directly.
+// Convolutions of groups with few channels, and of images with one, on CUDA: sums over windows, made directly.
 //
 // A thread makes one result of one channel, or a strip of four below each other where the window is a square of 3, 5 or 7: an
 // element of x that it reads then serves up to four results. The gradient by the weights goes the same way: a thread keeps the
@@ -202,7 +202,8 @@ struct WeightSplit {
 };
 
 WeightSplit split_of(const ConvSizes& s) noexcept {
-  constexpr int64_t kBlocks = 1024, kUnitsOfThread = 16;  // fewer take less time than the launch that adds up parts
+  // A unit takes a thread about a microsecond, the launch that adds up parts two.
+  constexpr int64_t kBlocks = 1024, kUnitsOfThread = 2;
   const Strips strips = strips_of(s, false);
   WeightSplit w{};
   w.taps_each = strips.side != 0 ? strips.side * strips.side : 8;

@@ -76,12 +76,9 @@ constexpr int64_t kFewChannels = 4;
 inline bool runs_directly(const ConvSizes& s) noexcept {
   return s.groups > 1 && s.group_c <= kFewChannels && s.group_o <= kFewChannels;
 }
-// What is done sooner than a block of tiles has found out where its elements lie. Tensor cores come first.
-inline bool is_small(const ConvSizes& s, bool transposed) noexcept {
-  constexpr double kMost = 1 << 22, kMostInStrips = 1 << 25;  // multiply-adds
-  const double work = static_cast<double>(s.n * s.pixels) * static_cast<double>(s.o * s.group_c * s.taps);
-  return work <= (strips_of(s, transposed).side != 0 ? kMostInStrips : kMost);
-}
+// Images of one channel, over which sums are so short that a thread has made its own before a block of tiles knows where its elements
+// lie. Tensor cores come first.
+inline bool sums_are_short(const ConvSizes& s) noexcept { return s.group_c == 1 && strips_of(s, false).side != 0; }
 template <class S>
 void run_direct(const KernelArgs& args, const ConvSizes& s, bool transposed, const Finish& finish) noexcept;
 template <class S>
@@ -142,6 +139,7 @@ GORGO_DEVICE PhaseAxis axis_phase(const GatherAxis& a, int64_t phase) {
   if constexpr (!kTransposed) {
     return {a.out, 0, 1, a.stride, -a.pad, a.kernel, 0, 1, a.step};
   } else {
+    if (a.stride == 1) return {a.out, 0, 1, 1, a.pad, a.kernel, 0, 1, -a.step};
     PhaseAxis p{(a.out - phase + a.stride - 1) / a.stride, phase, a.stride, 1, 0, 0, 0, a.period, 0};
     p.every = -(a.period * a.step / a.stride);
     const int64_t end = a.kernel < a.period ? a.kernel : a.period;

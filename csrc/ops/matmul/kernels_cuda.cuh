@@ -107,7 +107,7 @@ template <class T>
 void add_products(KernelSink& sink) {
   add(sink, "matmul", kDTypeOf<T>, run<T, false>, scratch_of<T, false>);
   add(sink, "linear", kDTypeOf<T>, run<T, true>, scratch_of<T, true>);
-  if constexpr (!std::is_integral_v<T>) {
+  if constexpr (kHasEpilogues<T>) {
     add(sink, "matmul_relu", kDTypeOf<T>, run<T, false, Epilogue::Relu>, scratch_of<T, false>);
     add(sink, "matmul_relu_backward", kDTypeOf<T>, run<T, false, Epilogue::ReluBackward>, scratch_of<T, false>);
     add(sink, "linear_relu", kDTypeOf<T>, run<T, true, Epilogue::Relu>, scratch_of<T, true>);

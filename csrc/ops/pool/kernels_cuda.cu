@@ -1,7 +1,7 @@
 // Maxima over windows on CUDA.
 //
 // The gradient finds each window's winner first and lays its place down in scratch; each element of x then adds up the gradients
-// of the windows over it that it won. Where windows lie apart, an element asks the one window over it, and nothing is laid down.
+// of the windows over it that it won. Small windows side by side have threads of their own, which lay nothing down.
 // Invariant: of equal elements the first in row order wins; a NaN beats every number, and the last NaN wins.
 // Read next: windows_cuda.cuh, kernels_cuda_avg.cu.
 #include <limits>
@@ -162,48 +162,59 @@ __global__ void __launch_bounds__(kThreads, 3)
   }
 }
 
-// Windows that lie apart: over an element there is one of them, or none.
+// Windows side by side: a thread has one and its elements, or elements behind the last one, which get nothing.
 template <class S, int kSide>
-__global__ void __launch_bounds__(kThreads, kSide == 0 ? 2 : 3)
-    max_grad_apart_kernel(const __grid_constant__ Windows s, const __grid_constant__ WindowsOver over,
-                          const __grid_constant__ Positions all, const __grid_constant__ Planes<S> g,
-                          const __grid_constant__ Planes<S> x, S* out, const Finish finish) {
+__global__ void __launch_bounds__(kThreads, 3)
+    max_grad_cells_kernel(const __grid_constant__ Windows s, const __grid_constant__ Positions all,
+                          const __grid_constant__ Planes<S> g, const __grid_constant__ Planes<S> x, S* out,
+                          const Finish finish) {
   using T = typename Element<S>::Compute;
   const int64_t step = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < all.count; i += step) {
     const Position p(all, i);
-    const int64_t l = over.d.over_begin(p.z), h = over.h.over_begin(p.y), w = over.w.over_begin(p.x);
-    T sum{0};
-    if (l < over.d.over_end(p.z) && h < over.h.over_end(p.y) && w < over.w.over_end(p.x)) {
-      const T value = Element<S>::load(g.plane(p) + g.at(l, h, w));
-      const auto winner = Winner<S>::template of<kSide>(s, x, x.plane(p), l, h, w);
-      if (winner.at == (p.z * s.h.input + p.y) * s.w.input + p.x) sum = sum + value;
+    T value{0};
+    int64_t won = -1;
+    if (p.y < s.h.output && p.x < s.w.output) {
+      value = Element<S>::load(g.plane(p) + g.at(0, p.y, p.x));
+      won = Winner<S>::template of<kSide>(s, x, x.plane(p), 0, p.y, p.x).at;
     }
-    out[i] = finished_at(finish, Element<S>::round(sum), i);
+#pragma unroll
+    for (int a = 0; a < kSide; ++a) {
+#pragma unroll
+      for (int b = 0; b < kSide; ++b) {
+        const int64_t row = p.y * kSide + a, col = p.x * kSide + b;
+        if (row >= s.h.input || col >= s.w.input) continue;
+        const int64_t own = row * s.w.input + col;
+        T sum{0};
+        if (won == own) sum = sum + value;
+        const int64_t at = p.plane * (s.h.input * s.w.input) + own;
+        out[at] = finished_at(finish, Element<S>::round(sum), at);
+      }
+    }
   }
 }
 
-// Few taps are cheaper asked for again by each element than laid down by a launch of their own; by sizes alone.
-bool runs_apart(const Windows& s) noexcept {
-  constexpr int64_t kFewTaps = 4;
-  constexpr int64_t kFewSteps = int64_t{1} << 20;  // of all elements together
-  int64_t taps = 1;
-  for (const Axis* a : {&s.d, &s.h, &s.w}) {
-    if (a->adaptive || a->stride < (a->kernel - 1) * a->step + 1) return false;
-    taps *= a->kernel < a->input ? a->kernel : a->input;
+// The side of windows side by side, 0 where they are not.
+int side_of_cells(const Windows& s) noexcept {
+  const int side = small_side(s);
+  for (const Axis* a : {&s.h, &s.w}) {
+    if (a->stride != side || a->padding != 0) return 0;
   }
-  return taps <= kFewTaps || taps * s.planes * s.inputs() <= kFewSteps;
+  return side;
 }
 
 template <class S>
-void max_grad_apart(const KernelArgs& args, const Windows& s, const Finish& finish) noexcept {
+void max_grad_cells(const KernelArgs& args, const Windows& s, const Finish& finish) noexcept {
   const KOperand &g = args.in[0], &x = args.in[1];
   const int axes = axes_of(args.attrs_as<MaxPoolAttrs>());
-  const Positions all(s.planes, channels_of(x, axes), s.d.input, s.h.input, s.w.input);
-  for_side(small_side(s), [&](auto side) {
-    max_grad_apart_kernel<S, decltype(side)::value>
-        <<<grid_for(all.count, kThreads, 16), kThreads, 0, stream_of(args)>>>(
-            s, WindowsOver(s), all, Planes<S>(g, axes), Planes<S>(x, axes), args.out[0].as<S>(), finish);
+  const int side = side_of_cells(s);
+  const Positions all(s.planes, channels_of(x, axes), 1, ceil_div(s.h.input, side), ceil_div(s.w.input, side));
+  for_side(side, [&](auto constant) {
+    constexpr int kSide = decltype(constant)::value;
+    if constexpr (kSide > 0) {
+      max_grad_cells_kernel<S, kSide><<<grid_for(all.count, kThreads, 16), kThreads, 0, stream_of(args)>>>(
+          s, all, Planes<S>(g, axes), Planes<S>(x, axes), args.out[0].as<S>(), finish);
+    }
   });
 }
 
@@ -233,13 +244,13 @@ void max_grad_run(const KernelArgs& args, int64_t) noexcept {
   if (args.out[0].numel == 0) return;
   const Windows s = windows_of(args.in[1], args.in[0], args.attrs_as<MaxPoolAttrs>());
   run_finished<S>(args, kThen, [&](const Finish& finish) {
-    if (runs_apart(s)) return max_grad_apart<S>(args, s, finish);
+    if (side_of_cells(s) != 0) return max_grad_cells<S>(args, s, finish);
     has_wide_planes(s) ? max_grad_with<S, int64_t>(args, s, finish) : max_grad_with<S, int32_t>(args, s, finish);
   });
 }
 size_t max_grad_scratch(const KernelArgs& args) noexcept {
   const Windows s = windows_of(args.in[1], args.in[0], args.attrs_as<MaxPoolAttrs>());
-  if (runs_apart(s)) return 0;
+  if (side_of_cells(s) != 0) return 0;
   return static_cast<size_t>(s.planes * s.outputs()) * (has_wide_planes(s) ? sizeof(int64_t) : sizeof(int32_t));
 }
 

@@ -256,7 +256,8 @@ template <class T>
 void launch_long(const Product& p, cudaStream_t stream) noexcept {
   constexpr int64_t kMostSmallTiles = 264;
   if (ceil_div(p.m, 16) * ceil_div(p.n, 16) * p.count <= kMostSmallTiles) {
-    launch_long_tiles<2>(p, 128, stream);
+    constexpr int64_t kAlone = 256;  // of k, for which a team is not worth its microsecond
+    launch_long_tiles<2>(p, p.k > kAlone ? 128 : p.k, stream);
   } else {
     launch_long_tiles<4>(p, 64, stream);
   }
