@@ -14,4 +14,9 @@ namespace gorgo {
 // None when there is nothing to take.
 [[nodiscard]] std::optional<Graph> join_epilogues(const Graph& graph);
 
+// The graph as plans for its device run it: chains fused (fuse.h), then epilogues joined; none where nothing changes. Epilogues spare a
+// card a launch. On a CPU they are one more pass over the result, as the op of its own is, and so are left out unless GORGO_FUSE is
+// always.
+[[nodiscard]] std::optional<Graph> fused_for_its_device(const Graph& graph);
+
 }  // namespace gorgo

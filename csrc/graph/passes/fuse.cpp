@@ -10,7 +10,6 @@
 
 #include "core/env.h"
 #include "core/fused.h"
-#include "graph/passes/epilogue.h"
 #include "opdef/core_ops.h"
 #include "opdef/registry.h"
 
@@ -472,20 +471,14 @@ class Fuser {
 
 std::optional<Graph> fuse_elementwise(const Graph& graph, FusionLimits limits) { return Fuser(graph, limits).run(); }
 
-std::optional<Graph> fused_for_its_device(const Graph& graph) {
+std::optional<FusionLimits> fusion_limits(Device device) {
   constexpr int64_t kBeyondCaches = int64_t{1} << 20;
-  const Device device = graph.device;
   const OpDef* op = Registry::instance().find("fused");
-  const bool always = env_string("GORGO_FUSE") == "always";
   if (op == nullptr || op->kernels[static_cast<int>(device.type)][static_cast<int>(DType::Float32)] == nullptr)
     return {};
-  if (!always && !env_flag("GORGO_FUSE", true)) return {};
-  const bool on_card = device.type == DeviceType::Cuda;
-  const FusionLimits limits = always ? FusionLimits{} : on_card ? FusionLimits{3, 1} : FusionLimits{2, kBeyondCaches};
-  std::optional<Graph> fused = fuse_elementwise(graph, limits);
-  if (!on_card && !always) return fused;
-  std::optional<Graph> joined = join_epilogues(fused ? *fused : graph);
-  return joined ? std::move(joined) : std::move(fused);
+  if (env_string("GORGO_FUSE") == "always") return FusionLimits{};
+  if (!env_flag("GORGO_FUSE", true)) return {};
+  return device.type == DeviceType::Cuda ? FusionLimits{3, 1} : FusionLimits{2, kBeyondCaches};
 }
 
 }  // namespace gorgo

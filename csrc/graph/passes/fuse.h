@@ -21,10 +21,8 @@ struct FusionLimits {
 // None when there is nothing to fuse.
 [[nodiscard]] std::optional<Graph> fuse_elementwise(const Graph& graph, FusionLimits limits = {});
 
-// The graph as plans for its device run it: its chains fused, then elementwise nodes left alone taken as epilogues (epilogue.h). None
-// where nothing changes, the device has no kernels for that, or GORGO_FUSE is 0. On a CPU a chain pays where its values leave the
-// caches, on a card from three nodes on: the kernel that interprets programs starts more slowly than one op's. Epilogues spare a card a
-// launch; on a CPU they are one more pass over the result, as the op of its own is, and so are left out.
-[[nodiscard]] std::optional<Graph> fused_for_its_device(const Graph& graph);
+// What plans for this device fuse; none where it has no kernels for that, or GORGO_FUSE is 0. On a CPU a chain pays where its values
+// leave the caches, on a card from three nodes on: the kernel that interprets programs starts more slowly than one op's.
+[[nodiscard]] std::optional<FusionLimits> fusion_limits(Device device);
 
 }  // namespace gorgo
