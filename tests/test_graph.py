@@ -457,3 +457,21 @@ def test_a_captured_tensor_in_memory_of_an_argument_that_is_written() -> None:
     assert bump(gg.asarray([0.0, 0.0])).tolist() == [4.0, 8.0]
     assert bump(state).tolist() == [3.0 + 2.0, 6.0 + 3.0]
     assert bump(gg.asarray([0.0, 0.0])).tolist() == [8.0, 12.0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_captured_convolutions_copy_their_operands_whole(dtype: str) -> None:
+    # Large enough that copies into the type computed in are shared out among tasks, whose number a plan must know.
+    shapes = ((64, 16, 8, 8), (32, 16, 3, 3), (64, 32, 8, 8))
+    x, w, g = (gg.random.normal(shape=shape).astype(getattr(gg, dtype)) for shape in shapes)
+
+    def f(x: gg.Tensor, w: gg.Tensor, g: gg.Tensor) -> list[gg.Tensor]:
+        x.requires_grad_()
+        w.requires_grad_()
+        y = gg.conv2d(x, w, padding=1)
+        return [y.detach(), *gg.grad(y, [x, w], g)]
+
+    compiled = gg.compile(f)
+    for _ in range(3):
+        for got, want in zip(compiled(x.detach(), w.detach(), g), f(x.detach(), w.detach(), g), strict=True):
+            assert gg.all(got == want).item()

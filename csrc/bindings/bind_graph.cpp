@@ -9,7 +9,7 @@
 #include "bindings/module.h"
 #include "bindings/tensor_type.h"
 #include "graph/executor.h"
-#include "graph/passes/fuse.h"
+#include "graph/passes/epilogue.h"
 #include "graph/verify.h"
 
 namespace py = pybind11;
@@ -125,11 +125,11 @@ void bind_graph(PyObject* module) {
       .def(
           "fused",
           [](const Graph& g) {
-            const std::optional<FusionLimits> limits = fusion_limits(g.device);
-            std::optional<Graph> fused = limits ? fuse_elementwise(g, *limits) : std::nullopt;
+            std::optional<Graph> fused = fused_for_its_device(g);
             return fused ? std::make_shared<Graph>(*std::move(fused)) : std::make_shared<Graph>(g);
           },
-          "Return the graph with chains of elementwise ops as one node each, as compiled functions run it.")
+          "Return the graph with chains of elementwise ops as one node each, and epilogues, as compiled functions run "
+          "it.")
       .def(
           "verify", [](const Graph& g) { verify(g); },
           "Check the graph's invariants; RuntimeError tells what is wrong.")

@@ -9,21 +9,13 @@
 #include "autograd/interrupt.h"
 #include "autograd/mode.h"
 #include "device/backend.h"
-#include "graph/passes/fuse.h"
+#include "graph/passes/epilogue.h"
 #include "graph/plan.h"
 #include "opdef/core_ops.h"
 #include "opdef/invoke.h"
 #include "opdef/profile.h"
 
 namespace gorgo {
-namespace {
-
-std::optional<Graph> fused_for_its_device(const Graph& graph) {
-  const std::optional<FusionLimits> limits = fusion_limits(graph.device);
-  return limits ? fuse_elementwise(graph, *limits) : std::nullopt;
-}
-
-}  // namespace
 
 Program::Program(Graph graph)
     : graph_(std::move(graph)),

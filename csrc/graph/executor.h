@@ -16,6 +16,10 @@
 
 namespace gorgo {
 
+// Values of up to so many bytes in all do not take over each other's memory where a device has streams: who writes where another has
+// read would have to wait for that one, though nothing else holds it up. Tests set it to 0.
+extern size_t apart_bytes;
+
 class Program {
  public:
   // NotSupported for what cannot be planned (data-dependent shapes, host ops). Fuses where the device can and GORGO_FUSE allows.

@@ -22,6 +22,8 @@ constexpr int64_t kLongElements = 1 << 17;
 
 }  // namespace
 
+size_t apart_bytes = size_t{32} << 20;
+
 // Builds a Plan from a graph. Reading order: run(), then node().
 class Program::Plan::Planner {
  public:
@@ -383,10 +385,15 @@ class Program::Plan::Planner {
   void size_arena() {
     std::vector<BufferLife> lives;
     std::vector<Buffer*> owners;
+    size_t all_bytes = 0;
     for (Buffer& buffer : plan_.buffers) {
       if (buffer.kind != BufferKind::Arena || buffer.last < 0 || buffer.bytes == 0) continue;
       lives.push_back({buffer.bytes, buffer.first, buffer.last});
       owners.push_back(&buffer);
+      all_bytes += buffer.bytes;
+    }
+    if (plan_.device.type == DeviceType::Cuda && all_bytes <= apart_bytes) {
+      for (BufferLife& life : lives) life = {life.bytes, 0, next_step()};
     }
     const ArenaPlan arena = plan_arena(lives);
     for (size_t i = 0; i < owners.size(); ++i) owners[i]->offset = arena.offsets[i];

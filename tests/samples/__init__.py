@@ -15,6 +15,7 @@ from samples import (  # noqa: F401 (each adds the rows of its families)
     convolution,
     creation,
     elementwise,
+    epilogues,
     indexing,
     losses,
     norms,

@@ -10,7 +10,7 @@
 #pragma once
 
 #include "core/kernel_args.h"
-#include "kernels/cuda/element.cuh"
+#include "kernels/cuda/epilogue.cuh"
 
 namespace gorgo::cuda {
 
@@ -221,6 +221,7 @@ GORGO_DEVICE void read_four(const double* from, double* to) {
 //   factor(setup), factor_row: where row 0 lies, and the distance of rows; image(setup)
 //   out(setup), out_row: the offset of row 0 in the result, and the distance of rows; bias(setup): of row 0, or null
 //   result, partials, numel, cut, vectors: four columns from a multiple of 4 lie side by side, aligned together
+//   finish: the epilogue
 template <class Plan, class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 4 ? 2 : 1)
     product_kernel(const __grid_constant__ Plan plan) {
@@ -396,7 +397,13 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 4 ? 2 : 1)
       const int column = column0 + j / 4 * kColumnStep;
       T four[4];
 #pragma unroll
-      for (int q = 0; q < 4; ++q) four[q] = sums[i][j + q] + added;
+      for (int q = 0; q < 4; ++q) {
+        four[q] = sums[i][j + q] + added;
+        const int64_t at = out_at[column + q];
+        if (whole && plan.finish.then != Epilogue::None && at >= 0) {
+          four[q] = E::value(finished_at(plan.finish, E::round(four[q]), line + at));
+        }
+      }
       if (plan.vectors) {
         const int64_t at = out_at[column];
         if (at < 0) continue;
@@ -425,22 +432,23 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kRows == 4 ? 2 : 1)
 template <class S>
 __global__ void __launch_bounds__(256)
     add_partials_kernel(const typename Element<S>::Compute* partials, int64_t splits, int64_t numel, const S* bias,
-                        int64_t bias_stride, int64_t plane, int64_t channels, S* result) {
+                        int64_t bias_stride, int64_t plane, int64_t channels, S* result, Finish finish) {
   using T = typename Element<S>::Compute;
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < numel; i += step) {
     T sum = Element<T>::load(partials + i);
     for (int64_t s = 1; s < splits; ++s) sum = sum + Element<T>::load(partials + s * numel + i);
     if (bias != nullptr) sum = sum + Element<S>::load(bias + i / plane % channels * bias_stride);
-    result[i] = Element<S>::round(sum);
+    result[i] = finished_at(finish, Element<S>::round(sum), i);
   }
 }
 
 template <class S>
 void add_partials(const typename Element<S>::Compute* partials, int64_t splits, int64_t numel, const S* bias,
-                  int64_t bias_stride, int64_t plane, int64_t channels, S* result, cudaStream_t stream) noexcept {
-  add_partials_kernel<S>
-      <<<grid_for(numel, 256), 256, 0, stream>>>(partials, splits, numel, bias, bias_stride, plane, channels, result);
+                  int64_t bias_stride, int64_t plane, int64_t channels, S* result, const Finish& finish,
+                  cudaStream_t stream) noexcept {
+  add_partials_kernel<S><<<grid_for(numel, 256), 256, 0, stream>>>(partials, splits, numel, bias, bias_stride, plane,
+                                                                   channels, result, finish);
 }
 
 template <class Tile, class Plan>

@@ -69,7 +69,10 @@ GORGO_DEVICE double multiply_add(double a, double b, double c) { return fma(a, b
 struct Quotient {
   int64_t quotient, rest;
   GORGO_DEVICE Quotient(int64_t a, int64_t b) {
-    if (((a | b) >> 32) == 0) {
+    if (b == 1) {  // axes and groups that are not there
+      quotient = a;
+      rest = 0;
+    } else if (((a | b) >> 32) == 0) {
       const auto q = static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
       quotient = q;
       rest = static_cast<uint32_t>(a) - q * static_cast<uint32_t>(b);

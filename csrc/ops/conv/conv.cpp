@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "opdef/epilogue.h"
 #include "ops/reduce/reduce.h"
 #include "ops/shape/shape.h"
 
@@ -509,6 +510,9 @@ void register_axes(Registry& registry) {
     op.cost = cost_grad_weight;
     op.flags.internal = true;
     conv_ops.conv_grad_weight[kAxes - 1] = &registry.add(std::move(op));
+  }
+  for (const OpDef* base : {conv_ops.conv[kAxes - 1], conv_ops.conv_transpose[kAxes - 1]}) {
+    register_with_epilogues(registry, *base, {Epilogue::Relu, Epilogue::ReluBackward});
   }
 }
 

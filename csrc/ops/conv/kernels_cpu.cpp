@@ -316,10 +316,18 @@ struct Transpose {
   }
 };
 
-template <class T>
-void add_conv(KernelSink& sink, DType dtype) {
+// T: what is computed in, S: the elements.
+template <class T, class S>
+void add_conv(KernelSink& sink) {
+  constexpr DType dtype = kDTypeOf<S>;
   add_for_all_axes<Forward<T>>(sink, dtype, "conv1d", "conv2d", "conv3d");
   add_for_all_axes<Transpose<T>>(sink, dtype, "conv_transpose1d", "conv_transpose2d", "conv_transpose3d");
+  add_with_epilogues_for_all_axes<Forward<T>, S>(
+      sink, {"conv1d_relu", "conv2d_relu", "conv3d_relu"},
+      {"conv1d_relu_backward", "conv2d_relu_backward", "conv3d_relu_backward"});
+  add_with_epilogues_for_all_axes<Transpose<T>, S>(
+      sink, {"conv_transpose1d_relu", "conv_transpose2d_relu", "conv_transpose3d_relu"},
+      {"conv_transpose1d_relu_backward", "conv_transpose2d_relu_backward", "conv_transpose3d_relu_backward"});
 }
 
 }  // namespace
@@ -327,8 +335,10 @@ void add_conv(KernelSink& sink, DType dtype) {
 void fill_conv_weight(KernelSink& sink);  // kernels_cpu_weight.cpp
 
 void fill_conv(KernelSink& sink) {
-  for (const DType dtype : {DType::Float32, DType::Float16, DType::BFloat16}) add_conv<float>(sink, dtype);
-  add_conv<double>(sink, DType::Float64);
+  add_conv<float, float>(sink);
+  add_conv<float, Float16>(sink);
+  add_conv<float, BFloat16>(sink);
+  add_conv<double, double>(sink);
   fill_conv_weight(sink);
 }
 

@@ -4,7 +4,8 @@
 // the sum goes over channels and taps. A transposed one is the same over x by the taps in which elements of the result meet x;
 // elements that are `stride` apart meet the same taps, and each such phase is a product of its own, in the same launch.
 // Ways, chosen by shapes: sums made directly for groups of few channels (kernels_cuda_direct.cu), tensor cores for 16-bit floats
-// (kernels_cuda_hopper.cu, kernels_cuda_mma.cu), else the tiles of kernels/cuda/conv.cuh.
+// (kernels_cuda_hopper.cu, kernels_cuda_mma.cu), sums made directly over images of one channel, else the tiles of
+// kernels/cuda/conv.cuh.
 // Read next: kernels/cuda/conv.cuh, kernels_cuda_weight.cu.
 #include "ops/conv/attrs.h"
 #include "ops/conv/ways_cuda.cuh"
@@ -44,7 +45,7 @@ size_t product_scratch(const KernelArgs& args, const Call<S, kTransposed>& call)
 }
 
 template <class S, bool kTransposed, bool kMasked>
-void run_gather(const KernelArgs& args, const Call<S, kTransposed>& call) noexcept {
+void run_gather(const KernelArgs& args, const Call<S, kTransposed>& call, const Finish& finish) noexcept {
   using Plan = GatherPlan<S, kTransposed, kMasked>;
   const ConvSizes& s = call.s;
   const KOperand& out = args.out[0];
@@ -72,24 +73,42 @@ void run_gather(const KernelArgs& args, const Call<S, kTransposed>& call) noexce
   bool dense = true;  // columns are the elements of the result in order
   for (const ConvAxis& axis : s.axis) dense = dense && (!kTransposed || axis.stride == 1);
   p.vectors = dense && p.plane % 4 == 0 && is_aligned(out.data, 4 * sizeof(S));
+  p.finish = finish;
   const cudaStream_t stream = stream_of(args);
   run_product(p, size, stream);
   if (p.cut.splits > 1) {
     add_partials<S>(p.partials, p.cut.splits, out.numel, p.added, p.bias_stride, p.plane, s.groups * call.g.rows,
-                    p.result, stream);
+                    p.result, finish, stream);
   }
 }
 
+// Those of tensor cores; the epilogue follows.
+template <class S>
+bool run_units(const KernelArgs& args, const ConvSizes& s, bool transposed, const Finish& finish) noexcept {
+  if constexpr (sizeof(S) == 2) {
+    if (!run_hopper_conv<S>(args, s, transposed ? ConvWay::transposed : ConvWay::results)) {
+      if (!suits_tensor_cores<S>(s) || !has_tensor_cores()) return false;
+      run_tensor<S>(args, s, transposed);
+    }
+    launch_finish<S>(args.out[0].data, args.out[0].numel, finish, stream_of(args));
+    return true;
+  }
+  return false;
+}
+
 template <class S, bool kTransposed>
+void run_finished_by(const KernelArgs& args, const Finish& finish) noexcept {
+  const Call<S, kTransposed> call(args);
+  if (runs_directly(call.s)) return run_direct<S>(args, call.s, kTransposed, finish);
+  if (run_units<S>(args, call.s, kTransposed, finish)) return;
+  if (!kTransposed && sums_are_short(call.s)) return run_direct<S>(args, call.s, false, finish);
+  call.masked() ? run_gather<S, kTransposed, true>(args, call, finish)
+                : run_gather<S, kTransposed, false>(args, call, finish);
+}
+template <class S, bool kTransposed, Epilogue kThen = Epilogue::None>
 void run(const KernelArgs& args, int64_t) noexcept {
   if (args.out[0].numel == 0) return;
-  const Call<S, kTransposed> call(args);
-  if (runs_directly(call.s)) return run_direct<S>(args, call.s, kTransposed);
-  if constexpr (sizeof(S) == 2) {
-    if (run_hopper_conv<S>(args, call.s, kTransposed ? ConvWay::transposed : ConvWay::results)) return;
-    if (suits_tensor_cores<S>(call.s) && has_tensor_cores()) return run_tensor<S>(args, call.s, kTransposed);
-  }
-  call.masked() ? run_gather<S, kTransposed, true>(args, call) : run_gather<S, kTransposed, false>(args, call);
+  run_finished<S>(args, kThen, [&](const Finish& finish) { run_finished_by<S, kTransposed>(args, finish); });
 }
 template <class S, bool kTransposed>
 size_t scratch(const KernelArgs& args) noexcept {
@@ -108,10 +127,19 @@ size_t scratch(const KernelArgs& args) noexcept {
 
 template <class S>
 void add_all(KernelSink& sink) {
-  for (const char* op : {"conv1d", "conv2d", "conv3d"}) add(sink, op, kDTypeOf<S>, run<S, false>, scratch<S, false>);
-  for (const char* op : {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}) {
-    add(sink, op, kDTypeOf<S>, run<S, true>, scratch<S, true>);
-  }
+  const auto add_each = [&](std::initializer_list<const char*> ops, Launcher launcher, ScratchBytes bytes) {
+    for (const char* op : ops) add(sink, op, kDTypeOf<S>, launcher, bytes);
+  };
+  constexpr Epilogue kRelu = Epilogue::Relu, kGate = Epilogue::ReluBackward;
+  add_each({"conv1d", "conv2d", "conv3d"}, run<S, false>, scratch<S, false>);
+  add_each({"conv1d_relu", "conv2d_relu", "conv3d_relu"}, run<S, false, kRelu>, scratch<S, false>);
+  add_each({"conv1d_relu_backward", "conv2d_relu_backward", "conv3d_relu_backward"}, run<S, false, kGate>,
+           scratch<S, false>);
+  add_each({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}, run<S, true>, scratch<S, true>);
+  add_each({"conv_transpose1d_relu", "conv_transpose2d_relu", "conv_transpose3d_relu"}, run<S, true, kRelu>,
+           scratch<S, true>);
+  add_each({"conv_transpose1d_relu_backward", "conv_transpose2d_relu_backward", "conv_transpose3d_relu_backward"},
+           run<S, true, kGate>, scratch<S, true>);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Convolutions of groups with few channels on CUDA: sums over windows, made directly.
+// Convolutions of groups with few channels, and of images with one, on CUDA: sums over windows, made directly.
 //
 // A thread makes one result of one channel, or a strip of four below each other where the window is a square of 3, 5 or 7: an
 // element of x that it reads then serves up to four results. The gradient by the weights goes the same way: a thread keeps the
@@ -16,20 +16,6 @@ constexpr int kThreads = 128;
 constexpr int kStrip = 4;    // results of a thread below each other
 constexpr int kSplits = 64;  // most parts of a sum over all pixels
 
-// The strips of a square window of `side` with unit steps over images of two axes.
-struct Strips {
-  int64_t side = 0;  // 0: the sizes do not suit
-  int64_t stride = 1;
-};
-Strips strips_of(const ConvSizes& s, bool transposed) noexcept {
-  const ConvAxis &d = s.axis[0], &h = s.axis[1], &w = s.axis[2];
-  const bool flat = d.image == 1 && d.pixels == 1 && d.kernel == 1 && d.pad == 0;
-  const bool square = h.kernel == w.kernel && (h.kernel == 3 || h.kernel == 5 || h.kernel == 7);
-  const bool even =
-      h.step == 1 && w.step == 1 && h.stride == w.stride && (h.stride == 1 || (h.stride == 2 && !transposed));
-  return flat && square && even ? Strips{h.kernel, h.stride} : Strips{};
-}
-
 // ---- results ----
 
 template <class S>
@@ -41,10 +27,11 @@ struct DirectPlan {
   GatherAxis axes[3];
   int64_t n, channels, group_rows, group_sum;
   int64_t x_outer, x_channel, weight_row, weight_sum, weight_group, bias_stride, plane;
+  Finish finish;
 };
 
 template <class S, bool kTransposed>
-DirectPlan<S> plan_of(const KernelArgs& args, const ConvSizes& s) noexcept {
+DirectPlan<S> plan_of(const KernelArgs& args, const ConvSizes& s, const Finish& finish) noexcept {
   const ConvStrides x(args.in[0]), weight(args.in[1]);
   const bool has_bias = args.in_count > 2 && args.in[2].given;
   DirectPlan<S> p{};
@@ -61,6 +48,7 @@ DirectPlan<S> plan_of(const KernelArgs& args, const ConvSizes& s) noexcept {
   p.weight_group = s.group_o * weight.outer;
   p.bias_stride = has_bias ? args.in[2].strides[0] : 0;
   p.plane = kTransposed ? s.image : s.pixels;
+  p.finish = finish;
   return p;
 }
 
@@ -115,7 +103,7 @@ __global__ void __launch_bounds__(kThreads, 4) direct_kernel(const __grid_consta
       }
     }
     if (p.added != nullptr) sum = sum + Element<S>::load(p.added + by_channel.rest * p.bias_stride);
-    p.result[index] = Element<S>::round(sum);
+    p.result[index] = finished_at(p.finish, Element<S>::round(sum), index);
   }
 }
 
@@ -168,10 +156,11 @@ __global__ void __launch_bounds__(kThreads, 4) strip_kernel(const __grid_constan
       }
     }
     const T added = p.added != nullptr ? Element<S>::load(p.added + by_channel.rest * p.bias_stride) : T{0};
-    S* const to = p.result + (by_strip.quotient * h.out + row) * w.out + col;
+    const int64_t to = (by_strip.quotient * h.out + row) * w.out + col;
 #pragma unroll
     for (int r = 0; r < kStrip; ++r) {
-      if (row + r < h.out) to[r * w.out] = Element<S>::round(sums[r] + added);
+      if (row + r >= h.out) continue;
+      p.result[to + r * w.out] = finished_at(p.finish, Element<S>::round(sums[r] + added), to + r * w.out);
     }
   }
 }
@@ -188,8 +177,8 @@ void run_strips(const DirectPlan<S>& p, int64_t stride, bool reversed, cudaStrea
 }
 
 template <class S, bool kTransposed>
-void run_results(const KernelArgs& args, const ConvSizes& s) noexcept {
-  const DirectPlan<S> p = plan_of<S, kTransposed>(args, s);
+void run_results(const KernelArgs& args, const ConvSizes& s, const Finish& finish) noexcept {
+  const DirectPlan<S> p = plan_of<S, kTransposed>(args, s, finish);
   const cudaStream_t stream = stream_of(args);
   const Strips strips = strips_of(s, kTransposed);
   switch (strips.side) {
@@ -213,7 +202,8 @@ struct WeightSplit {
 };
 
 WeightSplit split_of(const ConvSizes& s) noexcept {
-  constexpr int64_t kBlocks = 1024, kUnitsOfThread = 4;
+  // A unit takes a thread about a microsecond, the launch that adds up parts two.
+  constexpr int64_t kBlocks = 1024, kUnitsOfThread = 2;
   const Strips strips = strips_of(s, false);
   WeightSplit w{};
   w.taps_each = strips.side != 0 ? strips.side * strips.side : 8;
@@ -419,15 +409,15 @@ void run_weight(const KernelArgs& args, const ConvSizes& s) noexcept {
       direct_weight_kernel<S><<<blocks, kThreads, 0, stream>>>(p);
   }
   if (p.partials != nullptr) {
-    add_partials<S>(p.partials, p.split.splits, out.numel, nullptr, 0, 1, 1, p.result, stream);
+    add_partials<S>(p.partials, p.split.splits, out.numel, nullptr, 0, 1, 1, p.result, {}, stream);
   }
 }
 
 }  // namespace
 
 template <class S>
-void run_direct(const KernelArgs& args, const ConvSizes& s, bool transposed) noexcept {
-  transposed ? run_results<S, true>(args, s) : run_results<S, false>(args, s);
+void run_direct(const KernelArgs& args, const ConvSizes& s, bool transposed, const Finish& finish) noexcept {
+  transposed ? run_results<S, true>(args, s, finish) : run_results<S, false>(args, s, finish);
 }
 template <class S>
 void run_direct_weight(const KernelArgs& args, const ConvSizes& s) noexcept {
@@ -440,9 +430,9 @@ size_t direct_weight_scratch(const ConvSizes& s) noexcept {
   return static_cast<size_t>(split.splits * s.o * s.group_c * s.taps) * sizeof(typename Element<S>::Compute);
 }
 
-#define GORGO_X(S)                                                                  \
-  template void run_direct<S>(const KernelArgs&, const ConvSizes&, bool) noexcept;  \
-  template void run_direct_weight<S>(const KernelArgs&, const ConvSizes&) noexcept; \
+#define GORGO_X(S)                                                                                \
+  template void run_direct<S>(const KernelArgs&, const ConvSizes&, bool, const Finish&) noexcept; \
+  template void run_direct_weight<S>(const KernelArgs&, const ConvSizes&) noexcept;               \
   template size_t direct_weight_scratch<S>(const ConvSizes&) noexcept;
 GORGO_X(float)
 GORGO_X(double)

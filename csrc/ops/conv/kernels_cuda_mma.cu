@@ -345,7 +345,7 @@ void run_results(const KernelArgs& args, const ConvSizes& s) noexcept {
   }
   if (p.cut.splits > 1) {
     add_partials<S>(p.partials, p.cut.splits, out.numel, p.added, p.bias_stride, p.plane, s.groups * g.rows, p.result,
-                    stream);
+                    {}, stream);
   }
 }
 
@@ -565,7 +565,7 @@ void run_tensor_weight(const KernelArgs& args, const ConvSizes& s) noexcept {
     run_weight_mma<WideTile>(p, stream);
   }
   if (p.cut.splits > 1) {
-    add_partials<S>(p.partials, p.cut.splits, out.numel, nullptr, 0, 1, 1, p.result, stream);
+    add_partials<S>(p.partials, p.cut.splits, out.numel, nullptr, 0, 1, 1, p.result, {}, stream);
   }
 }
 

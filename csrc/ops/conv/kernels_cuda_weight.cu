@@ -60,7 +60,7 @@ void run_weight(const KernelArgs& args, const WeightCall& call) noexcept {
   const cudaStream_t stream = stream_of(args);
   run_product(p, call.size, stream);
   if (p.cut.splits > 1) {
-    add_partials<S>(p.partials, p.cut.splits, out.numel, nullptr, 0, 1, 1, p.result, stream);
+    add_partials<S>(p.partials, p.cut.splits, out.numel, nullptr, 0, 1, 1, p.result, {}, stream);
   }
 }
 
@@ -73,6 +73,7 @@ void run(const KernelArgs& args, int64_t) noexcept {
     if (run_hopper_conv<S>(args, call.s, ConvWay::weights)) return;
     if (suits_tensor_cores<S>(call.s) && has_tensor_cores()) return run_tensor_weight<S>(args, call.s);
   }
+  if (sums_are_short(call.s)) return run_direct_weight<S>(args, call.s);
   call.masked ? run_weight<S, true>(args, call) : run_weight<S, false>(args, call);
 }
 template <class S>
@@ -82,6 +83,7 @@ size_t scratch(const KernelArgs& args) noexcept {
   if (runs_directly(call.s)) return direct_weight_scratch<S>(call.s);
   const int64_t partials = call.cut.splits == 1 ? 0 : call.cut.splits * args.out[0].numel;
   size_t bytes = static_cast<size_t>(partials) * sizeof(typename Element<S>::Compute);
+  if (sums_are_short(call.s)) bytes = larger(bytes, direct_weight_scratch<S>(call.s));
   if constexpr (sizeof(S) == 2) {
     if (suits_tensor_cores<S>(call.s)) {
       bytes = larger(bytes, tensor_weight_scratch<S>(call.s, args.out[0].numel));

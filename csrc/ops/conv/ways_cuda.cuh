@@ -54,16 +54,33 @@ inline GatherSizes gather_sizes(const ConvSizes& s, bool transposed) noexcept {
 
 inline size_t larger(size_t a, size_t b) noexcept { return a > b ? a : b; }
 
-// ---- groups of few channels (kernels_cuda_direct.cu) ----
+// ---- sums made directly (kernels_cuda_direct.cu) ----
+
+// The strips of a square window of `side` with unit steps over images of two axes.
+struct Strips {
+  int64_t side = 0;  // 0: the sizes do not suit
+  int64_t stride = 1;
+};
+inline Strips strips_of(const ConvSizes& s, bool transposed) noexcept {
+  const ConvAxis &d = s.axis[0], &h = s.axis[1], &w = s.axis[2];
+  const bool flat = d.image == 1 && d.pixels == 1 && d.kernel == 1 && d.pad == 0;
+  const bool square = h.kernel == w.kernel && (h.kernel == 3 || h.kernel == 5 || h.kernel == 7);
+  const bool even =
+      h.step == 1 && w.step == 1 && h.stride == w.stride && (h.stride == 1 || (h.stride == 2 && !transposed));
+  return flat && square && even ? Strips{h.kernel, h.stride} : Strips{};
+}
 
 constexpr int64_t kFewChannels = 4;
 
-// Tiles would be nearly empty.
+// Groups of few channels, for which tiles would be nearly empty.
 inline bool runs_directly(const ConvSizes& s) noexcept {
   return s.groups > 1 && s.group_c <= kFewChannels && s.group_o <= kFewChannels;
 }
+// Images of one channel, over which sums are so short that a thread has made its own before a block of tiles knows where its elements
+// lie. Tensor cores come first.
+inline bool sums_are_short(const ConvSizes& s) noexcept { return s.group_c == 1 && strips_of(s, false).side != 0; }
 template <class S>
-void run_direct(const KernelArgs& args, const ConvSizes& s, bool transposed) noexcept;
+void run_direct(const KernelArgs& args, const ConvSizes& s, bool transposed, const Finish& finish) noexcept;
 template <class S>
 void run_direct_weight(const KernelArgs& args, const ConvSizes& s) noexcept;
 template <class S>
@@ -122,6 +139,7 @@ GORGO_DEVICE PhaseAxis axis_phase(const GatherAxis& a, int64_t phase) {
   if constexpr (!kTransposed) {
     return {a.out, 0, 1, a.stride, -a.pad, a.kernel, 0, 1, a.step};
   } else {
+    if (a.stride == 1) return {a.out, 0, 1, 1, a.pad, a.kernel, 0, 1, -a.step};
     PhaseAxis p{(a.out - phase + a.stride - 1) / a.stride, phase, a.stride, 1, 0, 0, 0, a.period, 0};
     p.every = -(a.period * a.step / a.stride);
     const int64_t end = a.kernel < a.period ? a.kernel : a.period;
@@ -164,6 +182,7 @@ struct GatherPlan {
   int64_t x_outer, x_channel, weight_sum, weight_group, factor_row;  // strides
   int64_t bias_stride, plane, out_row, numel;
   bool vectors;
+  Finish finish;
 
   GORGO_DEVICE void setup(Setup& to, int64_t problem, int lane) const {
     const Quotient by_group(problem, groups);
@@ -257,6 +276,7 @@ struct WeightPlan {
   int64_t x_outer, x_channel, x_axis[3], g_outer, factor_row, g_axis[3];  // strides
   int64_t bias_stride, out_row, numel;
   bool vectors;
+  Finish finish;  // none
 
   GORGO_DEVICE void setup(Setup& to, int64_t problem, int lane) const {
     if (lane == 0) to.group = problem;

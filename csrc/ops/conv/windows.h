@@ -10,6 +10,7 @@
 
 #include "core/counts.h"
 #include "core/kernel_args.h"
+#include "kernels/epilogue.h"
 #include "kernels/gemm/micro.h"
 #include "kernels/gemm/stored.h"
 #include "ops/conv/attrs.h"
@@ -154,17 +155,18 @@ template <class S>
 template <class T>
 struct Copy {
   const KOperand* from = nullptr;
-  T* to = nullptr;  // null: the operand is read in place
+  bool needed = false;  // else the operand is read in place; known before there is scratch
+  T* to = nullptr;
 
   // Images go by channels, a bias all at once.
   bool is_image() const { return from->rank > 1; }
-  int64_t channels() const { return to == nullptr ? 0 : is_image() ? from->shape[0] * from->shape[1] : 1; }
+  int64_t channels() const { return !needed ? 0 : is_image() ? from->shape[0] * from->shape[1] : 1; }
   void channel(int64_t index) const {
     as_stored<T>(from->dtype, [&](auto element) { copy_channel<decltype(element)>(*from, is_image(), index, to); });
   }
-  const T* data() const { return to != nullptr ? to : reinterpret_cast<const T*>(from->data); }
+  const T* data() const { return needed ? to : reinterpret_cast<const T*>(from->data); }
   Images<T> images() const {
-    if (to == nullptr) return {data(), from->strides[0], from->strides[1]};
+    if (!needed) return {data(), from->strides[0], from->strides[1]};
     int64_t size = 1;
     for (int i = 2; i < from->rank; ++i) size *= from->shape[i];
     return {to, from->shape[1] * size, size};
@@ -175,10 +177,10 @@ enum class Dense { channels, whole };
 
 template <class T>
 [[gnu::noinline]] Copy<T> copy_if_needed(Scratch& scratch, const KOperand& x, Dense dense) {
-  Copy<T> copy{&x, nullptr};
+  Copy<T> copy{&x};
   if (!x.given || x.numel == 0) return copy;
-  const bool ready = !is_converted<T>(x) && (x.contiguous || (dense == Dense::channels && has_dense_channels(x)));
-  if (!ready) copy.to = scratch.take<T>(x.numel);
+  copy.needed = is_converted<T>(x) || !(x.contiguous || (dense == Dense::channels && has_dense_channels(x)));
+  if (copy.needed) copy.to = scratch.take<T>(x.numel);
   return copy;
 }
 
@@ -202,7 +204,7 @@ struct Frame {
   }
   int64_t copied_elements() const {
     int64_t total = 0;
-    for (const Copy<T>* c : {&first, &second, &bias}) total += c->to != nullptr ? c->from->numel : 0;
+    for (const Copy<T>* c : {&first, &second, &bias}) total += c->needed ? c->from->numel : 0;
     return total;
   }
   [[gnu::noinline]] int64_t copy_tasks() const {
@@ -358,6 +360,13 @@ Kernel kernel_of() {
 template <class Family>
 void add_for_all_axes(KernelSink& sink, DType dtype, const char* one, const char* two, const char* three) {
   for (const char* op : {one, two, three}) sink.add(op, dtype, kernel_of<Family>());
+}
+
+// The same with epilogues, for elements of type S. The names stand by number of axes.
+template <class Family, class S>
+void add_with_epilogues_for_all_axes(KernelSink& sink, const char* const (&relu)[3],
+                                     const char* const (&relu_backward)[3]) {
+  for (int i = 0; i < 3; ++i) add_with_epilogues<S>(sink, kernel_of<Family>(), relu[i], relu_backward[i]);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "core/kernel_args.h"
+#include "kernels/epilogue.h"
 #include "kernels/gemm/gemm.h"
 
 namespace gorgo::GORGO_ISA_NS {
@@ -193,13 +194,20 @@ void run(const KernelArgs& args, int64_t task) noexcept {
 }
 
 template <class T>
+constexpr bool kEpilogues = std::is_floating_point_v<T> || std::is_same_v<T, Float16> || std::is_same_v<T, BFloat16>;
+
+template <class T>
 void add_matmul(KernelSink& sink) {
-  sink.add("matmul", kDTypeOf<T>,
-           Kernel::of({pack<T, false>, pack_tasks<T, false>}, {run<T, false>, run_tasks<T, false>},
-                      scratch_bytes<T, false>));
-  sink.add(
-      "linear", kDTypeOf<T>,
-      Kernel::of({pack<T, true>, pack_tasks<T, true>}, {run<T, true>, run_tasks<T, true>}, scratch_bytes<T, true>));
+  const Kernel product =
+      Kernel::of({pack<T, false>, pack_tasks<T, false>}, {run<T, false>, run_tasks<T, false>}, scratch_bytes<T, false>);
+  const Kernel layer =
+      Kernel::of({pack<T, true>, pack_tasks<T, true>}, {run<T, true>, run_tasks<T, true>}, scratch_bytes<T, true>);
+  sink.add("matmul", kDTypeOf<T>, product);
+  sink.add("linear", kDTypeOf<T>, layer);
+  if constexpr (kEpilogues<T>) {
+    add_with_epilogues<T>(sink, product, "matmul_relu", "matmul_relu_backward");
+    add_with_epilogues<T>(sink, layer, "linear_relu", nullptr);
+  }
 }
 
 template <bool kHas>

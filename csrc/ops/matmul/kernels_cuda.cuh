@@ -93,16 +93,25 @@ size_t scratch_of(const KernelArgs& args) noexcept {
   return product_scratch<T>(product_of<kLinear>(args));
 }
 
-template <class T, bool kLinear>
+template <class T, bool kLinear, Epilogue kThen = Epilogue::None>
 void run(const KernelArgs& args, int64_t) noexcept {
   const Float32Mode mode = float32_mode_in_use->load(std::memory_order_relaxed);
-  run_product<T>(product_of<kLinear>(args), args.scratch, mode, stream_of(args));
+  Product p = product_of<kLinear>(args);
+  run_finished<T>(args, kThen, [&](const Finish& finish) {
+    p.finish = finish;
+    run_product<T>(p, args.scratch, mode, stream_of(args));
+  });
 }
 
 template <class T>
 void add_products(KernelSink& sink) {
   add(sink, "matmul", kDTypeOf<T>, run<T, false>, scratch_of<T, false>);
   add(sink, "linear", kDTypeOf<T>, run<T, true>, scratch_of<T, true>);
+  if constexpr (kHasEpilogues<T>) {
+    add(sink, "matmul_relu", kDTypeOf<T>, run<T, false, Epilogue::Relu>, scratch_of<T, false>);
+    add(sink, "matmul_relu_backward", kDTypeOf<T>, run<T, false, Epilogue::ReluBackward>, scratch_of<T, false>);
+    add(sink, "linear_relu", kDTypeOf<T>, run<T, true, Epilogue::Relu>, scratch_of<T, true>);
+  }
 }
 
 // One file for each of the types whose kernels are many.

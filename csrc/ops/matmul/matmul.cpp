@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "opdef/epilogue.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/reduce/reduce.h"
 #include "ops/shape/shape.h"
@@ -217,6 +218,8 @@ Example:
     op.cost = cost_linear;
     matmul_ops.linear = &registry.add(std::move(op));
   }
+  register_with_epilogues(registry, *matmul_ops.matmul, {Epilogue::Relu, Epilogue::ReluBackward});
+  register_with_epilogues(registry, *matmul_ops.linear, {Epilogue::Relu});
 }
 
 }  // namespace gorgo

@@ -5,6 +5,7 @@
 // vectors; adaptive ones window by window.
 // Invariant: tasks and the order of sums depend on shapes alone.
 #include "kernels/coverage.h"
+#include "kernels/epilogue.h"
 #include "kernels/pairs.h"
 #include "ops/pool/windows.h"
 
@@ -460,7 +461,9 @@ template <class S>
 void add_max_pool(KernelSink& sink) {
   constexpr DType dtype = kDTypeOf<S>;
   add_forward<S>(sink);
-  sink.add("max_pool_grad", dtype, with_scratch({max_grad_run<S>, max_grad_tasks}, max_grad_scratch<S>));
+  const Kernel grad = with_scratch({max_grad_run<S>, max_grad_tasks}, max_grad_scratch<S>);
+  sink.add("max_pool_grad", dtype, grad);
+  add_with_epilogues<S>(sink, grad, nullptr, "max_pool_grad_relu_backward");
   sink.add("max_pool_gather", dtype, Kernel::of({max_gather_run<S>, max_gather_tasks}));
 }
 

@@ -1,11 +1,12 @@
 // Maxima over windows on CUDA.
 //
 // The gradient finds each window's winner first and lays its place down in scratch; each element of x then adds up the gradients
-// of the windows over it that it won.
+// of the windows over it that it won. Small windows side by side have threads of their own, which lay nothing down.
 // Invariant: of equal elements the first in row order wins; a NaN beats every number, and the last NaN wins.
 // Read next: windows_cuda.cuh, kernels_cuda_avg.cu.
 #include <limits>
 
+#include "kernels/cuda/epilogue.cuh"
 #include "ops/pool/windows_cuda.cuh"
 
 namespace gorgo::cuda {
@@ -134,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, 3)
 template <class S, class Place>
 __global__ void __launch_bounds__(kThreads, 3)
     max_grad_kernel(const __grid_constant__ WindowsOver s, const __grid_constant__ Positions all,
-                    const __grid_constant__ Planes<S> g, const Place* winners, S* out) {
+                    const __grid_constant__ Planes<S> g, const Place* winners, S* out, const Finish finish) {
   using T = typename Element<S>::Compute;
   const int64_t outputs = s.d.output * s.h.output * s.w.output;
   const int64_t step = int64_t{gridDim.x} * kThreads;
@@ -157,12 +158,68 @@ __global__ void __launch_bounds__(kThreads, 3)
         }
       }
     }
-    out[i] = Element<S>::round(sum);
+    out[i] = finished_at(finish, Element<S>::round(sum), i);
   }
 }
 
+// Windows side by side: a thread has one and its elements, or elements behind the last one, which get nothing.
+template <class S, int kSide>
+__global__ void __launch_bounds__(kThreads, 3)
+    max_grad_cells_kernel(const __grid_constant__ Windows s, const __grid_constant__ Positions all,
+                          const __grid_constant__ Planes<S> g, const __grid_constant__ Planes<S> x, S* out,
+                          const Finish finish) {
+  using T = typename Element<S>::Compute;
+  const int64_t step = int64_t{gridDim.x} * kThreads;
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < all.count; i += step) {
+    const Position p(all, i);
+    T value{0};
+    int64_t won = -1;
+    if (p.y < s.h.output && p.x < s.w.output) {
+      value = Element<S>::load(g.plane(p) + g.at(0, p.y, p.x));
+      won = Winner<S>::template of<kSide>(s, x, x.plane(p), 0, p.y, p.x).at;
+    }
+#pragma unroll
+    for (int a = 0; a < kSide; ++a) {
+#pragma unroll
+      for (int b = 0; b < kSide; ++b) {
+        const int64_t row = p.y * kSide + a, col = p.x * kSide + b;
+        if (row >= s.h.input || col >= s.w.input) continue;
+        const int64_t own = row * s.w.input + col;
+        T sum{0};
+        if (won == own) sum = sum + value;
+        const int64_t at = p.plane * (s.h.input * s.w.input) + own;
+        out[at] = finished_at(finish, Element<S>::round(sum), at);
+      }
+    }
+  }
+}
+
+// The side of windows side by side, 0 where they are not.
+int side_of_cells(const Windows& s) noexcept {
+  const int side = small_side(s);
+  for (const Axis* a : {&s.h, &s.w}) {
+    if (a->stride != side || a->padding != 0) return 0;
+  }
+  return side;
+}
+
+template <class S>
+void max_grad_cells(const KernelArgs& args, const Windows& s, const Finish& finish) noexcept {
+  const KOperand &g = args.in[0], &x = args.in[1];
+  const int axes = axes_of(args.attrs_as<MaxPoolAttrs>());
+  const int side = side_of_cells(s);
+  const Positions all(s.planes, channels_of(x, axes), 1, ceil_div(s.h.input, side), ceil_div(s.w.input, side));
+  for_side(side, [&](auto constant) {
+    constexpr int kSide = decltype(constant)::value;
+    if constexpr (kSide > 0) {
+      max_grad_cells_kernel<S, kSide><<<grid_for(all.count, kThreads, 16), kThreads, 0, stream_of(args)>>>(
+          s, all, Planes<S>(g, axes), Planes<S>(x, axes), args.out[0].as<S>(), finish);
+    }
+  });
+}
+
 template <class S, class Place>
-void max_grad_with(const KernelArgs& args, const Windows& s) noexcept {
+void max_grad_with(const KernelArgs& args, const Windows& s, const Finish& finish) noexcept {
   const KOperand &g = args.in[0], &x = args.in[1], &out = args.out[0];
   const int axes = axes_of(args.attrs_as<MaxPoolAttrs>());
   const int64_t channels = channels_of(x, axes);
@@ -177,19 +234,23 @@ void max_grad_with(const KernelArgs& args, const Windows& s) noexcept {
     });
   }
   max_grad_kernel<S, Place><<<grid_for(elements.count, kThreads, 16), kThreads, 0, stream>>>(
-      WindowsOver(s), elements, Planes<S>(g, axes), winners, out.as<S>());
+      WindowsOver(s), elements, Planes<S>(g, axes), winners, out.as<S>(), finish);
 }
 
 bool has_wide_planes(const Windows& s) { return s.inputs() >= (int64_t{1} << 31); }
 
-template <class S>
+template <class S, Epilogue kThen = Epilogue::None>
 void max_grad_run(const KernelArgs& args, int64_t) noexcept {
   if (args.out[0].numel == 0) return;
   const Windows s = windows_of(args.in[1], args.in[0], args.attrs_as<MaxPoolAttrs>());
-  has_wide_planes(s) ? max_grad_with<S, int64_t>(args, s) : max_grad_with<S, int32_t>(args, s);
+  run_finished<S>(args, kThen, [&](const Finish& finish) {
+    if (side_of_cells(s) != 0) return max_grad_cells<S>(args, s, finish);
+    has_wide_planes(s) ? max_grad_with<S, int64_t>(args, s, finish) : max_grad_with<S, int32_t>(args, s, finish);
+  });
 }
 size_t max_grad_scratch(const KernelArgs& args) noexcept {
   const Windows s = windows_of(args.in[1], args.in[0], args.attrs_as<MaxPoolAttrs>());
+  if (side_of_cells(s) != 0) return 0;
   return static_cast<size_t>(s.planes * s.outputs()) * (has_wide_planes(s) ? sizeof(int64_t) : sizeof(int32_t));
 }
 
@@ -230,6 +291,7 @@ template <class S>
 void add_all(KernelSink& sink) {
   add_forward<S>(sink);
   add(sink, "max_pool_grad", kDTypeOf<S>, max_grad_run<S>, max_grad_scratch);
+  add(sink, "max_pool_grad_relu_backward", kDTypeOf<S>, max_grad_run<S, Epilogue::ReluBackward>, max_grad_scratch);
   add(sink, "max_pool_gather", kDTypeOf<S>, max_gather_run<S>);
 }
 

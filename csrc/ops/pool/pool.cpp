@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "opdef/epilogue.h"
+
 namespace gorgo {
 
 PoolOps pool_ops;
@@ -410,6 +412,7 @@ void register_pool(Registry& registry) {
     op.onnx = {nullptr, 0, "ONNX has no gradient of a maximum"};
     op.flags.internal = true;
     pool_ops.max_pool_grad = &registry.add(std::move(op));
+    register_with_epilogues(registry, *pool_ops.max_pool_grad, {Epilogue::ReluBackward});
   }
   {
     OpDef op;

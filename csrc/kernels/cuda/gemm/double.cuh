@@ -124,7 +124,10 @@ __global__ void __launch_bounds__(kSimtThreads) double_product(const __grid_cons
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const int64_t row = row0 + y0 + 16 * i + e / 2 * 8;
-          if (row < p.m) c[row * p.n + column] = bias != nullptr ? sums[i][j][e] + add : sums[i][j][e];
+          if (row >= p.m) continue;
+          const double v = bias != nullptr ? sums[i][j][e] + add : sums[i][j][e];
+          const int64_t to = row * p.n + column;
+          c[to] = args.parts > 1 ? v : finished_at(p.finish, v, matrix * p.m * p.n + to);
         }
       }
     }

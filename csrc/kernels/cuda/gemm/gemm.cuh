@@ -204,16 +204,33 @@ void run_plain_float(const Product& p, void* scratch, const SplitVerdict* verdic
   }
 }
 
+// For kernels that store results as they are: `launch` gets the product without its epilogue, which follows if it says true.
+template <class T, class F>
+bool then_finish(const Product& p, cudaStream_t stream, const F& launch) noexcept {
+  Product bare = p;
+  bare.finish = {};
+  if (!launch(bare)) return false;
+  launch_finish<T>(p.c, p.count * p.m * p.n, p.finish, stream);
+  return true;
+}
+
 template <class T>
 void run_float(const Product& p, void* scratch, Float32Mode mode, cudaStream_t stream) noexcept {
   if (mode != Float32Mode::highest && p.k > 0 && hopper_here() && faster_suits(p)) {
-    if (mode == Float32Mode::medium && run_rounded<T>(p, scratch, stream)) return;
-    if (run_tf32<T>(p, scratch, stream)) return;
+    const bool done = then_finish<T>(p, stream, [&](const Product& bare) {
+      return (mode == Float32Mode::medium && run_rounded<T>(bare, scratch, stream)) ||
+             run_tf32<T>(bare, scratch, stream);
+    });
+    if (done) return;
   }
   if (small_suits(p)) return long_pays(p) ? launch_long<T>(p, stream) : launch_small<T>(p, stream);
-  SplitVerdict* verdict = nullptr;
-  if (split_pays(p) && hopper_here() && !launch_split<T>(p, scratch, verdict, stream)) verdict = nullptr;
-  run_plain_float<T>(p, scratch, verdict, stream);
+  const bool split = split_pays(p) && hopper_here() && then_finish<T>(p, stream, [&](const Product& bare) {
+                       SplitVerdict* verdict = nullptr;
+                       if (!launch_split<T>(bare, scratch, verdict, stream)) return false;
+                       run_plain_float<T>(bare, scratch, verdict, stream);
+                       return true;
+                     });
+  if (!split) run_plain_float<T>(p, scratch, nullptr, stream);
 }
 
 // ---- the entry points ----
@@ -266,8 +283,11 @@ void run_product(const Product& p, void* scratch, Float32Mode mode, cudaStream_t
     if (!dots && few_suits<T>(p)) return launch_few<T>(p, scratch, stream);
     constexpr int64_t kFewForUnits = 2;
     if (p.k > 0 && hopper_here() && p.m > kFewForUnits && p.n > kFewForUnits) {
-      if (run_hopper<T, T, true>(p, scratch, stream)) return;
-      if (packing_pays(p) && run_hopper_packed<T>(p, scratch, stream)) return;
+      const bool done = then_finish<T>(p, stream, [&](const Product& bare) {
+        return run_hopper<T, T, true>(bare, scratch, stream) ||
+               (packing_pays(bare) && run_hopper_packed<T>(bare, scratch, stream));
+      });
+      if (done) return;
     }
     if (skinny_suits(p)) return launch_skinny<T>(p, scratch, stream);
     if (p.k > 0 && card().major >= 8 && built_for() >= Built::mma) return launch_mma<T>(p, scratch, stream);

@@ -202,7 +202,7 @@ __global__ void __launch_bounds__(kLongThreads, 2) long_product(const __grid_con
       for (int j = 0; j < 4; ++j) {
         if (column + j >= p.n) break;
         if (p.bias != nullptr) v[j] += static_cast<const float*>(p.bias)[(column + j) * p.bias_stride];
-        to[j] = v[j];
+        to[j] = finished_at(p.finish, v[j], to + j - static_cast<float*>(p.c));
       }
     }
   }
@@ -256,7 +256,8 @@ template <class T>
 void launch_long(const Product& p, cudaStream_t stream) noexcept {
   constexpr int64_t kMostSmallTiles = 264;
   if (ceil_div(p.m, 16) * ceil_div(p.n, 16) * p.count <= kMostSmallTiles) {
-    launch_long_tiles<2>(p, 512, stream);
+    constexpr int64_t kAlone = 256;  // of k, for which a team is not worth its microsecond
+    launch_long_tiles<2>(p, p.k > kAlone ? 128 : p.k, stream);
   } else {
     launch_long_tiles<4>(p, 64, stream);
   }

@@ -295,7 +295,8 @@ void launch_mma(const Product& p, void* scratch, cudaStream_t stream) noexcept {
   } else {
     launch(std::false_type{}, std::false_type{});
   }
-  if (args.parts > 1) launch_sum_parts<T>(p, scratch, args.parts, stream);
+  if (args.parts > 1) return launch_sum_parts<T>(p, scratch, args.parts, stream);
+  launch_finish<T>(p.c, p.count * p.m * p.n, p.finish, stream);  // the kernel has no register to spare for it
 }
 
 }  // namespace gorgo::cuda

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "core/dtype.h"
+#include "kernels/cuda/epilogue.cuh"
 #include "kernels/cuda/operand.cuh"
 
 namespace gorgo::cuda {
@@ -25,6 +26,7 @@ struct Product {
   int64_t a_row = 0, a_col = 1;
   int64_t b_row = 0, b_col = 1;
   int64_t bias_stride = 1;
+  Finish finish;  // kernels that know nothing of it get a product without (gemm.cuh)
   Walk<2> stack;  // where element i of the stack begins in a and in b; not looked at where count is 1
   // By their shapes, whether all of the stack have the same a or b.
   bool shares_a = false;

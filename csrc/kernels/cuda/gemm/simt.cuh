@@ -30,7 +30,7 @@ inline unsigned grid_of_tasks(int64_t tasks) noexcept {
 // Adds up the parts of each element in their order, then the bias.
 template <class T>
 __global__ void __launch_bounds__(256) sum_parts(const Accumulator<T>* sums, T* out, int64_t count, int64_t parts,
-                                                 int64_t columns, const T* bias, int64_t bias_stride) {
+                                                 int64_t columns, const T* bias, int64_t bias_stride, Finish finish) {
   using Acc = Accumulator<T>;
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
   stream_pass();
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(256) sum_parts(const Accumulator<T>* sums, T* 
     }
     for (; part < parts; ++part) sum += sums[part * count + i];
     if (bias != nullptr) sum += widen(bias[i % columns * bias_stride]);
-    out[i] = narrow<T>(sum);
+    out[i] = finished_at(finish, narrow<T>(sum), i);
   }
 }
 
@@ -55,7 +55,7 @@ template <class T>
 void launch_sum_parts(const Product& p, const void* sums, int64_t parts, cudaStream_t stream) noexcept {
   const int64_t count = p.count * p.m * p.n;
   launch_in_stream(sum_parts<T>, grid_for(count, 256), 256, 0, 1, stream, static_cast<const Accumulator<T>*>(sums),
-                   static_cast<T*>(p.c), count, parts, p.n, static_cast<const T*>(p.bias), p.bias_stride);
+                   static_cast<T*>(p.c), count, parts, p.n, static_cast<const T*>(p.bias), p.bias_stride, p.finish);
 }
 
 // ---- any type, any strides ----
@@ -197,7 +197,9 @@ __global__ void __launch_bounds__(kSimtThreads) simt_product(const __grid_consta
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int64_t row = row0 + ty * 4 + i;
-        if (row < p.m) c[row * p.n + column] = narrow<T>(bias != nullptr ? sums[i][j] + add : sums[i][j]);
+        if (row >= p.m) continue;
+        const T v = narrow<T>(bias != nullptr ? sums[i][j] + add : sums[i][j]);
+        c[row * p.n + column] = finished_at(p.finish, v, (index * p.m + row) * p.n + column);
       }
     }
   }
@@ -395,6 +397,12 @@ __global__ void __launch_bounds__(256, 2) float_product(const __grid_constant__ 
         float v[4];
 #pragma unroll
         for (int j = 0; j < 4; ++j) v[j] = bias != nullptr ? sums[i][4 * h + j] + add[j] : sums[i][4 * h + j];
+        if (p.finish.then != Epilogue::None) {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) {
+            if (column + j < p.n) v[j] = finished_at(p.finish, v[j], (index * p.m + row) * p.n + column + j);
+          }
+        }
         if (c_vectors && column < p.n) {
           *reinterpret_cast<float4*>(&c[row * p.n + column]) = make_float4(v[0], v[1], v[2], v[3]);
         } else {

@@ -21,6 +21,7 @@ struct SkinnyArgs {
   void* out;
   void* sums;  // of parts, where there are several
   const void* bias;
+  Finish finish;
   int64_t few_count, many_count, k;
   int64_t few_row, few_k, many_row, many_k;
   int64_t out_few, out_many;    // strides of the result
@@ -82,7 +83,8 @@ GORGO_DEVICE void skinny_store(const SkinnyArgs& args, const SkinnyTask& t, int6
     if (args.bias != nullptr) {
       sum += widen(static_cast<const T*>(args.bias)[few * args.bias_few + many * args.bias_many]);
     }
-    static_cast<T*>(args.out)[t.index * args.matrix + at] = narrow<T>(sum);
+    const int64_t to = t.index * args.matrix + at;
+    static_cast<T*>(args.out)[to] = finished_at(args.finish, narrow<T>(sum), to);
   }
 }
 
@@ -283,6 +285,7 @@ inline SkinnyArgs skinny_args(const Product& p, void* scratch) noexcept {
   args.out = p.c;
   args.sums = scratch;
   args.bias = p.bias;
+  args.finish = p.finish;
   args.few_count = args.swapped ? p.n : p.m;
   args.many_count = args.swapped ? p.m : p.n;
   args.k = p.k;

@@ -70,6 +70,9 @@ __global__ void __launch_bounds__(kSmallThreads, kBlocks) small_product(const __
     if (p.count > 1) p.stack.at(index, offsets);
     SmallStretch a(static_cast<const float*>(p.a) + offsets[0], row0, p.m, p.a_row, p.a_col);
     SmallStretch b(static_cast<const float*>(p.b) + offsets[1], column0, p.n, p.b_col, p.b_row);
+    const int64_t at = (index * p.m + row0 + y) * p.n + column0 + x;
+    const bool exists = row0 + y < p.m && column0 + x < p.n;
+    const float saved = exists ? saved_at<float>(p.finish, at) : 0.0f;
     float sum = 0.0f;
     int64_t left = p.k;
     if (left > 0) {
@@ -98,9 +101,9 @@ __global__ void __launch_bounds__(kSmallThreads, kBlocks) small_product(const __
         sum = fmaf(u.w, v.w, sum);
       }
     }
-    if (row0 + y < p.m && column0 + x < p.n) {
+    if (exists) {
       if (p.bias != nullptr) sum += static_cast<const float*>(p.bias)[(column0 + x) * p.bias_stride];
-      static_cast<float*>(p.c)[(index * p.m + row0 + y) * p.n + column0 + x] = sum;
+      static_cast<float*>(p.c)[at] = finished(p.finish.then, sum, saved);
     }
   }
 }
