@@ -5,6 +5,7 @@
 // hold everything. Read next: split.cuh, gemm.cuh.
 #pragma once
 
+#include "kernels/cuda/element.cuh"
 #include "kernels/cuda/gemm/in_stream.cuh"
 #include "kernels/cuda/gemm/product.cuh"
 
@@ -44,7 +45,7 @@ struct PackArgs {
 
 #if defined(__CUDACC__)
 template <class Form>
-__global__ void __launch_bounds__(256) pack_factors(const __grid_constant__ PackArgs args) {
+__global__ void __launch_bounds__(256, Form::kPlanes > 1 ? 4 : 6) pack_factors(const __grid_constant__ PackArgs args) {
   using T = typename Form::From;
   using To = typename Form::To;
   constexpr int kPlanes = Form::kPlanes;
@@ -59,32 +60,38 @@ __global__ void __launch_bounds__(256) pack_factors(const __grid_constant__ Pack
     const int which = task < args.tasks[0] ? 0 : 1;
     const PackFactor& f = args.factors[which];
     const int64_t at = which == 0 ? task : task - args.tasks[0];
-    const int64_t each = f.row_tiles * f.k_tiles;
-    const int64_t matrix = at / each;
-    const int64_t row0 = (at - matrix * each) / f.k_tiles * kPackTile;
-    const int64_t k0 = (at - matrix * each) % f.k_tiles * kPackTile;
+    const Quotient of_matrix(at, f.row_tiles * f.k_tiles);
+    const int64_t matrix = of_matrix.quotient;
+    // Tiles that are neighbours in memory come one after the other, and so do elements.
+    const bool along_k = llabs(f.k_stride) <= llabs(f.row_stride);
+    const Quotient of_tile(of_matrix.rest, along_k ? f.k_tiles : f.row_tiles);
+    const int64_t row0 = (along_k ? of_tile.quotient : of_tile.rest) * kPackTile;
+    const int64_t k0 = (along_k ? of_tile.rest : of_tile.quotient) * kPackTile;
     int64_t offsets[2] = {0, 0};
     if (args.stacked[which]) args.stack.at(matrix, offsets);
-    const T* x = static_cast<const T*>(f.data) + (which == 0 ? offsets[0] : offsets[1]);
-    const bool along_k = llabs(f.k_stride) <= llabs(f.row_stride);
+    constexpr int kAtOnce = 256 / kPackTile;
+    constexpr int kCount = kPackTile / kAtOnce;
+    const int inner = thread % kPackTile;
+    const int outer = thread / kPackTile;
+    const int64_t step = along_k ? f.row_stride : f.k_stride;
+    const int64_t left = along_k ? f.rows - row0 : f.k - k0;
+    const bool inside = inner < (along_k ? f.k - k0 : f.rows - row0);
+    const T* x = static_cast<const T*>(f.data) + (which == 0 ? offsets[0] : offsets[1]) + row0 * f.row_stride +
+                 k0 * f.k_stride + inner * (along_k ? f.k_stride : f.row_stride) + outer * step;
     // All on their way before the first is stored: the compiler would wait for each.
-    constexpr int kCount = kPackTile * kPackTile / 256;
     T held[kCount];
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const int e = i * 256 + thread;
-      const int r = along_k ? e / kPackTile : e % kPackTile;
-      const int d = along_k ? e % kPackTile : e / kPackTile;
-      const bool inside = row0 + r < f.rows && k0 + d < f.k;
       held[i] = T{};
-      if (inside) held[i] = x[(row0 + r) * f.row_stride + (k0 + d) * f.k_stride];
+      if (inside && outer + i * kAtOnce < left) held[i] = *x;
+      x += kAtOnce * step;
     }
     __syncthreads();  // the last tile has been read
+    constexpr int kTilePitch = sizeof tile[0] / sizeof(T);
+    T* const put = &tile[0][0] + (along_k ? outer * kTilePitch + inner : inner * kTilePitch + outer);
+    const int put_step = kAtOnce * (along_k ? kTilePitch : 1);
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      const int e = i * 256 + thread;
-      tile[along_k ? e / kPackTile : e % kPackTile][along_k ? e % kPackTile : e / kPackTile] = held[i];
-    }
+    for (int i = 0; i < kCount; ++i) put[i * put_step] = held[i];
     __syncthreads();
     int32_t most = 0;
 #pragma unroll
@@ -115,11 +122,15 @@ __global__ void __launch_bounds__(256) pack_factors(const __grid_constant__ Pack
         }
       }
       if (row0 + r < f.rows && k0 + d < f.pitch) {
-        To* to = static_cast<To*>(f.planes) + (matrix * f.rows + row0 + r) * f.pitch + k0 + d;
+        auto* to =
+            reinterpret_cast<uint4*>(static_cast<To*>(f.planes) + (matrix * f.rows + row0 + r) * f.pitch + k0 + d);
 #pragma unroll
         for (int q = 0; q < kPlanes; ++q) {
-          *reinterpret_cast<uint4*>(to + q * f.matrices * f.rows * f.pitch) =
-              make_uint4(parts[q][0], parts[q][1], parts[q][2], parts[q][3]);
+          // Told so, for the compiler makes four stores of some of these.
+          asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(parts[q][0]), "r"(parts[q][1]),
+                       "r"(parts[q][2]), "r"(parts[q][3])
+                       : "memory");
+          to += f.matrices * f.rows * f.pitch / kVector;
         }
       }
     }
@@ -194,7 +205,8 @@ Packed launch_pack(const Product& p, const PackPlan& s, void* scratch, cudaStrea
   args.stack = p.stack;
   args.verdict = packed.verdict;
   if (Form::kPlanes > 1) static_cast<void>(cudaMemsetAsync(packed.verdict, 0, sizeof(SplitVerdict), stream));
-  const unsigned grid = grid_for(args.tasks[0] + args.tasks[1], 1, 8);
+  // Blocks that look for the largest element do so for many tiles.
+  const unsigned grid = grid_for(args.tasks[0] + args.tasks[1], 1, Form::kPlanes > 1 ? 8 : 256);
   launch_in_stream(pack_factors<Form>, grid, 256, 0, 1, stream, args);
   return packed;
 }
