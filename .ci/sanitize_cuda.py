@@ -21,6 +21,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,6 @@ HERE = pathlib.Path(__file__).resolve()
 TESTS = HERE.parents[1] / "tests"
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 CHECKS = ("values", "large", "specials", "layouts", "capture", "gradients", "captured_gradients")
-GRACE = 60.0  # seconds that a test under way has after the limit
 SUMMARY = re.compile(r"^=+ (?:ERROR|RACECHECK) SUMMARY: (\d+)", re.MULTILINE)
 # Of what the sanitizer writes, the lines that accuse nobody.
 HARMLESS = re.compile(r"^=+( COMPUTE-SANITIZER| (ERROR|RACECHECK) SUMMARY: 0 .*| Target application returned .*)?$")
@@ -113,6 +113,15 @@ def work(arguments: argparse.Namespace) -> int:
 # ---- who starts them ----
 
 
+def ends(process: subprocess.Popen[bytes], until: float) -> bool:
+    """Say whether a process ends in time."""
+    try:
+        process.wait(timeout=max(1.0, until - time.time()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def run_tool(tool: str, arguments: argparse.Namespace, logs: pathlib.Path) -> bool:
     """Run all parts under one tool; say what came of it, and whether all was well."""
     environment = {**os.environ, "GORGO_GPU_WORKERS": "0"}
@@ -127,19 +136,28 @@ def run_tool(tool: str, arguments: argparse.Namespace, logs: pathlib.Path) -> bo
         command += ["--part", f"{k}/{arguments.jobs}", "--until", str(until), "--told", str(told)]
         command += ["--checks", ",".join(arguments.checks), "--dtypes", ",".join(arguments.dtypes)]
         with (logs / f"{tool}.{k}.out").open("wb") as out:
-            processes.append(
-                subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=HERE.parents[1])
+            process = subprocess.Popen(
+                command,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=HERE.parents[1],
+                start_new_session=True,  # the sanitizer has a child of its own
             )
-    counts: collections.Counter[str] = collections.Counter()
+        processes.append(process)
     complaints = []
+    try:
+        for k, process in enumerate(processes, 1):
+            if not ends(process, until + arguments.grace):
+                complaints.append(f"{tool}, process {k}: did not end {arguments.grace:g} s after its time")
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    counts: collections.Counter[str] = collections.Counter()
     for k, process in enumerate(processes, 1):
         name = f"{tool}, process {k}"
-        try:
-            process.wait(timeout=max(1.0, until + GRACE - time.time()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            complaints.append(f"{name}: did not end {GRACE:g} s after its time")
         told, log = logs / f"{tool}.{k}.tests", logs / f"{tool}.{k}.log"
         for line in told.read_text().splitlines() if told.exists() else []:
             kind, _, rest = line.partition(" ")
@@ -159,8 +177,10 @@ def run_tool(tool: str, arguments: argparse.Namespace, logs: pathlib.Path) -> bo
         f" {counts['chosen'] - done} of {counts['chosen']} not reached, {len(complaints)} complaints,"
         f" {time.time() - begun:.0f} s"
     )
+    if counts["passed"] == 0:
+        complaints.append(f"{tool}: no test passed")
     print("\n".join(complaints), end="\n" if complaints else "", flush=True)
-    return not complaints and counts["passed"] > 0
+    return not complaints
 
 
 def listed(text: str) -> list[str]:
@@ -175,6 +195,7 @@ def main() -> int:
     parser.add_argument("--checks", type=listed, default=["values", "large"], help=f"of {', '.join(CHECKS)}, or all")
     parser.add_argument("--dtypes", type=listed, default=["float32"], help="such as float32,bfloat16, or all")
     parser.add_argument("--seconds", type=float, default=1e6, help="for each tool")
+    parser.add_argument("--grace", type=float, default=60.0, help="seconds for a test under way when the time is up")
     parser.add_argument("--jobs", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1), help="processes")
     parser.add_argument("--logs", type=pathlib.Path, help="where the logs stay")
     parser.add_argument("--sanitizer", default=shutil.which("compute-sanitizer"))
@@ -186,6 +207,7 @@ def main() -> int:
     if arguments.work:
         return work(arguments)
     self_test()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without ending what was begun
     for given, known in ((arguments.tools, TOOLS), (arguments.checks, (*CHECKS, "all"))):
         if unknown := set(given) - set(known):
             parser.error(f"must be of {', '.join(known)}, got {', '.join(sorted(unknown))}")
