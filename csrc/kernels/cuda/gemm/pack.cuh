@@ -52,8 +52,10 @@ __global__ void __launch_bounds__(256, Form::kPlanes > 1 ? 4 : 6) pack_factors(c
   constexpr int kVector = 16 / static_cast<int>(sizeof(To));  // stored at once
   __shared__ T tile[kPackTile][kPackTile + (sizeof(T) == 2 ? 2 : 1)];
   const int thread = threadIdx.x;
+  __shared__ int32_t found[2];
   int32_t largest[2] = {0, 0};
-  bool bad = false;
+  uint32_t least = ~0u;
+  if (thread < 2) found[thread] = 0;
   stream_pass();
   stream_wait();
   for (int64_t task = blockIdx.x; task < args.tasks[0] + args.tasks[1]; task += gridDim.x) {
@@ -99,25 +101,30 @@ __global__ void __launch_bounds__(256, Form::kPlanes > 1 ? 4 : 6) pack_factors(c
       const int e = i * 256 + thread;
       const int r = e / (kPackTile / kVector);
       const int d = e % (kPackTile / kVector) * kVector;
+      const T* const from = &tile[r][d];
       uint32_t parts[kPlanes][4];
 #pragma unroll
-      for (int j = 0; j < kVector; ++j) {
+      for (int j = 0; j < 4; ++j) {
         if constexpr (sizeof(To) == 4) {
-          parts[0][j] = __float_as_uint(tile[r][d + j]);
-        } else if constexpr (kPlanes == 1) {
-          const uint32_t bits = To(tile[r][d + j]).bits;
-          parts[0][j / 2] = j % 2 == 0 ? bits : parts[0][j / 2] | (bits << 16);
+          parts[0][j] = __float_as_uint(from[j]);
+        } else if constexpr (sizeof(T) == 2) {
+          parts[0][j] = from[2 * j].bits | uint32_t{from[2 * j + 1].bits} << 16;
         } else {
-          float v = tile[r][d + j];
-          const int32_t magnitude = __float_as_int(v) & 0x7fffffff;
-          most = max(most, magnitude);
-          // From 2**127 on the first part might round to infinity; below 2**-110 the last one loses bits.
-          bad |= magnitude >= (254 << 23) || (magnitude != 0 && magnitude < (17 << 23));
+          float v[2] = {from[2 * j], from[2 * j + 1]};
+          if constexpr (kPlanes > 1) {
+#pragma unroll
+            for (const float x : v) {
+              const int32_t magnitude = __float_as_int(x) & 0x7fffffff;
+              most = max(most, magnitude);
+              least = min(least, static_cast<uint32_t>(magnitude) - 1);  // 0 is above all
+            }
+          }
 #pragma unroll
           for (int q = 0; q < kPlanes; ++q) {
-            const uint32_t bits = BFloat16(v).bits;
-            v -= __uint_as_float(bits << 16);
-            parts[q][j / 2] = j % 2 == 0 ? bits : parts[q][j / 2] | (bits << 16);
+            const __nv_bfloat162 two = __floats2bfloat162_rn(v[0], v[1]);
+            __builtin_memcpy(&parts[q][j], &two, sizeof two);
+            v[0] -= __uint_as_float(parts[q][j] << 16);
+            v[1] -= __uint_as_float(parts[q][j] & 0xffff0000u);
           }
         }
       }
@@ -141,14 +148,22 @@ __global__ void __launch_bounds__(256, Form::kPlanes > 1 ? 4 : 6) pack_factors(c
     }
   }
   if constexpr (kPlanes > 1) {
+    // From 2**127 on the first part might round to infinity; below 2**-110 the last one loses bits.
+    const bool bad = max(largest[0], largest[1]) >= (254 << 23) || least < (17u << 23) - 1;
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      int32_t most = largest[i];
+    for (int32_t& most : largest) {
 #pragma unroll
       for (int o = 16; o > 0; o /= 2) most = max(most, __shfl_xor_sync(0xffffffffu, most, o));
-      if (thread % 32 == 0 && most != 0) atomicMax(i == 0 ? &args.verdict->max_a : &args.verdict->max_b, most);
+    }
+    if (thread % 32 == 0) {
+      atomicMax(&found[0], largest[0]);
+      atomicMax(&found[1], largest[1]);
     }
     if (__any_sync(0xffffffffu, bad) && thread % 32 == 0) atomicOr(&args.verdict->bad, 1);
+    __syncthreads();
+    // Most blocks find that another has seen a larger one.
+    int32_t* const all = thread == 0 ? &args.verdict->max_a : &args.verdict->max_b;
+    if (thread < 2 && found[thread] > *static_cast<volatile int32_t*>(all)) atomicMax(all, found[thread]);
   }
 }
 #endif
@@ -205,8 +220,7 @@ Packed launch_pack(const Product& p, const PackPlan& s, void* scratch, cudaStrea
   args.stack = p.stack;
   args.verdict = packed.verdict;
   if (Form::kPlanes > 1) static_cast<void>(cudaMemsetAsync(packed.verdict, 0, sizeof(SplitVerdict), stream));
-  // Blocks that look for the largest element do so for many tiles.
-  const unsigned grid = grid_for(args.tasks[0] + args.tasks[1], 1, Form::kPlanes > 1 ? 8 : 256);
+  const unsigned grid = grid_for(args.tasks[0] + args.tasks[1], 1, 256);
   launch_in_stream(pack_factors<Form>, grid, 256, 0, 1, stream, args);
   return packed;
 }
