@@ -47,36 +47,30 @@ GORGO_DEVICE void store_turned(const Args& args, const Place& p, const TurnedPla
   constexpr int kRows = Tile::kStoredRows;
   constexpr uint32_t kBuffer = kRows * 128;  // of a box's 32 columns
   const int first_row = p.row * Tile::kM;
+  if (!args.mapped_c) {
+    float* const out = static_cast<float*>(args.out) + int64_t{p.part} * args.m * args.n;
+#pragma unroll
+    for (int i = 0; i < Tile::kM / 2; ++i) {
+      const int r = first_row + i / 4 * 8 + 2 * at.row + i % 2;
+      const int c = column + at.column(i / 2 % 2);
+      if (r < args.m && c < args.n) out[int64_t{r} * args.n + c] = sums[i];
+    }
+    return;
+  }
 #pragma unroll
   for (int s = 0; s < Tile::kM / kRows; ++s) {
     const uint32_t buffers = staging + stores % 2 * 2 * kBuffer;
-    if (args.mapped_c) {
-      if (threadIdx.x % 128 == 0) wait_stores_read<1>();
-      sync_threads(name, 128);
-    }
-#pragma unroll
-    for (int j = 0; j < kRows / 8; ++j) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int h = i / 2;
-        const int row = 8 * j + 2 * at.row + i % 2;
-        const float v = sums[(s * (kRows / 8) + j) * 4 + i];
-        if (args.mapped_c) {
-          asm volatile("st.shared.f32 [%0], %1;" ::"r"(buffers + at.box * kBuffer + row * 128 +
-                                                       ((at.chunk[h] ^ (row % 8)) << 4) + at.word * 4),
-                       "f"(v)
-                       : "memory");
-        } else {
-          const int r = first_row + s * kRows + row;
-          const int c = column + at.column(h);
-          if (r < args.m && c < args.n) {
-            static_cast<float*>(args.out)[(int64_t{p.part} * args.m + r) * args.n + c] = v;
-          }
-        }
-      }
-    }
-    if (!args.mapped_c) continue;
     ++stores;
+    if (threadIdx.x % 128 == 0) wait_stores_read<1>();
+    sync_threads(name, 128);
+#pragma unroll
+    for (int i = 0; i < kRows / 2; ++i) {
+      const int row = i / 4 * 8 + 2 * at.row + i % 2;
+      const int chunk = at.chunk[i / 2 % 2] ^ (row % 8);
+      asm volatile("st.shared.f32 [%0], %1;" ::"r"(buffers + at.box * kBuffer + row * 128 + (chunk << 4) + at.word * 4),
+                   "f"(sums[s * (kRows / 2) + i])
+                   : "memory");
+    }
     fence_for_engines();
     sync_threads(name, 128);
     if (threadIdx.x % 128 == 0) {
