@@ -229,6 +229,7 @@ def elementwise(bench: Bench) -> None:
         ),
         lambda x, y: np.einsum("ij,ij->", x, y, dtype=np.float64) / count,
         reads=2,
+        terms=count,
     )
 
 

@@ -118,6 +118,9 @@ def test_matmul_in_all_layouts(m: int, n: int, k: int, dtype: str, rng: np.rando
         ((70000, 2, 2), (2, 2)),
         ((3, 12, 264), (3, 264, 72)),
         ((2, 3, 40, 200), (2, 1, 200, 8)),
+        # k is long beside the rest, and is cut into parts.
+        ((2, 128, 784), (2, 784, 256)),
+        ((3, 2, 96, 2048), (2, 2048, 160)),
     ],
     ids=str,
 )

@@ -63,11 +63,11 @@ struct HopperArgs {
   int64_t bias_stride;
   int32_t m, n;
   int32_t depths;         // stages that k takes
-  int32_t splits;         // parts that k is cut into, each with its own result
-  int32_t per_split;      // stages of one part
+  int32_t per_split;      // of them, in one of the parts that k is cut into, each with a result of its own
   int32_t rows, columns;  // of tiles
   int32_t group;          // rows that are taken together
-  int32_t tiles;          // of all: rows * columns * splits * stack
+  int32_t tiles;          // of all: rows * columns * parts of k * stack
+  int32_t count;          // of the stack
   int32_t inner;          // length of the stack's inner axis
   bool stacked;           // maps have four axes
   bool mapped_c;
@@ -77,7 +77,7 @@ struct HopperArgs {
 };
 
 struct TilePlace {
-  int row, column, part;  // part: of the stack and of k
+  int row, column, part;  // part: of k and, within that, of the stack
   int begin, end;         // stages
   int inner, outer;       // place in the stack
 };
@@ -94,8 +94,8 @@ GORGO_DEVICE TilePlace place_of(const HopperArgs& args, int tile) {
   const int height = min(args.group, args.rows - first);
   p.column = left / height;
   p.row = first + left - p.column * height;
-  const int index = p.part / args.splits;
-  const int split = p.part - index * args.splits;
+  const int split = p.part / args.count;
+  const int index = p.part - split * args.count;
   p.begin = split * args.per_split;
   p.end = min(p.begin + args.per_split, args.depths);
   p.outer = index / args.inner;
@@ -441,8 +441,8 @@ constexpr CUtensorMapDataType map_type() {
 constexpr int kAlone = 120 * 1024;  // shared memory of which no two blocks fit on a multiprocessor
 constexpr int kGroupRows = 2048;    // taken together: about as tall as the tiles of one wave are wide
 
-// Launches on tiles of this shape; false, with nothing done, when a map cannot be made. `out` holds `splits` results
-// one after the other for each element of the stack; only a whole sum gets the bias.
+// Launches on tiles of this shape; false, with nothing done, when a map cannot be made. `out` holds a stack of results for each of
+// `splits` parts of k; only a whole sum gets the bias.
 template <class Tile>
 bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits, cudaStream_t stream) noexcept {
   using Out = typename Tile::Out;
@@ -467,7 +467,6 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
   args.m = static_cast<int32_t>(p.m);
   args.n = static_cast<int32_t>(p.n);
   args.depths = static_cast<int32_t>(ceil_div(p.k, Tile::kDepth));
-  args.splits = splits;
   args.per_split = static_cast<int32_t>(ceil_div(args.depths, splits));
   args.rows = static_cast<int32_t>(ceil_div(p.m, Tile::kM));
   args.columns = static_cast<int32_t>(ceil_div(p.n, Tile::kN));
@@ -475,6 +474,7 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
   const int64_t tiles = int64_t{args.rows} * args.columns * p.count * splits;
   if (tiles >= (int64_t{1} << 30)) return false;
   args.tiles = static_cast<int32_t>(tiles);
+  args.count = static_cast<int32_t>(p.count);
   args.inner = static_cast<int32_t>(v.inner);
   args.stacked = v.stacked;
   for (int i = 0; i < 2; ++i) {
