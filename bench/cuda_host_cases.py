@@ -129,7 +129,7 @@ def training_steps(bench: Bench) -> None:
             losses: Any = losses,
         ) -> Callable[[int], float]:
             batches = ring(library, network)
-            losses[column] = [float(step(*batches[k % len(batches)])) for k in range(STEPS)]
+            losses[column] = [float(library.take(step(*batches[k % len(batches)]))) for k in range(STEPS)]
             for k in range(3 * few):  # whatever is captured is captured for these batches
                 step(*batches[k % few])
             return timed(library, step, batches)
