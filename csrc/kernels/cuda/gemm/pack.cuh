@@ -45,7 +45,7 @@ struct PackArgs {
 
 #if defined(__CUDACC__)
 template <class Form>
-__global__ void __launch_bounds__(256, Form::kPlanes > 1 ? 4 : 6) pack_factors(const __grid_constant__ PackArgs args) {
+__global__ void __launch_bounds__(256, Form::kPlanes > 1 ? 4 : 5) pack_factors(const __grid_constant__ PackArgs args) {
   using T = typename Form::From;
   using To = typename Form::To;
   constexpr int kPlanes = Form::kPlanes;
