@@ -31,12 +31,13 @@ struct DenseJob {
 };
 
 // Blocks on a multiprocessor: so few that all of a batch's loads are under way together, which the compiler would give up for more.
-template <class Policy>
-inline constexpr int kFoldBlocks = Policy::kCentred ? 0 : 3;
+// 0, its own choice, where a thread has so much to remember that registers would not suffice.
+template <class Policy, int kWidth>
+inline constexpr int kFoldBlocks = Policy::kCentred || kWidth > 4 ? 0 : 3;
 
 // kLanes threads for a unit; 0: job.lanes, at most 32.
 template <class Policy, int kWidth, int kLanes>
-__global__ void __launch_bounds__(256, kFoldBlocks<Policy>)
+__global__ void __launch_bounds__(256, kFoldBlocks<Policy, kWidth>)
     fold_dense_rows(const __grid_constant__ DenseJob<Policy> job) {
   using S = typename Policy::Storage;
   using Partial = typename Policy::Partial;
@@ -121,7 +122,7 @@ __global__ void __launch_bounds__(256, kFoldBlocks<Policy>)
 
 // job.lanes columns of packs side by side, job.rows rows of them share a chunk.
 template <class Policy, int kWidth>
-__global__ void __launch_bounds__(256, kFoldBlocks<Policy>)
+__global__ void __launch_bounds__(256, kFoldBlocks<Policy, kWidth>)
     fold_dense_columns(const __grid_constant__ DenseJob<Policy> job) {
   using S = typename Policy::Storage;
   using Partial = typename Policy::Partial;
