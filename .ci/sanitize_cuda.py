@@ -132,7 +132,9 @@ def run_tool(tool: str, arguments: argparse.Namespace, logs: pathlib.Path) -> bo
     processes = []
     for k in range(1, arguments.jobs + 1):
         told, log = logs / f"{tool}.{k}.tests", logs / f"{tool}.{k}.log"
-        command = [arguments.sanitizer, "--tool", tool, "--log-file", str(log), sys.executable, str(HERE), "--work"]
+        # A backtrace of the host keeps Python's frames alive, and a captured function is told that its tensors escaped.
+        command = [arguments.sanitizer, "--tool", tool, "--show-backtrace", "device", "--log-file", str(log)]
+        command += [sys.executable, str(HERE), "--work"]
         command += ["--part", f"{k}/{arguments.jobs}", "--until", str(until), "--told", str(told)]
         command += ["--checks", ",".join(arguments.checks), "--dtypes", ",".join(arguments.dtypes)]
         with (logs / f"{tool}.{k}.out").open("wb") as out:
