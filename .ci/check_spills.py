@@ -14,10 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Parts of demangled names: products, elementwise loops, copies, sums and rows of float32, convolutions, updates.
+# Parts of demangled names: products, elementwise loops of real numbers, copies, sums and rows of float32, convolutions,
+# updates.
 MAIN = re.compile(
     r"hopper_product|split_product|mma_product|gather_mma_kernel|weight_mma_kernel|double_product|float_product"
-    r"|simt_product|small_product|long_product|few_product|row_kernel<|granules_kernel<|transpose_kernel|SumFold<float>|fold_partials"
+    r"|simt_product|small_product|long_product|few_product|row_kernel<|granules_kernel<(?!.*Complex)|transpose_kernel|SumFold<float>|fold_partials"
     r"|softmax_rows<.*, float, [1-9]|product_kernel<|update<|dropout_kernel|draw_kernel"
 )
 MOST_BYTES = 160  # stored and loaded, of any other kernel: the compiler gives a few words for room for one block more

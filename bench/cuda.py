@@ -1,5 +1,7 @@
 """What a card gives: Gorgo beside CuPy and PyTorch, in one process, on one stream, timed by the card's own clock.
 
+Training steps are measured beside JAX too, and beside torch.compile with GORGO_BENCH_TORCH_COMPILE=1.
+
 `python -m bench.cuda` (about a minute and a half), `--quick` (half a minute), `--only matmul`, `--out FILE` for JSON.
 Libraries take turns, round by round; a figure is the median of the rounds. Each has operands of its own, random, in
 sets that together are larger than the second-level cache, so nobody reads what is still there. Before a timed span

@@ -186,20 +186,19 @@ def elementwise(bench: Bench) -> None:
         case("chain of twelve", calls, longer_on_host, 2, dtype)
 
     def reduction(
-        name: str, calls: dict[str, Make], expected: Callable[..., Array], reads: int = 1, dtype: str = "float32"
+        name: str, calls: dict[str, Make], expected: Callable[..., Array], reads: int = 1, terms: int = 1
     ) -> None:
         host = functools.lru_cache(maxsize=1)(lambda: np.asarray(expected(*[base(shape, s) for s in range(reads)])))
         bench.measure(
             Case(
                 table,
-                f"{name} {dtype}" if dtype != "float32" else name,
+                name,
                 drawn(*[shape] * reads),
                 calls,
-                lambda results, _: relative_error(results[0] + 1.0, host() + 1.0),
-                # Of sums near zero the error is that of their terms; the largest maximum is 1.
-                1e-5 if dtype == "float32" else 2e-2,
-                dtype=dtype,
-                moved_bytes=(4.0 if dtype == "float32" else 2.0) * count * reads,
+                # Sums are judged as means, which are small beside 1: so the error is that of the terms.
+                lambda results, _: relative_error(results[0] / terms + 1.0, host() + 1.0),
+                1e-5,
+                moved_bytes=4.0 * count * reads,
                 sample=lambda results, _: (results, []),
             )
         )
@@ -213,15 +212,12 @@ def elementwise(bench: Bench) -> None:
             ("torch", lambda _: lambda x: x.sum(**dim)),
         )
 
-    # Means of the sums, so that one tolerance serves all: 1e-5 of a mean of magnitude 1.
     for axis, terms in ((None, count), (0, rows), (1, 8192)):
         reduction(
             "sum" if axis is None else f"sum, axis {axis}",
-            {
-                name: lambda library, make=make, terms=terms: scaled(make(library), terms)
-                for name, make in along(axis).items()
-            },
+            along(axis),
             lambda x, axis=axis, terms=terms: x.sum(axis=axis, dtype=np.float64) / terms,
+            terms=terms,
         )
     reduction(
         "max, axis 1",
@@ -243,7 +239,7 @@ def elementwise(bench: Bench) -> None:
     )
 
     def product_sum(_: Any) -> Callable[..., Any]:
-        return lambda x, y: (x * y).sum() * (1.0 / count)
+        return lambda x, y: (x * y).sum()
 
     reduction(
         "(x * y).sum()",
@@ -255,12 +251,8 @@ def elementwise(bench: Bench) -> None:
         ),
         lambda x, y: np.einsum("ij,ij->", x, y, dtype=np.float64) / count,
         reads=2,
+        terms=count,
     )
-
-
-def scaled(call: Callable[..., Any], terms: int) -> Callable[..., Any]:
-    """Divide a sum by the number of its terms, which costs nothing beside the sum."""
-    return lambda *operands: call(*operands) * (1.0 / terms)
 
 
 def rows_of(bench: Bench) -> None:

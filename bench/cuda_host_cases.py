@@ -14,6 +14,7 @@ import numpy as np
 
 from bench import networks
 from bench.cuda_cases import MIB, Array, base
+from bench.libraries import LIBRARIES
 
 if TYPE_CHECKING:
     from bench.cuda import Bench
@@ -106,11 +107,15 @@ def training_steps(bench: Bench) -> None:
             library.synchronize()
             start = time.perf_counter_ns()
             for k in range(calls):
-                step(*batches[k % few])
+                loss = step(*batches[k % few])
+            if library.name == "jax":  # what it made is waited for, not a stream
+                loss.block_until_ready()
             library.synchronize()
             return float(time.perf_counter_ns() - start)
 
         return run
+
+    compile_off = LIBRARIES["torch.compile"].missing()
 
     for network in (DIGITS, networks.mlp(64, 128, 10, batch=64), networks.mlp(784, 256, 128, 10, batch=64)):
         expected = np.asarray(networks.losses_float64(network, STEPS))
@@ -124,7 +129,7 @@ def training_steps(bench: Bench) -> None:
             losses: Any = losses,
         ) -> Callable[[int], float]:
             batches = ring(library, network)
-            losses[column] = [float(step(*batches[k % len(batches)])) for k in range(STEPS)]
+            losses[column] = [float(library.take(step(*batches[k % len(batches)]))) for k in range(STEPS)]
             for k in range(3 * few):  # whatever is captured is captured for these batches
                 step(*batches[k % few])
             return timed(library, step, batches)
@@ -149,6 +154,12 @@ def training_steps(bench: Bench) -> None:
         def torch_graph(library: Library, network: networks.Network = network, prepared: Any = prepared) -> Any:
             return prepared("torch graph", library, torch_graph_step(library, network))
 
+        def torch_compiled(library: Library, network: networks.Network = network, prepared: Any = prepared) -> Any:
+            return prepared("torch.compile", library, torch_compiled_step(library.module, network))
+
+        def jax_step(library: Library, network: networks.Network = network, prepared: Any = prepared) -> Any:
+            return prepared("jax", library, networks.jax_trainer(library.module, network))
+
         def verdict(column: str, expected: Array = expected, losses: Any = losses) -> str:
             error = float(np.max(np.abs(np.asarray(losses[column]) - expected) / np.abs(expected)))
             return "" if error <= 1e-4 else f"losses differ from float64 by {error:.3g}, tolerance 1e-4"
@@ -158,7 +169,12 @@ def training_steps(bench: Bench) -> None:
             "gorgo.compile": functools.partial(gorgo, "gorgo.compile"),
             "torch": torch_eager,
             "torch graph": torch_graph,
+            "torch.compile": torch_compiled,
+            "jax": jax_step,
         }
+        if compile_off:
+            del ways["torch.compile"]
+            bench.note("training steps (host time)", network.name, "torch.compile", compile_off)
         bench.measure_host(
             "training steps (host time)",
             network.name,
@@ -176,6 +192,25 @@ def torch_step(torch: Any, network: networks.Network) -> Callable[..., Any]:
     def step(x: Any, labels: Any) -> Any:
         optimizer.zero_grad(set_to_none=True)
         loss = torch.nn.functional.cross_entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def torch_compiled_step(torch: Any, network: networks.Network) -> Callable[..., Any]:
+    """Return torch's step with the loss and its gradient compiled into CUDA graphs, and the fused update."""
+    model = networks.torch_model(torch, network, channels_last=False).cuda()
+    optimizer = torch.optim.SGD(model.parameters(), lr=networks.RATE, momentum=networks.MOMENTUM, fused=True)
+    loss_of = torch.compile(
+        lambda x, labels: torch.nn.functional.cross_entropy(model(x), labels), mode="reduce-overhead"
+    )
+
+    def step(x: Any, labels: Any) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()  # earlier results may be overwritten
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_of(x, labels)
         loss.backward()
         optimizer.step()
         return loss

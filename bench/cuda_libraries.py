@@ -1,13 +1,15 @@
 """The libraries that bench.cuda measures: how each is found, fed from NumPy and read back.
 
-Invariant: all of them work on the legacy default stream, so that one pair of events times any of them. A library that
-is not here, or sees no card, is left out with a reason. Read next: cuda.py.
+Invariant: all of them but JAX work on the legacy default stream, so that one pair of events times any of them; JAX,
+which has streams of its own, is timed by the host's clock alone. A library that is not here, or sees no card, is left
+out with a reason. Read next: cuda.py.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,10 +104,25 @@ def _torch() -> Library:
     return Library("torch", torch, put, take, torch.cuda.synchronize)
 
 
+def _jax() -> Library:
+    jax = importlib.import_module("jax")
+    jax.config.update("jax_default_matmul_precision", "highest")  # float32 as such, as for the others
+    last: list[Any] = []
+
+    def put(x: np.ndarray, dtype: str) -> Any:
+        last[:] = [jax.device_put(x.astype(dtype) if x.dtype.kind == "f" else x)]
+        return last[0]
+
+    return Library("jax", jax, put, np.asarray, lambda: jax.block_until_ready(last))
+
+
 def _available(name: str) -> str:
     if importlib.util.find_spec(name) is None:
         return f"{name} is not installed"
     try:
+        if name == "jax":
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the others want memory too
+            return "" if importlib.import_module(name).devices("cuda") else "this jax finds no CUDA card"
         module = importlib.import_module(name)
         return "" if module.cuda.is_available() else f"this {name} finds no CUDA card"
     except Exception as error:  # a missing driver raises types that only the library knows
@@ -115,7 +132,7 @@ def _available(name: str) -> str:
 def libraries_here() -> tuple[dict[str, Library], dict[str, str]]:
     """Return the libraries by name, and why the others are left out."""
     here, missing = {}, {}
-    for name, make in {"gorgo": _gorgo, "cupy": _cupy, "torch": _torch}.items():
+    for name, make in {"gorgo": _gorgo, "cupy": _cupy, "torch": _torch, "jax": _jax}.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             reason = _available(name)

@@ -120,6 +120,9 @@ def test_matmul_in_all_layouts(m: int, n: int, k: int, dtype: str, rng: np.rando
         ((70000, 2, 2), (2, 2)),
         ((3, 12, 264), (3, 264, 72)),
         ((2, 3, 40, 200), (2, 1, 200, 8)),
+        # k is long beside the rest, and is cut into parts.
+        ((2, 128, 784), (2, 784, 256)),
+        ((3, 2, 96, 2048), (2, 2048, 160)),
     ],
     ids=str,
 )
@@ -181,8 +184,11 @@ def test_float32_products_with_fewer_digits(
         got = take(x @ y)
         np.testing.assert_allclose(got, a @ b, rtol=0, atol=bound, err_msg=name)
         np.testing.assert_array_equal(take(x @ y), got, f"twice: {name}")
-    linear = take(F.linear(plain_a, turned_b.T, put(bias, "float32")))
-    np.testing.assert_allclose(linear, a @ b + bias, rtol=0, atol=bound)
+    for weight in (turned_b.T, plain_b.T):
+        linear = take(F.linear(plain_a, weight, put(bias, "float32")))
+        np.testing.assert_allclose(linear, a @ b + bias, rtol=0, atol=bound)
+    pairs = take(put(np.stack([a, 2 * a]), "float32") @ put(np.stack([b, 3 * b]), "float32"))
+    np.testing.assert_allclose(pairs, np.stack([a @ b, 6 * a @ b]), rtol=0, atol=6 * bound)
     stack = take(put(np.stack([a, 2 * a]), "float32") @ plain_b)
     np.testing.assert_allclose(stack, np.stack([a @ b, 2 * a @ b]), rtol=0, atol=2 * bound)
     precision("highest")
@@ -215,6 +221,23 @@ def test_products_enqueued_in_a_row_wait_for_each_other(rng: np.random.Generator
         for _ in range(40):
             expected = turn @ expected
         np.testing.assert_allclose(take(y), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("shape", [(7, 5), (300, 700), (2000, 1024)])
+def test_sums_enqueued_in_a_row_wait_for_each_other(
+    shape: tuple[int, int], axis: int | None, rng: np.random.Generator
+) -> None:
+    """Small whole numbers, whose sums are exact."""
+    expected = rng.integers(0, 7, shape).astype(np.float64)
+    y = put(expected, "float32")
+    for _ in range(20):
+        y = (y + y.sum(axis=axis, keepdims=True)) % 7
+        expected = (expected + expected.sum(axis=axis, keepdims=True)) % 7
+    np.testing.assert_array_equal(take(y), expected)
+    totals = [take(y.sum(axis=axis)) for _ in range(5)]
+    for total in totals:
+        np.testing.assert_array_equal(total, expected.sum(axis=axis))
 
 
 # ---- convolution ----

@@ -16,55 +16,7 @@ class Lack(NamedTuple):
     ops: tuple[str, ...]
 
 
-COMPLEX = ("complex64", "complex128")
-
-LACKING: tuple[Lack, ...] = (
-    Lack(
-        "complex functions beyond arithmetic are not written for CUDA yet",
-        COMPLEX,
-        (
-            "acos",
-            "acos_backward",
-            "acosh",
-            "acosh_backward",
-            "asin",
-            "asin_backward",
-            "asinh",
-            "asinh_backward",
-            "atan",
-            "atan_backward",
-            "atanh",
-            "atanh_backward",
-            "cos",
-            "cos_backward",
-            "cosh",
-            "cosh_backward",
-            "exp",
-            "expm1",
-            "expm1_backward",
-            "log",
-            "log10",
-            "log10_backward",
-            "log1p",
-            "log1p_backward",
-            "log2",
-            "log2_backward",
-            "pow",
-            "pow_backward",
-            "sin",
-            "sin_backward",
-            "sinh",
-            "sinh_backward",
-            "sqrt",
-            "sqrt_backward",
-            "tan",
-            "tan_backward",
-            "tanh",
-            "tanh_backward",
-        ),
-    ),
-    Lack("complex products are not written for CUDA yet", COMPLEX, ("linear", "matmul")),
-)
+LACKING: tuple[Lack, ...] = ()  # all of them are there
 
 
 def table(lacking: tuple[Lack, ...] = LACKING) -> Mapping[tuple[str, str], str]:

@@ -1,7 +1,7 @@
-// One complex number of a CUDA thread and the part of lane.cuh's vocabulary that needs no special function.
+// One complex number of a CUDA thread and the part of lane.cuh's vocabulary that needs no special function of it.
 //
 // Invariant: products and quotients are rounded as on the CPU (kernels/complex.h); nvcc is told not to contract.
-// Read next: lane.cuh.
+// Read next: complex_math.cuh (the others), lane.cuh.
 #pragma once
 
 #include "kernels/cuda/lane.cuh"

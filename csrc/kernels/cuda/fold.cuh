@@ -116,7 +116,8 @@ __global__ void __launch_bounds__(256) fold_rows(const __grid_constant__ FoldJob
   const int lane = static_cast<int>(threadIdx.x) & (lanes - 1);
   const int slot = static_cast<int>(threadIdx.x) / lanes;
   const int slots = 256 / lanes;
-  let_next_begin();
+  stream_pass();
+  stream_wait();
 #pragma unroll 1
   for (int64_t first = int64_t{blockIdx.x} * slots; first < job.units; first += int64_t{gridDim.x} * slots) {
     const int64_t unit = first + slot;
@@ -185,7 +186,8 @@ __global__ void __launch_bounds__(256) fold_columns(const __grid_constant__ Fold
   const int y = (static_cast<int>(threadIdx.x) / job.lanes) & (job.rows - 1);
   const int z = static_cast<int>(threadIdx.x) / (job.lanes * job.rows);
   const int units_at_once = 256 / (job.lanes * job.rows);
-  let_next_begin();
+  stream_pass();
+  stream_wait();
 #pragma unroll 1
   for (int64_t first = int64_t{blockIdx.x} * units_at_once; first < job.units;
        first += int64_t{gridDim.x} * units_at_once) {
@@ -272,7 +274,8 @@ __global__ void __launch_bounds__(256) fold_partials(const __grid_constant__ Fol
   const int x = static_cast<int>(threadIdx.x) & (job.lanes - 1);
   const int y = static_cast<int>(threadIdx.x) / job.lanes;
   const int rows = 256 / job.lanes;
-  wait_for_previous();
+  stream_pass();
+  stream_wait();
   for (int64_t first = int64_t{blockIdx.x} * job.lanes; first < job.outputs; first += int64_t{gridDim.x} * job.lanes) {
     const int64_t output = first + x;
     const bool live = output < job.outputs;
@@ -320,7 +323,8 @@ void launch_columns(FoldJob<Policy>& job, const FoldPlan<Policy::kInputs>& plan,
   job.lanes = lanes_for(ceil_div(job.width, kWidth), job.rows == 1 ? 256 : 32);
   job.strips = ceil_div(job.width, int64_t{job.lanes} * kWidth);
   job.units = job.kept.count * job.strips * job.chunks;
-  fold_columns<Policy, kWidth><<<fold_grid(job.units, 256 / (job.lanes * job.rows)), 256, 0, stream>>>(job);
+  launch_in_stream(fold_columns<Policy, kWidth>, fold_grid(job.units, 256 / (job.lanes * job.rows)), 256, 0, 1, stream,
+                   job);
 }
 
 template <class Policy, int kWidth>
@@ -328,7 +332,7 @@ void launch_rows(FoldJob<Policy>& job, cudaStream_t stream) noexcept {
   const int64_t packs = ceil_div(job.chunk, kWidth);
   job.lanes = packs <= (kWidth == 1 ? 1024 : 512) ? lanes_for(packs, 32) : 256;
   job.units = job.outputs * job.chunks;
-  fold_rows<Policy, kWidth><<<fold_grid(job.units, 256 / job.lanes), 256, 0, stream>>>(job);
+  launch_in_stream(fold_rows<Policy, kWidth>, fold_grid(job.units, 256 / job.lanes), 256, 0, 1, stream, job);
 }
 
 // Folds the axes of `mask` of the inputs, which have one shape; `scratch` has plan.scratch_bytes(sizeof(Partial)).

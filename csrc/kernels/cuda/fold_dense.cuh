@@ -25,28 +25,35 @@ struct DenseJob {
   int64_t outputs;
   int chunk;
   uint32_t units;
-  Divider by_chunks;  // rows: unit = output, chunk; columns: unit = chunk, strip
+  Divider inner;  // rows: unit = output, chunk; columns: unit = chunk, strip, so that neighbours read the same rows
   int lanes;
   int rows;
 };
 
+// Blocks on a multiprocessor: so few that all of a batch's loads are under way together, which the compiler would give up for more.
+// 0, its own choice, where a thread has so much to remember that registers would not suffice.
+template <class Policy, int kWidth>
+inline constexpr int kFoldBlocks = Policy::kCentred || kWidth > 4 ? 0 : 3;
+
 // kLanes threads for a unit; 0: job.lanes, at most 32.
 template <class Policy, int kWidth, int kLanes>
-__global__ void __launch_bounds__(256) fold_dense_rows(const __grid_constant__ DenseJob<Policy> job) {
+__global__ void __launch_bounds__(256, kFoldBlocks<Policy, kWidth>)
+    fold_dense_rows(const __grid_constant__ DenseJob<Policy> job) {
   using S = typename Policy::Storage;
   using Partial = typename Policy::Partial;
   constexpr int kInputs = Policy::kInputs;
   constexpr int kGroup = kFoldGroup<Policy, kWidth>;
   constexpr int kBatch = 8 / kInputs;  // whole groups
   __shared__ alignas(16) unsigned char shared[8 * sizeof(Partial)];
-  let_next_begin();
+  stream_pass();
+  stream_wait();
   const int lanes = kLanes > 0 ? kLanes : job.lanes;
   const int lane = static_cast<int>(threadIdx.x) & (lanes - 1);
   const int bits = 31 - __clz(lanes);
   const uint32_t unit = kLanes == 256 ? blockIdx.x : blockIdx.x * (256u >> bits) + (threadIdx.x >> bits);
   const bool live = unit < job.units;
-  const uint32_t output = job.by_chunks.quotient(unit);
-  const uint32_t chunk = unit - output * job.by_chunks.divisor;
+  const uint32_t output = job.inner.quotient(unit);
+  const uint32_t chunk = unit - output * job.inner.divisor;
   Partial partial = Policy::none();
   if (live) {
     const int64_t begin = int64_t{chunk} * job.chunk;
@@ -115,7 +122,8 @@ __global__ void __launch_bounds__(256) fold_dense_rows(const __grid_constant__ D
 
 // job.lanes columns of packs side by side, job.rows rows of them share a chunk.
 template <class Policy, int kWidth>
-__global__ void __launch_bounds__(256) fold_dense_columns(const __grid_constant__ DenseJob<Policy> job) {
+__global__ void __launch_bounds__(256, kFoldBlocks<Policy, kWidth>)
+    fold_dense_columns(const __grid_constant__ DenseJob<Policy> job) {
   using S = typename Policy::Storage;
   using Partial = typename Policy::Partial;
   constexpr int kInputs = Policy::kInputs;
@@ -125,14 +133,15 @@ __global__ void __launch_bounds__(256) fold_dense_columns(const __grid_constant_
   __shared__ alignas(16) unsigned char raw[kSlots * kWidth * sizeof(Partial)];
   Partial* const shared = reinterpret_cast<Partial*>(raw);
   const int x = static_cast<int>(threadIdx.x) & (job.lanes - 1);
-  let_next_begin();
+  stream_pass();
+  stream_wait();
   const int bits = 31 - __clz(job.lanes);
   const int y = (static_cast<int>(threadIdx.x) >> bits) & (job.rows - 1);
   const int z = (static_cast<int>(threadIdx.x) >> bits) / job.rows;
   const int at_once = (256 >> bits) / job.rows;
   const uint32_t unit = blockIdx.x * at_once + z;
-  const uint32_t strip = job.by_chunks.quotient(unit);
-  const uint32_t chunk = unit - strip * job.by_chunks.divisor;
+  const uint32_t chunk = job.inner.quotient(unit);
+  const uint32_t strip = unit - chunk * job.inner.divisor;
   const int64_t column = (int64_t{strip} * job.lanes + x) * kWidth;
   const bool live = unit < job.units && column < job.outputs;
   Partial partial[kWidth];
@@ -174,7 +183,7 @@ __global__ void __launch_bounds__(256) fold_dense_columns(const __grid_constant_
       FoldReader<Policy, kWidth> reader[kBatch];
 #pragma unroll
       for (int u = 0; u < kBatch; ++u) {
-        if (i + u * job.rows < rows) reader[u].load(p);
+        if (i + u * job.rows < rows) reader[u].load_once(p);
 #pragma unroll
         for (int k = 0; k < kInputs; ++k) p[k] += step[k];
       }
@@ -236,15 +245,16 @@ bool launch_dense(const FoldPlan<Policy::kInputs>& plan, const typename Policy::
   job.count = plan.count;
   job.outputs = plan.outputs;
   job.chunk = static_cast<int>(plan.chunk);
-  job.by_chunks = Divider(static_cast<uint32_t>(plan.chunks));
   if (plan.by_columns) {
     job.rows = plan.count <= FoldPlan<Policy::kInputs>::kFewRows ? 1 : 8;
     job.lanes = lanes_for(ceil_div(plan.outputs, kWidth), job.rows == 1 ? 256 : 32);
-    const int64_t units = ceil_div(plan.outputs, int64_t{job.lanes} * kWidth) * plan.chunks;
+    const int64_t strips = ceil_div(plan.outputs, int64_t{job.lanes} * kWidth);
+    const int64_t units = strips * plan.chunks;
     if (units > kMost) return false;
+    job.inner = Divider(static_cast<uint32_t>(strips));
     job.units = static_cast<uint32_t>(units);
     const auto grid = static_cast<unsigned>(ceil_div(units, 256 / (job.lanes * job.rows)));
-    fold_dense_columns<Policy, kWidth><<<grid, 256, 0, stream>>>(job);
+    launch_in_stream(fold_dense_columns<Policy, kWidth>, grid, 256, 0, 1, stream, job);
     return true;
   }
   const int64_t packs = plan.chunk / kWidth;
@@ -252,13 +262,11 @@ bool launch_dense(const FoldPlan<Policy::kInputs>& plan, const typename Policy::
   const int64_t units = plan.outputs * plan.chunks;
   const int64_t blocks = ceil_div(units, 256 / job.lanes);
   if (units > kMost) return false;
+  job.inner = Divider(static_cast<uint32_t>(plan.chunks));
   job.units = static_cast<uint32_t>(units);
   const auto grid = static_cast<unsigned>(blocks);
-  if (job.lanes == 256) {
-    fold_dense_rows<Policy, kWidth, 256><<<grid, 256, 0, stream>>>(job);
-  } else {
-    fold_dense_rows<Policy, kWidth, 0><<<grid, 256, 0, stream>>>(job);
-  }
+  launch_in_stream(job.lanes == 256 ? fold_dense_rows<Policy, kWidth, 256> : fold_dense_rows<Policy, kWidth, 0>, grid,
+                   256, 0, 1, stream, job);
   return true;
 }
 

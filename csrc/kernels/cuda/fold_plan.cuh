@@ -47,8 +47,8 @@ struct FoldPlan {
   static constexpr int kThreads = 256;
   static constexpr int64_t kRowAtOnce = 32768;  // elements of one output that one group folds without chunks
   static constexpr int64_t kRowChunk = 8192;
-  static constexpr int64_t kMostRowChunks = 512;  // about as many blocks as large cards hold at once
-  static constexpr int64_t kFewRows = 8;          // by columns: lanes fold so many rows alone
+  static constexpr int64_t kMostRowChunks = 1024;  // two or three times as many blocks as large cards hold at once
+  static constexpr int64_t kFewRows = 8;           // by columns: lanes fold so many rows alone
   static constexpr int64_t kColumnChunk = 256;
   static constexpr int64_t kMostColumnChunks = 4096;
 
@@ -176,6 +176,10 @@ struct FoldReader {
   GORGO_DEVICE void load(const S* const (&p)[kInputs]) {
 #pragma unroll
     for (int k = 0; k < kInputs; ++k) pack[k] = load_pack<S, kWidth>(p[k]);
+  }
+  GORGO_DEVICE void load_once(const S* const (&p)[kInputs]) {
+#pragma unroll
+    for (int k = 0; k < kInputs; ++k) pack[k] = load_pack_once<S, kWidth>(p[k]);
   }
   GORGO_DEVICE void load(const S* const (&base)[kInputs], const int64_t (&offsets)[kInputs]) {
 #pragma unroll

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/gemm/in_stream.cuh"
 #include "kernels/cuda/operand.cuh"
 
 namespace gorgo::cuda {
@@ -33,6 +34,21 @@ GORGO_DEVICE S lower(C v) {
 template <class S, int kCount>
 GORGO_DEVICE Pack<S, kCount> load_pack(const S* p) {
   return *reinterpret_cast<const Pack<S, kCount>*>(p);
+}
+// The same for what is read once and not beside its neighbours: it passes by the first-level cache. Nothing may write it meanwhile.
+template <class S, int kCount>
+GORGO_DEVICE Pack<S, kCount> load_pack_once(const S* p) {
+  if constexpr (sizeof(Pack<S, kCount>) == 16) {
+    uint4 words;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+                 : "l"(p));
+    Pack<S, kCount> pack;
+    __builtin_memcpy(&pack, &words, sizeof words);
+    return pack;
+  } else {
+    return load_pack<S, kCount>(p);
+  }
 }
 template <class S, int kCount>
 GORGO_DEVICE void store_pack(S* p, const Pack<S, kCount>& pack) {
@@ -183,38 +199,6 @@ GORGO_DEVICE T smaller(T a, T b) {
   }
 }
 
-#endif
-
-// ---- a second kernel that adds up what a first one left ----
-// It may be on the card before the first has ended (programmatic dependent launch, on cards that have it), which hides what a
-// launch costs: the first says as it begins that the second may come, the second waits for the first's results.
-#if defined(__CUDACC__)
-GORGO_DEVICE void let_next_begin() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-GORGO_DEVICE void wait_for_previous() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-// The kernel must begin with wait_for_previous(), and everything before it on the stream be launched as usual.
-template <class... P>
-void launch_second(void (*kernel)(P...), unsigned grid, unsigned block, cudaStream_t stream,
-                   const P&... args) noexcept {
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid;
-  config.blockDim = block;
-  config.stream = stream;
-  cudaLaunchAttribute early{};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &early;
-  // Graphs know such launches from 12.3 on.
-  config.numAttrs = CUDART_VERSION >= 12030 && card().major >= 9 ? 1 : 0;
-  static_cast<void>(cudaLaunchKernelEx(&config, kernel, args...));
-}
 #endif
 
 // The smallest power of two that is at least n, and at most `most`, itself a power of two.

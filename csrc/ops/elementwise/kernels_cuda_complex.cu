@@ -1,5 +1,6 @@
-// The arithmetic of complex numbers; what needs a special function has no kernel here.
-// Read next: loops.cuh.
+// The elementwise ops of complex numbers.
+// Read next: kernels/cuda/complex_math.cuh, loops.cuh.
+#include "kernels/cuda/complex_math.cuh"
 #include "ops/elementwise/loops.cuh"
 
 namespace gorgo::cuda {

@@ -124,10 +124,12 @@ void run_binary_backward(const KernelArgs& args, int64_t) noexcept {
 // x^2 and x^1 are common and have exact short cuts, where the exponent is a number that the host knows.
 template <class C>
 void run_pow(const KernelArgs& args, int64_t task) noexcept {
-  if (args.in[1].host) {
-    const C exponent = host_element<C>(args.in[1]);
-    if (exponent == C{2}) return run_unary<Square, C>(args, task);
-    if (exponent == C{1}) return run_unary<Conj, C>(args, task);
+  if constexpr (!IsComplexNumber<C>::value) {
+    if (args.in[1].host) {
+      const C exponent = host_element<C>(args.in[1]);
+      if (exponent == C{2}) return run_unary<Square, C>(args, task);
+      if (exponent == C{1}) return run_unary<Conj, C>(args, task);
+    }
   }
   run_binary<Pow, C>(args, task);
 }
@@ -159,12 +161,13 @@ constexpr bool accepts(Takes takes) {
   }
   return false;
 }
-// Those of complex numbers that need nothing but arithmetic.
+// What complex numbers have (complex_math.cuh); the parts, the sign and rounding are in kernels_cuda_moves.cu.
+template <class Op>
+constexpr bool kIsOfComplex = kIsAnyOf<Op, Negative, Square, Reciprocal, Conj, IsNan, IsInf, IsFinite, Add, Subtract,
+                                       Multiply, Divide, Equal, NotEqual, Sqrt, Exp, Expm1, Log, Log1p, Log2, Log10,
+                                       Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Asinh, Acosh, Atanh, Pow>;
 template <class Op, class C>
-constexpr bool kHas =
-    accepts<C>(Op::kFacts.takes) &&
-    (!IsComplexNumber<C>::value || kIsAnyOf<Op, Negative, Square, Reciprocal, Conj, IsNan, IsInf, IsFinite, Add,
-                                            Subtract, Multiply, Divide, Equal, NotEqual>);
+constexpr bool kHas = accepts<C>(Op::kFacts.takes) && (!IsComplexNumber<C>::value || kIsOfComplex<Op>);
 template <class Op, class C>
 constexpr bool kHasBackward = kHas<Op, C> && Op::kFacts.no_gradient == nullptr && !Op::kFacts.composed_only &&
                               (std::is_floating_point_v<C> || IsComplexNumber<C>::value);

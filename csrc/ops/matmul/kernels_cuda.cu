@@ -7,6 +7,7 @@ void fill_matmul(KernelSink& sink) {
   fill_matmul_float32(sink);
   fill_matmul_float16(sink);
   fill_matmul_bfloat16(sink);
+  fill_matmul_complex(sink);
   add_products<double>(sink);
   add_products<int8_t>(sink);
   add_products<int16_t>(sink);

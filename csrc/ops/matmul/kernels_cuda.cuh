@@ -118,5 +118,6 @@ void add_products(KernelSink& sink) {
 void fill_matmul_float32(KernelSink& sink);
 void fill_matmul_float16(KernelSink& sink);
 void fill_matmul_bfloat16(KernelSink& sink);
+void fill_matmul_complex(KernelSink& sink);
 
 }  // namespace gorgo::cuda

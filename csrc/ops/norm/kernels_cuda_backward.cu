@@ -380,7 +380,7 @@ __global__ void __launch_bounds__(1024)
   const int64_t wanted = dbias != nullptr ? 2 * channels : channels;
   const int64_t column = int64_t{blockIdx.x} * 32 + (threadIdx.x & 31);
   double total = 0.0;
-  wait_for_previous();
+  stream_wait();
   if (column < wanted) {
 #pragma unroll 8
     for (int64_t part = y; part < parts; part += 32) total += static_cast<double>(sums[part * 2 * channels + column]);

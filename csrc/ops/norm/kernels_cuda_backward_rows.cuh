@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(kThreads) norm_backward_stream(const __grid_co
     return static_cast<float>(lift(job.x[at[1]]));
   };
 
-  let_next_begin();
+  stream_pass();
 #pragma unroll
   for (int turn = 0; turn < kStages - 1; ++turn) copy_ahead(turn);
   float next_from = first_of(0);

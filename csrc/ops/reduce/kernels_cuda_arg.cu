@@ -23,31 +23,56 @@ struct Arg {
   using Partial = Candidate<Lane>;
   using Out = Stored<Arg, Partial>;
   static constexpr int kInputs = 1;
-  static constexpr bool kCentred = false;
+  static constexpr bool kCentred =
+      true;  // every run begins with the first element of all, which no other before it can be
   static constexpr uint32_t kNowhere = ~0u;
+  static constexpr uint32_t kFirst = ~0u - 1;
 
   GORGO_DEVICE static bool beats(Lane a, Lane b) {
     if constexpr (std::is_floating_point_v<Lane>) {
-      if (a != a) return b == b;
+      return b == b && !(kLargest ? a <= b : a >= b);  // NaN beats numbers, and stays
+    } else {
+      return kLargest ? a > b : a < b;
     }
-    return kLargest ? a > b : a < b;
   }
 
-  // Positions only grow within a run, so equal elements do not replace.
+  // Positions only grow within a lane, so equal elements do not replace.
   template <int kLanes>
   struct Run {
-    Lane best = Lane{0};
-    uint32_t where = kNowhere;
+    Lane best[kLanes];
+    uint32_t where[kLanes];
 
-    GORGO_DEVICE void add(const S (&v)[1], int, uint32_t position) {
+    GORGO_DEVICE Run() {
+#pragma unroll
+      for (int j = 0; j < kLanes; ++j) {
+        best[j] = Lane{0};
+        where[j] = kNowhere;
+      }
+    }
+    GORGO_DEVICE void begin(const S (&first)[1]) {
+#pragma unroll
+      for (int j = 0; j < kLanes; ++j) {
+        best[j] = static_cast<Lane>(lift(first[0]));
+        where[j] = kFirst;
+      }
+    }
+    GORGO_DEVICE void add(const S (&v)[1], int j, uint32_t position) {
       const Lane value = static_cast<Lane>(lift(v[0]));
-      const bool better = where == kNowhere || beats(value, best);
-      best = better ? value : best;
-      where = better ? position : where;
+      Lane& b = best[j % kLanes];
+      uint32_t& at = where[j % kLanes];
+      const bool better = beats(value, b);
+      b = better ? value : b;
+      at = better ? position : at;
     }
     GORGO_DEVICE void flush() {}
     GORGO_DEVICE Partial finish(int64_t begin) {
-      return {best, where == kNowhere ? int64_t{-1} : begin + static_cast<int64_t>(where)};
+      Partial all = none();
+#pragma unroll
+      for (int j = 0; j < kLanes; ++j) {
+        const int64_t index = where[j] == kFirst ? 0 : begin + static_cast<int64_t>(where[j]);
+        if (where[j] != kNowhere) all = merge(all, {best[j], index});
+      }
+      return all;
     }
   };
   GORGO_DEVICE static Partial none() { return {Lane{0}, -1}; }

@@ -18,15 +18,17 @@
 
 namespace gorgo::cuda {
 
-// ---- 16-bit floats on Hopper ----
+// ---- 16-bit floats, and float32 as tf32, on Hopper ----
 
-// kTurned: whether factors may lie along m and n.
+// kTurned: whether factors may lie along m and n; of tf32 B alone, in tiles that are then as wide as they else are high.
 template <class T, class Out, bool kTurned, int kM, int kN>
 bool launch_hopper_shape(const Product& p, const HopperView& v, void* out, int splits, cudaStream_t stream) noexcept {
   if (v.a.along_k && v.b.along_k) {
     return launch_hopper<HopperTile<T, Out, kM, kN, false, false>>(p, v, out, splits, stream);
   }
-  if constexpr (kTurned) {
+  if constexpr (kTurned && std::is_same_v<T, Tf32>) {
+    if (v.a.along_k) return launch_hopper<HopperTile<T, Out, kN, kM, false, true>>(p, v, out, splits, stream);
+  } else if constexpr (kTurned) {
     if (v.a.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, false, true>>(p, v, out, splits, stream);
     if (v.b.along_k) return launch_hopper<HopperTile<T, Out, kM, kN, true, false>>(p, v, out, splits, stream);
     return launch_hopper<HopperTile<T, Out, kM, kN, true, true>>(p, v, out, splits, stream);
@@ -98,6 +100,16 @@ inline HopperPlan hopper_plan(const Product& p, int64_t depth) noexcept {
   return best;
 }
 
+// As though rows were columns: what suits tiles that are formed transposed.
+inline Product transposed(const Product& p) noexcept {
+  Product q = p;
+  q.m = p.n;
+  q.n = p.m;
+  q.shares_a = p.shares_b;
+  q.shares_b = p.shares_a;
+  return q;
+}
+
 inline size_t hopper_scratch(const Product& p, int64_t depth) noexcept {
   const int64_t splits = hopper_plan(p, depth).splits;
   return splits > 1 ? static_cast<size_t>(splits * p.count * p.m * p.n) * sizeof(float) : 0;
@@ -108,7 +120,8 @@ template <class T, class Out, bool kTurned>
 bool run_hopper(const Product& p, void* scratch, cudaStream_t stream) noexcept {
   HopperView v;
   if (!hopper_view(p, sizeof(T), v)) return false;
-  const HopperPlan plan = hopper_plan(p, kDepthOf<T>);
+  const bool across = std::is_same_v<T, Tf32> && !v.b.along_k;
+  const HopperPlan plan = hopper_plan(across ? transposed(p) : p, kDepthOf<T>);
   if (plan.splits > 1) {
     const bool done = plan.shape == HopperShape::flat
                           ? launch_hopper_shape<T, float, kTurned, 64, 128>(p, v, scratch, plan.splits, stream)
@@ -161,24 +174,26 @@ inline bool faster_packs(const Product& p) noexcept {
 
 inline size_t faster_scratch(const Product& p) noexcept {
   const size_t copied = faster_packs(p) ? pack_plan<Copied<float>>(p).bytes : 0;  // more than pack_plan<Rounded>
-  const size_t as_tf32 = hopper_scratch(p, kDepthOf<Tf32>);
-  const size_t as_16_bit = hopper_scratch(p, kDepthOf<BFloat16>);
-  return copied + (as_tf32 > as_16_bit ? as_tf32 : as_16_bit);
+  size_t most = hopper_scratch(p, kDepthOf<BFloat16>);
+  for (const size_t as_tf32 : {hopper_scratch(p, kDepthOf<Tf32>), hopper_scratch(transposed(p), kDepthOf<Tf32>)}) {
+    if (as_tf32 > most) most = as_tf32;
+  }
+  return copied + most;
 }
 
-// As tf32: the units take factors that lie along k, so others are turned first. `scratch` has faster_scratch(p) bytes.
+// As tf32: the units take A along k, so others are turned first. `scratch` has faster_scratch(p) bytes.
 template <class T>
   requires std::is_same_v<T, float>
 bool run_tf32(const Product& p, void* scratch, cudaStream_t stream) noexcept {
   HopperView v;
   const bool readable = hopper_view(p, sizeof(float), v);
   const bool pack_a = !readable || !v.a.along_k;
-  const bool pack_b = !readable || !v.b.along_k;
-  if (!pack_a && !pack_b) return run_hopper<Tf32, float, false>(p, scratch, stream);
+  const bool pack_b = !readable;
+  if (!pack_a && !pack_b) return run_hopper<Tf32, float, true>(p, scratch, stream);
   if (!faster_packs(p)) return false;
   const PackPlan s = pack_plan<Copied<float>>(p, pack_a, pack_b);
   const Product q = of_packed(p, s, launch_pack<Copied<float>>(p, s, scratch, stream));
-  return run_hopper<Tf32, float, false>(q, static_cast<unsigned char*>(scratch) + s.bytes, stream);
+  return run_hopper<Tf32, float, true>(q, static_cast<unsigned char*>(scratch) + s.bytes, stream);
 }
 
 // Rounded to bfloat16. `scratch` has faster_scratch(p) bytes.

@@ -5,18 +5,18 @@
 // multiprocessors and take tiles in turn, in groups of rows so that neighbours find each other's factors in the L2 cache. (Clusters
 // whose blocks share a factor, or k, were measured and are slower.)
 // Invariants: a stage is refilled only after every consumer warp has given it back; sums run over k in order, so no result depends
-// on the grid. Read next: wgmma.cuh (the instructions), tensor_map.cuh, gemm.cuh (who comes here).
+// on the grid. Read next: wgmma.cuh (the instructions), turned.cuh, tensor_map.cuh, gemm.cuh (who comes here).
 #pragma once
 
 #include "kernels/cuda/gemm/built_for.cuh"
 #include "kernels/cuda/gemm/in_stream.cuh"
 #include "kernels/cuda/gemm/product.cuh"
 #include "kernels/cuda/gemm/tensor_map.cuh"
+#include "kernels/cuda/gemm/turned.cuh"
 #include "kernels/cuda/gemm/wgmma.cuh"
 
 namespace gorgo::cuda {
 
-constexpr int kRowBytes = 128;  // of k in one stage: the width of the swizzle
 template <class T>
 constexpr int kDepthOf = kRowBytes / static_cast<int>(sizeof(T));
 constexpr int kDepth = kDepthOf<BFloat16>;
@@ -32,13 +32,15 @@ struct HopperTile {
   static constexpr int kN = kN_;
   static constexpr bool kTransA = kTransA_;
   static constexpr bool kTransB = kTransB_;
-  static constexpr int kConsumers = kM / kRowsOfWarpgroup;
+  static constexpr bool kTurned = sizeof(T) == 4 && kTransB;  // turned.cuh: warpgroups have 64 columns each
+  static constexpr int kConsumers = (kTurned ? kN : kM) / kRowsOfWarpgroup;
   static constexpr int kThreads = 128 * (kConsumers + 1);
   static constexpr int kDepth = kDepthOf<T>;
   static constexpr int kBytesA = kM * kRowBytes;
   static constexpr int kBytesB = kN * kRowBytes;
   static constexpr int kStage = kBytesA + kBytesB;
-  static constexpr int kBlocks = kConsumers == 1 ? 2 : 1;  // on one multiprocessor
+  // On one multiprocessor; what is turned in wide tiles wants the registers of both.
+  static constexpr int kBlocks = kConsumers == 1 && !(kTurned && kM > 64) ? 2 : 1;
   static constexpr int kRoom = (kBlocks == 2 ? 96 : 192) * 1024 / kStage;
   static constexpr int kStages = kRoom < 8 ? kRoom : 8;
   static constexpr int kStaging = kConsumers * 2 * kStagingBytes;
@@ -47,7 +49,8 @@ struct HopperTile {
   static constexpr int kFront = (16 * kStages + kConsumers * kBias + 1023) / 1024 * 1024;
   static constexpr int kShared = kFront + kStages * kStage + kStaging;
   static constexpr int kColumns = 128 / static_cast<int>(sizeof(Out));  // of one staging buffer
-  static_assert(sizeof(T) == 2 || (!kTransA && !kTransB));
+  static constexpr int kStoredRows = kTurned ? 32 : 64;                 // at a time
+  static_assert(sizeof(T) == 2 || !kTransA);
   static_assert(kN <= 256 && kStages >= 4 && kN % kColumns == 0);
 };
 
@@ -60,11 +63,11 @@ struct HopperArgs {
   int64_t bias_stride;
   int32_t m, n;
   int32_t depths;         // stages that k takes
-  int32_t splits;         // parts that k is cut into, each with its own result
-  int32_t per_split;      // stages of one part
+  int32_t per_split;      // of them, in one of the parts that k is cut into, each with a result of its own
   int32_t rows, columns;  // of tiles
   int32_t group;          // rows that are taken together
-  int32_t tiles;          // of all: rows * columns * splits * stack
+  int32_t tiles;          // of all: rows * columns * parts of k * stack
+  int32_t count;          // of the stack
   int32_t inner;          // length of the stack's inner axis
   bool stacked;           // maps have four axes
   bool mapped_c;
@@ -74,7 +77,7 @@ struct HopperArgs {
 };
 
 struct TilePlace {
-  int row, column, part;  // part: of the stack and of k
+  int row, column, part;  // part: of k and, within that, of the stack
   int begin, end;         // stages
   int inner, outer;       // place in the stack
 };
@@ -91,8 +94,8 @@ GORGO_DEVICE TilePlace place_of(const HopperArgs& args, int tile) {
   const int height = min(args.group, args.rows - first);
   p.column = left / height;
   p.row = first + left - p.column * height;
-  const int index = p.part / args.splits;
-  const int split = p.part - index * args.splits;
+  const int split = p.part / args.count;
+  const int index = p.part - split * args.count;
   p.begin = split * args.per_split;
   p.end = min(p.begin + args.per_split, args.depths);
   p.outer = index / args.inner;
@@ -136,7 +139,9 @@ GORGO_DEVICE void fetch_stage(const HopperArgs& args, const TilePlace& p, uint32
   const int column = p.column * Tile::kN;
   if constexpr (Tile::kTransB) {
 #pragma unroll
-    for (int i = 0; i < Tile::kN / 64; ++i) fetch(&args.b, args.b_moves, to_b + i * 64 * kRowBytes, column + i * 64, k);
+    for (int i = 0; i < Tile::kN / Tile::kDepth; ++i) {
+      fetch(&args.b, args.b_moves, to_b + i * Tile::kDepth * kRowBytes, column + i * Tile::kDepth, k);
+    }
   } else {
     fetch(&args.b, args.b_moves, to_b, k, column);
   }
@@ -262,6 +267,55 @@ GORGO_DEVICE void store_tile(const HopperArgs& args, const TilePlace& p, float (
   if (!args.mapped_c) sync_threads(name, 128);  // everyone has read the bias
 }
 
+// All tiles of a block, by warpgroup `mine` of its consumers.
+template <class Tile>
+GORGO_DEVICE void consume(const HopperArgs& args, uint32_t ring, uint32_t full, uint32_t empty, uint32_t buffers,
+                          typename Tile::Out* bias, int mine) {
+  const int lane = threadIdx.x % 32;
+  uint32_t stores = 0;
+  int stage = 0;
+  uint32_t parity = 0;
+  const auto release = [&](int which) {
+    if (lane == 0) barrier_arrive(empty + 8 * which);
+  };
+  float sums[Tile::kN / 2];
+  for (int tile = blockIdx.x; tile < args.tiles; tile += gridDim.x) {
+    const TilePlace p = place_of(args, tile);
+    TileBias<Tile> added;
+    added.load(args, p.column * Tile::kN);
+    int before = 0;
+    // Waits for a stage, multiplies it, and moves on.
+    const auto multiply = [&](auto first) {
+      barrier_wait(full + 8 * stage, parity);
+      const uint32_t at = ring + stage * Tile::kStage;
+      products_fence();
+      multiply_stage<Tile, decltype(first)::value>(sums, at + mine * kRowsOfWarpgroup * kRowBytes, at + Tile::kBytesA);
+      products_commit();
+    };
+    const auto advance = [&] {
+      before = stage;
+      if (++stage == Tile::kStages) {
+        stage = 0;
+        parity ^= 1;
+      }
+    };
+    multiply(std::true_type{});
+    advance();
+    added.store(args, bias);
+    for (int depth = p.begin + 1; depth < p.end; ++depth) {
+      multiply(std::false_type{});
+      products_wait<1>();
+      release(before);
+      advance();
+    }
+    products_wait<0>();
+    products_pin(sums);
+    release(before);
+    store_tile<Tile>(args, p, sums, bias, buffers, 1 + mine, p.row * Tile::kM + mine * kRowsOfWarpgroup, stores);
+  }
+  if (threadIdx.x % 128 == 0) wait_stores_read<0>();
+}
+
 #endif  // GORGO_WGMMA
 
 template <class Tile>
@@ -276,7 +330,6 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   const uint32_t ring = front + Tile::kFront;
   const uint32_t staging = ring + kStages * Tile::kStage;
   const int warpgroup = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
-  const int lane = threadIdx.x % 32;
 
   if (threadIdx.x == 0) {
     prefetch_map(&args.a);
@@ -312,50 +365,12 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     if constexpr (Tile::kConsumers == 2) take_registers<232>();
     const int mine = warpgroup - 1;
     const uint32_t buffers = staging + mine * 2 * kStagingBytes;
-    auto* const bias = reinterpret_cast<typename Tile::Out*>(hopper_shared + 16 * kStages + mine * Tile::kBias);
-    uint32_t stores = 0;
-    int stage = 0;
-    uint32_t parity = 0;
-    const auto release = [&](int which) {
-      if (lane == 0) barrier_arrive(empty + 8 * which);
-    };
-    float sums[Tile::kN / 2];
-    for (int tile = blockIdx.x; tile < args.tiles; tile += gridDim.x) {
-      const TilePlace p = place_of(args, tile);
-      TileBias<Tile> added;
-      added.load(args, p.column * Tile::kN);
-      int before = 0;
-      // Waits for a stage, multiplies it, and moves on.
-      const auto multiply = [&](auto first) {
-        barrier_wait(full + 8 * stage, parity);
-        const uint32_t at = ring + stage * Tile::kStage;
-        products_fence();
-        multiply_stage<Tile, decltype(first)::value>(sums, at + mine * kRowsOfWarpgroup * kRowBytes,
-                                                     at + Tile::kBytesA);
-        products_commit();
-      };
-      const auto advance = [&] {
-        before = stage;
-        if (++stage == kStages) {
-          stage = 0;
-          parity ^= 1;
-        }
-      };
-      multiply(std::true_type{});
-      advance();
-      added.store(args, bias);
-      for (int depth = p.begin + 1; depth < p.end; ++depth) {
-        multiply(std::false_type{});
-        products_wait<1>();
-        release(before);
-        advance();
-      }
-      products_wait<0>();
-      products_pin(sums);
-      release(before);
-      store_tile<Tile>(args, p, sums, bias, buffers, 1 + mine, p.row * Tile::kM + mine * kRowsOfWarpgroup, stores);
+    if constexpr (Tile::kTurned) {
+      consume_turned<Tile>(args, [&](int tile) { return place_of(args, tile); }, ring, full, empty, buffers, mine);
+    } else {
+      auto* const bias = reinterpret_cast<typename Tile::Out*>(hopper_shared + 16 * kStages + mine * Tile::kBias);
+      consume<Tile>(args, ring, full, empty, buffers, bias, mine);
     }
-    if (threadIdx.x % 128 == 0) wait_stores_read<0>();
   }
 #endif
 }
@@ -396,7 +411,7 @@ inline bool hopper_view(const Product& p, int64_t bytes, HopperView& v) noexcept
   return true;
 }
 
-// The map of a factor whose boxes are 128 bytes along its contiguous axis and `tile` rows, or 64 of k, along the other.
+// The map of a factor whose boxes are 128 bytes along its contiguous axis and `tile` rows, or a stage of k, along the other.
 inline bool map_factor(CUtensorMap& map, CUtensorMapDataType type, int bytes, const void* data, const Lie& lie,
                        int64_t rows, int64_t k, const HopperView& v, const int64_t (&pitches)[2], int tile) noexcept {
   const uint64_t lengths[4] = {
@@ -405,8 +420,8 @@ inline bool map_factor(CUtensorMap& map, CUtensorMapDataType type, int bytes, co
   const auto pitch = static_cast<uint64_t>(lie.pitch);
   const uint64_t steps[3] = {pitch, pitches[0] != 0 ? static_cast<uint64_t>(pitches[0]) : pitch,
                              pitches[1] != 0 ? static_cast<uint64_t>(pitches[1]) : pitch};
-  const uint32_t box[4] = {static_cast<uint32_t>(kRowBytes / bytes), static_cast<uint32_t>(lie.along_k ? tile : kDepth),
-                           1, 1};
+  const auto depth = static_cast<uint32_t>(kRowBytes / bytes);
+  const uint32_t box[4] = {depth, lie.along_k ? static_cast<uint32_t>(tile) : depth, 1, 1};
   return encode_map(map, type, v.stacked ? 4 : 2, data, lengths, steps, box);
 }
 
@@ -426,8 +441,8 @@ constexpr CUtensorMapDataType map_type() {
 constexpr int kAlone = 120 * 1024;  // shared memory of which no two blocks fit on a multiprocessor
 constexpr int kGroupRows = 2048;    // taken together: about as tall as the tiles of one wave are wide
 
-// Launches on tiles of this shape; false, with nothing done, when a map cannot be made. `out` holds `splits` results
-// one after the other for each element of the stack; only a whole sum gets the bias.
+// Launches on tiles of this shape; false, with nothing done, when a map cannot be made. `out` holds a stack of results for each of
+// `splits` parts of k; only a whole sum gets the bias.
 template <class Tile>
 bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits, cudaStream_t stream) noexcept {
   using Out = typename Tile::Out;
@@ -443,7 +458,7 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
     const uint64_t lengths[3] = {static_cast<uint64_t>(p.n), static_cast<uint64_t>(p.m),
                                  static_cast<uint64_t>(p.count * splits)};
     const uint64_t pitches[2] = {static_cast<uint64_t>(p.n * kOutBytes), static_cast<uint64_t>(p.m * p.n * kOutBytes)};
-    const uint32_t box[3] = {Tile::kColumns, kRowsOfWarpgroup, 1};
+    const uint32_t box[3] = {Tile::kColumns, Tile::kStoredRows, 1};
     args.mapped_c = encode_map(args.c, map_type<Out>(), 3, out, lengths, pitches, box);
   }
   args.out = out;
@@ -452,7 +467,6 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
   args.m = static_cast<int32_t>(p.m);
   args.n = static_cast<int32_t>(p.n);
   args.depths = static_cast<int32_t>(ceil_div(p.k, Tile::kDepth));
-  args.splits = splits;
   args.per_split = static_cast<int32_t>(ceil_div(args.depths, splits));
   args.rows = static_cast<int32_t>(ceil_div(p.m, Tile::kM));
   args.columns = static_cast<int32_t>(ceil_div(p.n, Tile::kN));
@@ -460,6 +474,7 @@ bool launch_hopper(const Product& p, const HopperView& v, void* out, int splits,
   const int64_t tiles = int64_t{args.rows} * args.columns * p.count * splits;
   if (tiles >= (int64_t{1} << 30)) return false;
   args.tiles = static_cast<int32_t>(tiles);
+  args.count = static_cast<int32_t>(p.count);
   args.inner = static_cast<int32_t>(v.inner);
   args.stacked = v.stacked;
   for (int i = 0; i < 2; ++i) {

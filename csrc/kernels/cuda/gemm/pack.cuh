@@ -5,6 +5,7 @@
 // hold everything. Read next: split.cuh, gemm.cuh.
 #pragma once
 
+#include "kernels/cuda/element.cuh"
 #include "kernels/cuda/gemm/in_stream.cuh"
 #include "kernels/cuda/gemm/product.cuh"
 
@@ -44,47 +45,55 @@ struct PackArgs {
 
 #if defined(__CUDACC__)
 template <class Form>
-__global__ void __launch_bounds__(256) pack_factors(const __grid_constant__ PackArgs args) {
+__global__ void __launch_bounds__(256, Form::kPlanes > 1 ? 4 : 5) pack_factors(const __grid_constant__ PackArgs args) {
   using T = typename Form::From;
   using To = typename Form::To;
   constexpr int kPlanes = Form::kPlanes;
   constexpr int kVector = 16 / static_cast<int>(sizeof(To));  // stored at once
   __shared__ T tile[kPackTile][kPackTile + (sizeof(T) == 2 ? 2 : 1)];
   const int thread = threadIdx.x;
+  __shared__ int32_t found[2];
   int32_t largest[2] = {0, 0};
-  bool bad = false;
+  uint32_t least = ~0u;
+  if (thread < 2) found[thread] = 0;
   stream_pass();
   stream_wait();
   for (int64_t task = blockIdx.x; task < args.tasks[0] + args.tasks[1]; task += gridDim.x) {
     const int which = task < args.tasks[0] ? 0 : 1;
     const PackFactor& f = args.factors[which];
     const int64_t at = which == 0 ? task : task - args.tasks[0];
-    const int64_t each = f.row_tiles * f.k_tiles;
-    const int64_t matrix = at / each;
-    const int64_t row0 = (at - matrix * each) / f.k_tiles * kPackTile;
-    const int64_t k0 = (at - matrix * each) % f.k_tiles * kPackTile;
+    const Quotient of_matrix(at, f.row_tiles * f.k_tiles);
+    const int64_t matrix = of_matrix.quotient;
+    // Tiles that are neighbours in memory come one after the other, and so do elements.
+    const bool along_k = llabs(f.k_stride) <= llabs(f.row_stride);
+    const Quotient of_tile(of_matrix.rest, along_k ? f.k_tiles : f.row_tiles);
+    const int64_t row0 = (along_k ? of_tile.quotient : of_tile.rest) * kPackTile;
+    const int64_t k0 = (along_k ? of_tile.rest : of_tile.quotient) * kPackTile;
     int64_t offsets[2] = {0, 0};
     if (args.stacked[which]) args.stack.at(matrix, offsets);
-    const T* x = static_cast<const T*>(f.data) + (which == 0 ? offsets[0] : offsets[1]);
-    const bool along_k = llabs(f.k_stride) <= llabs(f.row_stride);
+    constexpr int kAtOnce = 256 / kPackTile;
+    constexpr int kCount = kPackTile / kAtOnce;
+    const int inner = thread % kPackTile;
+    const int outer = thread / kPackTile;
+    const int64_t step = along_k ? f.row_stride : f.k_stride;
+    const int64_t left = along_k ? f.rows - row0 : f.k - k0;
+    const bool inside = inner < (along_k ? f.k - k0 : f.rows - row0);
+    const T* x = static_cast<const T*>(f.data) + (which == 0 ? offsets[0] : offsets[1]) + row0 * f.row_stride +
+                 k0 * f.k_stride + inner * (along_k ? f.k_stride : f.row_stride) + outer * step;
     // All on their way before the first is stored: the compiler would wait for each.
-    constexpr int kCount = kPackTile * kPackTile / 256;
     T held[kCount];
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const int e = i * 256 + thread;
-      const int r = along_k ? e / kPackTile : e % kPackTile;
-      const int d = along_k ? e % kPackTile : e / kPackTile;
-      const bool inside = row0 + r < f.rows && k0 + d < f.k;
       held[i] = T{};
-      if (inside) held[i] = x[(row0 + r) * f.row_stride + (k0 + d) * f.k_stride];
+      if (inside && outer + i * kAtOnce < left) held[i] = *x;
+      x += kAtOnce * step;
     }
     __syncthreads();  // the last tile has been read
+    constexpr int kTilePitch = sizeof tile[0] / sizeof(T);
+    T* const put = &tile[0][0] + (along_k ? outer * kTilePitch + inner : inner * kTilePitch + outer);
+    const int put_step = kAtOnce * (along_k ? kTilePitch : 1);
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      const int e = i * 256 + thread;
-      tile[along_k ? e / kPackTile : e % kPackTile][along_k ? e % kPackTile : e / kPackTile] = held[i];
-    }
+    for (int i = 0; i < kCount; ++i) put[i * put_step] = held[i];
     __syncthreads();
     int32_t most = 0;
 #pragma unroll
@@ -92,34 +101,43 @@ __global__ void __launch_bounds__(256) pack_factors(const __grid_constant__ Pack
       const int e = i * 256 + thread;
       const int r = e / (kPackTile / kVector);
       const int d = e % (kPackTile / kVector) * kVector;
+      const T* const from = &tile[r][d];
       uint32_t parts[kPlanes][4];
 #pragma unroll
-      for (int j = 0; j < kVector; ++j) {
+      for (int j = 0; j < 4; ++j) {
         if constexpr (sizeof(To) == 4) {
-          parts[0][j] = __float_as_uint(tile[r][d + j]);
-        } else if constexpr (kPlanes == 1) {
-          const uint32_t bits = To(tile[r][d + j]).bits;
-          parts[0][j / 2] = j % 2 == 0 ? bits : parts[0][j / 2] | (bits << 16);
+          parts[0][j] = __float_as_uint(from[j]);
+        } else if constexpr (sizeof(T) == 2) {
+          parts[0][j] = from[2 * j].bits | uint32_t{from[2 * j + 1].bits} << 16;
         } else {
-          float v = tile[r][d + j];
-          const int32_t magnitude = __float_as_int(v) & 0x7fffffff;
-          most = max(most, magnitude);
-          // From 2**127 on the first part might round to infinity; below 2**-110 the last one loses bits.
-          bad |= magnitude >= (254 << 23) || (magnitude != 0 && magnitude < (17 << 23));
+          float v[2] = {from[2 * j], from[2 * j + 1]};
+          if constexpr (kPlanes > 1) {
+#pragma unroll
+            for (const float x : v) {
+              const int32_t magnitude = __float_as_int(x) & 0x7fffffff;
+              most = max(most, magnitude);
+              least = min(least, static_cast<uint32_t>(magnitude) - 1);  // 0 is above all
+            }
+          }
 #pragma unroll
           for (int q = 0; q < kPlanes; ++q) {
-            const uint32_t bits = BFloat16(v).bits;
-            v -= __uint_as_float(bits << 16);
-            parts[q][j / 2] = j % 2 == 0 ? bits : parts[q][j / 2] | (bits << 16);
+            const __nv_bfloat162 two = __floats2bfloat162_rn(v[0], v[1]);
+            __builtin_memcpy(&parts[q][j], &two, sizeof two);
+            v[0] -= __uint_as_float(parts[q][j] << 16);
+            v[1] -= __uint_as_float(parts[q][j] & 0xffff0000u);
           }
         }
       }
       if (row0 + r < f.rows && k0 + d < f.pitch) {
-        To* to = static_cast<To*>(f.planes) + (matrix * f.rows + row0 + r) * f.pitch + k0 + d;
+        auto* to =
+            reinterpret_cast<uint4*>(static_cast<To*>(f.planes) + (matrix * f.rows + row0 + r) * f.pitch + k0 + d);
 #pragma unroll
         for (int q = 0; q < kPlanes; ++q) {
-          *reinterpret_cast<uint4*>(to + q * f.matrices * f.rows * f.pitch) =
-              make_uint4(parts[q][0], parts[q][1], parts[q][2], parts[q][3]);
+          // Told so, for the compiler makes four stores of some of these.
+          asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(parts[q][0]), "r"(parts[q][1]),
+                       "r"(parts[q][2]), "r"(parts[q][3])
+                       : "memory");
+          to += f.matrices * f.rows * f.pitch / kVector;
         }
       }
     }
@@ -130,14 +148,22 @@ __global__ void __launch_bounds__(256) pack_factors(const __grid_constant__ Pack
     }
   }
   if constexpr (kPlanes > 1) {
+    // From 2**127 on the first part might round to infinity; below 2**-110 the last one loses bits.
+    const bool bad = max(largest[0], largest[1]) >= (254 << 23) || least < (17u << 23) - 1;
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      int32_t most = largest[i];
+    for (int32_t& most : largest) {
 #pragma unroll
       for (int o = 16; o > 0; o /= 2) most = max(most, __shfl_xor_sync(0xffffffffu, most, o));
-      if (thread % 32 == 0 && most != 0) atomicMax(i == 0 ? &args.verdict->max_a : &args.verdict->max_b, most);
+    }
+    if (thread % 32 == 0) {
+      atomicMax(&found[0], largest[0]);
+      atomicMax(&found[1], largest[1]);
     }
     if (__any_sync(0xffffffffu, bad) && thread % 32 == 0) atomicOr(&args.verdict->bad, 1);
+    __syncthreads();
+    // Most blocks find that another has seen a larger one.
+    int32_t* const all = thread == 0 ? &args.verdict->max_a : &args.verdict->max_b;
+    if (thread < 2 && found[thread] > *static_cast<volatile int32_t*>(all)) atomicMax(all, found[thread]);
   }
 }
 #endif
@@ -194,7 +220,7 @@ Packed launch_pack(const Product& p, const PackPlan& s, void* scratch, cudaStrea
   args.stack = p.stack;
   args.verdict = packed.verdict;
   if (Form::kPlanes > 1) static_cast<void>(cudaMemsetAsync(packed.verdict, 0, sizeof(SplitVerdict), stream));
-  const unsigned grid = grid_for(args.tasks[0] + args.tasks[1], 1, 8);
+  const unsigned grid = grid_for(args.tasks[0] + args.tasks[1], 1, 256);
   launch_in_stream(pack_factors<Form>, grid, 256, 0, 1, stream, args);
   return packed;
 }

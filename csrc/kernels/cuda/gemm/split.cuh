@@ -236,7 +236,6 @@ bool launch_planes(const Product& p, const PackPlan& s, const void* a, const voi
   args.m = static_cast<int32_t>(p.m);
   args.n = static_cast<int32_t>(p.n);
   args.depths = static_cast<int32_t>(ceil_div(p.k, kDepth));
-  args.splits = 1;
   args.per_split = args.depths;
   args.rows = static_cast<int32_t>(ceil_div(p.m, Tile::kM));
   args.columns = static_cast<int32_t>(ceil_div(p.n, Tile::kN));
@@ -244,6 +243,7 @@ bool launch_planes(const Product& p, const PackPlan& s, const void* a, const voi
   const int64_t tiles = int64_t{args.rows} * args.columns * p.count;
   if (tiles >= (int64_t{1} << 30)) return false;
   args.tiles = static_cast<int32_t>(tiles);
+  args.count = static_cast<int32_t>(p.count);
   args.inner = static_cast<int32_t>(p.count);
   args.a_moves[0] = s.matrices[0] > 1;
   args.b_moves[0] = s.matrices[1] > 1;
