@@ -33,7 +33,7 @@ struct DenseJob {
 // Blocks on a multiprocessor: so few that all of a batch's loads are under way together, which the compiler would give up for more.
 // 0, its own choice, where a thread has so much to remember that registers would not suffice.
 template <class Policy, int kWidth>
-inline constexpr int kFoldBlocks = Policy::kCentred || kWidth > 4 ? 0 : 3;
+inline constexpr int kFoldBlocks = Policy::kCentred || kWidth > 4 || sizeof(typename Policy::Storage) > 4 ? 0 : 3;
 
 // kLanes threads for a unit; 0: job.lanes, at most 32.
 template <class Policy, int kWidth, int kLanes>
