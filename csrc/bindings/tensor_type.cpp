@@ -788,9 +788,9 @@ void bind_tensor(PyObject* module) {
   t.tp_getset = own_properties;
   t.tp_weaklistoffset = offsetof(PyTensor, weak_references);
   finish_static_type(t, module, "Tensor");
-  for (PyMethodDef* methods :
+  for (PyMethodDef* table :
        {tensor_shape_methods, tensor_interop_methods, tensor_autograd_methods, tensor_random_methods}) {
-    for (PyMethodDef* def = methods; def->ml_name != nullptr; ++def) {
+    for (PyMethodDef* def = table; def->ml_name != nullptr; ++def) {
       const PyRef method = PyRef::checked(PyDescr_NewMethod(&t, def));
       check_status(PyDict_SetItemString(t.tp_dict, def->ml_name, method.get()));
     }

@@ -275,8 +275,8 @@ class Program::Plan::Planner {
     step_.first_operand = static_cast<int32_t>(plan_.operands.size());
   }
 
-  const int64_t* keep(const Dims& dims) {
-    plan_.dims.push_back(std::make_unique<Dims>(dims));
+  const int64_t* keep(const Dims& figures) {
+    plan_.dims.push_back(std::make_unique<Dims>(figures));
     return plan_.dims.back()->data();
   }
 
@@ -336,16 +336,16 @@ class Program::Plan::Planner {
     }
     if (plan_.device.type == DeviceType::Cuda && step_.op->raise_fault != nullptr) step_.fault = plan_.fault_count++;
     // Task counts and scratch depend on shapes alone, so they are asked for once, with operands that point nowhere.
-    std::vector<KOperand> operands;
-    operands.reserve(static_cast<size_t>(in_count) + static_cast<size_t>(out_count));
+    std::vector<KOperand> probes;
+    probes.reserve(static_cast<size_t>(in_count) + static_cast<size_t>(out_count));
     const OperandTemplate* planned = plan_.operands.data() + step_.first_operand;
     for (int i = 0; i < in_count + out_count; ++i) {
-      operands.push_back(planned[i].operand);
-      plan_.is_long = plan_.is_long || operands.back().numel >= kLongElements;
+      probes.push_back(planned[i].operand);
+      plan_.is_long = plan_.is_long || probes.back().numel >= kLongElements;
     }
     KernelArgs args;
-    args.in = operands.data();
-    args.out = operands.data() + in_count;
+    args.in = probes.data();
+    args.out = probes.data() + in_count;
     args.in_count = in_count;
     args.out_count = out_count;
     args.attrs = step_.attrs;

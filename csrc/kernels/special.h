@@ -7,6 +7,8 @@
 // Read next: ops/elementwise/functors_special.h.
 #pragma once
 
+#include <math.h>  // lgamma_r is POSIX, not C++
+
 #include "kernels/math.h"
 
 #pragma GCC diagnostic push
@@ -137,13 +139,18 @@ GORGO_INLINE Vec<T, N> sinc(Vec<T, N> x) {
 
 constexpr double kPiValue = 3.14159265358979323846;
 
-// lgamma_r, since lgamma writes a global.
+// lgamma_r, since lgamma writes a global in all C libraries but Microsoft's.
+inline double lgamma_of(double x) noexcept {
+#if defined(_WIN32)
+  return ::lgamma(x);
+#else
+  int sign = 0;
+  return ::lgamma_r(x, &sign);
+#endif
+}
 template <class T, int N>
 GORGO_INLINE Vec<T, N> lgamma(Vec<T, N> x) {
-  return map_lanes<T>(x, [](T v) {
-    int sign = 0;
-    return static_cast<T>(__builtin_lgamma_r(static_cast<double>(v), &sign));
-  });
+  return map_lanes<T>(x, [](T v) { return static_cast<T>(lgamma_of(static_cast<double>(v))); });
 }
 
 // cot(pi x) for x that is no whole number.

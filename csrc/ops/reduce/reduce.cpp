@@ -423,7 +423,7 @@ Example:
     op.onnx = {nullptr, 0, "exported as the square root of the variance"};
     reduce_ops.std = add(registry, std::move(op));
   }
-  constexpr const char* kMaxDetails = R"(Args:
+  constexpr const char* kMaxOfAxesDetails = R"(Args:
     x (...) real or bool: the tensor.
     axis (int, tuple of int or None): the axes that go; None means all, negative ones count from the end.
     keepdims (bool): keep the axes that go, with length 1.
@@ -440,11 +440,11 @@ Example:
     >>> import gorgo as gg
 )";
   static const std::string kMaxDoc =
-      std::string(kMaxDetails) + R"(    >>> gg.max(gg.asarray([[1, 5], [7, 3]]), axis=1).tolist()
+      std::string(kMaxOfAxesDetails) + R"(    >>> gg.max(gg.asarray([[1, 5], [7, 3]]), axis=1).tolist()
     [5, 7]
 )";
   static const std::string kMinDoc =
-      std::string(kMaxDetails) + R"(    >>> gg.min(gg.asarray([[1, 5], [7, 3]]), axis=1).tolist()
+      std::string(kMaxOfAxesDetails) + R"(    >>> gg.min(gg.asarray([[1, 5], [7, 3]]), axis=1).tolist()
     [1, 3]
 )";
   for (const bool largest : {true, false}) {
