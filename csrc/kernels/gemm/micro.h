@@ -147,7 +147,7 @@ struct MicroTable {
 };
 
 template <class T, int... kRowsMinus1>
-static constexpr MicroTable<T> make_micro_table(std::integer_sequence<int, kRowsMinus1...>) {
+static constexpr MicroTable<T> make_micro_table(std::integer_sequence<int, kRowsMinus1...>) noexcept {
   constexpr bool kPlainIsEdge = Lanes<T>::kEdgeIsFree;
   return {{{{{micro<T, kRowsMinus1 + 1, 1, false, kPlainIsEdge>, micro<T, kRowsMinus1 + 1, 1, false, true>},
              {micro<T, kRowsMinus1 + 1, 1, true, kPlainIsEdge>, micro<T, kRowsMinus1 + 1, 1, true, true>}},
@@ -184,7 +184,7 @@ struct MicroAtTable {
 };
 
 template <class T, int... kRowsMinus1>
-static constexpr MicroAtTable<T> make_micro_at_table(std::integer_sequence<int, kRowsMinus1...>) {
+static constexpr MicroAtTable<T> make_micro_at_table(std::integer_sequence<int, kRowsMinus1...>) noexcept {
   constexpr bool kPlainIsEdge = Lanes<T>::kEdgeIsFree;
   return {{{{micro<T, kRowsMinus1 + 1, 1, false, kPlainIsEdge, true>, micro<T, kRowsMinus1 + 1, 1, false, true, true>},
             {micro<T, kRowsMinus1 + 1, 2, false, kPlainIsEdge, true>,

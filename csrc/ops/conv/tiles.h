@@ -107,7 +107,8 @@ void copy_split_lines(const Tile& t, const T* from, int64_t apart, int64_t count
 // Calls for memory in order, as the processor foresees it: copies go over lines again and again, a vector of each at a time.
 template <class T>
 void fetch_lines(const T* from, const T* to) {
-  for (; from < to; from += 64 / sizeof(T)) __builtin_prefetch(from);
+  constexpr int kLine = 64 / static_cast<int>(sizeof(T));
+  for (; from < to; from += kLine) __builtin_prefetch(from);
 }
 
 // Copies lines [y, y + t.lines) of one slice of h by w elements, from column x on; what lies outside is zero.

@@ -91,7 +91,7 @@ class Machine {
     for (int v = 0; v < operands_ + count_; ++v) last_read_[v] = -1;
     for (int i = 0; i < count_; ++i) {
       code_[i] = attrs_.at(i);
-      for (const int v : code_[i].reads) {
+      for (const int8_t v : code_[i].reads) {
         if (v >= 0) last_read_[v] = i;
       }
     }
@@ -132,7 +132,7 @@ class Machine {
       data_[self] = room;
       instruction(code_[i], room, n);
       for (int k = 0; k < 3; ++k) {
-        const int v = code_[i].reads[k];
+        const auto v = static_cast<int>(code_[i].reads[k]);
         if (v < operands_ || last_read_[v] != i || (k > 0 && v == code_[i].reads[0]) ||
             (k > 1 && v == code_[i].reads[1])) {
           continue;

@@ -480,7 +480,8 @@ GORGO_INLINE void combine_into(T& target, T value) noexcept {
     const C old = static_cast<C>(target);
     const C given = static_cast<C>(value);
     // NaN, once there, stays.
-    const bool replaces = given != given || (old == old && (kCombine == Combine::Greatest ? given > old : given < old));
+    const bool replaces = __builtin_isnan(given) ||
+                          (!__builtin_isnan(old) && (kCombine == Combine::Greatest ? given > old : given < old));
     if (replaces) target = value;
   }
 }

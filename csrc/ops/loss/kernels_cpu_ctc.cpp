@@ -276,7 +276,7 @@ struct CtcForward {
     return table_bytes(args, M::rows(kKept)) + static_cast<size_t>(cases(args)) * sizeof(double);
   }
   static double* losses(const KernelArgs& args) noexcept {
-    return static_cast<double*>(args.scratch) + table_bytes(args, M::rows(kKept)) / sizeof(double);
+    return reinterpret_cast<double*>(static_cast<unsigned char*>(args.scratch) + table_bytes(args, M::rows(kKept)));
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
     for (int64_t n = task; n < cases(args); n += slots(args)) {

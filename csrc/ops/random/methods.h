@@ -230,8 +230,9 @@ GORGO_INLINE int64_t position_of(double u, const double* sums, int64_t length) n
 
 // Does a parameter's value keep its rule?
 GORGO_INLINE bool keeps_rule(double value, ParameterRule rule) noexcept {
-  return rule == ParameterRule::NotNegative ? value >= 0.0
-                                            : value - value == 0.0 && (rule == ParameterRule::Finite || value > 0.0);
+  return rule == ParameterRule::NotNegative
+             ? value >= 0.0
+             : __builtin_isfinite(value) && (rule == ParameterRule::Finite || value > 0.0);
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

@@ -30,6 +30,7 @@ GORGO_INLINE Turn turn(double t) noexcept {
                              -1.0 / 39916800, 1.0 / 6227020800.0, -1.0 / 1307674368000.0};
   constexpr double kCos[] = {-0.5,           1.0 / 24,          -1.0 / 720,           1.0 / 40320,
                              -1.0 / 3628800, 1.0 / 479001600.0, -1.0 / 87178291200.0, 1.0 / 20922789888000.0};
+  // NOLINTNEXTLINE(bugprone-incorrect-roundings): halves may go up, and nothing is negative
   const double quarter = static_cast<double>(static_cast<int>(4.0 * t + 0.5));
   const double r = (t - 0.25 * quarter) * 6.283185307179586476925286766559;
   const double z = r * r;

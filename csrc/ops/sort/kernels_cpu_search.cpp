@@ -16,7 +16,7 @@ struct Bucketize {
   // NaN lies behind all numbers.
   GORGO_INLINE static bool lies_before(C a, C b) noexcept {
     if constexpr (is_floating(kDTypeOf<T>)) {
-      return a < b || (b != b && a == a);
+      return a < b || (__builtin_isnan(b) && !__builtin_isnan(a));
     } else {
       return a < b;
     }
