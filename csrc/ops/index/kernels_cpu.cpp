@@ -480,8 +480,10 @@ GORGO_INLINE void combine_into(T& target, T value) noexcept {
     const C old = static_cast<C>(target);
     const C given = static_cast<C>(value);
     // NaN, once there, stays.
-    const bool replaces = __builtin_isnan(given) ||
-                          (!__builtin_isnan(old) && (kCombine == Combine::Greatest ? given > old : given < old));
+    bool replaces = kCombine == Combine::Greatest ? given > old : given < old;
+    if constexpr (std::is_floating_point_v<C>) {
+      replaces = __builtin_isnan(given) || (!__builtin_isnan(old) && replaces);
+    }
     if (replaces) target = value;
   }
 }
