@@ -197,12 +197,12 @@ __global__ void __launch_bounds__(kLongThreads, 2) long_product(const __grid_con
     const int64_t column = column0 + 4 * quad;
     if (stores && row0 + row < p.m) {
       float v[4] = {sum.x, sum.y, sum.z, sum.w};
-      float* to = static_cast<float*>(p.c) + (index * p.m + row0 + row) * p.n + column;
+      const int64_t to = (index * p.m + row0 + row) * p.n + column;
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         if (column + j >= p.n) break;
         if (p.bias != nullptr) v[j] += static_cast<const float*>(p.bias)[(column + j) * p.bias_stride];
-        to[j] = finished_at(p.finish, v[j], to + j - static_cast<float*>(p.c));
+        static_cast<float*>(p.c)[to + j] = finished_at(p.finish, v[j], to + j);
       }
     }
   }
