@@ -4,20 +4,13 @@
 // takes another way. Read next: ops/conv/kernels_cuda_hopper.cu (who comes here).
 #pragma once
 
+#include "device/cuda/driver_entry.cuh"
 #include "kernels/cuda/conv_hopper.cuh"
 
 namespace gorgo::cuda {
 
 inline PFN_cuTensorMapEncodeIm2col_v12000 window_map_encoder() noexcept {
-  static const PFN_cuTensorMapEncodeIm2col_v12000 encoder = []() -> PFN_cuTensorMapEncodeIm2col_v12000 {
-    void* found = nullptr;
-    cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
-    const cudaError_t code =
-        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeIm2col", &found, 12000, cudaEnableDefault, &result);
-    if (code != cudaSuccess) static_cast<void>(cudaGetLastError());
-    if (code != cudaSuccess || result != cudaDriverEntryPointSuccess) return nullptr;
-    return reinterpret_cast<PFN_cuTensorMapEncodeIm2col_v12000>(found);
-  }();
+  static const auto encoder = driver_entry<PFN_cuTensorMapEncodeIm2col_v12000>("cuTensorMapEncodeIm2col");
   return encoder;
 }
 

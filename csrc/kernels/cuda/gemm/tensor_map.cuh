@@ -7,20 +7,13 @@
 #include <cuda.h>
 #include <cudaTypedefs.h>
 
+#include "device/cuda/driver_entry.cuh"
 #include "device/cuda/launch.cuh"
 
 namespace gorgo::cuda {
 
 inline PFN_cuTensorMapEncodeTiled_v12000 map_encoder() noexcept {
-  static const PFN_cuTensorMapEncodeTiled_v12000 encoder = []() -> PFN_cuTensorMapEncodeTiled_v12000 {
-    void* found = nullptr;
-    cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
-    const cudaError_t code =
-        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &result);
-    if (code != cudaSuccess) static_cast<void>(cudaGetLastError());
-    if (code != cudaSuccess || result != cudaDriverEntryPointSuccess) return nullptr;
-    return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(found);
-  }();
+  static const auto encoder = driver_entry<PFN_cuTensorMapEncodeTiled_v12000>("cuTensorMapEncodeTiled");
   return encoder;
 }
 
