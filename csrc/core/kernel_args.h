@@ -33,6 +33,17 @@ struct KOperand {
   }
 };
 
+// Where the element at a position, counted in row-major order, lies.
+[[nodiscard]] GORGO_INLINE int64_t offset_of(const KOperand& x, int64_t position) noexcept {
+  if (x.contiguous) return position;
+  int64_t offset = 0;
+  for (int32_t i = x.rank - 1; i >= 0; --i) {
+    offset += position % x.shape[i] * x.strides[i];
+    position /= x.shape[i];
+  }
+  return offset;
+}
+
 // Bad data found inside a kernel. The offender with the lowest position wins, whatever the threads do.
 class Fault {
  public:

@@ -6,6 +6,7 @@
 
 #include <type_traits>
 
+#include "core/counts.h"
 #include "core/epilogue.h"
 #include "core/kernel_args.h"
 
@@ -14,27 +15,14 @@ namespace {
 
 constexpr int64_t kEpilogueTask = 16384;  // elements
 
-inline int64_t epilogue_tasks(const KernelArgs& args) noexcept {
-  return (args.out[0].numel + kEpilogueTask - 1) / kEpilogueTask;
-}
-
-// Where the element at a row-major position lies.
-inline int64_t epilogue_offset(const KOperand& x, int64_t position) noexcept {
-  if (x.contiguous) return position;
-  int64_t offset = 0;
-  for (int32_t i = x.rank - 1; i >= 0; --i) {
-    offset += position % x.shape[i] * x.strides[i];
-    position /= x.shape[i];
-  }
-  return offset;
-}
+inline int64_t epilogue_tasks(const KernelArgs& args) noexcept { return ceil_div(args.out[0].numel, kEpilogueTask); }
 
 // 16-bit floats are compared as float, which is exact; what passes keeps its bits.
 template <class S, Epilogue kEpilogue>
 void run_epilogue(const KernelArgs& args, int64_t task) noexcept {
   using C = std::conditional_t<sizeof(S) == 2, float, S>;
   const int64_t begin = task * kEpilogueTask;
-  const int64_t end = args.out[0].numel < begin + kEpilogueTask ? args.out[0].numel : begin + kEpilogueTask;
+  const int64_t end = least(args.out[0].numel, begin + kEpilogueTask);
   S* const out = args.out[0].as<S>();
   if constexpr (kEpilogue == Epilogue::Relu) {
     for (int64_t i = begin; i < end; ++i) out[i] = static_cast<C>(out[i]) < C{0} ? S{} : out[i];
@@ -42,7 +30,7 @@ void run_epilogue(const KernelArgs& args, int64_t task) noexcept {
     const KOperand& saved = args.in[args.in_count - 1];
     const S* const from = saved.as<const S>();
     for (int64_t i = begin; i < end; ++i) {
-      out[i] = static_cast<C>(from[epilogue_offset(saved, i)]) <= C{0} ? S{} : out[i];
+      out[i] = static_cast<C>(from[offset_of(saved, i)]) <= C{0} ? S{} : out[i];
     }
   }
 }

@@ -431,20 +431,10 @@ struct Backward {
       for (int64_t c = 0; c < z.ev; ++c) {
         sum += static_cast<double>(static_cast<T>(y[c * y_step])) * static_cast<double>(static_cast<T>(gy[c * g_step]));
       }
-      if (has_log) sum -= static_cast<double>(args.in[7].as<const T>()[log_at(args.in[7], row)]);
+      if (has_log) sum -= static_cast<double>(args.in[7].as<const T>()[offset_of(args.in[7], row)]);
       delta_of(args)[row] = static_cast<T>(sum);
     }
   }
-  static int64_t log_at(const KOperand& x, int64_t row) noexcept {
-    if (x.contiguous) return row;
-    int64_t at = 0;
-    for (int i = x.rank - 1; i >= 0; --i) {
-      at += row % x.shape[i] * x.strides[i];
-      row /= x.shape[i];
-    }
-    return at;
-  }
-
   // A task takes whole heads of keys where there are many. Where there are few, the keys of a head are cut into groups, each with
   // gradients by queries of its own, which are summed in the order of the groups.
   static int64_t heads_per_task(const AttentionSizes& z) noexcept {
@@ -509,7 +499,7 @@ struct Backward {
     for (int64_t i = 0; i < nq; ++i) {
       T* w = room.weights + i * kBlock;
       T* d = room.slopes + i * kBlock;
-      const T log_sum = logs[log_at(args.in[5], first_row + i)];
+      const T log_sum = logs[offset_of(args.in[5], first_row + i)];
       if (log_sum == -std::numeric_limits<T>::infinity()) {
         for (int64_t j = 0; j < whole; ++j) w[j] = d[j] = T{0};
         continue;

@@ -14,17 +14,6 @@
 namespace gorgo::GORGO_ISA_NS {
 namespace {
 
-// Where row-major position `at` lies.
-GORGO_INLINE int64_t offset_of(const KOperand& x, int64_t at) noexcept {
-  if (x.contiguous) return at;
-  int64_t offset = 0;
-  for (int i = x.rank - 1; i >= 0; --i) {
-    offset += at % x.shape[i] * x.strides[i];
-    at /= x.shape[i];
-  }
-  return offset;
-}
-
 [[gnu::noinline]] int64_t target_at(const KOperand& x, int64_t at) noexcept {
   const int64_t i = offset_of(x, at);
   switch (x.dtype) {
