@@ -8,7 +8,7 @@
 #pragma once
 
 #include "kernels/cuda/conv.cuh"
-#include "kernels/cuda/gemm/in_stream.cuh"
+#include "kernels/cuda/in_stream.cuh"
 
 namespace gorgo::cuda {
 

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "kernels/cuda/element.cuh"
-#include "kernels/cuda/gemm/in_stream.cuh"
+#include "kernels/cuda/in_stream.cuh"
 #include "kernels/cuda/operand.cuh"
 
 namespace gorgo::cuda {

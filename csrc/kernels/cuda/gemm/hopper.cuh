@@ -8,12 +8,12 @@
 // on the grid. Read next: wgmma.cuh (the instructions), turned.cuh, tensor_map.cuh, gemm.cuh (who comes here).
 #pragma once
 
-#include "kernels/cuda/gemm/built_for.cuh"
-#include "kernels/cuda/gemm/in_stream.cuh"
+#include "kernels/cuda/built_for.cuh"
 #include "kernels/cuda/gemm/product.cuh"
 #include "kernels/cuda/gemm/tensor_map.cuh"
 #include "kernels/cuda/gemm/turned.cuh"
 #include "kernels/cuda/gemm/wgmma.cuh"
+#include "kernels/cuda/in_stream.cuh"
 
 namespace gorgo::cuda {
 

@@ -6,8 +6,8 @@
 #pragma once
 
 #include "kernels/cuda/element.cuh"
-#include "kernels/cuda/gemm/in_stream.cuh"
 #include "kernels/cuda/gemm/product.cuh"
+#include "kernels/cuda/in_stream.cuh"
 
 namespace gorgo::cuda {
 

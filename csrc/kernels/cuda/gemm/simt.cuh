@@ -5,8 +5,8 @@
 // depends neither on the tile it falls into nor on the grid. Read next: gemm.cuh (who comes here), skinny.cuh.
 #pragma once
 
-#include "kernels/cuda/gemm/in_stream.cuh"
 #include "kernels/cuda/gemm/product.cuh"
+#include "kernels/cuda/in_stream.cuh"
 
 namespace gorgo::cuda {
 

@@ -6,7 +6,7 @@
 // Read next: built_for.cuh, hopper.cuh, kernels/cuda/fold.cuh.
 #pragma once
 
-#include "kernels/cuda/gemm/built_for.cuh"
+#include "kernels/cuda/built_for.cuh"
 
 namespace gorgo::cuda {
 
