@@ -7,7 +7,7 @@
 // Invariant: B's elements of a stage lie in one of two sets of registers until the units have read them. Read next: hopper.cuh.
 #pragma once
 
-#include "kernels/cuda/gemm/wgmma_registers.cuh"
+#include "kernels/cuda/gemm/wgmma.cuh"
 
 namespace gorgo::cuda {
 

@@ -1,7 +1,7 @@
 // Hopper's matrix and copy instructions (sm_90a): wgmma, the tensor memory accelerator, transaction barriers, clusters.
 //
 // Invariant: thin wrappers, one instruction each; who may call them and when is the caller's affair (hopper.cuh). In builds for
-// other targets than sm_90a the file is empty but for GORGO_WGMMA. One operand list for each width of tile.
+// other targets than sm_90a the file is empty but for GORGO_WGMMA.
 // Read next: hopper.cuh.
 #pragma once
 
@@ -204,153 +204,97 @@ GORGO_DEVICE uint64_t matrix_descriptor(uint32_t address, uint32_t leading, uint
          (uint64_t{1} << 62);
 }
 
+// ---- widths of tiles ----
+
+// An instruction's first operands are its sums, half as many for a thread as the tile has columns: their names, and themselves.
+#define GORGO_SUM_NAMES_64                                               \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15" \
+  ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define GORGO_SUM_NAMES_128                                                          \
+  GORGO_SUM_NAMES_64                                                                 \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47" \
+  ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define GORGO_SUM_NAMES_192                                                          \
+  GORGO_SUM_NAMES_128                                                                \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79" \
+  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define GORGO_SUM_NAMES_256                                                                      \
+  GORGO_SUM_NAMES_192                                                                            \
+  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111" \
+  ", %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+#define GORGO_SUMS_8(i)                                                                                       \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
+      "+f"(d[i + 7])
+#define GORGO_SUMS_32(i) GORGO_SUMS_8(i), GORGO_SUMS_8(i + 8), GORGO_SUMS_8(i + 16), GORGO_SUMS_8(i + 24)
+#define GORGO_SUMS_64 GORGO_SUMS_32(0)
+#define GORGO_SUMS_128 GORGO_SUMS_64, GORGO_SUMS_32(32)
+#define GORGO_SUMS_192 GORGO_SUMS_128, GORGO_SUMS_32(64)
+#define GORGO_SUMS_256 GORGO_SUMS_192, GORGO_SUMS_32(96)
+
+// Calls X(columns, names of the six operands behind the sums, what else is given) for each width.
+#define GORGO_FOR_EACH_WIDTH(X, ...)                                            \
+  X(64, "%32", "%33", "%34", "%35", "%36", "%37" __VA_OPT__(, ) __VA_ARGS__)    \
+  X(128, "%64", "%65", "%66", "%67", "%68", "%69" __VA_OPT__(, ) __VA_ARGS__)   \
+  X(192, "%96", "%97", "%98", "%99", "%100", "%101" __VA_OPT__(, ) __VA_ARGS__) \
+  X(256, "%128", "%129", "%130", "%131", "%132", "%133" __VA_OPT__(, ) __VA_ARGS__)
+
 // d += A B for 64 x 16 by 16 x N elements; d is what A B gives where `accumulate` is 0. kTransA: A is stored along m rather
 // than along k; kTransB: B along n. T is Float16 or BFloat16; or Tf32, for k = 8, and both along k.
 template <class T, int N, int kTransA, int kTransB>
 struct Wgmma;
 
-#define GORGO_WGMMA_64(TYPE, NAME, DEPTH, TURNS)                                                                    \
-  template <int kTransA, int kTransB>                                                                               \
-  struct Wgmma<TYPE, 64, kTransA, kTransB> {                                                                        \
-    GORGO_DEVICE static void run(float (&d)[32], uint64_t a, uint64_t b, int accumulate) {                          \
-      asm volatile(                                                                                                 \
-          "{\n"                                                                                                     \
-          ".reg .pred p;\n"                                                                                         \
-          "setp.ne.b32 p, %34, 0;\n"                                                                                \
-          "wgmma.mma_async.sync.aligned.m64n64" DEPTH ".f32." NAME "." NAME                                         \
-          "\n"                                                                                                      \
-          "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21,"    \
-          " %22, %23, %24, %25, %26, %27, %28, %29, %30, %31},\n"                                                   \
-          " %32, %33, p, 1, 1" TURNS                                                                                \
-          ";\n"                                                                                                     \
-          "}\n"                                                                                                     \
-          : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),         \
-            "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),   \
-            "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), \
-            "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])  \
-          : "l"(a), "l"(b), "r"(accumulate), "n"(kTransA), "n"(kTransB));                                           \
-    }                                                                                                               \
+#define GORGO_TURNS(a, b) ", " a ", " b
+#define GORGO_NO_TURNS(a, b) ""
+#define GORGO_X(N, P0, P1, P2, P3, P4, P5, TYPE, NAME, DEPTH, TURNS)                          \
+  template <int kTransA, int kTransB>                                                         \
+  struct Wgmma<TYPE, N, kTransA, kTransB> {                                                   \
+    GORGO_DEVICE static void run(float (&d)[N / 2], uint64_t a, uint64_t b, int accumulate) { \
+      asm volatile( \
+          "{\n" \
+          ".reg .pred p;\n" \
+          "setp.ne.b32 p, " P2 ", 0;\n" \
+          "wgmma.mma_async.sync.aligned.m64n" #N DEPTH ".f32." NAME "." NAME "\n" \
+          "{" GORGO_SUM_NAMES_##N "},\n" \
+          " " P0 ", " P1 ", p, 1, 1" TURNS(P3, P4) ";\n" \
+          "}\n" \
+          : GORGO_SUMS_##N \
+          : "l"(a), "l"(b), "r"(accumulate), "n"(kTransA), "n"(kTransB));                                                                         \
+    }                                                                                         \
   };
-GORGO_WGMMA_64(Float16, "f16", "k16", ", %35, %36")
-GORGO_WGMMA_64(BFloat16, "bf16", "k16", ", %35, %36")
-GORGO_WGMMA_64(Tf32, "tf32", "k8", "")
-#undef GORGO_WGMMA_64
+GORGO_FOR_EACH_WIDTH(GORGO_X, Float16, "f16", "k16", GORGO_TURNS)
+GORGO_FOR_EACH_WIDTH(GORGO_X, BFloat16, "bf16", "k16", GORGO_TURNS)
+GORGO_FOR_EACH_WIDTH(GORGO_X, Tf32, "tf32", "k8", GORGO_NO_TURNS)
+#undef GORGO_X
+#undef GORGO_TURNS
+#undef GORGO_NO_TURNS
 
-#define GORGO_WGMMA_128(TYPE, NAME, DEPTH, TURNS)                                                                   \
-  template <int kTransA, int kTransB>                                                                               \
-  struct Wgmma<TYPE, 128, kTransA, kTransB> {                                                                       \
-    GORGO_DEVICE static void run(float (&d)[64], uint64_t a, uint64_t b, int accumulate) {                          \
-      asm volatile(                                                                                                 \
-          "{\n"                                                                                                     \
-          ".reg .pred p;\n"                                                                                         \
-          "setp.ne.b32 p, %66, 0;\n"                                                                                \
-          "wgmma.mma_async.sync.aligned.m64n128" DEPTH ".f32." NAME "." NAME                                        \
-          "\n"                                                                                                      \
-          "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21,"    \
-          " %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41,"    \
-          " %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61,"    \
-          " %62, %63},\n"                                                                                           \
-          " %64, %65, p, 1, 1" TURNS                                                                                \
-          ";\n"                                                                                                     \
-          "}\n"                                                                                                     \
-          : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),         \
-            "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),   \
-            "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), \
-            "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), \
-            "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), \
-            "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), \
-            "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), \
-            "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])  \
-          : "l"(a), "l"(b), "r"(accumulate), "n"(kTransA), "n"(kTransB));                                           \
-    }                                                                                                               \
-  };
-GORGO_WGMMA_128(Float16, "f16", "k16", ", %67, %68")
-GORGO_WGMMA_128(BFloat16, "bf16", "k16", ", %67, %68")
-GORGO_WGMMA_128(Tf32, "tf32", "k8", "")
-#undef GORGO_WGMMA_128
+// d += A B for 64 x 8 by 8 x N numbers read as tf32, with A in registers; d is what A B gives where `accumulate` is 0. A warp has 16
+// rows of A: a thread whose lane is 4 g + t has rows g and g + 8 of column t, then of column t + 4. B lies along k in shared memory.
+template <int N>
+struct WgmmaFromRegisters;
 
-#define GORGO_WGMMA_192(TYPE, NAME, DEPTH, TURNS)                                                                   \
-  template <int kTransA, int kTransB>                                                                               \
-  struct Wgmma<TYPE, 192, kTransA, kTransB> {                                                                       \
-    GORGO_DEVICE static void run(float (&d)[96], uint64_t a, uint64_t b, int accumulate) {                          \
-      asm volatile(                                                                                                 \
-          "{\n"                                                                                                     \
-          ".reg .pred p;\n"                                                                                         \
-          "setp.ne.b32 p, %98, 0;\n"                                                                                \
-          "wgmma.mma_async.sync.aligned.m64n192" DEPTH ".f32." NAME "." NAME                                        \
-          "\n"                                                                                                      \
-          "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21,"    \
-          " %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41,"    \
-          " %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61,"    \
-          " %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81,"    \
-          " %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95},\n"                               \
-          " %96, %97, p, 1, 1" TURNS                                                                                \
-          ";\n"                                                                                                     \
-          "}\n"                                                                                                     \
-          : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),         \
-            "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),   \
-            "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), \
-            "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), \
-            "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), \
-            "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), \
-            "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), \
-            "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63]), \
-            "+f"(d[64]), "+f"(d[65]), "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]), "+f"(d[70]), "+f"(d[71]), \
-            "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]), "+f"(d[77]), "+f"(d[78]), "+f"(d[79]), \
-            "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]), "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87]), \
-            "+f"(d[88]), "+f"(d[89]), "+f"(d[90]), "+f"(d[91]), "+f"(d[92]), "+f"(d[93]), "+f"(d[94]), "+f"(d[95])  \
-          : "l"(a), "l"(b), "r"(accumulate), "n"(kTransA), "n"(kTransB));                                           \
-    }                                                                                                               \
+#define GORGO_X(N, P0, P1, P2, P3, P4, P5)                                                                \
+  template <>                                                                                             \
+  struct WgmmaFromRegisters<N> {                                                                          \
+    GORGO_DEVICE static void run(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, int accumulate) { \
+      asm volatile(                                                                                       \
+          "{\n"                                                                                           \
+          ".reg .pred p;\n"                                                                               \
+          "setp.ne.b32 p, " P5                                                                            \
+          ", 0;\n"                                                                                        \
+          "wgmma.mma_async.sync.aligned.m64n" #N                                                          \
+          "k8.f32.tf32.tf32\n"                                                                            \
+          "{" GORGO_SUM_NAMES_##N                                                                         \
+          "},\n"                                                                                          \
+          " {" P0 ", " P1 ", " P2 ", " P3 "}, " P4                                                        \
+          ", p, 1, 1;\n"                                                                                  \
+          "}\n"                                                                                           \
+          : GORGO_SUMS_##N                                                                                \
+          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));                         \
+    }                                                                                                     \
   };
-GORGO_WGMMA_192(Float16, "f16", "k16", ", %99, %100")
-GORGO_WGMMA_192(BFloat16, "bf16", "k16", ", %99, %100")
-GORGO_WGMMA_192(Tf32, "tf32", "k8", "")
-#undef GORGO_WGMMA_192
-
-#define GORGO_WGMMA_256(TYPE, NAME, DEPTH, TURNS)                                                                   \
-  template <int kTransA, int kTransB>                                                                               \
-  struct Wgmma<TYPE, 256, kTransA, kTransB> {                                                                       \
-    GORGO_DEVICE static void run(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {                         \
-      asm volatile(                                                                                                 \
-          "{\n"                                                                                                     \
-          ".reg .pred p;\n"                                                                                         \
-          "setp.ne.b32 p, %130, 0;\n"                                                                               \
-          "wgmma.mma_async.sync.aligned.m64n256" DEPTH ".f32." NAME "." NAME                                        \
-          "\n"                                                                                                      \
-          "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21,"    \
-          " %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41,"    \
-          " %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61,"    \
-          " %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81,"    \
-          " %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100,"        \
-          " %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116,"        \
-          " %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127},\n"                                   \
-          " %128, %129, p, 1, 1" TURNS                                                                              \
-          ";\n"                                                                                                     \
-          "}\n"                                                                                                     \
-          : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),         \
-            "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),   \
-            "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), \
-            "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), \
-            "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), \
-            "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), \
-            "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), \
-            "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63]), \
-            "+f"(d[64]), "+f"(d[65]), "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]), "+f"(d[70]), "+f"(d[71]), \
-            "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]), "+f"(d[77]), "+f"(d[78]), "+f"(d[79]), \
-            "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]), "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87]), \
-            "+f"(d[88]), "+f"(d[89]), "+f"(d[90]), "+f"(d[91]), "+f"(d[92]), "+f"(d[93]), "+f"(d[94]), "+f"(d[95]), \
-            "+f"(d[96]), "+f"(d[97]), "+f"(d[98]), "+f"(d[99]), "+f"(d[100]), "+f"(d[101]), "+f"(d[102]),           \
-            "+f"(d[103]), "+f"(d[104]), "+f"(d[105]), "+f"(d[106]), "+f"(d[107]), "+f"(d[108]), "+f"(d[109]),       \
-            "+f"(d[110]), "+f"(d[111]), "+f"(d[112]), "+f"(d[113]), "+f"(d[114]), "+f"(d[115]), "+f"(d[116]),       \
-            "+f"(d[117]), "+f"(d[118]), "+f"(d[119]), "+f"(d[120]), "+f"(d[121]), "+f"(d[122]), "+f"(d[123]),       \
-            "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])                                                  \
-          : "l"(a), "l"(b), "r"(accumulate), "n"(kTransA), "n"(kTransB));                                           \
-    }                                                                                                               \
-  };
-GORGO_WGMMA_256(Float16, "f16", "k16", ", %131, %132")
-GORGO_WGMMA_256(BFloat16, "bf16", "k16", ", %131, %132")
-GORGO_WGMMA_256(Tf32, "tf32", "k8", "")
-#undef GORGO_WGMMA_256
+GORGO_FOR_EACH_WIDTH(GORGO_X)
+#undef GORGO_X
 
 #endif  // GORGO_WGMMA
 
