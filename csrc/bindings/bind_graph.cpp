@@ -9,7 +9,7 @@
 #include "bindings/module.h"
 #include "bindings/tensor_type.h"
 #include "graph/executor.h"
-#include "graph/passes/epilogue.h"
+#include "graph/passes/passes.h"
 #include "graph/verify.h"
 
 namespace py = pybind11;

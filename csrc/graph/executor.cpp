@@ -9,7 +9,7 @@
 #include "autograd/interrupt.h"
 #include "autograd/mode.h"
 #include "device/backend.h"
-#include "graph/passes/epilogue.h"
+#include "graph/passes/passes.h"
 #include "graph/plan.h"
 #include "opdef/core_ops.h"
 #include "opdef/invoke.h"

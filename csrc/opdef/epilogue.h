@@ -1,7 +1,8 @@
 // Ops that are another op and the elementwise op after it in one: `linear_relu`. Capture makes them; nobody calls them.
 //
 // Invariant: such an op has its base's attributes, its base's operands (absent ones included) and then, where the epilogue reads a
-// saved value, that one, of the result's dtype and with as many elements, in whatever shape; it gives what its base gives. Read next: core/epilogue.h, graph/passes/epilogue.h.
+// saved value, that one, of the result's dtype and with as many elements, in whatever shape; it gives what its base gives.
+// Read next: core/epilogue.h, graph/passes/epilogue.h.
 #pragma once
 
 #include <initializer_list>

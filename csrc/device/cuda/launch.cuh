@@ -13,6 +13,7 @@
 
 #include "core/counts.h"
 #include "core/kernel_args.h"
+#include "device/cuda/driver_entry.cuh"
 
 #define GORGO_DEVICE __device__ __forceinline__
 

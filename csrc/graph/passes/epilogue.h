@@ -1,7 +1,8 @@
 // Epilogues: an elementwise node that alone reads what a product, a convolution or the like makes becomes part of that node.
 //
 // A pure function of the graph, after elementwise chains have been fused: what is left alone is taken. The value between the two no
-// longer exists, or comes to be after the elementwise op where it only was given another shape; the others keep their ids. Nodes move towards the front only, never before what they read.
+// longer exists, or comes to be after the elementwise op where it only was given another shape; the others keep their ids. Nodes
+// move towards the front only, never before what they read.
 // Read next: opdef/epilogue.h (the ops that result), epilogue.cpp.
 #pragma once
 
@@ -13,10 +14,5 @@ namespace gorgo {
 
 // None when there is nothing to take.
 [[nodiscard]] std::optional<Graph> join_epilogues(const Graph& graph);
-
-// The graph as plans for its device run it: chains fused (fuse.h), then epilogues joined; none where nothing changes. Epilogues spare a
-// card a launch. On a CPU they are one more pass over the result, as the op of its own is, and so are left out unless GORGO_FUSE is
-// always.
-[[nodiscard]] std::optional<Graph> fused_for_its_device(const Graph& graph);
 
 }  // namespace gorgo

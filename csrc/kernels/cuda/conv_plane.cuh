@@ -4,7 +4,6 @@
 // takes another way. Read next: ops/conv/kernels_cuda_hopper.cu (who comes here).
 #pragma once
 
-#include "device/cuda/driver_entry.cuh"
 #include "kernels/cuda/conv_hopper.cuh"
 
 namespace gorgo::cuda {

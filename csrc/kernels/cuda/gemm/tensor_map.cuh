@@ -7,7 +7,6 @@
 #include <cuda.h>
 #include <cudaTypedefs.h>
 
-#include "device/cuda/driver_entry.cuh"
 #include "device/cuda/launch.cuh"
 
 namespace gorgo::cuda {

@@ -1,0 +1,20 @@
+#include "graph/passes/passes.h"
+
+#include <utility>
+
+#include "core/env.h"
+#include "graph/passes/epilogue.h"
+#include "graph/passes/fuse.h"
+
+namespace gorgo {
+
+std::optional<Graph> fused_for_its_device(const Graph& graph) {
+  const std::optional<FusionLimits> limits = fusion_limits(graph.device);
+  if (!limits) return {};
+  std::optional<Graph> fused = fuse_elementwise(graph, *limits);
+  if (graph.device.type != DeviceType::Cuda && env_string("GORGO_FUSE") != "always") return fused;
+  std::optional<Graph> joined = join_epilogues(fused ? *fused : graph);
+  return joined ? std::move(joined) : std::move(fused);
+}
+
+}  // namespace gorgo
