@@ -2,13 +2,12 @@
 // meaning, and where CUDA's tools are, the assembler takes them.
 #include <doctest/doctest.h>
 
+#include <cctype>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <random>
-#include <regex>
 #include <set>
 #include <string>
 #include <vector>
@@ -106,28 +105,42 @@ class Draw {
   std::mt19937 generator_;
 };
 
+// The words of a text: what letters, digits and underscores make, after one of the marks % and $.
+std::vector<std::string> words_of(const std::string& text, char mark) {
+  std::vector<std::string> words;
+  for (size_t from = text.find(mark); from != std::string::npos; from = text.find(mark, from + 1)) {
+    size_t to = from + 1;
+    while (to < text.size() && (std::isalnum(static_cast<unsigned char>(text[to])) != 0 || text[to] == '_')) ++to;
+    words.push_back(text.substr(from, to - from));
+  }
+  return words;
+}
+
+// The numbers that stand behind a prefix, in the order of the text.
+std::vector<size_t> numbers_behind(const std::string& text, const std::string& prefix) {
+  std::vector<size_t> numbers;
+  for (size_t at = text.find(prefix); at != std::string::npos; at = text.find(prefix, at + 1)) {
+    const char* const digits = text.c_str() + at + prefix.size();
+    if (std::isdigit(static_cast<unsigned char>(*digits)) != 0) numbers.push_back(std::strtoull(digits, nullptr, 10));
+  }
+  return numbers;
+}
+
 // Complains about registers, labels and parameters that are named and not there. Formulas name theirs by other letters.
 std::string complaint_about(const std::string& text) {
-  std::map<std::string, int> declared;
-  const std::regex declaration(R"(\.reg \.\w+ (%[vwqht])<(\d+)>)");
-  for (std::sregex_iterator i(text.begin(), text.end(), declaration); i != std::sregex_iterator(); ++i) {
-    declared[(*i)[1]] = std::stoi((*i)[2]);
+  for (const char letter : std::string("vwqht")) {
+    const std::string name = std::string("%") + letter;
+    const std::vector<size_t> declared = numbers_behind(text, name + "<");
+    if (declared.size() > 1) return "registers " + name + " are declared twice";
+    for (const size_t used : numbers_behind(text, name)) {
+      if (declared.empty() || used >= declared[0]) return "no register " + name + std::to_string(used);
+    }
   }
-  const std::regex use(R"((%[vwqht])(\d+))");
-  for (std::sregex_iterator i(text.begin(), text.end(), use); i != std::sregex_iterator(); ++i) {
-    if (std::stoi((*i)[2]) >= declared[(*i)[1]]) return "no register " + i->str();
+  for (const std::string& label : words_of(text, '$')) {
+    if (label[1] == 'C' && text.find("\n" + label + ":") == std::string::npos) return "no label " + label;
   }
-  std::set<std::string> labels;
-  const std::regex label(R"((\$C\w+):)");
-  for (std::sregex_iterator i(text.begin(), text.end(), label); i != std::sregex_iterator(); ++i)
-    labels.insert((*i)[1]);
-  const std::regex branch(R"(bra (\$C\w+);)");
-  for (std::sregex_iterator i(text.begin(), text.end(), branch); i != std::sregex_iterator(); ++i) {
-    if (labels.count((*i)[1]) == 0) return "no label " + (*i)[1].str();
-  }
-  const std::regex parameter(R"(\[call\+(\d+)\])");
-  for (std::sregex_iterator i(text.begin(), text.end(), parameter); i != std::sregex_iterator(); ++i) {
-    if (std::stoul((*i)[1]) >= sizeof(FusedParameters)) return "no parameter at " + (*i)[1].str();
+  for (const size_t offset : numbers_behind(text, "[call+")) {
+    if (offset >= sizeof(FusedParameters)) return "no parameter at " + std::to_string(offset);
   }
   int depth = 0;
   for (const char c : text) depth += c == '{' ? 1 : c == '}' ? -1 : 0;
@@ -325,6 +338,16 @@ TEST_CASE("the kernels of fused programs read and write the elements that they s
     CAPTURE(i);
     run_and_compare(draw, formulas);
   }
+}
+
+TEST_CASE("what a text names and does not have is found") {
+  CHECK(complaint_about("{ .reg .f32 %v<2>; mov %v1, %v0; bra $C_end;\n$C_end: ld [call+8]; }").empty());
+  CHECK(complaint_about(".reg .f32 %v<2>; mov %v2, %v0;") == "no register %v2");
+  CHECK(complaint_about("mov %q0, 1;") == "no register %q0");
+  CHECK(complaint_about(".reg .f32 %v<2>; .reg .f32 %v<3>;") == "registers %v are declared twice");
+  CHECK(complaint_about("bra $C_end;\n$C_ends:") == "no label $C_end");
+  CHECK(complaint_about("ld [call+1000000];") == "no parameter at 1000000");
+  CHECK(complaint_about("{ {}") == "scopes are left open");
 }
 
 TEST_CASE("the kernels of fused programs name only what they declare") {
