@@ -164,7 +164,7 @@ PyObject* detach(PyObject* self, PyObject*) noexcept {
       alias->detached = false;
       return wrap(std::move(alias));
     }
-    Tensor view = make_view(t, t->shape, t->strides, t->offset);
+    Tensor view = make_view(*t, t->shape, t->strides, t->offset);
     view->detached = true;
     return wrap(std::move(view));
   });

@@ -6,6 +6,7 @@
 // In order: the key read, advanced indices, reading, writing.
 #include <algorithm>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "autograd/mode.h"
@@ -63,9 +64,9 @@ void take_slice(const Tensor& t, Key& key, int axis, PyObject* slice) {
 
 void prepare(const Tensor& t, Key& key, int from) {
   const int rank = t->rank();
-  key.cut.start.resize(rank);
-  key.cut.step.resize(rank);
-  key.cut.length.resize(rank);
+  key.cut.start.open(rank);
+  key.cut.step.open(rank);
+  key.cut.length.open(rank);
   for (int i = from; i < rank; ++i) {
     key.cut.start[i] = 0;
     key.cut.step[i] = 1;
@@ -324,8 +325,8 @@ PyObject* tensor_subscript(PyObject* self, PyObject* o) noexcept {
     const Tensor& t = tensor_of(self);
     Key key;
     if (!read_simple(t, o, key)) read_key(t, o, key);
-    const Tensor view = index_view(t, key.cut);
-    if (key.advanced.empty()) return wrap(view);
+    Tensor view = index_view(t, key.cut);
+    if (key.advanced.empty()) return wrap(std::move(view));
     return wrap(read_advanced(view, key));
   });
 }

@@ -110,7 +110,7 @@ Tensor adopt_memory(ForeignMemory m, const char* op, bool may_copy) {
   if (is_contiguous(m.shape, strides)) return make_tensor_over(storage, m.shape, m.dtype);
   // A base is always contiguous: here it is the flat extent of the memory, which nobody sees.
   const Tensor base = make_tensor_over(storage, {last - first + 1}, m.dtype);
-  return make_view(base, m.shape, strides, -first);
+  return make_view(*base, m.shape, strides, -first);
 }
 
 Tensor placed(const Tensor& t, Device device) {

@@ -1,11 +1,23 @@
 #include "core/shape.h"
 
 #include <algorithm>
+#include <cstring>
 #include <ostream>
 
 namespace gorgo {
 
-void Dims::too_many(int size) { fail<ValueError>("shape: rank must be at most ", kMaxRank, ", got ", size); }
+void Dims::move_to(int size) {
+  if (size > kMaxRank) fail<ValueError>("shape: rank must be at most ", kMaxRank, ", got ", size);
+  if (size > kInline && size_ <= kInline) {
+    auto* heap = new int64_t[kMaxRank]();
+    std::memcpy(heap, inline_, static_cast<size_t>(size_) * sizeof(int64_t));
+    heap_ = heap;
+  } else if (size <= kInline && size_ > kInline) {
+    int64_t* heap = heap_;
+    std::memcpy(inline_, heap, static_cast<size_t>(size) * sizeof(int64_t));
+    delete[] heap;
+  }
+}
 
 std::ostream& operator<<(std::ostream& out, const Dims& dims) {
   out << '(';
@@ -13,17 +25,27 @@ std::ostream& operator<<(std::ostream& out, const Dims& dims) {
   return out << (dims.size() == 1 ? ",)" : ")");
 }
 
+namespace {
+
+[[noreturn, gnu::cold, gnu::noinline]] void refuse_sizes(std::span<const int64_t> shape, const char* op,
+                                                         bool negative) {
+  if (negative) fail<ValueError>(op, ": shape must have no negative size, got ", Dims(shape));
+  fail<OverflowError>(op, ": shape must have fewer than 2**63 elements, got ", Dims(shape));
+}
+
+}  // namespace
+
 int64_t numel_of(std::span<const int64_t> shape, const char* op) {
   int64_t n = 1;
   bool overflow = false;
   bool empty = false;
   for (const int64_t d : shape) {
-    if (d < 0) fail<ValueError>(op, ": shape must have no negative size, got ", Dims(shape));
+    if (d < 0) refuse_sizes(shape, op, true);
     empty = empty || d == 0;
-    overflow = overflow || __builtin_mul_overflow(n, d, &n);
+    overflow = __builtin_mul_overflow(n, d, &n) || overflow;
   }
   if (empty) return 0;
-  if (overflow) fail<OverflowError>(op, ": shape must have fewer than 2**63 elements, got ", Dims(shape));
+  if (overflow) refuse_sizes(shape, op, false);
   return n;
 }
 

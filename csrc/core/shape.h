@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <initializer_list>
 #include <iosfwd>
 #include <span>
@@ -23,7 +22,7 @@ class Dims {
 
   Dims() noexcept = default;
   explicit Dims(int size, int64_t fill) : Dims() {
-    resize(size);
+    open(size);
     for (int i = 0; i < size; ++i) data()[i] = fill;
   }
   Dims(std::initializer_list<int64_t> values) : Dims(std::span<const int64_t>(values.begin(), values.size())) {}
@@ -55,34 +54,28 @@ class Dims {
   int64_t* end() noexcept { return data() + size_; }
   [[nodiscard]] int64_t back() const noexcept { return data()[size_ - 1]; }
 
-  // Keeps the leading elements; new ones are zero. Throws ValueError above kMaxRank.
-  void resize(int size) {
-    if (size > kMaxRank) too_many(size);
-    if (size > kInline) {
-      if (size_ <= kInline) {
-        auto* heap = new int64_t[kMaxRank]();
-        std::memcpy(heap, inline_, static_cast<size_t>(size_) * sizeof(int64_t));
-        heap_ = heap;
-      }
-    } else if (size_ > kInline) {
-      int64_t* heap = heap_;
-      std::memcpy(inline_, heap, static_cast<size_t>(size) * sizeof(int64_t));
-      delete[] heap;
-    }
-    const int old = size_;
+  // Keeps the leading elements; new ones are to be written, they hold anything. Throws ValueError above kMaxRank.
+  void open(int size) {
+    if (size > kInline || size_ > kInline) [[unlikely]]
+      move_to(size);
     size_ = static_cast<uint8_t>(size);
+  }
+  // The same with zero for new ones.
+  void resize(int size) {
+    const int old = size_;
+    open(size);
     for (int i = old; i < size; ++i) data()[i] = 0;
   }
   void push_back(int64_t v) {
-    resize(size_ + 1);
+    open(size_ + 1);
     data()[size_ - 1] = v;
   }
   void erase(int i) {
     for (int j = i; j + 1 < size_; ++j) data()[j] = data()[j + 1];
-    resize(size_ - 1);
+    open(size_ - 1);
   }
   void insert(int i, int64_t v) {
-    resize(size_ + 1);
+    open(size_ + 1);
     for (int j = size_ - 1; j > i; --j) data()[j] = data()[j - 1];
     data()[i] = v;
   }
@@ -99,8 +92,7 @@ class Dims {
 
  private:
   void assign(const int64_t* values, int n) {
-    if (n > kInline || size_ > kInline) resize(n);
-    size_ = static_cast<uint8_t>(n);
+    open(n);
     int64_t* to = data();
     for (int i = 0; i < n; ++i) to[i] = values[i];
   }
@@ -116,7 +108,8 @@ class Dims {
   void drop() noexcept {
     if (size_ > kInline) delete[] heap_;
   }
-  [[noreturn]] static void too_many(int size);
+  // Brings the elements to where `size` of them belong. Throws ValueError above kMaxRank.
+  [[gnu::cold, gnu::noinline]] void move_to(int size);
 
   union {
     int64_t inline_[kInline];

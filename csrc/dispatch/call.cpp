@@ -350,10 +350,10 @@ GORGO_INLINE void run(const OpDef& op, std::span<const Arg> args, const void* at
     Recorder* recorder = Recorder::active();
     Recorder::Operands operands;
     if (recorder != nullptr) operands = recorder->operands(args);
-    const Tensor of = Tensor::share(args[0].tensor);
+    TensorImpl& of = *args[0].tensor;
     for (const OutSpec& spec : context.out) {
       Tensor view = make_view(of, spec.shape, spec.strides, spec.offset);
-      if (!thread_modes.grad_enabled && of->root()->requires_grad) view->detached = true;
+      if (!thread_modes.grad_enabled && of.root()->requires_grad) view->detached = true;
       outs.push_back(std::move(view));
     }
     if (recording) record(op, args, attrs, outs.span());

@@ -45,24 +45,24 @@ Tensor make_tensor_over(Storage* storage, const Shape& shape, DType dtype) {
   return t;
 }
 
-Tensor make_view(const Tensor& of, const Shape& shape, const Strides& strides, int64_t offset) {
+Tensor make_view(TensorImpl& of, const Shape& shape, const Strides& strides, int64_t offset) {
   Tensor t = Tensor::adopt(TensorImpl::create());
-  of->storage->retain();
-  t->dtype = of->dtype;
-  t->storage = of->storage;
+  of.storage->retain();
+  t->dtype = of.dtype;
+  t->storage = of.storage;
   t->offset = offset;
   t->numel = numel_of(shape);
   t->shape = shape;
   t->strides = strides;
   t->contiguous = is_contiguous(shape, strides);
-  t->base = Tensor::share(of->root());
-  t->detached = of->detached;
-  t->tape_version = of->storage->version.load(std::memory_order_relaxed);
+  t->base = Tensor::share(of.root());
+  t->detached = of.detached;
+  t->tape_version = of.storage->version.load(std::memory_order_relaxed);
   return t;
 }
 
 Tensor make_alias(const Tensor& of) {
-  Tensor t = make_view(of, of->shape, of->strides, of->offset);
+  Tensor t = make_view(*of, of->shape, of->strides, of->offset);
   t->base = nullptr;
   t->detached = true;
   return t;

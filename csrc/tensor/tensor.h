@@ -126,7 +126,7 @@ struct TensorImpl {
 // A tensor over given storage (shared); contiguous, offset zero.
 [[nodiscard]] Tensor make_tensor_over(Storage* storage, const Shape& shape, DType dtype);
 // A view of `of`: same storage, its root as base, no tape record. The caller (the funnel) has checked bounds.
-[[nodiscard]] Tensor make_view(const Tensor& of, const Shape& shape, const Strides& strides, int64_t offset);
+[[nodiscard]] Tensor make_view(TensorImpl& of, const Shape& shape, const Strides& strides, int64_t offset);
 // The same elements under the same shape, without tape slot and without base: what a record saves of its own outputs, which
 // must not lead back to the record.
 [[nodiscard]] Tensor make_alias(const Tensor& of);

@@ -218,8 +218,8 @@ std::vector<Tensor> run_function(uint32_t seed, const Tensor& x, const Tensor& y
     if (what == 0) {
       const auto first = static_cast<int64_t>(random() % (kLength / 2));
       const int64_t count = kLength / 2;
-      const Tensor part = make_view(state, Shape{count}, Strides{1}, state->offset + first);
-      const Tensor from = make_view(a, Shape{count}, Strides{1}, a->offset + static_cast<int64_t>(random() % count));
+      const Tensor part = make_view(*state, Shape{count}, Strides{1}, state->offset + first);
+      const Tensor from = make_view(*a, Shape{count}, Strides{1}, a->offset + static_cast<int64_t>(random() % count));
       invoke_into(add, {Arg(from), Arg(part)}, part);
     } else {
       known.push_back(invoke(what < 5 ? add : multiply, {Arg(a), Arg(b)}));

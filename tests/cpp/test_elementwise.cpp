@@ -185,7 +185,7 @@ Tensor scattered(const Tensor& x) {
   const Shape wide{x->shape[0], x->shape[1] * 2};
   const Tensor base = make_tensor(wide, x->dtype, kCpu);
   const int64_t size = dtype_size(x->dtype);
-  const Tensor view = make_view(base, x->shape, Strides{wide[1], -2}, wide[1] - 1);
+  const Tensor view = make_view(*base, x->shape, Strides{wide[1], -2}, wide[1] - 1);
   for (int64_t r = 0; r < x->shape[0]; ++r) {
     for (int64_t c = 0; c < x->shape[1]; ++c) {
       std::memcpy(static_cast<unsigned char*>(view->data()) + (r * wide[1] - 2 * c) * size,
@@ -278,7 +278,7 @@ TEST_CASE("elementwise: each instruction set agrees with base, and with itself o
       }
       // The first row alone, which begins and ends at other places in a vector.
       std::vector<Tensor> row_in;
-      for (const Tensor& t : in) row_in.push_back(make_view(t, Shape{44}, Strides{1}, t->offset + 1));
+      for (const Tensor& t : in) row_in.push_back(make_view(*t, Shape{44}, Strides{1}, t->offset + 1));
       const std::vector<Tensor> row = outputs_of(call, Shape{44});
       run_tasks(kernel, row_in, row, &call.attrs);
       for (size_t i = 0; i < row.size(); ++i) {
@@ -288,11 +288,11 @@ TEST_CASE("elementwise: each instruction set agrees with base, and with itself o
       // Broadcast operands: a row, a column, one element.
       if (in.size() >= 2 && name.find("backward") == std::string::npos) {
         const size_t a = in.size() - 2;
-        const Tensor line = make_view(in[a], Shape{45}, Strides{1}, in[a]->offset);
-        const Tensor column = make_view(in[a + 1], Shape{23, 1}, Strides{45, 1}, in[a + 1]->offset);
+        const Tensor line = make_view(*in[a], Shape{45}, Strides{1}, in[a]->offset);
+        const Tensor column = make_view(*in[a + 1], Shape{23, 1}, Strides{45, 1}, in[a + 1]->offset);
         std::vector<Tensor> spread_in = in;
-        spread_in[a] = make_view(in[a], shape, Strides{0, 1}, in[a]->offset);
-        spread_in[a + 1] = make_view(in[a + 1], shape, Strides{45, 0}, in[a + 1]->offset);
+        spread_in[a] = make_view(*in[a], shape, Strides{0, 1}, in[a]->offset);
+        spread_in[a + 1] = make_view(*in[a + 1], shape, Strides{45, 0}, in[a + 1]->offset);
         std::vector<Tensor> full_in = in;
         full_in[a] = copy_of(spread_in[a]);
         full_in[a + 1] = copy_of(spread_in[a + 1]);
@@ -316,7 +316,7 @@ TEST_CASE("elementwise: a call longer than a task equals its parts") {
   const Tensor x = random_tensor(Shape{n}, DType::Float32, 5, false);
   const Tensor whole = ops::tanh(x);
   for (const int64_t at : {int64_t{0}, int64_t{32760}, int64_t{65536}, n - 3}) {
-    const Tensor part = ops::tanh(make_view(x, Shape{3}, Strides{1}, at));
+    const Tensor part = ops::tanh(make_view(*x, Shape{3}, Strides{1}, at));
     for (int64_t i = 0; i < 3; ++i) CHECK(element(part, i) == element(whole, at + i));
   }
 }

@@ -29,15 +29,18 @@ void adjoint_vjp(VjpContext& c) { c.set(0, view_adjoint(c.grad(), c.input_shape(
                    ")");
 }
 
+[[noreturn, gnu::cold, gnu::noinline]] void refuse_entries(const InferContext& c, int rank) {
+  const auto& a = c.attrs_as<IndexViewAttrs>();
+  fail<ValueError>(c.name(), ": start, step and length must have ", rank, " entries, got ", a.start, ", ", a.step,
+                   " and ", a.length);
+}
+
 // On the way of every x[i] and x[a:b], hence the bare pointers.
 void infer_index_view(InferContext& c) {
   const auto& a = c.attrs_as<IndexViewAttrs>();
   const TensorImpl& x = c.tensor(0);
   const int rank = x.rank();
-  if (a.start.size() != rank || a.step.size() != rank || a.length.size() != rank) {
-    fail<ValueError>(c.name(), ": start, step and length must have ", rank, " entries, got ", a.start, ", ", a.step,
-                     " and ", a.length);
-  }
+  if (a.start.size() != rank || a.step.size() != rank || a.length.size() != rank) refuse_entries(c, rank);
   const int64_t* start = a.start.data();
   const int64_t* step = a.step.data();
   const int64_t* length = a.length.data();
@@ -48,8 +51,8 @@ void infer_index_view(InferContext& c) {
   int kept = inserts;
   for (int i = 0; i < rank; ++i) kept += length[i] != IndexViewAttrs::kDropAxis ? 1 : 0;
   OutSpec& out = add_view(c, x);
-  out.shape.resize(kept);
-  out.strides.resize(kept);
+  out.shape.open(kept);
+  out.strides.open(kept);
   int64_t* shape = out.shape.data();
   int64_t* strides = out.strides.data();
   int at = 0;
