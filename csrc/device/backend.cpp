@@ -55,7 +55,9 @@ Device parse_device(std::string_view name) {
   }
   std::string available;
   for (const Device d : available_devices()) available += (available.empty() ? "" : ", ") + device_name(d);
-  fail<ValueError>("device: must be one of ", available, ", got '", name, "'");
+  const bool none = name.starts_with("cuda") && cuda_device_count() == 0;
+  fail<ValueError>("device: must be one of ", available, ", got '", name, "'",
+                   none ? cat(" (", cuda_absence(), ")") : std::string());
 }
 
 std::vector<Device> available_devices() {

@@ -45,7 +45,8 @@ TEST_CASE("a build without CUDA has no device") {
   cuda_driver = nullptr;
   CHECK(cuda_device_count() == 0);
   CHECK(available_devices() == std::vector<Device>{kCpu});
-  CHECK(message_of<ValueError>([] { return parse_device("cuda:0"); }) == "device: must be one of cpu, got 'cuda:0'");
+  CHECK(message_of<ValueError>([] { return parse_device("cuda:0"); }) ==
+        "device: must be one of cpu, got 'cuda:0' (this build has no CUDA)");
 }
 
 TEST_CASE("a driver that fails to count has no device") {
@@ -55,6 +56,21 @@ TEST_CASE("a driver that fails to count has no device") {
   journal.failing = "device_count";
   journal.fails = 100;
   CHECK(cuda_device_count() == 0);
+  CHECK(message_of<ValueError>([] {
+          return parse_device("cuda");
+        }).starts_with("device: must be one of cpu, got 'cuda' (no card can be used: "));
+}
+
+TEST_CASE("a driver that counts none has no device") {
+  const MadeUp driver;
+  static CudaDriver other = made_up();
+  other.device_count = [](int* count) -> int {
+    *count = 0;
+    return 0;
+  };
+  cuda_driver = &other;
+  CHECK(message_of<ValueError>([] { return parse_device("cuda"); }) ==
+        "device: must be one of cpu, got 'cuda' (there is no card)");
 }
 
 TEST_CASE("device memory comes from the device's pool and is used again in the order of its stream") {

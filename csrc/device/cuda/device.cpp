@@ -125,6 +125,16 @@ int cuda_device_count() noexcept {
   return known;
 }
 
+std::string cuda_absence() {
+  load_cuda_plugin();
+  if (cuda_driver == nullptr) return cuda_library_absence();
+  int count = 0;
+  const int code = cuda_driver->device_count(&count);
+  if (code == 0) return "there is no card";
+  static_cast<void>(cuda_driver->last_error());
+  return cat("no card can be used: ", cuda_driver->error_text(code));
+}
+
 CudaProperties cuda_properties(Device device) {
   CudaProperties p;
   check_cuda(cuda_driver->properties(device.index, &p), "properties");
@@ -233,7 +243,8 @@ void cuda_copy(void* to, Device to_device, const void* from, Device from_device,
 }
 
 Storage* allocate_pinned(size_t bytes) {
-  if (cuda_device_count() == 0) fail<DeviceError>("pin_memory: a CUDA device must be available, got none");
+  if (cuda_device_count() == 0)
+    fail<DeviceError>("pin_memory: a CUDA device must be available, got none (", cuda_absence(), ")");
   void* data = nullptr;
   if (cuda_driver->allocate_pinned(&data, bytes == 0 ? 1 : bytes) != 0) {
     static_cast<void>(cuda_driver->last_error());

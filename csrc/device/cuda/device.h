@@ -17,6 +17,8 @@ namespace gorgo {
 
 // Devices that can be used; 0 in builds without CUDA and on machines without a driver or a card.
 [[nodiscard]] int cuda_device_count() noexcept;
+// For messages: what is missing where there is none.
+[[nodiscard]] std::string cuda_absence();
 [[nodiscard]] CudaProperties cuda_properties(Device device);
 // The pool of that device; made when first asked for, never destroyed.
 [[nodiscard]] BlockPool& cuda_pool(int index);

@@ -1,10 +1,13 @@
 // Opens libgorgo_cuda.so. See plugin.h.
 #include <atomic>
 #include <cstring>
+#include <filesystem>
 #include <mutex>
 #include <string>
+#include <system_error>
 
 #include "core/build_info.h"
+#include "core/check.h"
 #include "device/cuda/plugin.h"
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -22,6 +25,12 @@ namespace {
 
 std::atomic<CompiledChains (*)()> count_chains{nullptr};
 
+// Written once, while the library is looked for.
+std::string& absence() {
+  static auto* text = new std::string("this build has no CUDA");
+  return *text;
+}
+
 void open_beside_us() {
 #if GORGO_HAS_DLOPEN
   Dl_info here{};
@@ -30,11 +39,19 @@ void open_beside_us() {
   const size_t slash = module.rfind('/');
   const std::string path = (slash == std::string::npos ? "./" : module.substr(0, slash + 1)) + "libgorgo_cuda.so";
   void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) return;
+  if (library == nullptr) {
+    const char* const reason = dlerror();
+    std::error_code unknown;
+    if (std::filesystem::exists(path, unknown)) {
+      absence() = cat("the CUDA library does not open: ", reason != nullptr ? reason : "no reason given");
+    }
+    return;
+  }
   const auto open = reinterpret_cast<CudaPluginFn>(dlsym(library, kCudaPluginSymbol));
   const CudaPlugin* const plugin = open != nullptr ? open() : nullptr;
   // Of another version, its kernels would read other structures.
   if (plugin == nullptr || take_cuda_kernels == nullptr || std::strcmp(plugin->version, build_info().version) != 0) {
+    absence() = cat("the CUDA library is of another version than ", build_info().version);
     dlclose(library);
     return;
   }
@@ -46,6 +63,11 @@ void open_beside_us() {
 }
 
 }  // namespace
+
+std::string cuda_library_absence() {
+  load_cuda_plugin();
+  return absence();
+}
 
 CompiledChains compiled_chains() {
   const auto count = count_chains.load();

@@ -5,6 +5,8 @@
 // Read next: load.cpp (who opens it), ops/all_cuda.cu (what it is), device.h.
 #pragma once
 
+#include <string>
+
 #include "core/float32_mode.h"
 #include "core/kernel_args.h"
 #include "device/cuda/driver.h"
@@ -31,6 +33,9 @@ inline constexpr const char* kCudaPluginSymbol = "gorgo_cuda_plugin";
 
 // Opens the library, once, and sets cuda_driver; leaves everything as it is where there is none, or where a test has set a driver.
 void load_cuda_plugin() noexcept;
+
+// Why it is not open.
+[[nodiscard]] std::string cuda_library_absence();
 
 // None where the library is not open.
 [[nodiscard]] CompiledChains compiled_chains();
