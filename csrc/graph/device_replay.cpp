@@ -231,6 +231,7 @@ std::vector<Access> Program::accesses(const Context& context, size_t s) const {
   const Plan::Step& step = plan_->steps[s];
   const KernelArgs& args = context.args[s];
   std::vector<Access> touched;
+  touched.reserve(static_cast<size_t>(args.in_count + args.out_count) + 1);
   for (int i = 0; i < args.in_count; ++i) {
     touched.push_back(access_of(args.in[i], step.op->mutates_operand(step.attrs, i, args.in_count)));
   }
