@@ -67,11 +67,7 @@ GORGO_INLINE T fold_lanes(Vec<T, N> v) {
     const Vec<T, 4> odd{Raw{pairs.raw[1], pairs.raw[1], pairs.raw[3], pairs.raw[3]}};
     return Combine::of(pairs, odd).raw[0];
   } else {
-    Vec<T, N / 2> low;
-    Vec<T, N / 2> high;
-    __builtin_memcpy(&low.raw, &v.raw, sizeof low.raw);
-    __builtin_memcpy(&high.raw, reinterpret_cast<const unsigned char*>(&v.raw) + sizeof low.raw, sizeof high.raw);
-    return fold_lanes<Combine>(Combine::of(low, high));
+    return fold_lanes<Combine>(Combine::of(low_half(v), high_half(v)));
   }
 }
 
@@ -113,75 +109,70 @@ class RunFolder {
   static constexpr int kChain = 8;
   static constexpr int64_t kTile = int64_t{4} * kChain * kLanes;
 
-  GORGO_INLINE explicit RunFolder(const Source& source) : source_(source) {
-    reset();
-    wide_ = broadcast<W>(Combine::template kIdentity<Wide>);
-  }
+  GORGO_INLINE explicit RunFolder(const Source& source) : source_(source) {}
 
   // Adds a dense run to a RunFolder<Source>; without types, for those who do not know them. Pieces of kTile elements hold whole
   // groups, so their tree is that of one run.
   [[gnu::noinline]] static void add_dense(void* folder, const void* run, int64_t n) noexcept {
     RunFolder& self = *static_cast<RunFolder*>(folder);
-    const S* p = static_cast<const S*>(run);
-    // Locals live in registers: stores to members would have to be redone at each step.
     const Source source = self.source_;
-    V a = self.acc_[0];
-    V b = self.acc_[1];
-    V c = self.acc_[2];
-    V d = self.acc_[3];
-    W wide = self.wide_;
-    int depth = self.depth_;
-    const auto fold_chains = [&]() GORGO_INLINE_LAMBDA {
-      if (++depth < kChain) return;
-      wide = Combine::of(wide, Source::widen(Combine::of(Combine::of(a, b), Combine::of(c, d))));
-      a = b = c = d = broadcast<V>(Combine::template kIdentity<Lane>);
-      depth = 0;
-    };
-    int64_t i = 0;
-    for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-      a = Combine::of(a, source.load(p + i, 0));
-      b = Combine::of(b, source.load(p + i + kLanes, 0));
-      c = Combine::of(c, source.load(p + i + 2 * kLanes, 0));
-      d = Combine::of(d, source.load(p + i + 3 * kLanes, 0));
-      fold_chains();
-    }
-    if (i < n) {
+    // A local lives in registers: stores to a member would have to be redone at each step.
+    State state = self.state_;
+    state.add(source, static_cast<const S*>(run), n);
+    self.state_ = state;
+  }
+  [[nodiscard]] GORGO_INLINE Wide finish() { return state_.finish(); }
+
+  // The same for a single dense run.
+  GORGO_INLINE static Wide of(const Source& source, const S* p, int64_t n) {
+    State state;
+    state.add(source, p, n);
+    return state.finish();
+  }
+
+ private:
+  struct State {
+    V a = identity();
+    V b = identity();
+    V c = identity();
+    V d = identity();
+    W wide = broadcast<W>(Combine::template kIdentity<Wide>);
+    int depth = 0;  // vectors in each chain
+
+    GORGO_INLINE void add(const Source& source, const S* p, int64_t n) {
+      int64_t i = 0;
+      for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+        a = Combine::of(a, source.load(p + i, 0));
+        b = Combine::of(b, source.load(p + i + kLanes, 0));
+        c = Combine::of(c, source.load(p + i + 2 * kLanes, 0));
+        d = Combine::of(d, source.load(p + i + 3 * kLanes, 0));
+        if (++depth == kChain) flush();
+      }
+      if (i == n) return;
       const int64_t left = n - i;
       if (left >= kLanes) a = Combine::of(a, source.load(p + i, 0));
       if (left >= 2 * kLanes) b = Combine::of(b, source.load(p + i + kLanes, 0));
       if (left >= 3 * kLanes) c = Combine::of(c, source.load(p + i + 2 * kLanes, 0));
       const auto tail = static_cast<int>(left % kLanes);
       if (tail != 0) d = Combine::of(d, source.load_partial(p + n - tail, 0, tail));
-      fold_chains();
+      if (++depth == kChain) flush();
     }
-    self.acc_[0] = a;
-    self.acc_[1] = b;
-    self.acc_[2] = c;
-    self.acc_[3] = d;
-    self.wide_ = wide;
-    self.depth_ = depth;
-  }
-  [[nodiscard]] GORGO_INLINE Wide finish() {
-    flush();
-    return fold_lanes<Combine>(wide_);
-  }
+    [[nodiscard]] GORGO_INLINE Wide finish() {
+      if (depth != 0) flush();
+      return fold_lanes<Combine>(wide);
+    }
 
- private:
-  GORGO_INLINE void reset() {
-    for (auto& a : acc_) a = broadcast<V>(Combine::template kIdentity<Lane>);
-    depth_ = 0;
-  }
-  GORGO_INLINE void flush() {
-    if (depth_ == 0) return;
-    const V v = Combine::of(Combine::of(acc_[0], acc_[1]), Combine::of(acc_[2], acc_[3]));
-    wide_ = Combine::of(wide_, Source::widen(v));
-    reset();
-  }
+   private:
+    GORGO_INLINE static V identity() { return broadcast<V>(Combine::template kIdentity<Lane>); }
+    GORGO_INLINE void flush() {
+      wide = Combine::of(wide, Source::widen(Combine::of(Combine::of(a, b), Combine::of(c, d))));
+      a = b = c = d = identity();
+      depth = 0;
+    }
+  };
 
   const Source& source_;
-  V acc_[4];
-  W wide_;
-  int depth_ = 0;  // vectors in each chain of acc_
+  State state_;
 };
 
 // A dense run of at most kFewVectors vectors, which needs no accumulators.

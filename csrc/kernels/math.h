@@ -464,6 +464,7 @@ GORGO_INLINE Vec<double, N> scale(Vec<double, N> x, Vec<std::int64_t, N> n) {
 template <class T, int N>
 struct ExpReduced {
   Vec<SignedLike<T>, N> n;
+  Vec<T, N> whole;  // n as well
   Vec<T, N> r;
   Vec<T, N> low;
 };
@@ -493,7 +494,34 @@ GORGO_INLINE ExpReduced<T, N> exp_reduce(Vec<T, N> x) {
   const auto head = mul_add(-whole, broadcast<V>(Ln2<T>::kHigh), x);
   const auto tail = whole * broadcast<V>(Ln2<T>::kLow);
   const auto r = head - tail;
-  return {bits_as<I>(shifted) - bits_as<I>(magic), r, (head - r) - tail};
+  return {bits_as<I>(shifted) - bits_as<I>(magic), whole, r, (head - r) - tail};
+}
+// x 2^n and x 2^-n. AVX-512 has an instruction for it, which rounds once too.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> times_power(Vec<T, N> x, const ExpReduced<T, N>& e) {
+#if defined(GORGO_ISA_AVX512)
+  using R = RawVector<T, N>;
+  if constexpr (std::is_same_v<T, float> && N == 16) {
+    return {(R)_mm512_scalef_ps((__m512)x.raw, (__m512)e.whole.raw)};
+  }
+  if constexpr (std::is_same_v<T, double> && N == 8) {
+    return {(R)_mm512_scalef_pd((__m512d)x.raw, (__m512d)e.whole.raw)};
+  }
+#endif
+  return scale(x, e.n);
+}
+template <class T, int N>
+GORGO_INLINE Vec<T, N> over_power(Vec<T, N> x, const ExpReduced<T, N>& e) {
+  return times_power(x, ExpReduced<T, N>{-e.n, -e.whole, e.r, e.low});
+}
+// 2^-n, for those to whom all below 2^-kLeast is alike. The exponent stays a normal one where that is cheaper.
+template <int kLeast, int N>
+GORGO_INLINE Vec<float, N> inverse_power(const ExpReduced<float, N>& e) {
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (N == 16) return over_power(broadcast<Vec<float, N>>(1.0f), e);
+#endif
+  const auto most = broadcast<Vec<std::int32_t, N>>(kLeast);
+  return power_of_two(-select(e.n < most, e.n, most));
 }
 
 // e^r = 1 + r + r^2 Q(r) on |r| <= ln2 / 2, error 1.1e-10.
@@ -532,14 +560,14 @@ GORGO_INLINE Vec<float, N> exp(Vec<float, N> x) {
   using V = Vec<float, N>;
   const auto e = exp_reduce(clamp(x, broadcast<V>(-104.0f), broadcast<V>(89.0f)));
   const auto sum = e.r + mul_add(e.r * e.r, exp_q(e.r), e.low);
-  return scale(broadcast<V>(1.0f) + sum, e.n);
+  return times_power(broadcast<V>(1.0f) + sum, e);
 }
 template <int N>
 GORGO_INLINE Vec<double, N> exp(Vec<double, N> x) {
   using V = Vec<double, N>;
   const auto e = exp_reduce(clamp(x, broadcast<V>(-746.0), broadcast<V>(710.0)));
   const auto sum = e.r + mul_add(e.r * e.r, exp_q(e.r), e.low);
-  return scale(broadcast<V>(1.0) + sum, e.n);
+  return times_power(broadcast<V>(1.0) + sum, e);
 }
 
 // e^r - 1 on |r| <= ln2 / 2, for those who can do without e.low.
@@ -559,17 +587,15 @@ GORGO_INLINE Vec<float, N> corrected_reciprocal(Vec<float, N> d, Vec<float, N> d
 template <int N>
 GORGO_INLINE Vec<float, N> expm1(Vec<float, N> x) {
   using V = Vec<float, N>;
-  using I = Vec<std::int32_t, N>;
   const auto e = exp_reduce(clamp(x, broadcast<V>(-18.0f), broadcast<V>(89.0f)));
   // 2^n (e^r - 1) + (2^n - 1) = 2^n ((1 - 2^-n) + (e^r - 1)); past n = 30 the 2^-n no longer shows.
-  const auto thirty = broadcast<I>(30);
   const auto one = broadcast<V>(1.0f);
-  const auto power = power_of_two(-select(e.n < thirty, e.n, thirty));
+  const auto power = inverse_power<30>(e);
   const auto c = one - power;
   const auto high = c + e.r;
   const auto low = (e.r - (high - c)) + (e.low + ((one - c) - power));
   const auto sum = high + mul_add(e.r * e.r, exp_q(e.r), low);
-  return select(x == broadcast<V>(0.0f), x, scale(sum, e.n));
+  return select(x == broadcast<V>(0.0f), x, times_power(sum, e));
 }
 template <int N>
 GORGO_INLINE Vec<double, N> expm1(Vec<double, N> x) {
@@ -579,18 +605,15 @@ GORGO_INLINE Vec<double, N> expm1(Vec<double, N> x) {
 template <int N>
 GORGO_INLINE Vec<float, N> sigmoid(Vec<float, N> x) {
   using V = Vec<float, N>;
-  using I = Vec<std::int32_t, N>;
   const auto one = broadcast<V>(1.0f);
-  // 1 / (1 + e^|x|) = 2^-n / ((1 + 2^-n) + (e^r - 1)). Below 2^-60 nothing of the power shows beside 1, so that one
-  // within the normal exponents will do.
+  // 1 / (1 + e^|x|) = 2^-n / ((1 + 2^-n) + (e^r - 1)). Below 2^-60 nothing of the power shows beside 1.
   const auto e = exp_reduce(at_most(abs(x), broadcast<V>(104.0f)));
-  const auto sixty = broadcast<I>(60);
-  const auto power = power_of_two(-select(e.n > sixty, sixty, e.n));
+  const auto power = inverse_power<60>(e);
   const auto rise = exp_rise(e.r);
   const auto whole = one + power;
   const auto d = whole + rise;
   const auto d_low = (rise - (d - whole)) + (power - (whole - one));
-  const auto tail = scale(corrected_reciprocal(d, d_low), -e.n);
+  const auto tail = over_power(corrected_reciprocal(d, d_low), e);
   return select(x < broadcast<V>(0.0f), tail, one - tail);
 }
 template <int N>
@@ -613,7 +636,7 @@ GORGO_INLINE Vec<float, N> tanh(Vec<float, N> x) {
   const auto small = mul_add(x * z, polynomial(z, kTanhP), x);
   // 1 - 2 / (e^2|x| + 1). The divisor is (2^n + 1) + 2^n (e^r - 1), whose first part is exact.
   const auto e = exp_reduce(at_most(magnitude + magnitude, broadcast<V>(20.0f)));
-  const auto power = power_of_two(e.n);
+  const auto power = times_power(one, e);
   const auto rise = power * exp_rise(e.r);
   const auto whole = power + one;
   const auto d = whole + rise;
@@ -684,7 +707,7 @@ struct NormalTail {
   Vec<float, N> m;
   Vec<float, N> w;
   Vec<float, N> rise;
-  Vec<std::int32_t, N> n;
+  ExpReduced<float, N> e;
 };
 template <int N>
 GORGO_INLINE NormalTail<N> normal_tail(Vec<float, N> x) {
@@ -694,25 +717,25 @@ GORGO_INLINE NormalTail<N> normal_tail(Vec<float, N> x) {
   const auto h = half * m;
   const auto e = exp_reduce(h);
   const auto r = e.r + mul_add_once(half, m, -h);
-  return {m, polynomial(m, kTailTop) / polynomial(m, kTailBottom), exp_rise(r), e.n};
+  return {m, polynomial(m, kTailTop) / polynomial(m, kTailBottom), exp_rise(r), e};
 }
 
 // x times the normal distribution function of x, as max(x, 0) - |x| P(X > |x|), so that neither side cancels; its
 // slope. -inf times 0 is NaN here too. functors.h has the plain formulas, for everything but float32.
 template <int N>
 GORGO_INLINE Vec<float, N> gelu(Vec<float, N> x) {
-  const auto e = normal_tail(x);
-  const auto v = e.m * e.w;
+  const auto tail = normal_tail(x);
+  const auto v = tail.m * tail.w;
   const auto zero = broadcast<Vec<float, N>>(0.0f);
-  return select(x < zero, x * zero, x) - scale(mul_add(v, e.rise, v), e.n);
+  return select(x < zero, x * zero, x) - times_power(mul_add(v, tail.rise, v), tail.e);
 }
 template <int N>
 GORGO_INLINE Vec<float, N> gelu_slope(Vec<float, N> x) {
   using V = Vec<float, N>;
   constexpr float kInvSqrtTwoPi = 0x1.988454p-2f;
-  const auto e = normal_tail(x);
-  const auto v = e.w - e.m * broadcast<V>(kInvSqrtTwoPi);
-  const auto slope = scale(mul_add(v, e.rise, v), e.n);
+  const auto tail = normal_tail(x);
+  const auto v = tail.w - tail.m * broadcast<V>(kInvSqrtTwoPi);
+  const auto slope = times_power(mul_add(v, tail.rise, v), tail.e);
   return select(x < broadcast<V>(0.0f), slope, broadcast<V>(1.0f) - slope);
 }
 // Through float64, whose exponential loses nothing that a float shows; near zero sinh x = x + x^3 / 6.

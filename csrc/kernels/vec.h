@@ -501,6 +501,16 @@ GORGO_INLINE Vec<U, N> convert(Vec<T, N> v) {
     }
     return whole;
   } else {
+#if defined(GORGO_ISA_AVX512)
+    // Of eight lanes compilers make two conversions of four.
+    using R [[maybe_unused]] = RawVector<U, N>;
+    if constexpr (N == 8 && std::is_same_v<T, float> && std::is_same_v<U, double>) {
+      return {(R)_mm512_cvtps_pd((__m256)v.raw)};
+    }
+    if constexpr (N == 8 && std::is_same_v<T, double> && std::is_same_v<U, float>) {
+      return {(R)_mm512_cvtpd_ps((__m512d)v.raw)};
+    }
+#endif
     return {__builtin_convertvector(v.raw, RawVector<U, N>)};
   }
 }

@@ -402,9 +402,13 @@ Block* PoolCore::allocate_slow(uint32_t own_slot, size_t bytes, uint64_t stream)
   const size_t capacity = round_large(wanted);
 
   Lock lock(mutex_);
-  if (until_failure_ >= 0 && until_failure_-- == 0) [[unlikely]] {
-    lock.unlock();
-    throw_out_of_memory(bytes);
+  if (until_failure_ >= 0) [[unlikely]] {
+    const bool fails = until_failure_ == 0;
+    --until_failure_;
+    if (fails) {
+      lock.unlock();
+      throw_out_of_memory(bytes);
+    }
   }
   if (front != nullptr && front->allocations == 0) front->stream = stream;
   StreamHeap& heap = heap_of(stream);

@@ -1,5 +1,6 @@
 #include "opdef/epilogue.h"
 
+#include <algorithm>
 #include <deque>
 #include <string>
 #include <string_view>
@@ -19,10 +20,8 @@ std::vector<Joined>& all_joined() {
 }
 
 void infer_joined(InferContext& c) {
-  const Joined* joined = nullptr;
-  for (const Joined& j : all_joined()) {
-    if (j.op == &c.op) joined = &j;
-  }
+  const auto joined =
+      std::find_if(all_joined().begin(), all_joined().end(), [&](const Joined& j) { return j.op == &c.op; });
   const auto all = c.in;
   const size_t own = joined->base->inputs.size();
   c.in = all.first(all.size() < own ? all.size() : own);

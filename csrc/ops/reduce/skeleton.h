@@ -106,18 +106,26 @@ void fold_block(const void* given, const unsigned char* const* line, int rows, i
                           GORGO_INLINE_LAMBDA { return source.load(reinterpret_cast<const S*>(line[r]) + j, column); };
     V v;
     if (rows == kRowsAtOnce) {
-      V part[4];
-      for (int k = 0; k < 4; ++k) {
-        part[k] = Combine::of(Combine::of(load(4 * k), load(4 * k + 1)), Combine::of(load(4 * k + 2), load(4 * k + 3)));
-      }
-      v = Combine::of(Combine::of(part[0], part[1]), Combine::of(part[2], part[3]));
+      const auto four = [&](int r) GORGO_INLINE_LAMBDA {
+        return Combine::of(Combine::of(load(r), load(r + 1)), Combine::of(load(r + 2), load(r + 3)));
+      };
+      v = Combine::of(Combine::of(four(0), four(4)), Combine::of(four(8), four(12)));
     } else {
       v = load(0);
       for (int r = 1; r < rows; ++r) v = Combine::of(v, load(r));
     }
-    W w = Source::widen(v);
-    if (!start) w = Combine::of(load_raw<W>(into + column), w);
-    store_raw(into + column, w);
+    const auto fold = [=](auto part, int64_t at) GORGO_INLINE_LAMBDA {
+      auto wide = convert<typename W::Lane>(part);
+      if (!start) wide = Combine::of(load_raw<decltype(wide)>(into + at), wide);
+      store_raw(into + at, wide);
+    };
+    // Vectors longer than the processor's would go through memory.
+    if constexpr (W::kBytes > kVectorBytes) {
+      fold(low_half(v), column);
+      fold(high_half(v), column + V::kLanes / 2);
+    } else {
+      fold(v, column);
+    }
   }
 }
 
@@ -197,9 +205,7 @@ template <class Source>
 [[gnu::noinline]] typename Source::W::Lane fold_run(const Source& source, const typename Source::Storage* p,
                                                     int64_t n) noexcept {
   if (n <= kFewVectors * Source::V::kLanes) return fold_few(source, p, n);
-  RunFolder<Source> folder(source);
-  RunFolder<Source>::add_dense(&folder, p, n);
-  return folder.finish();
+  return RunFolder<Source>::of(source, p, n);
 }
 
 template <class Source>

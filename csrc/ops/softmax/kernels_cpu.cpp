@@ -22,14 +22,16 @@ struct Softmax {
       // Stored exponentials would be rounded twice, so they are made again.
       const V sum =
           walk.template fold<FoldSum>([&](const auto& at) GORGO_INLINE_LAMBDA { return exp(at.load() - top); });
-      walk.each([&](const auto& at) GORGO_INLINE_LAMBDA { at.store(exp(at.load() - top) / sum); });
+      const V part = like(sum, 1) / sum;
+      walk.each([&](const auto& at) GORGO_INLINE_LAMBDA { at.store(exp(at.load() - top) * part); });
     } else {
       const V sum = walk.template fold<FoldSum>([&](const auto& at) GORGO_INLINE_LAMBDA {
         const V e = exp(at.load() - top);
         at.store(e);
         return e;
       });
-      walk.each([&](const auto& at) GORGO_INLINE_LAMBDA { at.store(at.stored() / sum); });
+      const V part = like(sum, 1) / sum;  // a sum is at least one: the largest element's own part
+      walk.each([&](const auto& at) GORGO_INLINE_LAMBDA { at.store(at.stored() * part); });
     }
   }
 };
