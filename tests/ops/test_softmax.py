@@ -92,6 +92,33 @@ def test_infinities_and_nan_are_pytorchs() -> None:
             np.testing.assert_allclose(fn(name)(x, axis=axis).numpy(), expected, rtol=1e-14)
 
 
+@pytest.mark.parametrize("place", [0, 1, 15, 16, 40, 63, 64, 70])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_one_nan_anywhere_makes_its_line_nan(place: int, axis: int) -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(place)
+    a = rng.normal(size=(3, 71)).astype(np.float32)
+    a[1, place] = np.nan
+    a[2, (place + 3) % 71] = np.inf
+    lines = np.swapaxes(a, 0, 1).copy() if axis == 0 else a
+    for name, reference in (
+        ("softmax", torch.softmax),
+        ("log_softmax", torch.log_softmax),
+        ("logsumexp", torch.logsumexp),
+    ):
+        got = np.asarray(fn(name)(gg.asarray(lines), axis=axis))
+        np.testing.assert_allclose(got, reference(torch.from_numpy(lines), axis).numpy(), rtol=2e-6, atol=1e-6)
+    logits = gg.asarray(a.copy()).requires_grad_()
+    loss = gg.nn.functional.cross_entropy(logits, gg.asarray([4, 5, 6]), reduction="none")
+    loss.sum().backward()
+    other = torch.from_numpy(a).requires_grad_()
+    expected = torch.nn.functional.cross_entropy(other, torch.tensor([4, 5, 6]), reduction="none")
+    expected.sum().backward()
+    np.testing.assert_allclose(np.asarray(loss.detach()), expected.detach().numpy(), rtol=2e-6)
+    assert logits.grad is not None
+    np.testing.assert_allclose(np.asarray(logits.grad), other.grad.numpy(), rtol=2e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", list(REFERENCES))
 def test_first_and_second_gradients(name: str) -> None:
     torch = pytest.importorskip("torch")

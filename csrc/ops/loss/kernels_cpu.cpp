@@ -41,7 +41,7 @@ struct Forward {
     walk_lines_of<S, 1>(args, plan, task, [&](const auto& walk, int64_t line) GORGO_INLINE_LAMBDA {
       using V = typename std::decay_t<decltype(walk)>::V;
       using Lane = typename V::Lane;
-      const V top = walk.template fold<FoldLargest>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(); });
+      const V top = walk.template fold<FoldTop>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(); });
       const V sum =
           walk.template fold<FoldSum>([&](const auto& at) GORGO_INLINE_LAMBDA { return exp(at.load() - top); });
       const V lower = log(sum);
@@ -113,7 +113,7 @@ struct Backward {
         weight.raw[j] = static_cast<Lane>(static_cast<double>(arrived) / divisor);
       }
       if constexpr (!Walk::kColumn) weight = broadcast<V>(weight.raw[0]);
-      const V top = walk.template fold<FoldLargest>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(); });
+      const V top = walk.template fold<FoldTop>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(); });
       const V zero = broadcast<V>(Lane{0});
       const V off = weight * broadcast<V>(even);
       const Lane on = Lane{1} - smoothing;

@@ -1,7 +1,8 @@
 // softmax, log_softmax, logsumexp and the gradients of the first two.
 //
 // Compiled once per ISA. Invariant: exponents are taken of differences from the line's largest element, so nothing
-// overflows; a sum of float exponentials is made in float within short chains and in double beyond.
+// overflows; a sum of float exponentials is made in float within short chains and in double beyond. A NaN need not be the
+// largest: its own exponential makes the sum NaN.
 // Read next: kernels/lines.h.
 #include "kernels/lines.h"
 #include "ops/softmax/attrs.h"
@@ -17,7 +18,7 @@ struct Softmax {
   template <class Walk>
   GORGO_INLINE static void run(const Walk& walk) {
     using V = typename Walk::V;
-    const V top = walk.template fold<FoldLargest>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(); });
+    const V top = walk.template fold<FoldTop>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(); });
     if constexpr (kIsHalf<typename Walk::Storage>) {
       // Stored exponentials would be rounded twice, so they are made again.
       const V sum =
@@ -41,7 +42,7 @@ struct LogSoftmax {
   template <class Walk>
   GORGO_INLINE static void run(const Walk& walk) {
     using V = typename Walk::V;
-    const V top = walk.template fold<FoldLargest>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(); });
+    const V top = walk.template fold<FoldTop>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(); });
     const V sum = walk.template fold<FoldSum>([&](const auto& at) GORGO_INLINE_LAMBDA { return exp(at.load() - top); });
     const V lower = log(sum);
     walk.each([&](const auto& at) GORGO_INLINE_LAMBDA { at.store(at.load() - top - lower); });
@@ -94,7 +95,7 @@ struct LogSumExp {
     walk_lines_of<S, 1>(args, plan_of(args), task, [=](const auto& walk, int64_t line) GORGO_INLINE_LAMBDA {
       using V = typename std::decay_t<decltype(walk)>::V;
       using Lane = typename V::Lane;
-      const V top = walk.template fold<FoldLargest>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(); });
+      const V top = walk.template fold<FoldTop>([](const auto& at) GORGO_INLINE_LAMBDA { return at.load(); });
       // A line of infinities, or an empty one, is measured from zero: the difference of infinities has no value.
       const V from = select(isfinite(top), top, broadcast<V>(Lane{0}));
       const V sum =
