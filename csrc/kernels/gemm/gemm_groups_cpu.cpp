@@ -1,0 +1,444 @@
+// Products of types whose elements are multiplied by groups (groups.h): how they are cut into tasks, packed and finished.
+//
+// B is always packed, panel by panel on the stack by the task that uses it or beforehand into scratch; A is read in
+// place where its groups lie as words. None of this shows in the bits: the blocks of k come from (k, dtype, ISA) alone,
+// and each element is one chain of the micro-kernel over each.
+#include <cstdint>
+#include <type_traits>
+
+#include "core/counts.h"
+#include "core/dtype.h"
+#include "kernels/gemm/finish.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/groups.h"
+#include "kernels/gemm/lanes.h"
+#include "kernels/gemm/micro.h"
+
+namespace gorgo::GORGO_ISA_NS {
+
+namespace {
+
+template <class T>
+constexpr MicroTable<T> kMicroTable = make_micro_table<T>(std::make_integer_sequence<int, kTileRows<T>>{});
+
+// What a task must be worth in multiply-adds of a group.
+constexpr std::int64_t kTaskWork = 512 * 1024;
+constexpr std::int64_t kMaxTasks = 48;
+// A in place that stays in L2 while all panels of B pass by, and how many rows of it.
+constexpr std::int64_t kResidentBytes = 512 * 1024;
+constexpr std::int64_t kResidentRows = 512;
+// A block of packed B that a task walks for every strip of A: half of a small L2.
+constexpr std::int64_t kBlockBytes = 512 * 1024;
+// Words from one k of a packed strip of A to the next: rows, in whole vectors.
+template <class T>
+constexpr std::int64_t kStripStride = round_up(kTileRows<T>, kPanelColumns<T> / 2);
+// Panels packed by one task.
+constexpr std::int64_t kPackPanels = 4;
+
+// How the factors of a problem become groups of T. kOffset: 128 times the sums of A's rows, of this sign, are added.
+template <class T, bool kFlipOfA, bool kFlipOfB, int kSign>
+struct Groups {
+  using Product = T;
+  static constexpr bool kFlipA = kFlipOfA;
+  static constexpr bool kFlipB = kFlipOfB;
+  static constexpr int kOffset = 128 * kSign;
+};
+
+#if defined(GORGO_ISA_AVX512_BF16)
+template <class S>
+using ProductOf = PairsOfBFloat16;
+
+template <class S, class Use>
+GORGO_GEMM_INLINE void with_groups(const GemmProblem&, Use use) {
+  use(Groups<PairsOfBFloat16, false, false, 0>{});
+}
+#else
+#if defined(GORGO_ISA_AVX512_VNNI)
+template <class S>
+using ProductOf = FoursOfBytes<false>;
+
+template <bool kSignedA, bool kSignedB>
+using GroupsOf = Groups<FoursOfBytes<kSignedA>, false, kSignedA == kSignedB,
+                        kSignedA != kSignedB ? 0
+                        : kSignedA           ? -1
+                                             : 1>;
+#else
+template <class S>
+using ProductOf = PairsOfInt16;
+
+template <bool kSignedA, bool kSignedB>
+using GroupsOf = Groups<PairsOfInt16, kSignedA, kSignedB, 0>;
+#endif
+
+template <class S, class Use>
+GORGO_GEMM_INLINE void with_groups(const GemmProblem& p, Use use) {
+  if constexpr (std::is_same_v<S, BytesToInt32>) {
+    if (p.a_is_signed) return p.b_is_signed ? use(GroupsOf<true, true>{}) : use(GroupsOf<true, false>{});
+    return p.b_is_signed ? use(GroupsOf<false, true>{}) : use(GroupsOf<false, false>{});
+  } else {
+    // The low bits of the sums are the same whatever the signs.
+    use(GroupsOf<false, true>{});
+  }
+}
+#endif
+
+template <class S>
+constexpr bool kNarrows = !std::is_same_v<S, BytesToInt32>;
+
+// A single column is a single row of the transposed product.
+template <class S>
+GORGO_GEMM_INLINE GemmProblem turned(const GemmProblem& p) {
+  GemmProblem q = p;
+  if (p.n != 1 || p.m <= 1 || p.c_row_stride != 1 || p.epilogue.gate != nullptr) return q;
+  q.m = 1;
+  q.n = p.m;
+  q.a = p.b;
+  q.b = p.a;
+  q.a_row_stride = p.k;
+  q.a_col_stride = p.b_row_stride;
+  q.b_row_stride = p.a_col_stride;
+  q.b_col_stride = p.a_row_stride;
+  q.c_row_stride = p.m;
+  q.a_is_signed = p.b_is_signed;
+  q.b_is_signed = p.a_is_signed;
+  q.epilogue.bias = p.epilogue.row_bias;
+  q.epilogue.bias_stride = p.epilogue.row_bias_stride;
+  q.epilogue.row_bias = p.epilogue.bias;
+  q.epilogue.row_bias_stride = p.epilogue.bias_stride;
+  return q;
+}
+
+struct Plan {
+  bool a_in_place = false;
+  bool packs_ahead = false;  // B, into scratch
+  std::int64_t k_blocks = 1;
+  std::int64_t block_k = 0;
+  std::int64_t row_tiles = 0;  // strips of A; rows are split evenly among them
+  std::int64_t panels = 0;
+  std::int64_t row_tasks = 0;
+  std::int64_t column_tasks = 1;
+  std::int64_t pack_tasks = 0;
+};
+
+template <class S>
+Plan plan_of(const GemmProblem& p) {
+  using T = ProductOf<S>;
+  using O = Operands<T>;
+  constexpr std::int64_t kRows = kTileRows<T>;
+  constexpr std::int64_t kColumns = kPanelColumns<T>;
+  Plan plan;
+  if (p.m <= 0 || p.n <= 0) return plan;
+  plan.row_tiles = ceil_div(p.m, kRows);
+  plan.panels = ceil_div(p.n, kColumns);
+  const BlocksOfK blocks = blocks_of_k(p.k, kMaxBlockK * O::kGroup);
+  plan.k_blocks = blocks.count;
+  plan.block_k = blocks.size;
+  plan.a_in_place = O::kInPlace && p.a_col_stride == 1 && p.k % O::kGroup == 0;
+  const bool is_used_up = plan.row_tiles <= 2 || plan.panels == 1;
+  const bool a_is_resident = plan.a_in_place && plan.k_blocks == 1 && p.m <= kResidentRows &&
+                             p.m * p.k * static_cast<std::int64_t>(sizeof(typename O::Source)) <= kResidentBytes;
+  plan.packs_ahead = !is_used_up && !a_is_resident;
+  if (plan.packs_ahead) plan.a_in_place = false;
+  const std::int64_t wanted = most(1, least(kMaxTasks, p.m * p.n * words_of<T>(p.k) / kTaskWork));
+  if (plan.packs_ahead) {
+    const std::int64_t block_panels =
+        most(1, kBlockBytes / (most(words_of<T>(plan.block_k), 1) * kColumns * std::int64_t{sizeof(typename O::Word)}));
+    plan.pack_tasks = plan.k_blocks * ceil_div(plan.panels, kPackPanels);
+    plan.column_tasks = ceil_div(plan.panels, block_panels);
+  } else {
+    plan.column_tasks = least(plan.panels, wanted);
+  }
+  plan.row_tasks = least(plan.row_tiles, most(1, wanted / plan.column_tasks));
+  return plan;
+}
+
+// Words of the packed B, behind which the sums of earlier blocks of k lie where C is narrower than they are.
+template <class S>
+std::int64_t packed_words(const GemmProblem& p, const Plan& plan) {
+  using T = ProductOf<S>;
+  return plan.packs_ahead ? words_of<T>(p.k) * plan.panels * kPanelColumns<T> : 0;
+}
+
+// The biases of a tile's rows or columns, as sums; of bytes the low bits count.
+template <class S, class Sum>
+GORGO_GEMM_INLINE void load_bias(Sum* to, const void* bias, std::int64_t first, std::int64_t stride, int count) {
+  if constexpr (kNarrows<S>) {
+    const S* from = static_cast<const S*>(bias) + first * stride;
+    for (int i = 0; i < count; ++i, from += stride) {
+      if constexpr (std::is_integral_v<S>) {
+        to[i] = static_cast<std::uint8_t>(*from);
+      } else {
+        to[i] = static_cast<Sum>(*from);
+      }
+    }
+  }
+}
+
+// Panels of one block of k, one after the other.
+template <class G>
+void pack_b(std::int32_t* to, const GemmProblem& p, std::int64_t k0, std::int64_t kc, std::int64_t first_panel,
+            std::int64_t panels) {
+  using T = typename G::Product;
+  constexpr int kColumns = kPanelColumns<T>;
+  const std::int64_t column = first_panel * kColumns;
+  const auto* b = static_cast<const typename Operands<T>::Source*>(p.b) + k0 * p.b_row_stride + column * p.b_col_stride;
+  pack_words<T, G::kFlipB>(to, {kColumns, kColumns / 2, words_of<T>(kc) * kColumns}, b, p.b_col_stride, p.b_row_stride,
+                           kc, static_cast<int>(least(panels * kColumns, p.n - column)));
+}
+
+#if defined(GORGO_ISA_AVX512_VNNI)
+// What sets right the products of rows of A that lie in place, or packed, with a B that was moved.
+template <class G>
+void offset_rows(std::int32_t* to, const std::uint8_t* a, std::int64_t row_stride, std::int64_t rows, std::int64_t k) {
+  for (std::int64_t i = 0; i < rows; ++i) to[i] = G::kOffset * sum_of_bytes<(G::kOffset < 0)>(a + i * row_stride, k);
+}
+
+template <class G>
+void offset_strip(std::int32_t* to, const std::int32_t* strip, std::int64_t words, int rows) {
+  Words sums{};
+  for (std::int64_t word = 0; word < words; ++word, strip += kStripStride<typename G::Product>) {
+    sums = Operands<typename G::Product>::multiply_add(Lanes<std::int32_t>::load(strip), Words{} + 0x01010101, sums);
+  }
+  sums = sums * G::kOffset;
+  for (int i = 0; i < rows; ++i) to[i] = sums[i];
+}
+#endif
+
+// What the micro-kernel does not finish: sums that are added to C, or gated.
+template <class S, class Sum>
+void finish(const GemmProblem& p, const Sum* tile, int tile_columns, Rows rows, std::int64_t column, int columns,
+            const Sum* partial, std::int64_t partial_row_stride) {
+  if constexpr (std::is_integral_v<S>) {
+    const GemmEpilogue& e = p.epilogue;
+    for (int i = 0; i < rows.count; ++i) {
+      const std::int64_t row = rows.first + i;
+      S* c = static_cast<S*>(p.c) + row * p.c_row_stride + column;
+      for (int j = 0; j < columns; ++j) {
+        Sum v = tile[i * tile_columns + j] + c[j];
+        if (partial != nullptr) v += partial[i * partial_row_stride + j];
+        if (e.bias != nullptr) v += static_cast<const S*>(e.bias)[(column + j) * e.bias_stride];
+        if (e.row_bias != nullptr) v += static_cast<const S*>(e.row_bias)[row * e.row_bias_stride];
+        c[j] = static_cast<S>(v);
+      }
+    }
+  } else {
+    finish_tile<S>(p, tile, rows.first, column, rows.count, columns, partial, partial_row_stride);
+  }
+}
+
+template <class S, class G>
+void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64_t tile_begin, std::int64_t tile_end,
+               std::int64_t panel_begin, std::int64_t panel_end, G) {
+  using T = typename G::Product;
+  using O = Operands<T>;
+  using Sum = typename O::Sum;
+  using Word = typename O::Word;
+  constexpr int kRows = kTileRows<T>;
+  constexpr int kColumns = kPanelColumns<T>;
+  constexpr bool kCorrects = G::kOffset != 0;
+  alignas(64) Word panel_buffer[kMaxBlockK * kColumns];
+  alignas(64) Word strip_buffer[kMaxBlockK * kStripStride<T>];
+  alignas(64) Sum tile_buffer[kRows * kColumns];
+  alignas(64) Sum bias[kColumns] = {};
+  Sum row_bias[kRows] = {};
+  std::int32_t corrections[kCorrects ? kResidentRows : 1];
+
+  const std::int64_t base = p.m / plan.row_tiles;
+  const std::int64_t extra = p.m - base * plan.row_tiles;
+  const std::int64_t padded_columns = plan.panels * kColumns;
+  const GemmEpilogue& e = p.epilogue;
+  Sum* partial = nullptr;  // sums of earlier blocks of k
+  std::int64_t partial_row_stride = 0;
+  if constexpr (kNarrows<S>) {
+    partial = static_cast<Sum*>(scratch) + packed_words<S>(p, plan);
+    partial_row_stride = padded_columns;
+  } else {
+    partial = static_cast<Sum*>(p.c);
+    partial_row_stride = p.c_row_stride;
+  }
+
+  MicroArgs<T> g;
+  for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
+    const std::int64_t k0 = kb * plan.block_k;
+    const std::int64_t kc = least(plan.block_k, p.k - k0);
+    const bool last = kb + 1 == plan.k_blocks;
+    const bool to_tile = kNarrows<S> && last && (p.accumulate || e.gate != nullptr);
+    g.k = words_of<T>(kc);
+    g.add = !to_tile && (kb > 0 || (!kNarrows<S> && p.accumulate));
+    const auto* const a_block = static_cast<const typename O::Source*>(p.a) + k0 * p.a_col_stride;
+    const bool corrects_ahead = kCorrects && plan.a_in_place && !plan.packs_ahead;
+    bool adjacent = false;
+
+    const auto set_panel = [&](std::int64_t panel) __attribute__((always_inline)) {
+      if (plan.packs_ahead) {
+        g.b = static_cast<const Word*>(scratch) + k0 / O::kGroup * padded_columns + panel * g.k * kColumns;
+      } else {
+        pack_b<G>(panel_buffer, p, k0, kc, panel, 1);
+        g.b = panel_buffer;
+      }
+      g.b_row_stride = kColumns;
+      if (last && !to_tile && e.bias != nullptr) {
+        load_bias<S>(bias, e.bias, panel * kColumns, e.bias_stride,
+                     static_cast<int>(least(kColumns, p.n - panel * kColumns)));
+        g.bias = bias;
+      }
+    };
+    const auto set_strip = [&](Rows rows) __attribute__((always_inline)) {
+      const auto* a = a_block + rows.first * p.a_row_stride;
+      if constexpr (O::kInPlace) {
+        if (plan.a_in_place) {
+          g.a = a;
+          g.a_row_stride = p.a_row_stride;
+          g.a_col_stride = O::kGroup;
+        }
+      }
+      adjacent = !plan.a_in_place;
+      if (adjacent) {
+        pack_words<T, G::kFlipA>(strip_buffer, {kStripStride<T>, kColumns / 2, 0}, a, p.a_row_stride, p.a_col_stride,
+                                 kc, rows.count);
+        g.a = reinterpret_cast<const typename O::Element*>(strip_buffer);
+        g.a_col_stride = kStripStride<T> * O::kGroup;
+      }
+      const bool has_bias = last && !to_tile && e.row_bias != nullptr;
+      g.row_bias = nullptr;
+      if (has_bias) {
+        load_bias<S>(row_bias, e.row_bias, rows.first, e.row_bias_stride, rows.count);
+        g.row_bias = row_bias;
+      }
+      if constexpr (kCorrects) {
+        std::int32_t own[kRows];
+        const std::int32_t* found = own;
+        if (corrects_ahead) {
+          found = corrections + (rows.first - rows_of(tile_begin, base, extra).first);
+        } else if (plan.a_in_place) {
+          offset_rows<G>(own, a, p.a_row_stride, rows.count, kc);
+        } else {
+          offset_strip<G>(own, strip_buffer, g.k, rows.count);
+        }
+        for (int i = 0; i < rows.count; ++i) row_bias[i] = has_bias ? row_bias[i] + found[i] : found[i];
+        g.row_bias = row_bias;
+      }
+    };
+    const auto run_tile = [&](Rows rows, std::int64_t panel) __attribute__((always_inline)) {
+      const std::int64_t column = panel * kColumns;
+      const auto columns = static_cast<int>(least(kColumns, p.n - column));
+      const std::int64_t c_at = rows.first * p.c_row_stride + column;
+      g.c = partial + rows.first * partial_row_stride + column;
+      g.c_row_stride = partial_row_stride;
+      if (to_tile) {
+        g.c = tile_buffer;
+        g.c_row_stride = kColumns;
+      } else if (kNarrows<S> && last) {
+        g.narrow = static_cast<typename O::Narrow*>(p.c) + c_at;
+        g.narrow_row_stride = p.c_row_stride;
+      }
+      g.relu = last && !to_tile && e.activation == GemmEpilogue::Activation::relu;
+      const bool two = columns > kColumns / 2;
+      g.edge_lanes = two ? columns - kColumns / 2 : columns;
+      kMicroTable<T>.at[rows.count - 1][two][adjacent][g.edge_lanes != kColumns / 2](g);
+      if constexpr (kNarrows<S>) {
+        if (to_tile) {
+          const Sum* before = kb > 0 ? partial + rows.first * partial_row_stride + column : nullptr;
+          finish<S>(p, tile_buffer, kColumns, rows, column, columns, before, partial_row_stride);
+        }
+      }
+    };
+
+    if constexpr (kCorrects) {
+      if (corrects_ahead) {
+        const std::int64_t first = rows_of(tile_begin, base, extra).first;
+        const std::int64_t count = rows_of(tile_end, base, extra).first - first;
+        offset_rows<G>(corrections, a_block + first * p.a_row_stride, p.a_row_stride, count, kc);
+      }
+    }
+    if (!plan.packs_ahead) {
+      for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
+        set_panel(panel);
+        for (std::int64_t t = tile_begin; t < tile_end; ++t) {
+          const Rows rows = rows_of(t, base, extra);
+          set_strip(rows);
+          run_tile(rows, panel);
+        }
+      }
+    } else {
+      for (std::int64_t t = tile_begin; t < tile_end; ++t) {
+        const Rows rows = rows_of(t, base, extra);
+        set_strip(rows);
+        for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
+          set_panel(panel);
+          run_tile(rows, panel);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+template <class S>
+std::size_t gemm_scratch_bytes(const GemmProblem& problem) {
+  const GemmProblem p = turned<S>(problem);
+  const Plan plan = plan_of<S>(p);
+  std::int64_t words = packed_words<S>(p, plan);
+  if (kNarrows<S> && plan.k_blocks > 1) words += p.m * plan.panels * kPanelColumns<ProductOf<S>>;
+  return static_cast<std::size_t>(words) * sizeof(std::int32_t);
+}
+
+template <class S>
+std::int64_t gemm_pack_tasks(const GemmProblem& problem) {
+  return plan_of<S>(turned<S>(problem)).pack_tasks;
+}
+
+template <class S>
+void gemm_pack(const GemmProblem& problem, void* scratch, std::int64_t task) {
+  const GemmProblem p = turned<S>(problem);
+  with_groups<S>(p, [&](auto groups) {
+    using G = decltype(groups);
+    using T = typename G::Product;
+    constexpr std::int64_t kColumns = kPanelColumns<T>;
+    const Plan plan = plan_of<S>(p);
+    const std::int64_t panel_groups = ceil_div(plan.panels, kPackPanels);
+    const std::int64_t k0 = task / panel_groups * plan.block_k;
+    const std::int64_t kc = least(plan.block_k, p.k - k0);
+    const std::int64_t first = task % panel_groups * kPackPanels;
+    auto* to = static_cast<std::int32_t*>(scratch) + k0 / Operands<T>::kGroup * plan.panels * kColumns;
+    pack_b<G>(to + first * words_of<T>(kc) * kColumns, p, k0, kc, first, least(kPackPanels, plan.panels - first));
+  });
+}
+
+template <class S>
+std::int64_t gemm_tasks(const GemmProblem& problem) {
+  const Plan plan = plan_of<S>(turned<S>(problem));
+  return plan.row_tasks * plan.column_tasks;
+}
+
+template <class S>
+void gemm_run(const GemmProblem& problem, void* scratch, std::int64_t task) {
+  const GemmProblem p = turned<S>(problem);
+  const Plan plan = plan_of<S>(p);
+  const std::int64_t row_task = task / plan.column_tasks;
+  const std::int64_t column_task = task % plan.column_tasks;
+  with_groups<S>(p, [&](auto groups) {
+    run_block<S>(p, plan, scratch, plan.row_tiles * row_task / plan.row_tasks,
+                 plan.row_tiles * (row_task + 1) / plan.row_tasks, plan.panels * column_task / plan.column_tasks,
+                 plan.panels * (column_task + 1) / plan.column_tasks, groups);
+  });
+}
+
+#define GORGO_GEMM_INSTANTIATE(T)                                      \
+  template std::size_t gemm_scratch_bytes<T>(const GemmProblem&);      \
+  template std::int64_t gemm_pack_tasks<T>(const GemmProblem&);        \
+  template void gemm_pack<T>(const GemmProblem&, void*, std::int64_t); \
+  template std::int64_t gemm_tasks<T>(const GemmProblem&);             \
+  template void gemm_run<T>(const GemmProblem&, void*, std::int64_t);
+
+#if defined(GORGO_ISA_AVX512_BF16)
+GORGO_GEMM_INSTANTIATE(BFloat16)
+#else
+GORGO_GEMM_INSTANTIATE(std::int8_t)
+GORGO_GEMM_INSTANTIATE(std::uint8_t)
+GORGO_GEMM_INSTANTIATE(BytesToInt32)
+#endif
+#undef GORGO_GEMM_INSTANTIATE
+
+}  // namespace gorgo::GORGO_ISA_NS
