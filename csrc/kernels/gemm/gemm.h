@@ -78,9 +78,9 @@ inline constexpr bool kGemmHas =
     std::is_same_v<T, std::int64_t> || kGemmIsOfBytes<T>;
 #endif
 
-// Whether C is too narrow for sums of several blocks of k, which then lie in scratch behind the packed B: a problem's own.
+// Whether scratch holds more than the packed B: sums of a problem's own.
 template <class T>
-inline constexpr bool kGemmKeepsSums = sizeof(T) <= 2 && !std::is_same_v<T, BytesToInt32>;
+inline constexpr bool kGemmKeepsSums = sizeof(T) <= 2;
 
 // T is float, double, BFloat16 or Float16 (both summed in float), int32_t, int64_t, int8_t, uint8_t or BytesToInt32; the
 // remaining integers and the complex types exist for the base and AVX2 builds only. The builds for AVX512_VNNI and

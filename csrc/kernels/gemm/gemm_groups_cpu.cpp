@@ -32,8 +32,9 @@ constexpr std::int64_t kBlockBytes = 512 * 1024;
 // Words from one k of a packed strip of A to the next: rows, in whole vectors.
 template <class T>
 constexpr std::int64_t kStripStride = round_up(kTileRows<T>, kPanelColumns<T> / 2);
-// Panels packed by one task.
+// Panels packed by one task, and rows whose bytes it sums.
 constexpr std::int64_t kPackPanels = 4;
+constexpr std::int64_t kOffsetRows = 128;
 
 // How the factors of a problem become groups of T. kOffset: 128 times the sums of A's rows, of this sign, are added.
 template <class T, bool kFlipOfA, bool kFlipOfB, int kSign>
@@ -82,6 +83,14 @@ GORGO_GEMM_INLINE void with_groups(const GemmProblem& p, Use use) {
 }
 #endif
 
+// Whether products with a B that was moved need setting right (groups.h).
+template <class S>
+GORGO_GEMM_INLINE bool is_offset(const GemmProblem& p) {
+  bool is = false;
+  with_groups<S>(p, [&](auto groups) { is = decltype(groups)::kOffset != 0; });
+  return is;
+}
+
 template <class S>
 constexpr bool kNarrows = !std::is_same_v<S, BytesToInt32>;
 
@@ -110,7 +119,8 @@ GORGO_GEMM_INLINE GemmProblem turned(const GemmProblem& p) {
 
 struct Plan {
   bool a_in_place = false;
-  bool packs_ahead = false;  // B, into scratch
+  bool packs_ahead = false;     // B, into scratch
+  bool offsets_ahead = false;   // what sets A's rows right, into scratch
   std::int64_t k_blocks = 1;
   std::int64_t block_k = 0;
   std::int64_t row_tiles = 0;  // strips of A; rows are split evenly among them
@@ -147,6 +157,8 @@ Plan plan_of(const GemmProblem& p) {
     plan.column_tasks = ceil_div(plan.panels, block_panels);
   } else {
     plan.column_tasks = least(plan.panels, wanted);
+    plan.offsets_ahead = plan.column_tasks > 1 && !is_used_up && is_offset<S>(p);
+    if (plan.offsets_ahead) plan.pack_tasks = ceil_div(p.m, kOffsetRows);
   }
   plan.row_tasks = least(plan.row_tiles, most(1, wanted / plan.column_tasks));
   return plan;
@@ -237,11 +249,13 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
   constexpr int kColumns = kPanelColumns<T>;
   constexpr bool kCorrects = G::kOffset != 0;
   alignas(64) Word panel_buffer[kMaxBlockK * kColumns];
-  alignas(64) Word strip_buffer[kMaxBlockK * kStripStride<T>];
+  alignas(64) Word strip_buffer[(kMaxBlockK + kColumns) * kStripStride<T>];
   alignas(64) Sum tile_buffer[kRows * kColumns];
   alignas(64) Sum bias[kColumns] = {};
   Sum row_bias[kRows] = {};
-  std::int32_t corrections[kCorrects ? kResidentRows : 1];
+  std::int32_t offsets[kCorrects ? kResidentRows : 1];
+  const bool offsets_once = kCorrects && plan.a_in_place && !plan.packs_ahead && !plan.offsets_ahead &&
+                            panel_end - panel_begin > 1;
 
   const std::int64_t base = p.m / plan.row_tiles;
   const std::int64_t extra = p.m - base * plan.row_tiles;
@@ -266,7 +280,6 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
     g.k = words_of<T>(kc);
     g.add = !to_tile && (kb > 0 || (!kNarrows<S> && p.accumulate));
     const auto* const a_block = static_cast<const typename O::Source*>(p.a) + k0 * p.a_col_stride;
-    const bool corrects_ahead = kCorrects && plan.a_in_place && !plan.packs_ahead;
     bool adjacent = false;
 
     const auto set_panel = [&](std::int64_t panel) __attribute__((always_inline)) {
@@ -292,8 +305,16 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
           g.a_col_stride = O::kGroup;
         }
       }
-      adjacent = !plan.a_in_place;
-      if (adjacent) {
+      adjacent = false;
+      if (!plan.a_in_place && p.a_col_stride == 1) {
+        // An odd number of cache lines from row to row keeps the rows in different sets of L1.
+        const std::int64_t stride = round_up(g.k, 2 * kColumns) + kColumns / 2;
+        copy_rows<T, G::kFlipA>(strip_buffer, stride, a, p.a_row_stride, kc, rows.count);
+        g.a = reinterpret_cast<const typename O::Element*>(strip_buffer);
+        g.a_row_stride = stride * O::kGroup;
+        g.a_col_stride = O::kGroup;
+      } else if (!plan.a_in_place) {
+        adjacent = true;
         pack_words<T, G::kFlipA>(strip_buffer, {kStripStride<T>, kColumns / 2, 0}, a, p.a_row_stride, p.a_col_stride,
                                  kc, rows.count);
         g.a = reinterpret_cast<const typename O::Element*>(strip_buffer);
@@ -308,9 +329,11 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
       if constexpr (kCorrects) {
         std::int32_t own[kRows];
         const std::int32_t* found = own;
-        if (corrects_ahead) {
-          found = corrections + (rows.first - rows_of(tile_begin, base, extra).first);
-        } else if (plan.a_in_place) {
+        if (plan.offsets_ahead) {
+          found = static_cast<const std::int32_t*>(scratch) + rows.first;
+        } else if (offsets_once) {
+          found = offsets + (rows.first - rows_of(tile_begin, base, extra).first);
+        } else if (p.a_col_stride == 1) {
           offset_rows<G>(own, a, p.a_row_stride, rows.count, kc);
         } else {
           offset_strip<G>(own, strip_buffer, g.k, rows.count);
@@ -345,10 +368,10 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
     };
 
     if constexpr (kCorrects) {
-      if (corrects_ahead) {
+      if (offsets_once) {
         const std::int64_t first = rows_of(tile_begin, base, extra).first;
         const std::int64_t count = rows_of(tile_end, base, extra).first - first;
-        offset_rows<G>(corrections, a_block + first * p.a_row_stride, p.a_row_stride, count, kc);
+        offset_rows<G>(offsets, a_block + first * p.a_row_stride, p.a_row_stride, count, kc);
       }
     }
     if (!plan.packs_ahead) {
@@ -379,7 +402,7 @@ template <class S>
 std::size_t gemm_scratch_bytes(const GemmProblem& problem) {
   const GemmProblem p = turned<S>(problem);
   const Plan plan = plan_of<S>(p);
-  std::int64_t words = packed_words<S>(p, plan);
+  std::int64_t words = plan.offsets_ahead ? p.m : packed_words<S>(p, plan);
   if (kNarrows<S> && plan.k_blocks > 1) words += p.m * plan.panels * kPanelColumns<ProductOf<S>>;
   return static_cast<std::size_t>(words) * sizeof(std::int32_t);
 }
@@ -397,6 +420,14 @@ void gemm_pack(const GemmProblem& problem, void* scratch, std::int64_t task) {
     using T = typename G::Product;
     constexpr std::int64_t kColumns = kPanelColumns<T>;
     const Plan plan = plan_of<S>(p);
+#if defined(GORGO_ISA_AVX512_VNNI)
+    if (plan.offsets_ahead) {
+      const std::int64_t row = task * kOffsetRows;
+      return offset_rows<G>(static_cast<std::int32_t*>(scratch) + row,
+                            static_cast<const std::uint8_t*>(p.a) + row * p.a_row_stride, p.a_row_stride,
+                            least(kOffsetRows, p.m - row), p.k);
+    }
+#endif
     const std::int64_t panel_groups = ceil_div(plan.panels, kPackPanels);
     const std::int64_t k0 = task / panel_groups * plan.block_k;
     const std::int64_t kc = least(plan.block_k, p.k - k0);

@@ -301,6 +301,22 @@ GORGO_GEMM_INLINE std::int64_t words_of(std::int64_t k) {
   return (k + kGroup - 1) / kGroup;
 }
 
+// Rows of k elements side by side, copied as words of one row side by side: `to_stride` words apart, which whole vectors
+// fit into. What the micro-kernel reads as it reads A in place.
+template <class T, bool kFlip>
+static void copy_rows(std::int32_t* to, std::int64_t to_stride, const typename Operands<T>::Source* from,
+                      std::int64_t row_stride, std::int64_t k, int rows) {
+  using O = Operands<T>;
+  using L = Lanes<std::int32_t>;
+  constexpr int kRun = L::kWidth * O::kGroup;
+  for (int row = 0; row < rows; ++row, to += to_stride, from += row_stride) {
+    std::int32_t* at = to;
+    std::int64_t i = 0;
+    for (; i + kRun <= k; i += kRun, at += L::kWidth) L::store(at, O::template run<kFlip>(from + i));
+    if (i < k) L::store(at, O::template run<kFlip>(from + i, static_cast<int>(k - i)));
+  }
+}
+
 // Where packed lanes go: words of one k stand `word_stride` apart; each further vector of lanes `vector_stride` after the
 // last, or `pair_stride` after the one before that.
 struct PackedLanes {
