@@ -119,8 +119,8 @@ GORGO_GEMM_INLINE GemmProblem turned(const GemmProblem& p) {
 
 struct Plan {
   bool a_in_place = false;
-  bool packs_ahead = false;     // B, into scratch
-  bool offsets_ahead = false;   // what sets A's rows right, into scratch
+  bool packs_ahead = false;    // B, into scratch
+  bool offsets_ahead = false;  // what sets A's rows right, into scratch
   std::int64_t k_blocks = 1;
   std::int64_t block_k = 0;
   std::int64_t row_tiles = 0;  // strips of A; rows are split evenly among them
@@ -216,7 +216,7 @@ void offset_strip(std::int32_t* to, const std::int32_t* strip, std::int64_t word
 }
 #endif
 
-// What the micro-kernel does not finish: sums that are added to C, or gated.
+// What the micro-kernel does not finish: a single row, and sums that are added to C, or gated.
 template <class S, class Sum>
 void finish(const GemmProblem& p, const Sum* tile, int tile_columns, Rows rows, std::int64_t column, int columns,
             const Sum* partial, std::int64_t partial_row_stride) {
@@ -226,7 +226,8 @@ void finish(const GemmProblem& p, const Sum* tile, int tile_columns, Rows rows, 
       const std::int64_t row = rows.first + i;
       S* c = static_cast<S*>(p.c) + row * p.c_row_stride + column;
       for (int j = 0; j < columns; ++j) {
-        Sum v = tile[i * tile_columns + j] + c[j];
+        Sum v = tile[i * tile_columns + j];
+        if (p.accumulate) v += c[j];
         if (partial != nullptr) v += partial[i * partial_row_stride + j];
         if (e.bias != nullptr) v += static_cast<const S*>(e.bias)[(column + j) * e.bias_stride];
         if (e.row_bias != nullptr) v += static_cast<const S*>(e.row_bias)[row * e.row_bias_stride];
@@ -254,8 +255,8 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
   alignas(64) Sum bias[kColumns] = {};
   Sum row_bias[kRows] = {};
   std::int32_t offsets[kCorrects ? kResidentRows : 1];
-  const bool offsets_once = kCorrects && plan.a_in_place && !plan.packs_ahead && !plan.offsets_ahead &&
-                            panel_end - panel_begin > 1;
+  const bool offsets_once =
+      kCorrects && plan.a_in_place && !plan.packs_ahead && !plan.offsets_ahead && panel_end - panel_begin > 1;
 
   const std::int64_t base = p.m / plan.row_tiles;
   const std::int64_t extra = p.m - base * plan.row_tiles;
@@ -272,12 +273,15 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
   }
 
   MicroArgs<T> g;
-  for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
+  const auto run_k_block = [&](std::int64_t kb, std::int64_t first_panel,
+                               std::int64_t panel_end_here) __attribute__((always_inline)) {
     const std::int64_t k0 = kb * plan.block_k;
     const std::int64_t kc = least(plan.block_k, p.k - k0);
     const bool last = kb + 1 == plan.k_blocks;
     const bool to_tile = kNarrows<S> && last && (p.accumulate || e.gate != nullptr);
     g.k = words_of<T>(kc);
+    g.narrow = nullptr;
+    g.bias = nullptr;
     g.add = !to_tile && (kb > 0 || (!kNarrows<S> && p.accumulate));
     const auto* const a_block = static_cast<const typename O::Source*>(p.a) + k0 * p.a_col_stride;
     bool adjacent = false;
@@ -375,7 +379,7 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
       }
     }
     if (!plan.packs_ahead) {
-      for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
+      for (std::int64_t panel = first_panel; panel < panel_end_here; ++panel) {
         set_panel(panel);
         for (std::int64_t t = tile_begin; t < tile_end; ++t) {
           const Rows rows = rows_of(t, base, extra);
@@ -387,11 +391,98 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
       for (std::int64_t t = tile_begin; t < tile_end; ++t) {
         const Rows rows = rows_of(t, base, extra);
         set_strip(rows);
-        for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
+        for (std::int64_t panel = first_panel; panel < panel_end_here; ++panel) {
           set_panel(panel);
           run_tile(rows, panel);
         }
       }
+    }
+  };
+  // A panel that is packed on the stack is done with, all blocks of k, before the next: B is read along its columns.
+  const std::int64_t at_once = plan.packs_ahead || plan.k_blocks == 1 ? most(1, panel_end - panel_begin) : 1;
+  for (std::int64_t panel = panel_begin; panel < panel_end; panel += at_once) {
+    for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) run_k_block(kb, panel, panel + at_once);
+  }
+}
+
+// A single row: B is walked along its rows, as it lies, and the sums of one block of k wait in a buffer that stays in L1.
+// The chain of each element is the micro-kernel's.
+constexpr int kRowBuffer = 512;
+
+template <class S, class G>
+void run_single_row(const GemmProblem& p, const Plan& plan, std::int64_t column, std::int64_t column_end, G) {
+  using T = typename G::Product;
+  using O = Operands<T>;
+  using Sum = typename O::Sum;
+  using L = Lanes<Sum>;
+  using Source = typename O::Source;
+  constexpr int kWidth = L::kWidth;
+  constexpr int kGroup = O::kGroup;
+  constexpr int kAtOnce = 4;
+  alignas(64) Sum totals[kRowBuffer];
+  alignas(64) Sum sums[kRowBuffer];
+  alignas(64) std::int32_t words[kMaxBlockK + kWidth];
+  Source gathered[kMaxBlockK * kGroup];
+  for (; column < column_end; column += kRowBuffer) {
+    const auto columns = static_cast<int>(least(kRowBuffer, column_end - column));
+    const int whole = columns / kWidth * kWidth;
+    for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
+      const std::int64_t k0 = kb * plan.block_k;
+      const std::int64_t kc = least(plan.block_k, p.k - k0);
+      const Source* a = static_cast<const Source*>(p.a) + k0 * p.a_col_stride;
+      const Source* b = static_cast<const Source*>(p.b) + k0 * p.b_row_stride + column;
+      if (p.a_col_stride != 1) {
+        for (std::int64_t i = 0; i < kc; ++i) gathered[i] = a[i * p.a_col_stride];
+        a = gathered;
+      }
+      copy_rows<T, G::kFlipA>(words, 0, a, 0, kc, 1);
+      Sum* const to = kb == 0 ? totals : sums;
+      for (int j = 0; j < columns; ++j) to[j] = Sum{0};
+      std::int64_t word = 0;
+      for (; (word + kAtOnce) * kGroup <= kc; word += kAtOnce, b += kAtOnce * kGroup * p.b_row_stride) {
+        typename O::Vec av[kAtOnce];
+        for (int i = 0; i < kAtOnce; ++i) av[i] = broadcast_word(words + word + i);
+        for (int j = 0; j < whole; j += kWidth) {
+          auto v = L::load(to + j);
+#pragma GCC unroll 4
+          for (int i = 0; i < kAtOnce; ++i) {
+            const Source* from = b + i * kGroup * p.b_row_stride + j;
+            v = O::multiply_add(av[i], O::template interleave<G::kFlipB>(from, p.b_row_stride), v);
+          }
+          L::store(to + j, v);
+        }
+        if (whole < columns) {
+          auto v = L::load(to + whole);
+          for (int i = 0; i < kAtOnce; ++i) {
+            const Source* from = b + i * kGroup * p.b_row_stride + whole;
+            const auto bv = O::template interleave<G::kFlipB>(from, p.b_row_stride, kGroup, columns - whole);
+            v = O::multiply_add(av[i], bv, v);
+          }
+          L::store(to + whole, v);
+        }
+      }
+      for (; word * kGroup < kc; ++word, b += kGroup * p.b_row_stride) {
+        const auto rows = static_cast<int>(least(kGroup, kc - word * kGroup));
+        for (int j = 0; j < columns; j += kWidth) {
+          const auto lanes = static_cast<int>(least(kWidth, columns - j));
+          const auto bv = O::template interleave<G::kFlipB>(b + j, p.b_row_stride, rows, lanes);
+          L::store(to + j, O::multiply_add(broadcast_word(words + word), bv, L::load(to + j)));
+        }
+      }
+      if (kb > 0) {
+        for (int j = 0; j < columns; ++j) totals[j] = totals[j] + sums[j];
+      }
+      if constexpr (G::kOffset != 0) {
+        std::int32_t offset = 0;
+        offset_rows<G>(&offset, a, 0, 1, kc);
+        for (int j = 0; j < columns; ++j) totals[j] += offset;
+      }
+    }
+    if constexpr (kNarrows<S>) {
+      finish<S>(p, totals, 0, Rows{0, 1}, column, columns, static_cast<const Sum*>(nullptr), 0);
+    } else {
+      auto* c = static_cast<Sum*>(p.c) + column;
+      for (int j = 0; j < columns; ++j) c[j] = p.accumulate ? c[j] + totals[j] : totals[j];
     }
   }
 }
@@ -449,10 +540,16 @@ void gemm_run(const GemmProblem& problem, void* scratch, std::int64_t task) {
   const Plan plan = plan_of<S>(p);
   const std::int64_t row_task = task / plan.column_tasks;
   const std::int64_t column_task = task % plan.column_tasks;
+  const std::int64_t panel = plan.panels * column_task / plan.column_tasks;
+  const std::int64_t panel_end = plan.panels * (column_task + 1) / plan.column_tasks;
+  constexpr std::int64_t kColumns = kPanelColumns<ProductOf<S>>;
   with_groups<S>(p, [&](auto groups) {
-    run_block<S>(p, plan, scratch, plan.row_tiles * row_task / plan.row_tasks,
-                 plan.row_tiles * (row_task + 1) / plan.row_tasks, plan.panels * column_task / plan.column_tasks,
-                 plan.panels * (column_task + 1) / plan.column_tasks, groups);
+    if (p.m == 1 && p.b_col_stride == 1 && p.n > kColumns) {
+      run_single_row<S>(p, plan, panel * kColumns, least(p.n, panel_end * kColumns), groups);
+    } else {
+      run_block<S>(p, plan, scratch, plan.row_tiles * row_task / plan.row_tasks,
+                   plan.row_tiles * (row_task + 1) / plan.row_tasks, panel, panel_end, groups);
+    }
   });
 }
 

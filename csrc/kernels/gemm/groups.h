@@ -11,6 +11,7 @@
 
 #include "core/dtype.h"
 #include "kernels/gemm/lanes.h"
+#include "kernels/gemm/stored.h"
 #include "kernels/zip.h"
 
 namespace gorgo::GORGO_ISA_NS {
@@ -72,11 +73,9 @@ struct Operands<PairsOfBFloat16> {
   GORGO_GEMM_INLINE __m512 multiply_add(Vec a, Vec b, __m512 c) {
     return _mm512_dpbf16_ps(c, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
   }
-  GORGO_GEMM_INLINE void narrow(BFloat16* p, __m512 v) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
-  }
-  GORGO_GEMM_INLINE void narrow_edge(BFloat16* p, Lanes<float>::Edge edge, int, __m512 v) {
-    _mm256_mask_storeu_epi16(p, edge, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
+  GORGO_GEMM_INLINE void narrow(BFloat16* p, __m512 v) { Stored<BFloat16>::store(p, v); }
+  GORGO_GEMM_INLINE void narrow_edge(BFloat16* p, Lanes<float>::Edge edge, int count, __m512 v) {
+    Stored<BFloat16>::store_edge(p, edge, count, v);
   }
 
   template <bool>
@@ -347,7 +346,7 @@ static void pack_words(std::int32_t* to, PackedLanes packed, const typename Oper
         v[lane] = lane >= here    ? L::zero()
                   : count == kRun ? O::template run<kFlip>(p)
                                   : O::template run<kFlip>(p, count);
-        if (lane < here && count == kRun) __builtin_prefetch(p + 4 * kRun);
+        if (lane < here && count == kRun) __builtin_prefetch(p + 8 * kRun);
       }
       transpose_square<std::int32_t, kWidth>(v);
 #pragma GCC unroll 16
