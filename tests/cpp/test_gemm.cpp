@@ -390,8 +390,9 @@ template <class G>
 void check_bytes() {
   std::mt19937 engine(5);
   std::uniform_int_distribution<int> byte(0, 255);
-  for (const Case& size : {Case{1, 1, 1}, Case{3, 5, 7}, Case{14, 32, 16}, Case{29, 70, 66}, Case{1, 100, 131},
-                           Case{100, 1, 132}, Case{45, 33, 3100}, Case{600, 70, 36}, Case{40, 40, 0}}) {
+  for (const Case& size :
+       {Case{1, 1, 1}, Case{3, 5, 7}, Case{14, 32, 16}, Case{29, 70, 66}, Case{1, 100, 131}, Case{100, 1, 132},
+        Case{45, 33, 3100}, Case{1, 555, 3101}, Case{600, 70, 36}, Case{40, 40, 0}}) {
     for (const Layout layout : kLayouts) {
       for (const int signs : {0, 1, 2, 3}) {
         Matrix<std::uint8_t> a(size.m, size.k, layout);
@@ -409,6 +410,7 @@ void check_bytes() {
         p.b_row_stride = b.row_stride, p.b_col_stride = b.col_stride;
         p.c_row_stride = stride;
         p.a_is_signed = (signs & 1) != 0, p.b_is_signed = (signs & 2) != 0;
+        p.accumulate = layout == Layout::columns;
         run<G, gorgo::BytesToInt32>(p);
         const auto value = [](std::uint8_t x, bool is_signed) {
           return is_signed ? static_cast<std::int64_t>(static_cast<std::int8_t>(x)) : static_cast<std::int64_t>(x);
@@ -416,7 +418,7 @@ void check_bytes() {
         std::int64_t wrong = 0;
         for (std::int64_t i = 0; i < size.m; ++i) {
           for (std::int64_t j = 0; j < stride; ++j) {
-            std::int64_t sum = j < size.n ? 0 : 77;
+            std::int64_t sum = j < size.n && !p.accumulate ? 0 : 77;
             for (std::int64_t k = 0; j < size.n && k < size.k; ++k) {
               sum += value(a.at(i, k), p.a_is_signed) * value(b.at(k, j), p.b_is_signed);
             }

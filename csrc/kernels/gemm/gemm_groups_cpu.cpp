@@ -226,11 +226,12 @@ void finish(const GemmProblem& p, const Sum* tile, int tile_columns, Rows rows, 
       const std::int64_t row = rows.first + i;
       S* c = static_cast<S*>(p.c) + row * p.c_row_stride + column;
       for (int j = 0; j < columns; ++j) {
-        Sum v = tile[i * tile_columns + j];
-        if (p.accumulate) v += c[j];
-        if (partial != nullptr) v += partial[i * partial_row_stride + j];
-        if (e.bias != nullptr) v += static_cast<const S*>(e.bias)[(column + j) * e.bias_stride];
-        if (e.row_bias != nullptr) v += static_cast<const S*>(e.row_bias)[row * e.row_bias_stride];
+        const auto bits = [](auto x) { return static_cast<std::uint32_t>(x); };
+        std::uint32_t v = bits(tile[i * tile_columns + j]);
+        if (p.accumulate) v += bits(c[j]);
+        if (partial != nullptr) v += bits(partial[i * partial_row_stride + j]);
+        if (e.bias != nullptr) v += bits(static_cast<const S*>(e.bias)[(column + j) * e.bias_stride]);
+        if (e.row_bias != nullptr) v += bits(static_cast<const S*>(e.row_bias)[row * e.row_bias_stride]);
         c[j] = static_cast<S>(v);
       }
     }
@@ -437,7 +438,7 @@ void run_single_row(const GemmProblem& p, const Plan& plan, std::int64_t column,
       }
       copy_rows<T, G::kFlipA>(words, 0, a, 0, kc, 1);
       Sum* const to = kb == 0 ? totals : sums;
-      for (int j = 0; j < columns; ++j) to[j] = Sum{0};
+      for (int j = 0; j < columns; j += kWidth) L::store(to + j, L::zero());
       std::int64_t word = 0;
       for (; (word + kAtOnce) * kGroup <= kc; word += kAtOnce, b += kAtOnce * kGroup * p.b_row_stride) {
         typename O::Vec av[kAtOnce];
@@ -470,19 +471,24 @@ void run_single_row(const GemmProblem& p, const Plan& plan, std::int64_t column,
         }
       }
       if (kb > 0) {
-        for (int j = 0; j < columns; ++j) totals[j] = totals[j] + sums[j];
+        for (int j = 0; j < columns; j += kWidth) L::store(totals + j, L::load(totals + j) + L::load(sums + j));
       }
       if constexpr (G::kOffset != 0) {
         std::int32_t offset = 0;
         offset_rows<G>(&offset, a, 0, 1, kc);
-        for (int j = 0; j < columns; ++j) totals[j] += offset;
+        for (int j = 0; j < columns; j += kWidth) L::store(totals + j, L::load(totals + j) + L::broadcast(offset));
       }
     }
     if constexpr (kNarrows<S>) {
       finish<S>(p, totals, 0, Rows{0, 1}, column, columns, static_cast<const Sum*>(nullptr), 0);
     } else {
       auto* c = static_cast<Sum*>(p.c) + column;
-      for (int j = 0; j < columns; ++j) c[j] = p.accumulate ? c[j] + totals[j] : totals[j];
+      for (int j = 0; j < columns; j += kWidth) {
+        const auto edge = L::edge(static_cast<int>(least(kWidth, columns - j)));
+        auto v = L::load(totals + j);
+        if (p.accumulate) v = L::load_edge(c + j, edge) + v;
+        L::store_edge(c + j, edge, v);
+      }
     }
   }
 }
