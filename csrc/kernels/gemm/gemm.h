@@ -74,7 +74,7 @@ inline constexpr bool kGemmHas = true;
 #else
 template <class T>
 inline constexpr bool kGemmHas =
-    std::is_floating_point_v<T> || sizeof(T) == 2 && !std::is_integral_v<T> || std::is_same_v<T, std::int32_t> ||
+    std::is_floating_point_v<T> || (sizeof(T) == 2 && !std::is_integral_v<T>) || std::is_same_v<T, std::int32_t> ||
     std::is_same_v<T, std::int64_t> || kGemmIsOfBytes<T>;
 #endif
 

@@ -21,7 +21,7 @@ template <>
 struct Lanes<std::int32_t> {
   using Vec = RawVector<std::int32_t, Lanes<float>::kWidth>;
   using Edge = Lanes<float>::Edge;
-  using Memory [[maybe_unused]] = __attribute__((aligned(4), may_alias)) Vec;
+  typedef std::int32_t Memory __attribute__((vector_size(sizeof(Vec)), aligned(4), may_alias));
   static constexpr int kWidth = Lanes<float>::kWidth;
   static constexpr int kRows = Lanes<float>::kRows;
   static constexpr bool kEdgeIsFree = Lanes<float>::kEdgeIsFree;
