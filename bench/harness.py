@@ -37,6 +37,7 @@ MODULES = (
     "bench_ops",
     "bench_alloc",
     "bench_matmul",
+    "bench_matmul_narrow",
     "bench_conv",
     "bench_attention",
     "bench_memory",

@@ -124,6 +124,13 @@ LIBRARIES: dict[str, Library] = {
             to_numpy=lambda array: array.get(),
             finish=lambda _: importlib.import_module("cupy").cuda.get_current_stream().synchronize(),
         ),
+        Library(
+            "onnxruntime",
+            "onnxruntime",
+            lambda: importlib.import_module("onnxruntime"),
+            asarray=lambda _, array: array,
+            to_numpy=lambda value: value.numpy(),
+        ),
         _gorgo("gorgo"),
         _gorgo("gorgo.compile"),
         # Figures of a C++ program, which needs no import; see bench_alloc.

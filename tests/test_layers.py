@@ -40,7 +40,7 @@ CUDA_HEADER = re.compile(
 )
 ENVIRONMENT_CALL = re.compile(r"\b(?:secure_)?getenv\s*\(|\benviron\b")
 INSTRUCTION_SET_NAME = re.compile(
-    r"\bisa_(?:base|avx2|avx512|amx)\b|\bGORGO_(?:HAVE|ISA)_(?:BASE|AVX2|AVX512|AMX)\b|\b_mm\d*_\w+|\bimmintrin\b"
+    r"\bisa_(?:base|avx2|avx512|avx512_vnni|avx512_bf16|amx)\b|\bGORGO_(?:HAVE|ISA)_(?:BASE|AVX2|AVX512|AVX512_VNNI|AVX512_BF16|AMX)\b|\b_mm\d*_\w+|\bimmintrin\b"
 )
 # It tells people what the build holds, and only that.
 MAY_NAME_INSTRUCTION_SETS = ("kernels/", "device/cpu/", "core/build_info.cpp")

@@ -595,7 +595,8 @@ def every_result() -> dict[tuple[str, str, int], list[Array]]:
 
 def isas() -> list[str]:
     config = gg._core._config()
-    built = [isa for isa in ("base", "avx2", "avx512") if isa == "base" or isa in config["isas_built"]]
+    sets = ("base", "avx2", "avx512", "avx512_vnni", "avx512_bf16")
+    built = [isa for isa in sets if isa == "base" or isa in config["isas_built"].split()]
     return built[: built.index(config["isa_available"]) + 1] if config["isa_available"] in built else built
 
 

@@ -27,6 +27,12 @@ const BuildInfo& build_info() noexcept {
 #if GORGO_HAVE_AVX512
       " avx512"
 #endif
+#if GORGO_HAVE_AVX512_VNNI
+      " avx512_vnni"
+#endif
+#if GORGO_HAVE_AVX512_BF16
+      " avx512_bf16"
+#endif
 #if GORGO_HAVE_AMX
       " amx"
 #endif

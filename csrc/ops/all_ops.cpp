@@ -34,6 +34,7 @@ namespace gorgo {
   void register_##family(Registry& registry); \
   GORGO_FOR_EACH_ISA(GORGO_DECLARE_FILL, family)
 GORGO_FOR_EACH_FAMILY(GORGO_DECLARE)
+GORGO_FOR_EACH_PRODUCT_ISA(GORGO_DECLARE_FILL, matmul)
 
 namespace {
 
@@ -62,6 +63,7 @@ void register_all_ops() {
   if (isa >= Isa::name) space::fill_##family(sink);
 #define GORGO_FILL_ALL(family) GORGO_FOR_EACH_ISA(GORGO_FILL, family)
   GORGO_FOR_EACH_FAMILY(GORGO_FILL_ALL)
+  GORGO_FOR_EACH_PRODUCT_ISA(GORGO_FILL, matmul)
   take_cuda_kernels = [](void (*fill)(KernelSink&)) {
     DeviceSink cuda_sink(DeviceType::Cuda);
     fill(cuda_sink);

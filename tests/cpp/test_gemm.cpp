@@ -62,6 +62,12 @@ DECLARE_GEMM(isa_avx2)
 #ifdef GORGO_HAVE_AVX512
 DECLARE_GEMM(isa_avx512)
 #endif
+#ifdef GORGO_HAVE_AVX512_VNNI
+DECLARE_GEMM(isa_avx512_vnni)
+#endif
+#ifdef GORGO_HAVE_AVX512_BF16
+DECLARE_GEMM(isa_avx512_bf16)
+#endif
 
 namespace {
 
@@ -307,41 +313,46 @@ void check_rows_are_batch_invariant() {
 
 template <class G, class T>
 void check_special_values() {
-  const T inf = std::numeric_limits<T>::infinity();
-  const T nan = std::numeric_limits<T>::quiet_NaN();
+  const T inf = from_double<T>(std::numeric_limits<double>::infinity());
+  const T minus_inf = from_double<T>(-std::numeric_limits<double>::infinity());
+  const T nan = from_double<T>(std::numeric_limits<double>::quiet_NaN());
+  const T one = from_double<T>(1);
   for (const Layout layout : {Layout::rows, Layout::columns}) {
     for (const std::int64_t n : {1, 10, 40}) {
       Matrix<T> a(20, 30, layout);
       Matrix<T> b(30, n, layout);
       for (std::int64_t k = 0; k < 30; ++k) {
-        for (std::int64_t i = 0; i < 20; ++i) a.at(i, k) = 1;
-        for (std::int64_t j = 0; j < n; ++j) b.at(k, j) = 1;
+        for (std::int64_t i = 0; i < 20; ++i) a.at(i, k) = one;
+        for (std::int64_t j = 0; j < n; ++j) b.at(k, j) = one;
       }
       a.at(3, 29) = nan;
       a.at(4, 0) = inf;
       a.at(5, 1) = inf;
-      a.at(5, 2) = -inf;
-      a.at(6, 7) = -inf;
+      a.at(5, 2) = minus_inf;
+      a.at(6, 7) = minus_inf;
+      a.at(8, 4) = inf;  // a pair
+      a.at(8, 5) = minus_inf;
       std::vector<T> c(static_cast<std::size_t>(20 * n), nan);  // not read unless accumulating
       GemmProblem p = problem_of(a, b, c, n);
       p.epilogue.activation = GemmEpilogue::Activation::relu;
       run<G, T>(p);
       for (std::int64_t j = 0; j < n; ++j) {
-        const auto at = [&](std::int64_t i) { return c[static_cast<std::size_t>(i * n + j)]; };
+        const auto at = [&](std::int64_t i) { return to_double(c[static_cast<std::size_t>(i * n + j)]); };
         CHECK(std::isnan(at(3)));
-        CHECK(at(4) == inf);
+        CHECK(at(4) == to_double(inf));
         CHECK(std::isnan(at(5)));
-        CHECK(at(6) == T{0});
-        CHECK(at(7) == T{30});
+        CHECK(at(6) == 0);
+        CHECK(at(7) == 30);
+        CHECK(std::isnan(at(8)));
       }
       // A gate of NaN lets the value pass, as PyTorch's threshold does.
       std::vector<T> gate(c.size(), nan);
-      gate[0] = T{0};
+      gate[0] = from_double<T>(0);
       p.epilogue.gate = gate.data();
       p.epilogue.gate_row_stride = n;
       run<G, T>(p);
-      CHECK(c[0] == T{0});
-      CHECK(c[static_cast<std::size_t>(7 * n)] == T{30});
+      CHECK(to_double(c[0]) == 0);
+      CHECK(to_double(c[static_cast<std::size_t>(7 * n)]) == 30);
     }
   }
 }
@@ -374,24 +385,78 @@ void check_complex() {
   }
 }
 
+// Bytes of every value and both signs, whose sums in int32 are exact; nothing behind the operands is read.
+template <class G>
+void check_bytes() {
+  std::mt19937 engine(5);
+  std::uniform_int_distribution<int> byte(0, 255);
+  for (const Case& size :
+       {Case{1, 1, 1}, Case{3, 5, 7}, Case{14, 32, 16}, Case{29, 70, 66}, Case{1, 100, 131}, Case{100, 1, 132},
+        Case{45, 33, 3100}, Case{1, 555, 3101}, Case{600, 70, 36}, Case{40, 40, 0}}) {
+    for (const Layout layout : kLayouts) {
+      for (const int signs : {0, 1, 2, 3}) {
+        Matrix<std::uint8_t> a(size.m, size.k, layout);
+        Matrix<std::uint8_t> b(size.k, size.n, layout);
+        const auto random = [&] { return static_cast<std::uint8_t>(byte(engine)); };
+        a.fill(random);
+        b.fill(random);
+        for (std::int64_t k = 0; k < size.k; ++k) a.at(0, k) = b.at(k, 0) = signs == 0 ? 255 : 128;  // the largest sums
+        const std::int64_t stride = size.n + 3;
+        std::vector<std::int32_t> c(static_cast<std::size_t>(size.m * stride), 77);
+        GemmProblem p;
+        p.m = size.m, p.n = size.n, p.k = size.k;
+        p.a = a.first, p.b = b.first, p.c = c.data();
+        p.a_row_stride = a.row_stride, p.a_col_stride = a.col_stride;
+        p.b_row_stride = b.row_stride, p.b_col_stride = b.col_stride;
+        p.c_row_stride = stride;
+        p.a_is_signed = (signs & 1) != 0, p.b_is_signed = (signs & 2) != 0;
+        p.accumulate = layout == Layout::columns;
+        run<G, gorgo::BytesToInt32>(p);
+        const auto value = [](std::uint8_t x, bool is_signed) {
+          return is_signed ? static_cast<std::int64_t>(static_cast<std::int8_t>(x)) : static_cast<std::int64_t>(x);
+        };
+        std::int64_t wrong = 0;
+        for (std::int64_t i = 0; i < size.m; ++i) {
+          for (std::int64_t j = 0; j < stride; ++j) {
+            std::int64_t sum = j < size.n && !p.accumulate ? 0 : 77;
+            for (std::int64_t k = 0; j < size.n && k < size.k; ++k) {
+              sum += value(a.at(i, k), p.a_is_signed) * value(b.at(k, j), p.b_is_signed);
+            }
+            wrong += c[static_cast<std::size_t>(i * stride + j)] != sum;
+          }
+        }
+        INFO("m ", size.m, " n ", size.n, " k ", size.k, " layout ", static_cast<int>(layout), " signs ", signs);
+        CHECK(wrong == 0);
+      }
+    }
+  }
+  check_values<G, std::int8_t>();
+  check_values<G, std::uint8_t>();
+}
+
+template <class G>
+void check_bfloat16() {
+  check_values<G, BFloat16>();
+  check_rows_are_batch_invariant<G, BFloat16>();
+  check_special_values<G, BFloat16>();
+}
+
 template <class G>
 void check_isa() {
   check_values<G, float>();
   check_values<G, double>();
-  check_values<G, BFloat16>();
+  check_bfloat16<G>();
+  check_bytes<G>();
   check_values<G, Float16>();
   check_values<G, std::int32_t>();
   check_values<G, std::int64_t>();
   if constexpr (G::kHasAll) {
-    check_values<G, std::int8_t>();
-    check_values<G, std::uint8_t>();
     check_values<G, std::uint16_t>();
     check_complex<G, float>();
     check_complex<G, double>();
   }
   check_rows_are_batch_invariant<G, float>();
   check_rows_are_batch_invariant<G, double>();
-  check_rows_are_batch_invariant<G, BFloat16>();
   check_special_values<G, float>();
   check_special_values<G, double>();
 }
@@ -417,5 +482,25 @@ TEST_CASE("gemm: AVX-512") {
     return;
   }
   check_isa<gorgo::isa_avx512::Gemm>();
+}
+#endif
+
+#ifdef GORGO_HAVE_AVX512_VNNI
+TEST_CASE("gemm: AVX512_VNNI") {
+  if (!__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512vnni")) {
+    MESSAGE("this machine has no AVX512_VNNI, nothing was tested");
+    return;
+  }
+  check_bytes<gorgo::isa_avx512_vnni::Gemm>();
+}
+#endif
+
+#ifdef GORGO_HAVE_AVX512_BF16
+TEST_CASE("gemm: AVX512_BF16") {
+  if (!__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512bf16")) {
+    MESSAGE("this machine has no AVX512_BF16, nothing was tested");
+    return;
+  }
+  check_bfloat16<gorgo::isa_avx512_bf16::Gemm>();
 }
 #endif

@@ -25,7 +25,7 @@ import numpy as np
 import gorgo as gg
 
 HERE = Path(__file__).parent
-SETS = ["base", "avx2", "avx512"]
+SETS = ["base", "avx2", "avx512", "avx512_vnni", "avx512_bf16"]
 HOW = "PYTHONPATH=<build>/python python tests/golden/make.py"
 
 # What calls the machine's C library, whose last bit is its own affair; see csrc/kernels/math.h.

@@ -61,8 +61,28 @@ def layouts(x: np.ndarray) -> list[gg.Tensor]:
     return found
 
 
+def _bytes(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Return bytes of every value; the least and the greatest are many."""
+    x = RNG.integers(0, 256, shape)
+    return np.where(RNG.random(shape) < 0.2, RNG.choice([0, 127, 128, 255], shape), x).astype("uint8").view(dtype)
+
+
+def _like_strides(x: gg.Tensor) -> gg.Tensor:
+    """Return x in bfloat16, in memory as x lies."""
+    if x.ndim < 2 or 0 in x.shape:
+        return x.astype("bfloat16")
+    if x.strides[-1] == 3:
+        wide = gg.zeros((*x.shape[:-2], 2 * x.shape[-2], 3 * x.shape[-1]), dtype="bfloat16")
+        view = wide[..., ::2, ::3]
+        view[...] = x.astype("bfloat16")
+        return view
+    if x.strides[-1] != 1:
+        return gg.matrix_transpose(gg.matrix_transpose(x).copy().astype("bfloat16"))
+    return x.astype("bfloat16")
+
+
 @pytest.mark.parametrize(
-    "dtype", ["float32", "float64", "float16", "int8", "uint16", "int32", "int64", "complex64", "complex128"]
+    "dtype", ["float32", "float64", "float16", "int8", "uint8", "uint16", "int32", "int64", "complex64", "complex128"]
 )
 def test_matmul_agrees_with_numpy(dtype: str) -> None:
     for shape1, shape2 in SHAPES + LARGE:
@@ -82,6 +102,64 @@ def test_matmul_agrees_with_numpy(dtype: str) -> None:
             sums = roundoff if dtype != "float16" else 2.0**-24
             bound = (shape1[-1] + 2) * sums * magnitude + roundoff * np.abs(expected)
             assert (np.abs(values - expected) <= bound).all(), (shape1, shape2)
+
+
+def test_matmul_of_bfloat16_rounds_sums_of_float32_once() -> None:
+    for shape1, shape2 in [*SHAPES, *LARGE, ((3, 17, 1601), (1601, 33))]:
+        a, b = (torch.from_numpy(random(shape, "float32")).bfloat16() for shape in (shape1, shape2))
+        wide1, wide2 = a.double().numpy(), b.double().numpy()
+        expected = np.matmul(wide1, wide2)
+        magnitude = np.matmul(np.abs(wide1), np.abs(wide2))
+        for x1, x2 in itertools.product(layouts(wide1), layouts(wide2)):
+            found = gg.matmul(x1.astype("bfloat16"), x2.astype("bfloat16"))
+            strided = gg.matmul(_like_strides(x1), _like_strides(x2))
+            values = np.asarray(found.astype("float64"))
+            np.testing.assert_array_equal(np.asarray(strided.astype("float64")), values)
+            bound = (shape1[-1] + 2) * 2.0**-24 * magnitude + 2.0**-8 * np.abs(expected)
+            assert (np.abs(values - expected) <= bound).all(), (shape1, shape2)
+
+
+@pytest.mark.parametrize("dtype1", ["int8", "uint8"])
+@pytest.mark.parametrize("dtype2", ["int8", "uint8"])
+def test_matmul_integer_is_exact(dtype1: str, dtype2: str) -> None:
+    for shape1, shape2 in [*SHAPES, *LARGE, ((3, 9, 3201), (3201, 33)), ((600, 64), (64, 40))]:
+        a, b = (_bytes(shape, dtype) for shape, dtype in ((shape1, dtype1), (shape2, dtype2)))
+        expected = np.matmul(a.astype("int64"), b.astype("int64"))
+        for x1, x2 in itertools.product(layouts(a), layouts(b)):
+            found = gg.matmul_integer(x1, x2)
+            assert found.dtype == gg.int32
+            assert found.shape == expected.shape
+            np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+def test_sums_of_matmul_integer_wrap() -> None:
+    ones = gg.full((1, 40000), 255, dtype=gg.uint8)
+    expected = np.array(255 * 255 * 40000, np.int64).astype(np.int32)
+    assert gg.matmul_integer(ones, ones.T).item() == expected
+    low = gg.full((40000,), -128, dtype=gg.int8)
+    assert gg.matmul_integer(low, low).item() == 128 * 128 * 40000
+
+
+def test_matmul_integer_takes_bytes_alone() -> None:
+    x = gg.ones((2, 3), dtype=gg.int8)
+    with pytest.raises(TypeError, match=re.escape("matmul_integer: x2 must have dtype int8 or uint8, got int16")):
+        gg.matmul_integer(x, gg.ones((3, 2), dtype=gg.int16))
+    with pytest.raises(ValueError, match=re.escape("matmul_integer: x2 must have length 3 along axis -2")):
+        gg.matmul_integer(x, x)
+
+
+def test_stacks_of_bytes_share_a_factor_of_many_rows() -> None:
+    a = _bytes((4, 2, 40, 3201), "int8")
+    b = _bytes((3201, 40), "int8")
+    wide = np.zeros((4, 3, 40, 3201), np.int8)
+    wide[:, :2] = a
+    before = gg.get_num_threads()
+    try:
+        gg.set_num_threads(2)
+        found = gg.matmul(gg.asarray(wide)[:, :2], gg.asarray(b))
+    finally:
+        gg.set_num_threads(before)
+    np.testing.assert_array_equal(np.asarray(found), np.matmul(a.astype("int64"), b.astype("int64")).astype("int8"))
 
 
 def test_matmul_promotes_and_reads_broadcast_operands() -> None:

@@ -39,3 +39,16 @@ add(
     large=lambda make: call(make(150, 70), make(130, 70), make(130)),
     no_rank0="x has an axis of features",
 )
+add(
+    "matmul_integer",
+    lambda make: [
+        call(make(3, 5, low=-128, high=127), make(5, 4, low=-128, high=127)),
+        call(make(5), make(5)),
+        call(make(2, 1, 3, 5), make(4, 5, 2)),
+        call(make(0, 5), make(5, 4)),
+        call(make(3, 0), make(0, 4)),
+    ],
+    lambda x1, x2: np.matmul(x1.astype(np.int32), x2.astype(np.int32)),
+    large=lambda make: call(make(150, 70, low=-128, high=127), make(70, 130, low=-128, high=127)),
+    no_rank0="a product of matrices needs an axis",
+)

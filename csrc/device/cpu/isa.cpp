@@ -18,7 +18,7 @@
 namespace gorgo {
 namespace {
 
-constexpr const char* kNames[] = {"base", "avx2", "avx512", "amx"};
+constexpr const char* kNames[] = {"base", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"};
 
 #if defined(GORGO_X86)
 struct Leaf {
@@ -72,6 +72,14 @@ Isa probe() noexcept {
       zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);  // f dq bw vl
   if (!avx512) return isa;
   isa = Isa::Avx512;
+#if defined(GORGO_HAVE_AVX512_VNNI)
+  if (!bit(seven.c, 11)) return isa;
+  isa = Isa::Avx512Vnni;
+#if defined(GORGO_HAVE_AVX512_BF16)
+  if (!bit(cpuid(7, 1).a, 5)) return isa;
+  isa = Isa::Avx512Bf16;
+#endif
+#endif
 #if defined(GORGO_HAVE_AMX)
   const bool tiles = (state & 0x60000) == 0x60000;
   if (tiles && bit(seven.d, 22) && bit(seven.d, 24) && bit(seven.d, 25) && may_use_tiles()) isa = Isa::Amx;

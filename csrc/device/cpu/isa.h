@@ -8,7 +8,9 @@
 
 namespace gorgo {
 
-enum class Isa : uint8_t { Base, Avx2, Avx512, Amx };  // ascending; on other processors than x86-64 only Base exists
+// Ascending; on other processors than x86-64 only Base exists. What a set adds may be little: Avx512Vnni and Avx512Bf16 are
+// AVX-512 with products of bytes, and of bfloat16 too.
+enum class Isa : uint8_t { Base, Avx2, Avx512, Avx512Vnni, Avx512Bf16, Amx };
 
 [[nodiscard]] const char* isa_name(Isa isa) noexcept;
 // The best set that this CPU, this operating system and this build have.

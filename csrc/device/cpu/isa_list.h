@@ -16,8 +16,24 @@
 #define GORGO_WITH_AVX512(X, ...)
 #endif
 
+#if defined(GORGO_HAVE_AVX512_VNNI)
+#define GORGO_WITH_AVX512_VNNI(X, ...) X(isa_avx512_vnni, Avx512Vnni, __VA_ARGS__)
+#else
+#define GORGO_WITH_AVX512_VNNI(X, ...)
+#endif
+#if defined(GORGO_HAVE_AVX512_BF16)
+#define GORGO_WITH_AVX512_BF16(X, ...) X(isa_avx512_bf16, Avx512Bf16, __VA_ARGS__)
+#else
+#define GORGO_WITH_AVX512_BF16(X, ...)
+#endif
+
 // Calls X(namespace, enumerator, arguments...) once per set.
 #define GORGO_FOR_EACH_ISA(X, ...) \
   X(isa_base, Base, __VA_ARGS__)   \
   GORGO_WITH_AVX2(X, __VA_ARGS__)  \
   GORGO_WITH_AVX512(X, __VA_ARGS__)
+
+// The same for the sets that add products alone: they hold kernels of the matmul family and no other.
+#define GORGO_FOR_EACH_PRODUCT_ISA(X, ...) \
+  GORGO_WITH_AVX512_VNNI(X, __VA_ARGS__)   \
+  GORGO_WITH_AVX512_BF16(X, __VA_ARGS__)

@@ -7,7 +7,7 @@
 // Invariant: the order in which the products of one output element are summed depends on (K, N, dtype, ISA) alone,
 // never on M, the strides, the task split or whether B was packed. So one thread equals two, and a row of a batch
 // equals the batch of one. Read next: micro.h (the arithmetic), pack.h (how operands are laid out for it), gemm_cpu.cpp
-// (the choice of path).
+// (the choice of path), gemm_groups_cpu.cpp (bytes, and bfloat16 where an instruction multiplies its pairs).
 #pragma once
 
 #include <cstddef>
@@ -29,6 +29,9 @@ struct GemmEpilogue {
   std::int64_t gate_row_stride = 0;
 };
 
+// Element type of products of bytes whose sums are stored as int32; whether a factor is int8 or uint8, the problem says.
+struct BytesToInt32 {};
+
 // Strides are in elements and arbitrary (also 0 or negative), except that columns of C are contiguous. C overlaps
 // neither operand.
 struct GemmProblem {
@@ -39,27 +42,49 @@ struct GemmProblem {
   std::int64_t a_row_stride = 0, a_col_stride = 1;
   std::int64_t b_row_stride = 0, b_col_stride = 1;
   std::int64_t c_row_stride = 0;
-  bool accumulate = false;  // C += A B, before the rest of the epilogue
+  bool accumulate = false;                        // C += A B, before the rest of the epilogue
+  bool a_is_signed = false, b_is_signed = false;  // BytesToInt32 only, which takes no epilogue
   GemmEpilogue epilogue;
 };
 
 }  // namespace gorgo
 
 #ifdef GORGO_ISA_NS
+#include <type_traits>
+
+#include "core/dtype.h"
 #include "kernels/coverage.h"
 
 namespace gorgo::GORGO_ISA_NS {
 
-// Whether this build holds the rare element types (below); a build that does not leaves their kernels to the
-// instruction set before it.
-#ifdef GORGO_WITH_RARE_DTYPES
-inline constexpr bool kGemmHasRareTypes = true;
+// Whether this build holds the products of T (below); a build that does not leaves their kernels to the instruction set
+// before it.
+template <class T>
+inline constexpr bool kGemmIsOfBytes =
+    std::is_same_v<T, std::int8_t> || std::is_same_v<T, std::uint8_t> || std::is_same_v<T, BytesToInt32>;
+#if defined(GORGO_ISA_AVX512_BF16)
+template <class T>
+inline constexpr bool kGemmHas = std::is_same_v<T, BFloat16>;
+#elif defined(GORGO_ISA_AVX512_VNNI)
+template <class T>
+inline constexpr bool kGemmHas = kGemmIsOfBytes<T>;
+#elif defined(GORGO_WITH_RARE_DTYPES)
+template <class T>
+inline constexpr bool kGemmHas = true;
 #else
-inline constexpr bool kGemmHasRareTypes = false;
+template <class T>
+inline constexpr bool kGemmHas =
+    std::is_floating_point_v<T> || (sizeof(T) == 2 && !std::is_integral_v<T>) || std::is_same_v<T, std::int32_t> ||
+    std::is_same_v<T, std::int64_t> || kGemmIsOfBytes<T>;
 #endif
 
-// T is float, double, BFloat16 or Float16 (both summed in float), int32_t or int64_t; the remaining integers and the
-// complex types exist for the base and AVX2 builds only. Integers wrap.
+// Whether scratch holds more than the packed B: sums of a problem's own.
+template <class T>
+inline constexpr bool kGemmKeepsSums = sizeof(T) <= 2;
+
+// T is float, double, BFloat16 or Float16 (both summed in float), int32_t, int64_t, int8_t, uint8_t or BytesToInt32; the
+// remaining integers and the complex types exist for the base and AVX2 builds only. The builds for AVX512_VNNI and
+// AVX512_BF16 hold what these are for, bytes and BFloat16. Integers wrap.
 template <class T>
 std::size_t gemm_scratch_bytes(const GemmProblem& problem);
 template <class T>

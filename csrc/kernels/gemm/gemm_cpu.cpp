@@ -13,6 +13,7 @@
 #include "core/counts.h"
 #include "core/dtype.h"
 #include "core/rounded.h"
+#include "kernels/gemm/finish.h"
 #include "kernels/gemm/lanes.h"
 #include "kernels/gemm/micro.h"
 #include "kernels/gemm/pack.h"
@@ -122,65 +123,6 @@ Plan plan_of(const GemmProblem& p) {
 template <class S>
 GORGO_GEMM_INLINE bool needs_no_scratch(const GemmProblem& p) {
   return !Stored<S>::kConverts && p.m * p.n * most(p.k, 1) <= kSmallWork;
-}
-
-// Bias, activation and gate of one tile that lies in `tile` (rows kPanelColumns apart), rounded and stored to C.
-// `partial` holds the sums of earlier blocks of k, or null.
-template <class S>
-void finish_tile(const GemmProblem& p, const typename Stored<S>::Compute* tile, std::int64_t row, std::int64_t column,
-                 int rows, int columns, const typename Stored<S>::Compute* partial, std::int64_t partial_row_stride) {
-  using T = typename Stored<S>::Compute;
-  using L = Lanes<T>;
-  using Vec = typename L::Vec;
-  constexpr int kWidth = L::kWidth;
-  const GemmEpilogue& e = p.epilogue;
-  for (int j = 0; j < columns; j += kWidth) {
-    const int count = columns - j < kWidth ? columns - j : kWidth;
-    const auto edge = L::edge(count);
-    const std::int64_t at = column + j;
-    const auto load = [&](const S* from) __attribute__((always_inline)) {
-      return count == kWidth ? Stored<S>::load(from) : Stored<S>::load_edge(from, edge, count);
-    };
-    Vec bias = L::zero();
-    if (e.bias != nullptr && e.bias_stride == 1) {
-      bias = load(static_cast<const S*>(e.bias) + at);
-    } else if (e.bias != nullptr) {
-      T lanes[kWidth] = {};
-      for (int i = 0; i < count; ++i)
-        lanes[i] = Stored<S>::value(static_cast<const S*>(e.bias)[(at + i) * e.bias_stride]);
-      bias = L::load(lanes);
-    }
-    for (int i = 0; i < rows; ++i) {
-      const T* sum = tile + i * kPanelColumns<T> + j;
-      Vec v = count == kWidth ? L::load(sum) : L::load_edge(sum, edge);
-      S* c = static_cast<S*>(p.c) + (row + i) * p.c_row_stride + at;
-      if (partial != nullptr) {
-        const T* from = partial + i * partial_row_stride + j;
-        v = (count == kWidth ? L::load(from) : L::load_edge(from, edge)) + v;
-      }
-      if (p.accumulate && (Stored<S>::kConverts || partial == nullptr)) v = load(c) + v;
-      if (e.bias != nullptr) v = v + bias;
-      if (e.row_bias != nullptr)
-        v = v + L::broadcast(Stored<S>::value(static_cast<const S*>(e.row_bias)[(row + i) * e.row_bias_stride]));
-      if (e.activation == GemmEpilogue::Activation::relu) v = L::relu(v);
-      if (e.gate != nullptr)
-        v = L::keep_where_positive(load(static_cast<const S*>(e.gate) + (row + i) * e.gate_row_stride + at), v);
-      if (count == kWidth) {
-        Stored<S>::store(c, v);
-      } else {
-        Stored<S>::store_edge(c, edge, count, v);
-      }
-    }
-  }
-}
-
-// Where the tiles of strip t begin and how many rows it has.
-struct Rows {
-  std::int64_t first;
-  int count;
-};
-GORGO_GEMM_INLINE Rows rows_of(std::int64_t t, std::int64_t base, std::int64_t extra) {
-  return {t * base + least(t, extra), static_cast<int>(base + (t < extra ? 1 : 0))};
 }
 
 template <class S>
@@ -718,9 +660,7 @@ GORGO_GEMM_INSTANTIATE(Float16)
 GORGO_GEMM_INSTANTIATE(std::int32_t)
 GORGO_GEMM_INSTANTIATE(std::int64_t)
 #ifdef GORGO_WITH_RARE_DTYPES
-GORGO_GEMM_INSTANTIATE(std::int8_t)
 GORGO_GEMM_INSTANTIATE(std::int16_t)
-GORGO_GEMM_INSTANTIATE(std::uint8_t)
 GORGO_GEMM_INSTANTIATE(std::uint16_t)
 GORGO_GEMM_INSTANTIATE(std::uint32_t)
 GORGO_GEMM_INSTANTIATE(std::uint64_t)

@@ -19,6 +19,20 @@ namespace gorgo::GORGO_ISA_NS {
 template <class T>
 struct Lanes;
 
+// What the micro-kernel multiplies: for float and double an element of A with one of B. Where an instruction multiplies
+// several neighbours along k and adds them up, a word holds so many of them (groups.h).
+template <class T>
+struct Operands {
+  using Element = T;  // A's, in memory
+  using Word = T;     // B's
+  using Sum = T;
+  using Vec = typename Lanes<T>::Vec;
+  static constexpr int kGroup = 1;  // elements in a word
+  GORGO_GEMM_INLINE Vec load(const T* p) { return Lanes<T>::load(p); }
+  GORGO_GEMM_INLINE Vec broadcast(const T* p) { return Lanes<T>::broadcast(*p); }
+  GORGO_GEMM_INLINE Vec multiply_add(Vec a, Vec b, Vec c) { return Lanes<T>::fma(a, b, c); }
+};
+
 #if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AMX)
 
 template <>

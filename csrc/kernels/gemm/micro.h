@@ -1,6 +1,6 @@
-// The micro-kernel: a tile of C, at most Lanes<T>::kRows rows by two vectors, kept in registers over one block of k.
+// The micro-kernel: a tile of C, at most kTileRows<T> rows by two vectors, kept in registers over one block of k.
 //
-// Each element is one chain of fma over k in rising order, starting from zero, whatever the tile's size and wherever A
+// Each element is one chain of multiply-adds over k in rising order, starting from zero, whatever the tile's size and wherever A
 // and B lie: that is the invariant of gemm.h. run_micro picks the instantiation for a tile's rows, vectors, layout of A
 // and ragged last vector. Read next: pack.h.
 #pragma once
@@ -14,25 +14,31 @@ namespace gorgo::GORGO_ISA_NS {
 
 template <class T>
 struct MicroArgs {
-  const T* a = nullptr;
-  std::int64_t a_row_stride = 0;  // not read when rows are adjacent
-  std::int64_t a_col_stride = 0;
-  const T* b = nullptr;  // k rows of adjacent columns
+  using Sum = typename Operands<T>::Sum;
+
+  const typename Operands<T>::Element* a = nullptr;
+  std::int64_t a_row_stride = 0;                  // not read when rows are adjacent
+  std::int64_t a_col_stride = 0;                  // from one k, or group of them, to the next
+  const typename Operands<T>::Word* b = nullptr;  // k rows of adjacent columns; groups are padded to whole vectors
   std::int64_t b_row_stride = 0;
   const std::int32_t* b_at = nullptr;  // run_micro_at: where row k begins, instead of b_row_stride
-  T* c = nullptr;
+  Sum* c = nullptr;
   std::int64_t c_row_stride = 0;
-  std::int64_t k = 0;
-  int edge_lanes = 0;           // lanes in use of the last vector
-  bool add = false;             // c += instead of c =
-  bool relu = false;            // after all sums
-  const T* bias = nullptr;      // of the tile's columns, or null
-  const T* row_bias = nullptr;  // of the tile's rows, or null
+  void* narrow = nullptr;  // groups only: where the sums go in C's narrower type; c is then only read, if `add`
+  std::int64_t narrow_row_stride = 0;
+  std::int64_t k = 0;             // in groups
+  int edge_lanes = 0;             // lanes in use of the last vector
+  bool add = false;               // c += instead of c =
+  bool relu = false;              // after all sums
+  const Sum* bias = nullptr;      // of the tile's columns, or null
+  const Sum* row_bias = nullptr;  // of the tile's rows, or null
 };
 
 // Columns of a panel of B: two vectors.
 template <class T>
-constexpr int kPanelColumns = 2 * Lanes<T>::kWidth;
+constexpr int kPanelColumns = 2 * Lanes<typename Operands<T>::Sum>::kWidth;
+template <class T>
+constexpr int kTileRows = Lanes<typename Operands<T>::Sum>::kRows;
 
 // Sums over k go in blocks of at most this many: a panel's block of rows then stays near the core while strips of A pass by
 // (384 x 32 floats are 48 KiB), and rounding errors grow more slowly than in one long chain.
@@ -43,9 +49,9 @@ struct BlocksOfK {
   std::int64_t size = 0;
 };
 // Even blocks of multiples of eight; depends on k alone.
-GORGO_GEMM_INLINE BlocksOfK blocks_of_k(std::int64_t k) {
-  if (k <= kMaxBlockK) return {1, k};
-  const std::int64_t count = (k + kMaxBlockK - 1) / kMaxBlockK;
+GORGO_GEMM_INLINE BlocksOfK blocks_of_k(std::int64_t k, std::int64_t most = kMaxBlockK) {
+  if (k <= most) return {1, k};
+  const std::int64_t count = (k + most - 1) / most;
   const std::int64_t size = ((k + count - 1) / count + 7) & ~std::int64_t{7};
   return {(k + size - 1) / size, size};
 }
@@ -53,7 +59,9 @@ GORGO_GEMM_INLINE BlocksOfK blocks_of_k(std::int64_t k) {
 // kAt: rows of B lie where b_at says, and whole vectors of them may be read.
 template <class T, int kRows, int kVectors, bool kAdjacentRows, bool kEdge, bool kAt = false>
 static void micro(const MicroArgs<T>& g) {
-  using L = Lanes<T>;
+  using O = Operands<T>;
+  using Sum = typename O::Sum;
+  using L = Lanes<Sum>;
   using Vec = typename L::Vec;
   constexpr int kLast = kVectors - 1;
   // Rows in threes, so that [p], [p + s] and [p + 2 s] come from one pointer and one stride in registers.
@@ -61,10 +69,10 @@ static void micro(const MicroArgs<T>& g) {
   const std::int64_t s = g.a_row_stride;
   const std::int64_t a_step = g.a_col_stride;
   const std::int64_t b_step = g.b_row_stride;
-  const T* a[kGroups];
+  const typename O::Element* a[kGroups];
 #pragma GCC unroll 8
   for (int i = 0; i < kGroups; ++i) a[i] = g.a + 3 * i * s;
-  const T* b = g.b;
+  const typename O::Word* b = g.b;
   const auto edge = L::edge(g.edge_lanes);
 
   Vec acc[kRows][kVectors];
@@ -76,23 +84,27 @@ static void micro(const MicroArgs<T>& g) {
   const std::int32_t* at = g.b_at;
   for (std::int64_t k = g.k; k > 0; --k) {
     if constexpr (kAt) b = g.b + *at++;
-    Vec bv[kVectors];
+    typename O::Vec bv[kVectors];
 #pragma GCC unroll 8
-    for (int j = 0; j < kLast; ++j) bv[j] = L::load(b + j * L::kWidth);
-    bv[kLast] = kEdge && !kAt ? L::load_edge(b + kLast * L::kWidth, edge) : L::load(b + kLast * L::kWidth);
+    for (int j = 0; j < kLast; ++j) bv[j] = O::load(b + j * L::kWidth);
+    if constexpr (kEdge && !kAt && O::kGroup == 1) {
+      bv[kLast] = L::load_edge(b + kLast * L::kWidth, edge);
+    } else {
+      bv[kLast] = O::load(b + kLast * L::kWidth);
+    }
     if constexpr (!kAt) b += b_step;
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
-      const Vec av = L::broadcast(kAdjacentRows ? a[0][i] : a[i / 3 % kGroups][(i % 3) * s]);
+      const typename O::Vec av = O::broadcast(kAdjacentRows ? a[0] + i * O::kGroup : a[i / 3 % kGroups] + (i % 3) * s);
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) acc[i][j] = L::fma(av, bv[j], acc[i][j]);
+      for (int j = 0; j < kVectors; ++j) acc[i][j] = O::multiply_add(av, bv[j], acc[i][j]);
     }
 #pragma GCC unroll 8
     for (int i = 0; i < kGroups; ++i) a[i] += a_step;
   }
 
-  T* c = g.c;
-  const auto read = [&](const T* row, int j) __attribute__((always_inline)) {
+  Sum* c = g.c;
+  const auto read = [&](const Sum* row, int j) __attribute__((always_inline)) {
     return kEdge && j == kLast ? L::load_edge(row + j * L::kWidth, edge) : L::load(row + j * L::kWidth);
   };
   if (g.add) {
@@ -125,9 +137,25 @@ static void micro(const MicroArgs<T>& g) {
       for (int j = 0; j < kVectors; ++j) acc[i][j] = L::relu(acc[i][j]);
     }
   }
+  if constexpr (O::kGroup > 1) {
+    if (g.narrow != nullptr) {
+      auto* to = static_cast<typename O::Narrow*>(g.narrow);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i, to += g.narrow_row_stride) {
+#pragma GCC unroll 8
+        for (int j = 0; j < kLast; ++j) O::narrow(to + j * L::kWidth, acc[i][j]);
+        if constexpr (kEdge) {
+          O::narrow_edge(to + kLast * L::kWidth, edge, g.edge_lanes, acc[i][kLast]);
+        } else {
+          O::narrow(to + kLast * L::kWidth, acc[i][kLast]);
+        }
+      }
+      return;
+    }
+  }
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
-    T* row = c + i * g.c_row_stride;
+    Sum* row = c + i * g.c_row_stride;
 #pragma GCC unroll 8
     for (int j = 0; j < kLast; ++j) L::store(row + j * L::kWidth, acc[i][j]);
     if constexpr (kEdge) {
@@ -143,12 +171,12 @@ using MicroFunction = void (*)(const MicroArgs<T>&);
 
 template <class T>
 struct MicroTable {
-  MicroFunction<T> at[Lanes<T>::kRows][2][2][2];  // rows - 1, vectors - 1, adjacent rows, ragged last vector
+  MicroFunction<T> at[kTileRows<T>][2][2][2];  // rows - 1, vectors - 1, adjacent rows, ragged last vector
 };
 
 template <class T, int... kRowsMinus1>
 static constexpr MicroTable<T> make_micro_table(std::integer_sequence<int, kRowsMinus1...>) noexcept {
-  constexpr bool kPlainIsEdge = Lanes<T>::kEdgeIsFree;
+  constexpr bool kPlainIsEdge = Lanes<typename Operands<T>::Sum>::kEdgeIsFree;
   return {{{{{micro<T, kRowsMinus1 + 1, 1, false, kPlainIsEdge>, micro<T, kRowsMinus1 + 1, 1, false, true>},
              {micro<T, kRowsMinus1 + 1, 1, true, kPlainIsEdge>, micro<T, kRowsMinus1 + 1, 1, true, true>}},
             {{micro<T, kRowsMinus1 + 1, 2, false, kPlainIsEdge>, micro<T, kRowsMinus1 + 1, 2, false, true>},
@@ -171,7 +199,7 @@ struct SharedMicro<double> {
 // edge_lanes.
 template <class T>
 GORGO_GEMM_INLINE void run_micro(MicroArgs<T>& args, int rows, int columns, bool adjacent_rows) {
-  constexpr int kWidth = Lanes<T>::kWidth;
+  constexpr int kWidth = kPanelColumns<T> / 2;
   const bool two = columns > kWidth;
   args.edge_lanes = two ? columns - kWidth : columns;
   SharedMicro<T>::table.at[rows - 1][two][adjacent_rows][args.edge_lanes != kWidth](args);
@@ -180,12 +208,12 @@ GORGO_GEMM_INLINE void run_micro(MicroArgs<T>& args, int rows, int columns, bool
 // The same for rows of B that lie anywhere: rows - 1, vectors - 1, ragged last vector.
 template <class T>
 struct MicroAtTable {
-  MicroFunction<T> at[Lanes<T>::kRows][2][2];
+  MicroFunction<T> at[kTileRows<T>][2][2];
 };
 
 template <class T, int... kRowsMinus1>
 static constexpr MicroAtTable<T> make_micro_at_table(std::integer_sequence<int, kRowsMinus1...>) noexcept {
-  constexpr bool kPlainIsEdge = Lanes<T>::kEdgeIsFree;
+  constexpr bool kPlainIsEdge = Lanes<typename Operands<T>::Sum>::kEdgeIsFree;
   return {{{{micro<T, kRowsMinus1 + 1, 1, false, kPlainIsEdge, true>, micro<T, kRowsMinus1 + 1, 1, false, true, true>},
             {micro<T, kRowsMinus1 + 1, 2, false, kPlainIsEdge, true>,
              micro<T, kRowsMinus1 + 1, 2, false, true, true>}}...}};
@@ -193,12 +221,12 @@ static constexpr MicroAtTable<T> make_micro_at_table(std::integer_sequence<int, 
 
 template <class T>
 static constexpr MicroAtTable<T> kMicroAtTable =
-    make_micro_at_table<T>(std::make_integer_sequence<int, Lanes<T>::kRows>{});
+    make_micro_at_table<T>(std::make_integer_sequence<int, kTileRows<T>>{});
 
 // As run_micro, with `b_at` filled in. What lies behind a row's `columns` is read, up to whole vectors, and not used.
 template <class T>
 GORGO_GEMM_INLINE void run_micro_at(MicroArgs<T>& args, int rows, int columns) {
-  constexpr int kWidth = Lanes<T>::kWidth;
+  constexpr int kWidth = kPanelColumns<T> / 2;
   const bool two = columns > kWidth;
   args.edge_lanes = two ? columns - kWidth : columns;
   kMicroAtTable<T>.at[rows - 1][two][args.edge_lanes != kWidth](args);

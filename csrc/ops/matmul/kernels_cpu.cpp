@@ -4,6 +4,7 @@
 // not depend on it (kernels/gemm/gemm.h).
 #include <complex>
 #include <cstdint>
+#include <type_traits>
 
 #include "core/kernel_args.h"
 #include "kernels/epilogue.h"
@@ -62,6 +63,8 @@ Stack stack_of(const KernelArgs& args) {
   GemmProblem& p = s.first;
   p.a = a.data;
   p.b = b.data;
+  p.a_is_signed = a.dtype == DType::Int8;
+  p.b_is_signed = b.dtype == DType::Int8;
   p.c = out.data;
   p.k = a.shape[a.rank - 1];
   p.a_col_stride = a.strides[a.rank - 1];
@@ -118,12 +121,15 @@ int64_t stack_offset(const Stack& s, const KOperand& x, int64_t index) {
 }
 
 template <class T>
+using Result = std::conditional_t<std::is_same_v<T, BytesToInt32>, int32_t, T>;
+
+template <class T>
 GemmProblem problem_at(const Stack& s, int64_t index) {
   GemmProblem p = s.first;
   if (s.rank == 0) return p;
   if (p.k != 0) p.a = static_cast<const T*>(p.a) + stack_offset(s, *s.a, index);
   if (p.k != 0 && !s.shares_b) p.b = static_cast<const T*>(p.b) + stack_offset(s, *s.b, index);
-  p.c = static_cast<T*>(p.c) + index * p.m * p.n;
+  p.c = static_cast<Result<T>*>(p.c) + index * p.m * p.n;
   return p;
 }
 
@@ -137,11 +143,10 @@ int64_t elements_per_task(const Stack& s) {
   return work >= kStackWork ? 1 : kStackWork / (work > 0 ? work : 1);
 }
 
-// The scratch of an element of the stack: the packed B, behind which 16-bit types keep sums; those are an element's own.
+// How many packed factors the elements of the stack need.
 template <class T>
 int64_t packs_of(const Stack& s) {
-  constexpr bool kKeepsSums = sizeof(T) == 2;
-  return s.shares_b && !kKeepsSums && s.count > 0 ? 1 : s.count;
+  return s.shares_b && !kGemmKeepsSums<T> && s.count > 0 ? 1 : s.count;
 }
 
 template <class T, bool kLinear>
@@ -196,44 +201,41 @@ void run(const KernelArgs& args, int64_t task) noexcept {
 template <class T>
 constexpr bool kEpilogues = std::is_floating_point_v<T> || std::is_same_v<T, Float16> || std::is_same_v<T, BFloat16>;
 
+template <class T, bool kLinear>
+Kernel kernel_of() {
+  return Kernel::of({pack<T, kLinear>, pack_tasks<T, kLinear>}, {run<T, kLinear>, run_tasks<T, kLinear>},
+                    scratch_bytes<T, kLinear>);
+}
+
 template <class T>
 void add_matmul(KernelSink& sink) {
-  const Kernel product =
-      Kernel::of({pack<T, false>, pack_tasks<T, false>}, {run<T, false>, run_tasks<T, false>}, scratch_bytes<T, false>);
-  const Kernel layer =
-      Kernel::of({pack<T, true>, pack_tasks<T, true>}, {run<T, true>, run_tasks<T, true>}, scratch_bytes<T, true>);
-  sink.add("matmul", kDTypeOf<T>, product);
-  sink.add("linear", kDTypeOf<T>, layer);
-  if constexpr (kEpilogues<T>) {
-    add_with_epilogues<T>(sink, product, "matmul_relu", "matmul_relu_backward");
-    add_with_epilogues<T>(sink, layer, "linear_relu", nullptr);
+  const Kernel product = kernel_of<T, false>();
+  if constexpr (std::is_same_v<T, BytesToInt32>) {
+    sink.add("matmul_integer", DType::Int8, product);
+  } else {
+    const Kernel layer = kernel_of<T, true>();
+    sink.add("matmul", kDTypeOf<T>, product);
+    sink.add("linear", kDTypeOf<T>, layer);
+    if constexpr (kEpilogues<T>) {
+      add_with_epilogues<T>(sink, product, "matmul_relu", "matmul_relu_backward");
+      add_with_epilogues<T>(sink, layer, "linear_relu", nullptr);
+    }
   }
 }
 
-template <bool kHas>
-void add_rare([[maybe_unused]] KernelSink& sink) {
-  if constexpr (kHas) {
-    add_matmul<int8_t>(sink);
-    add_matmul<int16_t>(sink);
-    add_matmul<uint8_t>(sink);
-    add_matmul<uint16_t>(sink);
-    add_matmul<uint32_t>(sink);
-    add_matmul<uint64_t>(sink);
-    add_matmul<std::complex<float>>(sink);
-    add_matmul<std::complex<double>>(sink);
-  }
+template <class... T>
+void add_held(KernelSink& sink) {
+  const auto add = [&]<class U>() {
+    if constexpr (kGemmHas<U>) add_matmul<U>(sink);
+  };
+  (add.template operator()<T>(), ...);
 }
 
 }  // namespace
 
 void fill_matmul(KernelSink& sink) {
-  add_matmul<float>(sink);
-  add_matmul<double>(sink);
-  add_matmul<Float16>(sink);
-  add_matmul<BFloat16>(sink);
-  add_matmul<int32_t>(sink);
-  add_matmul<int64_t>(sink);
-  add_rare<kGemmHasRareTypes>(sink);
+  add_held<float, double, Float16, BFloat16, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
+           std::complex<float>, std::complex<double>, BytesToInt32>(sink);
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

@@ -12,6 +12,7 @@ void fill_matmul(KernelSink& sink) {
   add_products<int8_t>(sink);
   add_products<int16_t>(sink);
   add_products<int32_t>(sink);
+  add(sink, "matmul_integer", DType::Int32, run<int32_t, false>, scratch_of<int32_t, false>);
   add_products<int64_t>(sink);
   add_products<uint8_t>(sink);
   add_products<uint16_t>(sink);

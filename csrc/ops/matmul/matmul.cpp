@@ -38,9 +38,9 @@ double multiply_add_flops(const KernelArgs& args, int64_t k) {
 }
 
 double bytes_of(const KernelArgs& args) {
-  int64_t elements = args.out[0].numel;
-  for (int i = 0; i < args.in_count; ++i) elements += args.in[i].numel;
-  return static_cast<double>(elements * dtype_size(args.out[0].dtype));
+  int64_t bytes = args.out[0].numel * dtype_size(args.out[0].dtype);
+  for (int i = 0; i < args.in_count; ++i) bytes += args.in[i].numel * dtype_size(args.in[i].dtype);
+  return static_cast<double>(bytes);
 }
 
 void check_numeric(const InferContext& c) {
@@ -51,12 +51,9 @@ void check_numeric(const InferContext& c) {
 
 // ---- matmul ----
 
-void infer_matmul(InferContext& c) {
+void add_product(InferContext& c, DType dtype) {
   const Shape& a = c.shape(0);
   const Shape& b = c.shape(1);
-  c.compute_dtype = c.dtype(0) == c.dtype(1) ? c.dtype(0) : promote(c.dtype(0), c.dtype(1));
-  c.cast_mask = 3;
-  check_numeric(c);
   if (a.empty() || b.empty()) {
     fail<ValueError>(c.name(), ": ", a.empty() ? "x1" : "x2",
                      " must have at least one axis, got shape () (x1 has shape ", a, ", x2 ", b, ")");
@@ -77,7 +74,14 @@ void infer_matmul(InferContext& c) {
   if (a.size() > 1) out.push_back(a[a.size() - 2]);
   if (b.size() > 1) out.push_back(b.back());
   static_cast<void>(numel_of(out, c.name()));
-  c.add_output(c.compute_dtype, out);
+  c.add_output(dtype, out);
+}
+
+void infer_matmul(InferContext& c) {
+  c.compute_dtype = c.dtype(0) == c.dtype(1) ? c.dtype(0) : promote(c.dtype(0), c.dtype(1));
+  c.cast_mask = 3;
+  check_numeric(c);
+  add_product(c, c.compute_dtype);
 }
 
 void vjp_matmul(VjpContext& c) {
@@ -114,6 +118,22 @@ void vjp_matmul(VjpContext& c) {
 Cost cost_matmul(const KernelArgs& args) {
   const KOperand& a = args.in[0];
   return {multiply_add_flops(args, a.shape[a.rank - 1]), bytes_of(args)};
+}
+
+// ---- matmul_integer ----
+
+void infer_matmul_integer(InferContext& c) {
+  for (int i = 0; i < 2; ++i) {
+    if (c.dtype(i) != DType::Int8 && c.dtype(i) != DType::UInt8) {
+      fail<TypeError>(c.name(), ": ", c.op.inputs[static_cast<size_t>(i)].name, " must have dtype int8 or uint8, got ",
+                      c.dtype(i));
+    }
+  }
+  // One kernel on the CPU takes either dtype on either side; on CUDA it is that of int32.
+  const bool on_cuda = c.tensor(0).device().type == DeviceType::Cuda;
+  c.compute_dtype = on_cuda ? DType::Int32 : DType::Int8;
+  c.cast_mask = on_cuda ? 3 : 0;
+  add_product(c, DType::Int32);
 }
 
 // ---- linear ----
@@ -188,6 +208,37 @@ Example:
     op.onnx = {"MatMul", 13, nullptr};
     op.cost = cost_matmul;
     matmul_ops.matmul = &registry.add(std::move(op));
+  }
+  {
+    OpDef op;
+    op.name = "matmul_integer";
+    op.doc = "Multiply matrices of 8-bit integers, or stacks of them, with sums in int32.";
+    op.details =
+        R"(Exact as long as the sums fit: k may be 33025 in any case, 131071 where both factors are int8. Beyond, they wrap.
+
+Args:
+    x1 (..., m, k) int8 or uint8: the left factor; a vector (k) counts as one row, which the result drops.
+    x2 (..., k, n) int8 or uint8: the right factor; a vector (k) counts as one column, which the result drops.
+
+Returns:
+    (..., m, n) int32: the products; leading axes broadcast.
+
+Raises:
+    ValueError: an operand has no axis, the lengths of k differ, or the leading axes do not broadcast.
+    TypeError: an operand has another dtype.
+
+Example:
+    >>> import gorgo as gg
+    >>> x = gg.full((2, 3), 100, dtype=gg.uint8)
+    >>> gg.matmul_integer(x, gg.full((3, 1), -100, dtype=gg.int8)).tolist()
+    [[-30000], [-30000]])";
+    op.inputs = {{.name = "x1", .shape_doc = "(..., m, k) int8 or uint8"},
+                 {.name = "x2", .shape_doc = "(..., k, n) int8 or uint8"}};
+    op.infer = infer_matmul_integer;
+    op.not_differentiable = "its operands are integers";
+    op.onnx = {"MatMulInteger", 10, nullptr};
+    op.cost = cost_matmul;
+    matmul_ops.matmul_integer = &registry.add(std::move(op));
   }
   {
     OpDef op;

@@ -13,6 +13,7 @@ void register_matmul(Registry& registry);
 
 struct MatmulOps {
   const OpDef* matmul = nullptr;
+  const OpDef* matmul_integer = nullptr;
   const OpDef* linear = nullptr;
 };
 extern MatmulOps matmul_ops;
