@@ -52,13 +52,45 @@ void take_integer(const Tensor& t, Key& key, int axis, int64_t i) {
   key.cut.length[axis] = IndexViewAttrs::kDropAxis;
 }
 
-void take_slice(const Tensor& t, Key& key, int axis, PyObject* slice) {
+// A bound of a slice that is a plain integer or None, which stands for `absent`; false where it is another, or none that fits.
+bool plain_bound(PyObject* o, Py_ssize_t absent, Py_ssize_t& bound) noexcept {
+  if (o == Py_None) {
+    bound = absent;
+    return true;
+  }
+  if (!PyLong_CheckExact(o)) return false;
+  bound = PyLong_AsSsize_t(o);
+  if (bound != -1 || PyErr_Occurred() == nullptr) return true;
+  PyErr_Clear();
+  return false;
+}
+
+// How many places of n a slice takes, and its first place and step. The common slices are read without CPython's help, which
+// asks every bound for its __index__.
+int64_t read_slice(PyObject* o, int64_t n, int64_t& first, int64_t& step) {
+  const auto& slice = *reinterpret_cast<const PySliceObject*>(o);
   Py_ssize_t start = 0;
   Py_ssize_t stop = 0;
-  Py_ssize_t step = 0;
-  check_status(PySlice_Unpack(slice, &start, &stop, &step));
-  key.cut.length[axis] = PySlice_AdjustIndices(static_cast<Py_ssize_t>(t->shape[axis]), &start, &stop, step);
-  key.cut.start[axis] = key.cut.length[axis] == 0 ? 0 : start;
+  if (slice.step == Py_None && plain_bound(slice.start, 0, start) && plain_bound(slice.stop, PY_SSIZE_T_MAX, stop)) {
+    const auto place = [n](int64_t i) { return i < 0 ? std::max<int64_t>(i + n, 0) : std::min<int64_t>(i, n); };
+    first = place(start);
+    step = 1;
+    return std::max<int64_t>(place(stop) - first, 0);
+  }
+  Py_ssize_t stride = 0;
+  check_status(PySlice_Unpack(o, &start, &stop, &stride));
+  const Py_ssize_t length = PySlice_AdjustIndices(static_cast<Py_ssize_t>(n), &start, &stop, stride);
+  first = start;
+  step = stride;
+  return length;
+}
+
+void take_slice(const Tensor& t, Key& key, int axis, PyObject* slice) {
+  int64_t first = 0;
+  int64_t step = 1;
+  const int64_t length = read_slice(slice, t->shape[axis], first, step);
+  key.cut.length[axis] = length;
+  key.cut.start[axis] = length == 0 ? 0 : first;
   key.cut.step[axis] = step;
 }
 

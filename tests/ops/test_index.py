@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -317,3 +319,16 @@ def test_the_first_of_several_bad_indices_is_named() -> None:
     for _ in range(5):
         with pytest.raises(IndexError, match=r"got 11 \(position 20000 of indices\)"):
             gg.take(gg.zeros((3,)), gg.asarray(i))
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_slices_are_numpys_at_every_bound(n: int) -> None:
+    most = sys.maxsize
+    bounds: list[Any] = [None, 0, 1, -1, 2, -2, 7, -7, 8, -8, 100, -100, most, -most - 1, 2**63, 2**70, -(2**63) - 1]
+    bounds += [True, np.int64(3)]
+    x = np.arange(float(n))
+    ours = gg.asarray(x)
+    for start, stop, step in itertools.product(bounds, bounds, [None, 1, 2, -1, -3]):
+        got = ours[start:stop:step].numpy()
+        assert got.shape == x[start:stop:step].shape, (start, stop, step)
+        assert np.array_equal(got, x[start:stop:step]), (start, stop, step)
