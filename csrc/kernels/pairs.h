@@ -7,11 +7,11 @@
 
 namespace gorgo::GORGO_ISA_NS {
 
-template <class T>
+template <class T, int N = Vec<T>::kLanes>
 struct Pairs {
-  using V = Vec<T>;
-  static constexpr int kLanes = V::kLanes;
-  using Z = Zip<T, kLanes>;
+  using V = Vec<T, N>;
+  static constexpr int kLanes = N;
+  using Z = Zip<T, N>;
   V even, odd;
 
   GORGO_INLINE static Pairs load(const T* p) { return split(load_raw<V>(p), load_raw<V>(p + kLanes)); }

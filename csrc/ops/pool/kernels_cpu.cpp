@@ -52,16 +52,16 @@ template <class T, int N>
 GORGO_INLINE Vec<T, N> winner(Vec<T, N> best, Vec<T, N> value) {
   return select(lanes_beat(value, best), value, best);
 }
-// Whether rows of n results go by vectors; the last vector then overlaps the one before.
-template <class S>
-GORGO_GEMM_INLINE bool by_vectors(int64_t n) {
-  if constexpr (std::is_same_v<S, float> || std::is_same_v<S, double>) return n >= Vec<S>::kLanes;
+// Calls body(lanes, first result) for the vectors of a row of n results, the last of which overlaps the one before; short rows
+// go by vectors of fewer lanes. False where none fits.
+template <class S, int kLanes = Vec<S>::kLanes, class F>
+GORGO_GEMM_INLINE bool by_vectors(int64_t n, F&& body) {
+  if (n >= kLanes) {
+    for (int64_t j = 0; j < n; j += kLanes) body(std::integral_constant<int, kLanes>{}, least(j, n - kLanes));
+    return true;
+  }
+  if constexpr (kLanes * sizeof(S) > 16) return by_vectors<S, kLanes / 2>(n, body);
   return false;
-}
-// Calls body(first result) for the vectors of a row of n results.
-template <class S, class F>
-GORGO_GEMM_INLINE void each_vector(int64_t n, F&& body) {
-  for (int64_t j = 0; j < n; j += Vec<S>::kLanes) body(least(j, n - Vec<S>::kLanes));
 }
 
 template <class S>
@@ -71,13 +71,12 @@ void max_plane_two_by_two(const Windows& s, const Plane<S>& x, S* out) {
     const S* upper = x.data + 2 * i * x.row;
     const S* lower = upper + x.row;
     if constexpr (std::is_same_v<S, float> || std::is_same_v<S, double>) {
-      if (by_vectors<S>(s.w.output)) {
-        each_vector<S>(s.w.output, [&](int64_t j) {
-          const auto a = Pairs<S>::load(upper + 2 * j), b = Pairs<S>::load(lower + 2 * j);
-          store_raw(out + j, winner(winner(a.even, a.odd), winner(b.even, b.odd)));
-        });
-        continue;
-      }
+      const bool done = by_vectors<S>(s.w.output, [&](auto lanes, int64_t j) {
+        using Two = Pairs<S, lanes()>;
+        const auto a = Two::load(upper + 2 * j), b = Two::load(lower + 2 * j);
+        store_raw(out + j, winner(winner(a.even, a.odd), winner(b.even, b.odd)));
+      });
+      if (done) continue;
     }
     for (int64_t j = 0; j < s.w.output; ++j) {
       const auto a = winner(P::value(upper[2 * j]), P::value(upper[2 * j + 1]));
@@ -185,7 +184,9 @@ void max_plane(const Windows& s, const Plane<S>& x, S* out) {
   using P = Element<S>;
   using T = typename P::Compute;
   if constexpr (std::is_same_v<S, float> || std::is_same_v<S, double>) {
-    if (x.col == 1 && s.w.output >= Vec<S>::kLanes && max_plane_by_rows<S>(s, x, out)) return;
+    // A part of a vector pays where stores have masks.
+    constexpr int64_t kLeast = kVectorBytes == 64 ? Vec<S>::kLanes / 4 : Vec<S>::kLanes;
+    if (x.col == 1 && s.w.output >= kLeast && max_plane_by_rows<S>(s, x, out)) return;
   }
   T best[kChunk];
   for (int64_t line = 0; line < s.d.output * s.h.output; ++line, out += s.w.output) {
@@ -361,6 +362,7 @@ void max_grad_two_by_two(const Windows& s, const Plane<S>& g, const Plane<S>& x,
   using P = Element<S>;
   using T = typename P::Compute;
   const int64_t width = s.w.input;
+  const bool repeats = g.col == 0;  // the gradient of a sum
   for (int64_t i = 0; i < s.h.output; ++i) {
     const S* upper = x.data + 2 * i * x.row;
     const S* lower = upper + x.row;
@@ -369,21 +371,20 @@ void max_grad_two_by_two(const Windows& s, const Plane<S>& g, const Plane<S>& x,
     S* to_lower = to_upper + width;
     for (int64_t j = 2 * s.w.output; j < width; ++j) to_upper[j] = to_lower[j] = S{};
     if constexpr (std::is_same_v<S, float> || std::is_same_v<S, double>) {
-      if (by_vectors<S>(s.w.output)) {
-        each_vector<S>(s.w.output, [&](int64_t j) {
-          const auto one = Pairs<S>::load(upper + 2 * j), two = Pairs<S>::load(lower + 2 * j);
-          const auto right = lanes_beat(one.odd, one.even);
-          const auto first = select(right, one.odd, one.even);
-          const auto third = lanes_beat(two.even, first);
-          const auto fourth = lanes_beat(two.odd, select(third, two.even, first));
-          const auto value = load_raw<Vec<S>>(from + j);
-          const auto none = broadcast<Vec<S>>(S{});
-          const auto up = ~(third | fourth);
-          Pairs<S>{select(up & ~right, value, none), select(up & right, value, none)}.store(to_upper + 2 * j);
-          Pairs<S>{select(third & ~fourth, value, none), select(fourth, value, none)}.store(to_lower + 2 * j);
-        });
-        continue;
-      }
+      const bool done = by_vectors<S>(s.w.output, [&](auto lanes, int64_t j) {
+        using Two = Pairs<S, lanes()>;
+        const auto one = Two::load(upper + 2 * j), two = Two::load(lower + 2 * j);
+        const auto right = lanes_beat(one.odd, one.even);
+        const auto first = select(right, one.odd, one.even);
+        const auto third = lanes_beat(two.even, first);
+        const auto fourth = lanes_beat(two.odd, select(third, two.even, first));
+        const auto value = repeats ? broadcast<typename Two::V>(*from) : load_raw<typename Two::V>(from + j);
+        const auto none = broadcast<typename Two::V>(S{});
+        const auto up = ~(third | fourth);
+        Two{select(up & ~right, value, none), select(up & right, value, none)}.store(to_upper + 2 * j);
+        Two{select(third & ~fourth, value, none), select(fourth, value, none)}.store(to_lower + 2 * j);
+      });
+      if (done) continue;
     }
     for (int64_t j = 0; j < s.w.output; ++j) {
       const T a = P::value(upper[2 * j]);
@@ -395,7 +396,7 @@ void max_grad_two_by_two(const Windows& s, const Plane<S>& g, const Plane<S>& x,
       const bool third = beats(c, first);
       const T second = third ? c : first;
       const bool fourth = beats(d, second);
-      const S value = from[j];
+      const S value = from[j * g.col];
       const S none{};
       to_upper[2 * j] = !right && !third && !fourth ? value : none;
       to_upper[2 * j + 1] = right && !third && !fourth ? value : none;
@@ -414,7 +415,7 @@ void max_grad_run(const KernelArgs& args, int64_t task) noexcept {
     const Plane<S> g(args.in[0], axes_of(attrs), index);
     const Plane<S> x(args.in[1], axes_of(attrs), index);
     S* out = args.out[0].as<S>() + index * s.inputs();
-    if (x.col == 1 && g.col == 1 && is_two_by_two(s)) return max_grad_two_by_two<S>(s, g, x, out);
+    if (x.col == 1 && (g.col == 1 || g.col == 0) && is_two_by_two(s)) return max_grad_two_by_two<S>(s, g, x, out);
     PlaneSums<S> plane(out, args.scratch, task, s.inputs());
     auto* sums = plane.sums();
     each_winner<S>(s, x, [&](int64_t depth, int64_t i, int64_t j, int64_t winner) {
