@@ -40,7 +40,7 @@ void open_beside_us() {
   const std::string path = (slash == std::string::npos ? "./" : module.substr(0, slash + 1)) + "libgorgo_cuda.so";
   void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
-    const char* const reason = dlerror();
+    const char* const reason = dlerror();  // NOLINT(concurrency-mt-unsafe): a thread has its own
     std::error_code unknown;
     if (std::filesystem::exists(path, unknown)) {
       absence() = cat("the CUDA library does not open: ", reason != nullptr ? reason : "no reason given");
