@@ -104,6 +104,15 @@ static void micro(const MicroArgs<T>& g) {
   }
 
   Sum* c = g.c;
+  // Integers wrap.
+  const auto sum_of = [](Vec x, Vec y) __attribute__((always_inline)) {
+    if constexpr (std::is_same_v<Sum, std::int32_t>) {
+      typedef std::uint32_t Bits __attribute__((vector_size(sizeof(Vec))));
+      return (Vec)((Bits)x + (Bits)y);
+    } else {
+      return x + y;
+    }
+  };
   const auto read = [&](const Sum* row, int j) __attribute__((always_inline)) {
     return kEdge && j == kLast ? L::load_edge(row + j * L::kWidth, edge) : L::load(row + j * L::kWidth);
   };
@@ -111,7 +120,7 @@ static void micro(const MicroArgs<T>& g) {
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) acc[i][j] = read(c + i * g.c_row_stride, j) + acc[i][j];
+      for (int j = 0; j < kVectors; ++j) acc[i][j] = sum_of(read(c + i * g.c_row_stride, j), acc[i][j]);
     }
   }
   if (g.bias != nullptr) {
@@ -119,7 +128,7 @@ static void micro(const MicroArgs<T>& g) {
     for (int j = 0; j < kVectors; ++j) {
       const Vec bias = read(g.bias, j);
 #pragma GCC unroll 16
-      for (int i = 0; i < kRows; ++i) acc[i][j] = acc[i][j] + bias;
+      for (int i = 0; i < kRows; ++i) acc[i][j] = sum_of(acc[i][j], bias);
     }
   }
   if (g.row_bias != nullptr) {
@@ -127,7 +136,7 @@ static void micro(const MicroArgs<T>& g) {
     for (int i = 0; i < kRows; ++i) {
       const Vec bias = L::broadcast(g.row_bias[i]);
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) acc[i][j] = acc[i][j] + bias;
+      for (int j = 0; j < kVectors; ++j) acc[i][j] = sum_of(acc[i][j], bias);
     }
   }
   if (g.relu) {
