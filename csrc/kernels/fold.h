@@ -41,13 +41,6 @@ struct FoldLargest {
   static constexpr T kIdentity =
       std::is_floating_point_v<T> ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();
 };
-// The larger, and either if one is NaN: one instruction, for those whom NaN reaches by another way.
-struct FoldTop : FoldLargest {
-  template <class V>
-  GORGO_INLINE static V of(V a, V b) {
-    return at_least(b, a);
-  }
-};
 struct FoldSmallest {
   template <class V>
   GORGO_INLINE static V of(V a, V b) {
@@ -56,6 +49,13 @@ struct FoldSmallest {
   template <class T>
   static constexpr T kIdentity =
       std::is_floating_point_v<T> ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max();
+};
+// The larger, and either if one is NaN: one instruction, for those whom NaN reaches by another way.
+struct FoldTop : FoldLargest {
+  template <class V>
+  GORGO_INLINE static V of(V a, V b) {
+    return at_least(b, a);
+  }
 };
 
 // All lanes folded into one: upper half onto lower half until one is left.

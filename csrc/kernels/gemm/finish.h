@@ -1,4 +1,5 @@
-// What follows the sums of a tile: epilogue, rounding, store; and how rows are shared out among strips of A.
+// What follows the sums of a tile: epilogue, rounding, store; and the order of tiles: rows shared out among strips of A,
+// strips and panels of B in turn.
 //
 // Read next: gemm_cpu.cpp, gemm_groups_cpu.cpp (who call it).
 #pragma once
@@ -70,6 +71,41 @@ struct Rows {
 };
 GORGO_GEMM_INLINE Rows rows_of(std::int64_t t, std::int64_t base, std::int64_t extra) {
   return {t * base + least(t, extra), static_cast<int>(base + (t < extra ? 1 : 0))};
+}
+
+// Strips of A [tile_begin, tile_end) and panels of B; base and extra as rows_of has them.
+struct Block {
+  std::int64_t tile_begin;
+  std::int64_t tile_end;
+  std::int64_t panel_begin;
+  std::int64_t panel_end;
+  std::int64_t base;
+  std::int64_t extra;
+};
+// Calls run_tile(rows, panel) for all of a block: a panel stays while the strips pass by, or a strip while the panels do. What
+// changes is set before.
+template <class SetPanel, class SetStrip, class RunTile>
+GORGO_GEMM_INLINE void each_tile(bool panels_outside, const Block& block, const SetPanel& set_panel,
+                                 const SetStrip& set_strip, const RunTile& run_tile) {
+  if (panels_outside) {
+    for (std::int64_t panel = block.panel_begin; panel < block.panel_end; ++panel) {
+      set_panel(panel);
+      for (std::int64_t t = block.tile_begin; t < block.tile_end; ++t) {
+        const Rows rows = rows_of(t, block.base, block.extra);
+        set_strip(rows);
+        run_tile(rows, panel);
+      }
+    }
+  } else {
+    for (std::int64_t t = block.tile_begin; t < block.tile_end; ++t) {
+      const Rows rows = rows_of(t, block.base, block.extra);
+      set_strip(rows);
+      for (std::int64_t panel = block.panel_begin; panel < block.panel_end; ++panel) {
+        set_panel(panel);
+        run_tile(rows, panel);
+      }
+    }
+  }
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

@@ -223,25 +223,8 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
     const bool panels_outside =
         plan.path == PathB::stack || (plan.path == PathB::in_place && !plan.packs_a &&
                                       kc * kColumns * static_cast<std::int64_t>(sizeof(T)) <= kPanelBytes);
-    if (panels_outside) {
-      for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
-        set_panel(panel);
-        for (std::int64_t t = tile_begin; t < tile_end; ++t) {
-          const Rows rows = rows_of(t, base, extra);
-          set_strip(rows);
-          run_tile(rows, panel);
-        }
-      }
-    } else {
-      for (std::int64_t t = tile_begin; t < tile_end; ++t) {
-        const Rows rows = rows_of(t, base, extra);
-        set_strip(rows);
-        for (std::int64_t panel = panel_begin; panel < panel_end; ++panel) {
-          set_panel(panel);
-          run_tile(rows, panel);
-        }
-      }
-    }
+    each_tile(panels_outside, {tile_begin, tile_end, panel_begin, panel_end, base, extra}, set_panel, set_strip,
+              run_tile);
   }
 }
 

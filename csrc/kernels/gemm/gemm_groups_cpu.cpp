@@ -36,13 +36,13 @@ constexpr std::int64_t kStripStride = round_up(kTileRows<T>, kPanelColumns<T> / 
 constexpr std::int64_t kPackPanels = 4;
 constexpr std::int64_t kOffsetRows = 128;
 
-// How the factors of a problem become groups of T. kOffset: 128 times the sums of A's rows, of this sign, are added.
-template <class T, bool kFlipOfA, bool kFlipOfB, int kSign>
+// How the factors of a problem become groups of T. 128 times the sums of A's rows, of this sign, are added.
+template <class T, bool kFlipOfA, bool kFlipOfB, int kSignOfOffset>
 struct Groups {
   using Product = T;
   static constexpr bool kFlipA = kFlipOfA;
   static constexpr bool kFlipB = kFlipOfB;
-  static constexpr int kOffset = 128 * kSign;
+  static constexpr int kSign = kSignOfOffset;
 };
 
 #if defined(GORGO_ISA_AVX512_BF16)
@@ -87,7 +87,7 @@ GORGO_GEMM_INLINE void with_groups(const GemmProblem& p, Use use) {
 template <class S>
 GORGO_GEMM_INLINE bool is_offset(const GemmProblem& p) {
   bool is = false;
-  with_groups<S>(p, [&](auto groups) { is = decltype(groups)::kOffset != 0; });
+  with_groups<S>(p, [&](auto groups) { is = decltype(groups)::kSign != 0; });
   return is;
 }
 
@@ -188,7 +188,7 @@ GORGO_GEMM_INLINE void load_bias(Sum* to, const void* bias, std::int64_t first, 
 
 // Panels of one block of k, one after the other.
 template <class G>
-void pack_b(std::int32_t* to, const GemmProblem& p, std::int64_t k0, std::int64_t kc, std::int64_t first_panel,
+void pack_b(std::uint32_t* to, const GemmProblem& p, std::int64_t k0, std::int64_t kc, std::int64_t first_panel,
             std::int64_t panels) {
   using T = typename G::Product;
   constexpr int kColumns = kPanelColumns<T>;
@@ -201,17 +201,20 @@ void pack_b(std::int32_t* to, const GemmProblem& p, std::int64_t k0, std::int64_
 #if defined(GORGO_ISA_AVX512_VNNI)
 // What sets right the products of rows of A that lie in place, or packed, with a B that was moved.
 template <class G>
-void offset_rows(std::int32_t* to, const std::uint8_t* a, std::int64_t row_stride, std::int64_t rows, std::int64_t k) {
-  for (std::int64_t i = 0; i < rows; ++i) to[i] = G::kOffset * sum_of_bytes<(G::kOffset < 0)>(a + i * row_stride, k);
+constexpr std::uint32_t kOffset = static_cast<std::uint32_t>(128 * G::kSign);
+
+template <class G>
+void offset_rows(std::uint32_t* to, const std::uint8_t* a, std::int64_t row_stride, std::int64_t rows, std::int64_t k) {
+  for (std::int64_t i = 0; i < rows; ++i) to[i] = kOffset<G> * sum_of_bytes<(G::kSign < 0)>(a + i * row_stride, k);
 }
 
 template <class G>
-void offset_strip(std::int32_t* to, const std::int32_t* strip, std::int64_t words, int rows) {
+void offset_strip(std::uint32_t* to, const std::uint32_t* strip, std::int64_t words, int rows) {
   Words sums{};
   for (std::int64_t word = 0; word < words; ++word, strip += kStripStride<typename G::Product>) {
-    sums = Operands<typename G::Product>::multiply_add(Lanes<std::int32_t>::load(strip), Words{} + 0x01010101, sums);
+    sums = Operands<typename G::Product>::multiply_add(Lanes<std::uint32_t>::load(strip), Words{} + 0x01010101, sums);
   }
-  sums = sums * G::kOffset;
+  sums = sums * kOffset<G>;
   for (int i = 0; i < rows; ++i) to[i] = sums[i];
 }
 #endif
@@ -226,12 +229,12 @@ void finish(const GemmProblem& p, const Sum* tile, int tile_columns, Rows rows, 
       const std::int64_t row = rows.first + i;
       S* c = static_cast<S*>(p.c) + row * p.c_row_stride + column;
       for (int j = 0; j < columns; ++j) {
-        const auto bits = [](auto x) { return static_cast<std::uint32_t>(x); };
-        std::uint32_t v = bits(tile[i * tile_columns + j]);
-        if (p.accumulate) v += bits(c[j]);
-        if (partial != nullptr) v += bits(partial[i * partial_row_stride + j]);
-        if (e.bias != nullptr) v += bits(static_cast<const S*>(e.bias)[(column + j) * e.bias_stride]);
-        if (e.row_bias != nullptr) v += bits(static_cast<const S*>(e.row_bias)[row * e.row_bias_stride]);
+        const auto low_bits = [](S x) { return static_cast<Sum>(static_cast<std::uint8_t>(x)); };
+        Sum v = tile[i * tile_columns + j];
+        if (p.accumulate) v += low_bits(c[j]);
+        if (partial != nullptr) v += partial[i * partial_row_stride + j];
+        if (e.bias != nullptr) v += low_bits(static_cast<const S*>(e.bias)[(column + j) * e.bias_stride]);
+        if (e.row_bias != nullptr) v += low_bits(static_cast<const S*>(e.row_bias)[row * e.row_bias_stride]);
         c[j] = static_cast<S>(v);
       }
     }
@@ -249,13 +252,13 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
   using Word = typename O::Word;
   constexpr int kRows = kTileRows<T>;
   constexpr int kColumns = kPanelColumns<T>;
-  constexpr bool kCorrects = G::kOffset != 0;
+  constexpr bool kCorrects = G::kSign != 0;
   alignas(64) Word panel_buffer[kMaxBlockK * kColumns];
   alignas(64) Word strip_buffer[(kMaxBlockK + kColumns) * kStripStride<T>];
   alignas(64) Sum tile_buffer[kRows * kColumns];
   alignas(64) Sum bias[kColumns] = {};
   Sum row_bias[kRows] = {};
-  std::int32_t offsets[kCorrects ? kResidentRows : 1];
+  Word offsets[kCorrects ? kResidentRows : 1];
   const bool offsets_once =
       kCorrects && plan.a_in_place && !plan.packs_ahead && !plan.offsets_ahead && panel_end - panel_begin > 1;
 
@@ -332,10 +335,10 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
         g.row_bias = row_bias;
       }
       if constexpr (kCorrects) {
-        std::int32_t own[kRows];
-        const std::int32_t* found = own;
+        Word own[kRows];
+        const Word* found = own;
         if (plan.offsets_ahead) {
-          found = static_cast<const std::int32_t*>(scratch) + rows.first;
+          found = static_cast<const Word*>(scratch) + rows.first;
         } else if (offsets_once) {
           found = offsets + (rows.first - rows_of(tile_begin, base, extra).first);
         } else if (p.a_col_stride == 1) {
@@ -361,9 +364,7 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
         g.narrow_row_stride = p.c_row_stride;
       }
       g.relu = last && !to_tile && e.activation == GemmEpilogue::Activation::relu;
-      const bool two = columns > kColumns / 2;
-      g.edge_lanes = two ? columns - kColumns / 2 : columns;
-      kMicroTable<T>.at[rows.count - 1][two][adjacent][g.edge_lanes != kColumns / 2](g);
+      run_micro_of(kMicroTable<T>, g, rows.count, columns, adjacent);
       if constexpr (kNarrows<S>) {
         if (to_tile) {
           const Sum* before = kb > 0 ? partial + rows.first * partial_row_stride + column : nullptr;
@@ -379,25 +380,8 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
         offset_rows<G>(offsets, a_block + first * p.a_row_stride, p.a_row_stride, count, kc);
       }
     }
-    if (!plan.packs_ahead) {
-      for (std::int64_t panel = first_panel; panel < panel_end_here; ++panel) {
-        set_panel(panel);
-        for (std::int64_t t = tile_begin; t < tile_end; ++t) {
-          const Rows rows = rows_of(t, base, extra);
-          set_strip(rows);
-          run_tile(rows, panel);
-        }
-      }
-    } else {
-      for (std::int64_t t = tile_begin; t < tile_end; ++t) {
-        const Rows rows = rows_of(t, base, extra);
-        set_strip(rows);
-        for (std::int64_t panel = first_panel; panel < panel_end_here; ++panel) {
-          set_panel(panel);
-          run_tile(rows, panel);
-        }
-      }
-    }
+    each_tile(!plan.packs_ahead, {tile_begin, tile_end, first_panel, panel_end_here, base, extra}, set_panel, set_strip,
+              run_tile);
   };
   // A panel that is packed on the stack is done with, all blocks of k, before the next: B is read along its columns.
   const std::int64_t at_once = plan.packs_ahead || plan.k_blocks == 1 ? most(1, panel_end - panel_begin) : 1;
@@ -422,7 +406,7 @@ void run_single_row(const GemmProblem& p, const Plan& plan, std::int64_t column,
   constexpr int kAtOnce = 4;
   alignas(64) Sum totals[kRowBuffer];
   alignas(64) Sum sums[kRowBuffer];
-  alignas(64) std::int32_t words[kMaxBlockK + kWidth];
+  alignas(64) typename O::Word words[kMaxBlockK + kWidth];
   Source gathered[kMaxBlockK * kGroup];
   for (; column < column_end; column += kRowBuffer) {
     const auto columns = static_cast<int>(least(kRowBuffer, column_end - column));
@@ -473,8 +457,8 @@ void run_single_row(const GemmProblem& p, const Plan& plan, std::int64_t column,
       if (kb > 0) {
         for (int j = 0; j < columns; j += kWidth) L::store(totals + j, L::load(totals + j) + L::load(sums + j));
       }
-      if constexpr (G::kOffset != 0) {
-        std::int32_t offset = 0;
+      if constexpr (G::kSign != 0) {
+        std::uint32_t offset = 0;
         offset_rows<G>(&offset, a, 0, 1, kc);
         for (int j = 0; j < columns; j += kWidth) L::store(totals + j, L::load(totals + j) + L::broadcast(offset));
       }
@@ -501,7 +485,7 @@ std::size_t gemm_scratch_bytes(const GemmProblem& problem) {
   const Plan plan = plan_of<S>(p);
   std::int64_t words = plan.offsets_ahead ? p.m : packed_words<S>(p, plan);
   if (kNarrows<S> && plan.k_blocks > 1) words += p.m * plan.panels * kPanelColumns<ProductOf<S>>;
-  return static_cast<std::size_t>(words) * sizeof(std::int32_t);
+  return static_cast<std::size_t>(words) * sizeof(std::uint32_t);
 }
 
 template <class S>
@@ -520,7 +504,7 @@ void gemm_pack(const GemmProblem& problem, void* scratch, std::int64_t task) {
 #if defined(GORGO_ISA_AVX512_VNNI)
     if (plan.offsets_ahead) {
       const std::int64_t row = task * kOffsetRows;
-      return offset_rows<G>(static_cast<std::int32_t*>(scratch) + row,
+      return offset_rows<G>(static_cast<std::uint32_t*>(scratch) + row,
                             static_cast<const std::uint8_t*>(p.a) + row * p.a_row_stride, p.a_row_stride,
                             least(kOffsetRows, p.m - row), p.k);
     }
@@ -529,7 +513,7 @@ void gemm_pack(const GemmProblem& problem, void* scratch, std::int64_t task) {
     const std::int64_t k0 = task / panel_groups * plan.block_k;
     const std::int64_t kc = least(plan.block_k, p.k - k0);
     const std::int64_t first = task % panel_groups * kPackPanels;
-    auto* to = static_cast<std::int32_t*>(scratch) + k0 / Operands<T>::kGroup * plan.panels * kColumns;
+    auto* to = static_cast<std::uint32_t*>(scratch) + k0 / Operands<T>::kGroup * plan.panels * kColumns;
     pack_b<G>(to + first * words_of<T>(kc) * kColumns, p, k0, kc, first, least(kPackPanels, plan.panels - first));
   });
 }

@@ -3,7 +3,8 @@
 //
 // A word is a group in 32 bits; the words of a vector belong to neighbouring columns of B or rows of A. Where A lies
 // with k contiguous, its groups are words as they stand, and the micro-kernel reads them in place. Invariant: sums of
-// bytes are exact modulo 2^32, so no instruction that saturates is used. Read next: gemm_groups_cpu.cpp.
+// bytes are exact modulo 2^32, so no instruction that saturates is used, and they are unsigned: C++ has those wrap.
+// Read next: gemm_groups_cpu.cpp.
 #pragma once
 
 #include <cstdint>
@@ -16,35 +17,37 @@
 
 namespace gorgo::GORGO_ISA_NS {
 
-// int32 sums, and the words of every group.
+// The sums of bytes, and the words of every group.
 template <>
-struct Lanes<std::int32_t> {
-  using Vec = RawVector<std::int32_t, Lanes<float>::kWidth>;
+struct Lanes<std::uint32_t> {
+  using Vec = RawVector<std::uint32_t, Lanes<float>::kWidth>;
   using Edge = Lanes<float>::Edge;
-  typedef std::int32_t Memory __attribute__((vector_size(sizeof(Vec)), aligned(4), may_alias));
+  typedef std::uint32_t Memory __attribute__((vector_size(sizeof(Vec)), aligned(4), may_alias));
   static constexpr int kWidth = Lanes<float>::kWidth;
   static constexpr int kRows = Lanes<float>::kRows;
   static constexpr bool kEdgeIsFree = Lanes<float>::kEdgeIsFree;
   GORGO_GEMM_INLINE Vec zero() { return Vec{}; }
-  GORGO_GEMM_INLINE Vec load(const std::int32_t* p) { return *reinterpret_cast<const Memory*>(p); }
-  GORGO_GEMM_INLINE void store(std::int32_t* p, Vec v) { *reinterpret_cast<Memory*>(p) = v; }
+  GORGO_GEMM_INLINE Vec load(const std::uint32_t* p) { return *reinterpret_cast<const Memory*>(p); }
+  GORGO_GEMM_INLINE void store(std::uint32_t* p, Vec v) { *reinterpret_cast<Memory*>(p) = v; }
   GORGO_GEMM_INLINE Edge edge(int count) { return Lanes<float>::edge(count); }
-  GORGO_GEMM_INLINE Vec load_edge(const std::int32_t* p, Edge e) {
+  GORGO_GEMM_INLINE Vec load_edge(const std::uint32_t* p, Edge e) {
     return reinterpret_cast<Vec>(Lanes<float>::load_edge(reinterpret_cast<const float*>(p), e));
   }
-  GORGO_GEMM_INLINE void store_edge(std::int32_t* p, Edge e, Vec v) {
+  GORGO_GEMM_INLINE void store_edge(std::uint32_t* p, Edge e, Vec v) {
     Lanes<float>::store_edge(reinterpret_cast<float*>(p), e, reinterpret_cast<Lanes<float>::Vec>(v));
   }
-  GORGO_GEMM_INLINE Vec broadcast(std::int32_t x) { return Vec{} + x; }
-  GORGO_GEMM_INLINE Vec relu(Vec v) { return v > 0 ? v : Vec{}; }
+  GORGO_GEMM_INLINE Vec broadcast(std::uint32_t x) { return Vec{} + x; }
+  GORGO_GEMM_INLINE Vec relu(Vec v) {  // of sums as int32
+    return reinterpret_cast<RawVector<std::int32_t, kWidth>>(v) > 0 ? v : Vec{};
+  }
 };
 
-using Words = Lanes<std::int32_t>::Vec;
+using Words = Lanes<std::uint32_t>::Vec;
 
 GORGO_GEMM_INLINE Words broadcast_word(const void* p) {
-  std::int32_t word;
+  std::uint32_t word;
   std::memcpy(&word, p, sizeof(word));
-  return Lanes<std::int32_t>::broadcast(word);
+  return Lanes<std::uint32_t>::broadcast(word);
 }
 
 // What the kinds of groups below tell beside Operands' facts:
@@ -63,7 +66,7 @@ struct Operands<PairsOfBFloat16> {
   using Source = BFloat16;
   using Element = BFloat16;
   using Narrow = BFloat16;
-  using Word = std::int32_t;
+  using Word = std::uint32_t;
   using Sum = float;
   using Vec = Words;
   static constexpr int kGroup = 2;
@@ -120,8 +123,8 @@ struct Operands<FoursOfBytes<kSignedA>> {
   using Source = std::uint8_t;
   using Element = std::uint8_t;
   using Narrow = std::uint8_t;
-  using Word = std::int32_t;
-  using Sum = std::int32_t;
+  using Word = std::uint32_t;
+  using Sum = std::uint32_t;
   using Vec = Words;
   static constexpr int kGroup = 4;
   static constexpr bool kInPlace = true;
@@ -182,14 +185,14 @@ struct Operands<FoursOfBytes<kSignedA>> {
 
 // The sums over k of `count` bytes of A that lie side by side.
 template <bool kSignedA>
-GORGO_GEMM_INLINE std::int32_t sum_of_bytes(const std::uint8_t* p, std::int64_t count) {
+GORGO_GEMM_INLINE std::uint32_t sum_of_bytes(const std::uint8_t* p, std::int64_t count) {
   using O = Operands<FoursOfBytes<kSignedA>>;
   const Words ones = Words{} + 0x01010101;
   Words sum{};
   std::int64_t i = 0;
   for (; i + 64 <= count; i += 64) sum = O::multiply_add(O::template run<false>(p + i), ones, sum);
   if (i < count) sum = O::multiply_add(O::template run<false>(p + i, static_cast<int>(count - i)), ones, sum);
-  return _mm512_reduce_add_epi32(reinterpret_cast<__m512i>(sum));
+  return static_cast<std::uint32_t>(_mm512_reduce_add_epi32(reinterpret_cast<__m512i>(sum)));
 }
 
 #else
@@ -202,8 +205,8 @@ struct Operands<PairsOfInt16> {
   using Source = std::uint8_t;
   using Element = std::int16_t;
   using Narrow = std::uint8_t;
-  using Word = std::int32_t;
-  using Sum = std::int32_t;
+  using Word = std::uint32_t;
+  using Sum = std::uint32_t;
   using Vec = Words;
   static constexpr int kGroup = 2;
   static constexpr bool kInPlace = false;
@@ -218,7 +221,10 @@ struct Operands<PairsOfInt16> {
 #elif defined(__SSE2__)
     return c + reinterpret_cast<Vec>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
 #else
-    return c + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
+    using Signed = RawVector<std::int32_t, kWidth>;
+    const auto low = [](Vec v) { return reinterpret_cast<Signed>(v << 16) >> 16; };
+    const auto high = [](Vec v) { return reinterpret_cast<Signed>(v) >> 16; };
+    return c + reinterpret_cast<Vec>(low(a) * low(b) + high(a) * high(b));
 #endif
   }
   GORGO_GEMM_INLINE void narrow(std::uint8_t* p, Vec v) {
@@ -229,7 +235,7 @@ struct Operands<PairsOfInt16> {
 #endif
   }
   GORGO_GEMM_INLINE void narrow_edge(std::uint8_t* p, Lanes<float>::Edge, int count, Vec v) {
-    alignas(64) std::int32_t lanes[kWidth];
+    alignas(64) Word lanes[kWidth];
     Lanes<Word>::store(lanes, v);
     for (int i = 0; i < count; ++i) p[i] = static_cast<std::uint8_t>(lanes[i]);
   }
@@ -283,12 +289,12 @@ struct Operands<PairsOfInt16> {
 
  private:
   template <bool kFlip>
-  GORGO_GEMM_INLINE std::int32_t pair(std::uint8_t low, std::uint8_t high) {
+  GORGO_GEMM_INLINE Word pair(std::uint8_t low, std::uint8_t high) {
     const auto widen = [](std::uint8_t x) {
       return static_cast<std::uint16_t>(kFlip ? static_cast<std::int16_t>(static_cast<std::int8_t>(x))
                                               : std::int16_t{x});
     };
-    return static_cast<std::int32_t>(static_cast<std::uint32_t>(widen(high)) << 16 | widen(low));
+    return Word{widen(high)} << 16 | widen(low);
   }
 };
 
@@ -303,13 +309,13 @@ GORGO_GEMM_INLINE std::int64_t words_of(std::int64_t k) {
 // Rows of k elements side by side, copied as words of one row side by side: `to_stride` words apart, which whole vectors
 // fit into. What the micro-kernel reads as it reads A in place.
 template <class T, bool kFlip>
-static void copy_rows(std::int32_t* to, std::int64_t to_stride, const typename Operands<T>::Source* from,
+static void copy_rows(std::uint32_t* to, std::int64_t to_stride, const typename Operands<T>::Source* from,
                       std::int64_t row_stride, std::int64_t k, int rows) {
   using O = Operands<T>;
-  using L = Lanes<std::int32_t>;
+  using L = Lanes<std::uint32_t>;
   constexpr int kRun = L::kWidth * O::kGroup;
   for (int row = 0; row < rows; ++row, to += to_stride, from += row_stride) {
-    std::int32_t* at = to;
+    std::uint32_t* at = to;
     std::int64_t i = 0;
     for (; i + kRun <= k; i += kRun, at += L::kWidth) L::store(at, O::template run<kFlip>(from + i));
     if (i < k) L::store(at, O::template run<kFlip>(from + i, static_cast<int>(k - i)));
@@ -329,15 +335,15 @@ struct PackedLanes {
 
 // Packs `lanes` lanes of k elements: words_of(k) of each. Whole vectors are stored, in rising order.
 template <class T, bool kFlip>
-static void pack_words(std::int32_t* to, PackedLanes packed, const typename Operands<T>::Source* from,
+static void pack_words(std::uint32_t* to, PackedLanes packed, const typename Operands<T>::Source* from,
                        std::int64_t lane_stride, std::int64_t k_stride, std::int64_t k, int lanes) {
   using O = Operands<T>;
-  using L = Lanes<std::int32_t>;
+  using L = Lanes<std::uint32_t>;
   constexpr int kWidth = L::kWidth;
   constexpr int kGroup = O::kGroup;
   if (k_stride == 1) {
     constexpr int kRun = kWidth * kGroup;
-    const auto transposed = [&](std::int64_t i, int count, int here, std::int32_t* at) __attribute__((always_inline)) {
+    const auto transposed = [&](std::int64_t i, int count, int here, std::uint32_t* at) __attribute__((always_inline)) {
       const auto* const first = from + i;
       Words v[kWidth];
 #pragma GCC unroll 16
@@ -348,7 +354,7 @@ static void pack_words(std::int32_t* to, PackedLanes packed, const typename Oper
                                   : O::template run<kFlip>(p, count);
         if (lane < here && count == kRun) __builtin_prefetch(p + 8 * kRun);
       }
-      transpose_square<std::int32_t, kWidth>(v);
+      transpose_square<std::uint32_t, kWidth>(v);
 #pragma GCC unroll 16
       for (int word = 0; word < kWidth; ++word, at += packed.word_stride) {
         if (word * kGroup < count) L::store(at, v[word]);
@@ -356,7 +362,7 @@ static void pack_words(std::int32_t* to, PackedLanes packed, const typename Oper
     };
     for (int lane = 0; lane < lanes; lane += kWidth, from += kWidth * lane_stride) {
       const int here = lanes - lane < kWidth ? lanes - lane : kWidth;
-      std::int32_t* at = to + packed.at(lane / kWidth);
+      std::uint32_t* at = to + packed.at(lane / kWidth);
       std::int64_t i = 0;
       for (; i + kRun <= k; i += kRun, at += kWidth * packed.word_stride) transposed(i, kRun, here, at);
       if (i < k) transposed(i, static_cast<int>(k - i), here, at);

@@ -104,15 +104,6 @@ static void micro(const MicroArgs<T>& g) {
   }
 
   Sum* c = g.c;
-  // Integers wrap.
-  const auto sum_of = [](Vec x, Vec y) __attribute__((always_inline)) {
-    if constexpr (std::is_same_v<Sum, std::int32_t>) {
-      typedef std::uint32_t Bits __attribute__((vector_size(sizeof(Vec))));
-      return (Vec)((Bits)x + (Bits)y);
-    } else {
-      return x + y;
-    }
-  };
   const auto read = [&](const Sum* row, int j) __attribute__((always_inline)) {
     return kEdge && j == kLast ? L::load_edge(row + j * L::kWidth, edge) : L::load(row + j * L::kWidth);
   };
@@ -120,7 +111,7 @@ static void micro(const MicroArgs<T>& g) {
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) acc[i][j] = sum_of(read(c + i * g.c_row_stride, j), acc[i][j]);
+      for (int j = 0; j < kVectors; ++j) acc[i][j] = read(c + i * g.c_row_stride, j) + acc[i][j];
     }
   }
   if (g.bias != nullptr) {
@@ -128,7 +119,7 @@ static void micro(const MicroArgs<T>& g) {
     for (int j = 0; j < kVectors; ++j) {
       const Vec bias = read(g.bias, j);
 #pragma GCC unroll 16
-      for (int i = 0; i < kRows; ++i) acc[i][j] = sum_of(acc[i][j], bias);
+      for (int i = 0; i < kRows; ++i) acc[i][j] = acc[i][j] + bias;
     }
   }
   if (g.row_bias != nullptr) {
@@ -136,7 +127,7 @@ static void micro(const MicroArgs<T>& g) {
     for (int i = 0; i < kRows; ++i) {
       const Vec bias = L::broadcast(g.row_bias[i]);
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) acc[i][j] = sum_of(acc[i][j], bias);
+      for (int j = 0; j < kVectors; ++j) acc[i][j] = acc[i][j] + bias;
     }
   }
   if (g.relu) {
@@ -207,11 +198,16 @@ struct SharedMicro<double> {
 // Computes a tile of `rows` by `columns` (at most kRows by kPanelColumns). The caller fills all of `args` but
 // edge_lanes.
 template <class T>
-GORGO_GEMM_INLINE void run_micro(MicroArgs<T>& args, int rows, int columns, bool adjacent_rows) {
+GORGO_GEMM_INLINE void run_micro_of(const MicroTable<T>& table, MicroArgs<T>& args, int rows, int columns,
+                                    bool adjacent_rows) {
   constexpr int kWidth = kPanelColumns<T> / 2;
   const bool two = columns > kWidth;
   args.edge_lanes = two ? columns - kWidth : columns;
-  SharedMicro<T>::table.at[rows - 1][two][adjacent_rows][args.edge_lanes != kWidth](args);
+  table.at[rows - 1][two][adjacent_rows][args.edge_lanes != kWidth](args);
+}
+template <class T>
+GORGO_GEMM_INLINE void run_micro(MicroArgs<T>& args, int rows, int columns, bool adjacent_rows) {
+  run_micro_of(SharedMicro<T>::table, args, rows, columns, adjacent_rows);
 }
 
 // The same for rows of B that lie anywhere: rows - 1, vectors - 1, ragged last vector.
