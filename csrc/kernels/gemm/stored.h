@@ -6,6 +6,7 @@
 
 #include "core/dtype.h"
 #include "kernels/gemm/lanes.h"
+#include "kernels/vec.h"
 
 namespace gorgo::GORGO_ISA_NS {
 
@@ -56,6 +57,7 @@ struct StoredHalf {
 
 template <>
 struct Stored<BFloat16> : StoredHalf<BFloat16> {
+  using Values = gorgo::GORGO_ISA_NS::Vec<float, L::kWidth>;  // the same lanes as other kernels know them
 #if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AMX)
   GORGO_GEMM_INLINE Vec widen(__m256i bits) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
@@ -66,20 +68,16 @@ struct Stored<BFloat16> : StoredHalf<BFloat16> {
   GORGO_GEMM_INLINE Vec load_edge(const BFloat16* p, L::Edge edge, int) {
     return widen(_mm256_maskz_loadu_epi16(edge, p));
   }
+#if defined(GORGO_ISA_AVX512_BF16)
+  GORGO_GEMM_INLINE __m256i narrow(Vec v) { return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)); }
   GORGO_GEMM_INLINE void store(BFloat16* p, Vec v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(v)); }
   GORGO_GEMM_INLINE void store_edge(BFloat16* p, L::Edge edge, int, Vec v) {
     _mm256_mask_storeu_epi16(p, edge, narrow(v));
   }
-#if defined(GORGO_ISA_AVX512_BF16)
-  GORGO_GEMM_INLINE __m256i narrow(Vec v) { return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)); }
 #else
-  GORGO_GEMM_INLINE __m256i narrow(Vec v) {
-    const __m512i bits = _mm512_castps_si512(v);
-    const __m512i high = _mm512_srli_epi32(bits, 16);
-    const __m512i half = _mm512_add_epi32(_mm512_set1_epi32(0x7fff), _mm512_and_si512(high, _mm512_set1_epi32(1)));
-    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, half), 16);
-    const __mmask16 is_nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-    return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, is_nan, high, _mm512_set1_epi32(0x40)));
+  GORGO_GEMM_INLINE void store(BFloat16* p, Vec v) { gorgo::GORGO_ISA_NS::store(p, Values{(Values::Raw)v}); }
+  GORGO_GEMM_INLINE void store_edge(BFloat16* p, L::Edge, int count, Vec v) {
+    store_partial(p, Values{(Values::Raw)v}, count);
   }
 #endif
 #elif defined(GORGO_ISA_AVX2)
@@ -87,17 +85,7 @@ struct Stored<BFloat16> : StoredHalf<BFloat16> {
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
   }
-  GORGO_GEMM_INLINE void store(BFloat16* p, Vec v) {
-    const __m256i bits = _mm256_castps_si256(v);
-    const __m256i high = _mm256_srli_epi32(bits, 16);
-    const __m256i half = _mm256_add_epi32(_mm256_set1_epi32(0x7fff), _mm256_and_si256(high, _mm256_set1_epi32(1)));
-    const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, half), 16);
-    const __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
-    const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-    const __m256i lanes = _mm256_blendv_epi8(rounded, quiet, is_nan);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
-                     _mm_packus_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1)));
-  }
+  GORGO_GEMM_INLINE void store(BFloat16* p, Vec v) { gorgo::GORGO_ISA_NS::store(p, Values{(Values::Raw)v}); }
 #endif
 };
 
