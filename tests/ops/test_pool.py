@@ -386,3 +386,24 @@ def test_unordered_and_unsupported_types_are_refused() -> None:
         gg.avg_pool1d(gg.zeros((1, 4), dtype=gg.int32), 2)
     with pytest.raises(TypeError, match="im2col: operands must have a real floating dtype, got int64"):
         gg.im2col(gg.zeros((1, 4, 4), dtype=gg.int64), 2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("window", [(2, 2, 0), (3, 2, 1), (3, 1, 1)])
+def test_max_pools_of_every_short_width(window: tuple[int, int, int], dtype: str) -> None:
+    rng = np.random.default_rng(7)
+    for width in range(3, 40):
+        x = rng.integers(-9, 9, (2, 2, 7, width)).astype(dtype)  # with equals
+        x[0, 1, 3, width // 2] = np.nan
+        mine, their = gg.asarray(x.copy()).requires_grad_(), torch.from_numpy(x).requires_grad_()
+        out = gg.nn.functional.max_pool2d(mine, *window)
+        expected = F.max_pool2d(their, *window)
+        np.testing.assert_array_equal(out.detach().numpy(), expected.detach().numpy())
+        dense = rng.standard_normal(out.shape).astype(dtype)
+        one = dense[:1, :1, :1, :1].copy()  # as a sum's gradient comes: one number, repeated
+        seeds = [(gg.asarray(dense), torch.from_numpy(dense))]
+        seeds.append((gg.broadcast_to(gg.asarray(one), out.shape), torch.from_numpy(one).expand(expected.shape)))
+        for my_seed, their_seed in seeds:
+            (got,) = gg.grad(out, [mine], my_seed, retain_graph=True)
+            (wanted,) = torch.autograd.grad(expected, [their], their_seed, retain_graph=True)
+            np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-6, atol=1e-6)
