@@ -255,9 +255,16 @@ template <class T, int N>
 GORGO_INLINE Vec<T, N> reciprocal(Vec<T, N> x) {
   return broadcast<Vec<T, N>>(T{1}) / x;
 }
+// The quotient by the rounded root, corrected by what it leaves of 1 = x y^2; not where y is 0, infinite or NaN.
 template <class T, int N>
 GORGO_INLINE Vec<T, N> rsqrt(Vec<T, N> x) {
-  return broadcast<Vec<T, N>>(T{1}) / sqrt(x);
+  using V = Vec<T, N>;
+  const auto y = broadcast<V>(T{1}) / sqrt(x);
+  const auto root = x * y;
+  const auto root_low = mul_add_once(x, y, -root);
+  const auto rest = mul_add_once(-root, y, broadcast<V>(T{1})) - root_low * y;
+  const auto ordinary = (y > broadcast<V>(T{0})) & (y < broadcast<V>(FloatBits<T>::kInfinity));
+  return select(ordinary, mul_add(y * broadcast<V>(T(0.5)), rest, y), y);
 }
 
 // Rounding to a whole number, half to even. Adding 2^23 (2^52) makes the adder round at the unit.
@@ -347,34 +354,6 @@ GORGO_LIBM_2(fmod)
 #undef GORGO_LIBM_1
 #undef GORGO_LIBM_2
 
-template <class T, int N>
-GORGO_INLINE Vec<T, N> asin(Vec<T, N> x) {
-  return libm_asin(x);
-}
-template <class T, int N>
-GORGO_INLINE Vec<T, N> acos(Vec<T, N> x) {
-  return libm_acos(x);
-}
-template <class T, int N>
-GORGO_INLINE Vec<T, N> atan(Vec<T, N> x) {
-  return libm_atan(x);
-}
-template <class T, int N>
-GORGO_INLINE Vec<T, N> asinh(Vec<T, N> x) {
-  return libm_asinh(x);
-}
-template <class T, int N>
-GORGO_INLINE Vec<T, N> acosh(Vec<T, N> x) {
-  return libm_acosh(x);
-}
-template <class T, int N>
-GORGO_INLINE Vec<T, N> atanh(Vec<T, N> x) {
-  return libm_atanh(x);
-}
-template <class T, int N>
-GORGO_INLINE Vec<T, N> atan2(Vec<T, N> y, Vec<T, N> x) {
-  return libm_atan2(y, x);
-}
 // The remainder with the sign of x, as C has it; exact.
 template <class T, int N>
 GORGO_INLINE Vec<T, N> fmod(Vec<T, N> x, Vec<T, N> y) {
@@ -624,6 +603,90 @@ GORGO_INLINE Vec<double, N> sigmoid(Vec<double, N> x) {
   return select(x < broadcast<V>(0.0), z, one) / (one + z);
 }
 
+// x sigmoid(h) for h of the sign of x, |h| = n ln2 + r + low. The quotient and the product keep what they lose until the
+// power of 2 is in, so that even denormal results are good. -inf times 0 is NaN.
+template <int N>
+GORGO_INLINE Vec<float, N> times_logistic(Vec<float, N> x, Vec<float, N> magnitude, Vec<float, N> h,
+                                          Vec<float, N> low) {
+  using V = Vec<float, N>;
+  const auto one = broadcast<V>(1.0f);
+  const auto zero = broadcast<V>(0.0f);
+  const auto e = exp_reduce(h);
+  const auto power = inverse_power<60>(e);
+  const auto rise = exp_rise(e.r + (e.low + low));
+  const auto whole = one + power;
+  const auto d = whole + rise;
+  const auto d_low = (rise - (d - whole)) + (power - (whole - one));
+  const auto q = one / d;
+  const auto q_low = mul_add(-q, d_low, mul_add_once(-q, d, one)) * q;
+  const auto v = magnitude * q;
+  const auto v_low = mul_add(magnitude, q_low, mul_add_once(magnitude, q, -v));
+  return select(x < zero, x * zero, x) - over_power(v + v_low, e);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> times_logistic(Vec<double, N> x, Vec<double, N> magnitude, Vec<double, N> h,
+                                           Vec<double, N> low) {
+  using V = Vec<double, N>;
+  const auto one = broadcast<V>(1.0);
+  const auto zero = broadcast<V>(0.0);
+  const auto e = exp_reduce(-h);
+  const auto moved = e.low - low;
+  const auto r = e.r + moved;
+  const auto p = one + (r + mul_add(r * r, exp_q(r), (e.r - r) + moved));
+  const auto bottom = one + times_power(p, e);
+  return select(x < zero, x * zero - times_power(magnitude * (p / bottom), e), x / bottom);
+}
+// Beyond these the result for negative x is 0.
+template <class T>
+struct LogisticLimits;
+template <>
+struct LogisticLimits<float> {
+  static constexpr float kSilu = 110.0f;
+  static constexpr float kGelu = 11.5f;
+};
+template <>
+struct LogisticLimits<double> {
+  static constexpr double kSilu = 760.0;
+  static constexpr double kGelu = 22.0;
+};
+template <class T, int N>
+GORGO_INLINE Vec<T, N> silu(Vec<T, N> x) {
+  const auto m = at_most(abs(x), broadcast<Vec<T, N>>(LogisticLimits<T>::kSilu));
+  return times_logistic(x, m, m, broadcast<Vec<T, N>>(T{0}));
+}
+// x sigmoid(a x + b x^3), a = sqrt(8 / pi), b = 0.044715 a. The argument is formed in two parts: where it is large, its
+// last place is the result's first ones.
+template <class T>
+struct GeluTanhFactors;
+template <>
+struct GeluTanhFactors<float> {
+  static constexpr float kA[] = {0x1.988454p+0f, -0x1.857936p-25f};
+  static constexpr float kB[] = {0x1.2444f2p-4f, 0x1.49b16ap-29f};
+};
+template <>
+struct GeluTanhFactors<double> {
+  static constexpr double kA[] = {0x1.9884533d43651p+0, -0x1.cbc0d30ebfd15p-54};
+  static constexpr double kB[] = {0x1.2444f2a4d8b4bp-4, -0x1.6c843a29d1c70p-61};
+};
+template <class T, int N>
+GORGO_INLINE Vec<T, N> gelu_tanh(Vec<T, N> x) {
+  using V = Vec<T, N>;
+  using Factors = GeluTanhFactors<T>;
+  const auto a = broadcast<V>(Factors::kA[0]);
+  const auto b = broadcast<V>(Factors::kB[0]);
+  const auto m = at_most(abs(x), broadcast<V>(LogisticLimits<T>::kGelu));
+  const auto square = m * m;
+  const auto square_low = mul_add_once(m, m, -square);
+  const auto term = b * square;
+  const auto term_low =
+      mul_add(broadcast<V>(Factors::kB[1]), square, mul_add(b, square_low, mul_add_once(b, square, -term)));
+  const auto sum = a + term;
+  const auto part = sum - a;
+  const auto sum_low = ((a - (sum - part)) + (term - part)) + (broadcast<V>(Factors::kA[1]) + term_low);
+  const auto h = m * sum;
+  return times_logistic(x, m, h, mul_add(m, sum_low, mul_add_once(m, sum, -h)));
+}
+
 // tanh x = x + x z P(z), z = x^2, |x| < 0.625, relative error 1.6e-10.
 constexpr float kTanhP[] = {-0x1.555554p-2f, 0x1.11107cp-3f,  -0x1.b9f21cp-5f,
                             0x1.63acc4p-6f,  -0x1.0c8726p-7f, 0x1.1ac484p-9f};
@@ -671,25 +734,28 @@ GORGO_INLINE Vec<double, N> erf(Vec<double, N> x) {
   return libm_erf(x);
 }
 
-// erfc x = e^(-x^2) P(t) / (1 + 2 x), t = (x - 2) / (x + 2), for x in [0.5, 10.1], relative error 6.4e-9.
-constexpr float kErfcP[] = {0x1.46e80ep+0f,  -0x1.7bf5eap-4f, -0x1.5407bap-3f, 0x1.4ff962p-3f,   -0x1.bc22c4p-5f,
-                            -0x1.068ea6p-7f, 0x1.1c4588p-7f,  0x1.308ca6p-10f, -0x1.50bf38p-10f, -0x1.ed7856p-13f};
+// erfc x = e^(-x^2) P(t) / (1 + 2 x), t = (x - 2) / (x + 2), for x in [0.5, 10.1], relative error 6.4e-9. Through
+// float64, where x^2 is exact.
+constexpr double kErfcP[] = {0x1.46e80ep+0,  -0x1.7bf5eap-4, -0x1.5407bap-3, 0x1.4ff962p-3,   -0x1.bc22c4p-5,
+                             -0x1.068ea6p-7, 0x1.1c4588p-7,  0x1.308ca6p-10, -0x1.50bf38p-10, -0x1.ed7856p-13};
 template <int N>
 GORGO_INLINE Vec<float, N> erfc(Vec<float, N> x) {
   using V = Vec<float, N>;
-  const auto one = broadcast<V>(1.0f);
-  const auto two = broadcast<V>(2.0f);
-  const auto magnitude = abs(x);
-  const auto half = broadcast<V>(0.5f);
-  const auto m = clamp(magnitude, half, broadcast<V>(10.1f));
-  const auto square_high = m * m;
-  const auto square_low = mul_add_once(m, m, -square_high);
-  const auto t = (m - two) / (m + two);
-  const auto factor = polynomial(t, kErfcP) / (one + two * m);
-  const auto far_value = exp(-square_high) * (factor - factor * square_low);
   const auto z = x * x;
-  const auto near_value = one - mul_add(x, mul_add(z, polynomial(z, kErfP), broadcast<V>(kErfP0)), x);
-  return select(magnitude < half, near_value, select(x < broadcast<V>(0.0f), two - far_value, far_value));
+  const auto near_factor = mul_add(z, polynomial(z, kErfP), broadcast<V>(kErfP0));
+  return by_wide_lanes(
+      [](auto v, auto factor) __attribute__((always_inline)) {
+        const auto wide = convert<double>(v);
+        const auto one = like(wide, 1.0);
+        const auto two = like(wide, 2.0);
+        const auto m = at_most(abs(wide), like(wide, 10.1));
+        const auto t = (m - two) / (m + two);
+        const auto tail = exp(-(m * m)) * (polynomial(t, kErfcP) / (one + two * m));
+        const auto far_value = select(wide < like(wide, 0.0), two - tail, tail);
+        const auto near_value = (one - wide) - wide * convert<double>(factor);
+        return convert<float>(select(m < like(wide, 0.5), near_value, far_value));
+      },
+      x, near_factor);
 }
 template <int N>
 GORGO_INLINE Vec<double, N> erfc(Vec<double, N> x) {
@@ -737,6 +803,16 @@ GORGO_INLINE Vec<float, N> gelu_slope(Vec<float, N> x) {
   const auto v = tail.w - tail.m * broadcast<V>(kInvSqrtTwoPi);
   const auto slope = times_power(mul_add(v, tail.rise, v), tail.e);
   return select(x < broadcast<V>(0.0f), slope, broadcast<V>(1.0f) - slope);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> gelu(Vec<double, N> x) {
+  using V = Vec<double, N>;
+  // erfc takes t = -x / sqrt(2) rounded; in the tail what is lost there matters t times as much, by erfc's slope.
+  const auto factor = broadcast<V>(-0x1.6a09e667f3bcdp-1);
+  const auto t = factor * x;
+  const auto lost = mul_add_once(x, factor, -t) + x * broadcast<V>(0x1.bdd3413b26456p-55);
+  const auto slope = broadcast<V>(0x1.20dd750429b6dp+0) * exp(-(t * t));
+  return x * (broadcast<V>(0.5) * (erfc(t) - select(abs(t) < broadcast<V>(30.0), lost * slope, broadcast<V>(0.0))));
 }
 // Through float64, whose exponential loses nothing that a float shows; near zero sinh x = x + x^3 / 6.
 template <int N>
@@ -819,9 +895,14 @@ GORGO_INLINE Vec<T, N> log_specials(Vec<T, N> x, Vec<T, N> value) {
 // log(1 + f) = f - f^2 / 2 + f^3 P(f), f in [sqrt(1/2) - 1, sqrt(2) - 1], relative error 7.7e-10.
 constexpr float kLogP[] = {0x1.555548p-2f,  -0x1.000006p-2f, 0x1.99a47ap-3f, -0x1.555c52p-3f, 0x1.233b46p-3f,
                            -0x1.fc25b2p-4f, 0x1.e6c23p-4f,   -0x1.de17p-4f,  0x1.148978p-4f};
-// e ln2 + log(1 + f) + low
+// e ln2 + log(1 + f) + low, as a sum of two numbers.
 template <int N>
-GORGO_INLINE Vec<float, N> log_sum(Vec<float, N> e, Vec<float, N> f, Vec<float, N> low) {
+struct LogSum {
+  Vec<float, N> lead;
+  Vec<float, N> rest;
+};
+template <int N>
+GORGO_INLINE LogSum<N> log_sum(Vec<float, N> e, Vec<float, N> f, Vec<float, N> low) {
   using V = Vec<float, N>;
   const auto f2 = f * f;
   auto rest = mul_add(f * f2, polynomial(f, kLogP), low);
@@ -831,13 +912,14 @@ GORGO_INLINE Vec<float, N> log_sum(Vec<float, N> e, Vec<float, N> f, Vec<float, 
   // The larger of the two leading terms first, keeping what its addition loses.
   const auto lead = high + f;
   const auto lost = select(e == broadcast<V>(0.0f), broadcast<V>(0.0f), f - (lead - high));
-  return lead + ((rest - half) + lost);
+  return {lead, (rest - half) + lost};
 }
 template <int N>
 GORGO_INLINE Vec<float, N> log(Vec<float, N> x) {
   using V = Vec<float, N>;
   const auto parts = log_reduce(x);
-  return log_specials(x, log_sum(parts.e, parts.m - broadcast<V>(1.0f), broadcast<V>(0.0f)));
+  const auto sum = log_sum(parts.e, parts.m - broadcast<V>(1.0f), broadcast<V>(0.0f));
+  return log_specials(x, sum.lead + sum.rest);
 }
 // With s = f / (2 + f): log(1 + f) = 2 s + s^3 R(s^2), error 2.5e-18.
 constexpr double kLogR[] = {0.666666666666673443, 0.399999999994148728, 0.285714287423243159, 0.222221985801243795,
@@ -856,28 +938,53 @@ GORGO_INLINE Vec<double, N> log(Vec<double, N> x) {
   return log_specials(x, value);
 }
 
+// log(1 + x + x_low) for x > -1, where 1 + x may have lost digits, as `sum` says.
+template <int N>
+GORGO_INLINE LogSum<N> log1p_sum(Vec<float, N> x, Vec<float, N> x_low, Vec<float, N> sum) {
+  using V = Vec<float, N>;
+  const auto one = broadcast<V>(1.0f);
+  const auto lost = select(x > one, one - (sum - x), x - (sum - one));
+  const auto parts = log_reduce(sum);
+  const auto near = parts.e == broadcast<V>(0.0f);  // there x itself is the exact argument
+  const auto f = select(near, x, parts.m - one);
+  // What the sum lost, times the slope of log there.
+  return log_sum(parts.e, f, (select(near, broadcast<V>(0.0f), lost) + x_low) / sum);
+}
 template <int N>
 GORGO_INLINE Vec<float, N> log1p(Vec<float, N> x) {
   using V = Vec<float, N>;
-  const auto one = broadcast<V>(1.0f);
   const auto zero = broadcast<V>(0.0f);
-  const auto sum = one + x;
-  const auto lost = select(x > one, one - (sum - x), x - (sum - one));
-  const auto parts = log_reduce(sum);
-  const auto near = parts.e == zero;  // there x itself is the exact argument
-  const auto f = select(near, x, parts.m - one);
-  const auto low = lost / sum;  // what the sum lost, times the slope of log there
-  const auto value = log_sum(parts.e, f, select(near, zero, low));
-  return select(x == zero, x, log_specials(sum, value));
+  const auto sum = broadcast<V>(1.0f) + x;
+  const auto value = log1p_sum(x, zero, sum);
+  return select(x == zero, x, log_specials(sum, value.lead + value.rest));
 }
 template <int N>
 GORGO_INLINE Vec<double, N> log1p(Vec<double, N> x) {
   return libm_log1p(x);
 }
 
-template <class T, int N>
-GORGO_INLINE Vec<T, N> softplus(Vec<T, N> x) {
-  return maximum(x, broadcast<Vec<T, N>>(T{0})) + log1p(exp(-abs(x)));
+// max(x, 0) + log1p(e^-|x|). For float32 the exponential comes with what its last addition loses, and the sum keeps its
+// own loss, so that it rounds about once.
+template <int N>
+GORGO_INLINE Vec<float, N> softplus(Vec<float, N> x) {
+  using V = Vec<float, N>;
+  const auto one = broadcast<V>(1.0f);
+  const auto e = exp_reduce(at_least(-abs(x), broadcast<V>(-104.0f)));
+  const auto rise = exp_rise(e.r) + e.low;
+  const auto high = one + rise;
+  const auto z = times_power(high, e);
+  const auto z_low = times_power((one - high) + rise, e);
+  const auto value = log1p_sum(z, z_low, one + z);
+  const auto ramp = at_least(x, broadcast<V>(0.0f));
+  const auto sum = ramp + value.lead;
+  const auto part = sum - ramp;
+  const auto lost = (ramp - (sum - part)) + (value.lead - part);
+  // From 32 on the logarithm does not show; infinity and NaN stay so.
+  return select(x < broadcast<V>(32.0f), sum + (lost + value.rest), x);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> softplus(Vec<double, N> x) {
+  return at_least(x, broadcast<Vec<double, N>>(0.0)) + log1p(exp(-abs(x)));
 }
 
 // ---- float functions by way of float64, where that is the short road to the last bit ----
@@ -1102,15 +1209,9 @@ GORGO_SCALAR_1(log1p)
 GORGO_SCALAR_1(sin)
 GORGO_SCALAR_1(cos)
 GORGO_SCALAR_1(tan)
-GORGO_SCALAR_1(asin)
-GORGO_SCALAR_1(acos)
-GORGO_SCALAR_1(atan)
 GORGO_SCALAR_1(sinh)
 GORGO_SCALAR_1(cosh)
 GORGO_SCALAR_1(tanh)
-GORGO_SCALAR_1(asinh)
-GORGO_SCALAR_1(acosh)
-GORGO_SCALAR_1(atanh)
 GORGO_SCALAR_1(erf)
 GORGO_SCALAR_1(erfc)
 GORGO_SCALAR_1(sigmoid)
@@ -1127,7 +1228,6 @@ GORGO_SCALAR_2(minimum)
 GORGO_SCALAR_2(maximum)
 GORGO_SCALAR_2(copysign)
 GORGO_SCALAR_2(pow)
-GORGO_SCALAR_2(atan2)
 GORGO_SCALAR_2(fmod)
 #undef GORGO_SCALAR_2
 

@@ -1,4 +1,4 @@
-// csrc/kernels/{vec,math}.h against the C library in higher precision, for one instruction set: the base one, or the
+// csrc/kernels/{vec,math,arcs}.h against the C library in higher precision, for one instruction set: the base one, or the
 // one that the command line names with GORGO_ISA_NS, GORGO_ISA_* and the compiler's flags. The sets are compared with
 // each other through the kernels of the elementwise ops (test_elementwise.cpp).
 #ifndef GORGO_ISA_NS
@@ -21,7 +21,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "kernels/math.h"
+#include "kernels/arcs.h"
 
 namespace kernels = gorgo::GORGO_ISA_NS;
 using gorgo::BFloat16;
@@ -217,22 +217,22 @@ TEST_CASE("math: vector functions are within their bounds of the true value") {
   CHECK_ULPS(tan, 1, 1);
   CHECK_ULPS(tanh, 1, 3);
   CHECK_ULPS(erf, 1, 2);
-  CHECK_ULPS(erfc, 4, 6);
-  CHECK_ULPS(asin, 1, 1);
-  CHECK_ULPS(acos, 1, 1);
-  CHECK_ULPS(atan, 1, 1);
+  CHECK_ULPS(erfc, 1, 6);
+  CHECK_ULPS(asin, 0.51, 1);
+  CHECK_ULPS(acos, 0.51, 1);
+  CHECK_ULPS(atan, 0.51, 1);
   CHECK_ULPS(sinh, 1, 3);
   CHECK_ULPS(cosh, 1, 3);
-  CHECK_ULPS(asinh, 3, 3);
-  CHECK_ULPS(acosh, 3, 3);
-  CHECK_ULPS(atanh, 3, 3);
+  CHECK_ULPS(asinh, 0.51, 3);
+  CHECK_ULPS(acosh, 0.51, 3);
+  CHECK_ULPS(atanh, 0.51, 3);
   const auto sigmoid = [](auto x) { return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x)); };
   check_unary<float>("sigmoid", 1, [](auto v) { return kernels::sigmoid(v); }, sigmoid);
   check_unary<double>("sigmoid", 3, [](auto v) { return kernels::sigmoid(v); }, sigmoid);
   const auto gelu = [](double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); };
   check_unary<float>("gelu", 6, [](auto v) { return kernels::gelu(v); }, gelu);
   const auto softplus = [](auto x) { return std::max(x, decltype(x)(0)) + std::log1p(std::exp(-std::abs(x))); };
-  check_unary<float>("softplus", 2.5, [](auto v) { return kernels::softplus(v); }, softplus);
+  check_unary<float>("softplus", 1, [](auto v) { return kernels::softplus(v); }, softplus);
 }
 
 TEST_CASE("math: rounding is exact, half to even, and keeps the sign of zero") {

@@ -195,7 +195,7 @@ unary("signbit", np.signbit, -5, 5)
 unary("sinc", lambda x: np.where((x == np.round(x)) & (x != 0), 0.0, np.sinc(x)), -3, 3)
 unary("lgamma", lgamma, 0.1, 9)
 unary("digamma", lambda x: np.where(np.isneginf(x), np.nan, scipy.special.digamma(x)), 0.1, 9)
-unary("erfinv", scipy.special.erfinv, -0.99, 0.99)
+unary("erfinv", lambda x: np.copysign(scipy.special.erfinv(x), x), -0.99, 0.99)
 
 binary("add", np.add, -5, 5)
 binary("subtract", np.subtract, -5, 5)

@@ -483,13 +483,36 @@ struct Sigmoid {
   GORGO_FORWARD_1 { return sigmoid(x); }
   GORGO_BACKWARD_1 { return g * (y * (like(y, 1.0) - y)); }
 };
+// By the definitions; vectors on the CPU find what math.h and its neighbours have for them first.
+template <class V>
+GORGO_INLINE auto logit(const V& x) {
+  return log(x) - log1p(-x);
+}
+template <class V>
+GORGO_INLINE auto silu(const V& x) {
+  return x * sigmoid(x);
+}
+template <class V>
+GORGO_INLINE auto gelu(const V& x) {
+  return x * (like(x, 0.5) * erfc(like(x, -kSqrtHalf) * x));
+}
+template <class V>
+GORGO_INLINE auto gelu_slope(const V& x) {
+  const auto density = like(x, kInvSqrtTwoPi) * exp(like(x, -0.5) * (x * x));
+  return like(x, 0.5) * erfc(like(x, -kSqrtHalf) * x) + x * density;
+}
+// 0.5 (1 + tanh u) = sigmoid(2 u), which keeps the left tail.
+template <class V>
+GORGO_INLINE auto gelu_tanh(const V& x) {
+  return x * sigmoid(like(x, 2.0 * kSqrtTwoOverPi) * (x + like(x, kGeluCubic) * (x * x * x)));
+}
 struct Logit {
   static constexpr Facts kFacts{.name = "logit",
                                 .doc = "Inverse of the logistic function, log(x / (1 - x)).",
                                 .takes = Takes::Float,
                                 .saves_a = kSavesA,
                                 .onnx_reason = "exported as Log(Div(x, Sub(1, x)))"};
-  GORGO_FORWARD_1 { return log(x) - log1p(-x); }
+  GORGO_FORWARD_1 { return logit(x); }
   GORGO_BACKWARD_1 { return g / (x * (like(x, 1.0) - x)); }
 };
 struct Relu {
@@ -518,22 +541,12 @@ struct Silu {
                                 .takes = Takes::Float,
                                 .saves_a = kSavesA,
                                 .onnx_reason = "exported as Mul(x, Sigmoid(x))"};
-  GORGO_FORWARD_1 { return x * sigmoid(x); }
+  GORGO_FORWARD_1 { return silu(x); }
   GORGO_BACKWARD_1 {
     const auto s = sigmoid(x);
     return g * (s * (like(x, 1.0) + x * (like(x, 1.0) - s)));
   }
 };
-// By the definition. Vectors of float32 find what math.h has for them first.
-template <class V>
-GORGO_INLINE auto gelu(const V& x) {
-  return x * (like(x, 0.5) * erfc(like(x, -kSqrtHalf) * x));
-}
-template <class V>
-GORGO_INLINE auto gelu_slope(const V& x) {
-  const auto density = like(x, kInvSqrtTwoPi) * exp(like(x, -0.5) * (x * x));
-  return like(x, 0.5) * erfc(like(x, -kSqrtHalf) * x) + x * density;
-}
 struct Gelu {
   static constexpr Facts kFacts{.name = "gelu",
                                 .doc = "Product of x and the normal distribution function of x.",
@@ -550,11 +563,7 @@ struct GeluTanh {
                                 .takes = Takes::Float,
                                 .saves_a = kSavesA,
                                 .onnx_reason = "exported as Gelu with approximate='tanh'"};
-  GORGO_FORWARD_1 {
-    // 0.5 (1 + tanh u) = sigmoid(2 u), which keeps the left tail.
-    const auto u = like(x, 2.0 * kSqrtTwoOverPi) * (x + like(x, kGeluCubic) * (x * x * x));
-    return x * sigmoid(u);
-  }
+  GORGO_FORWARD_1 { return gelu_tanh(x); }
   GORGO_BACKWARD_1 {
     const auto s = sigmoid(like(x, 2.0 * kSqrtTwoOverPi) * (x + like(x, kGeluCubic) * (x * x * x)));
     const auto slope = like(x, 2.0 * kSqrtTwoOverPi) * (like(x, 1.0) + like(x, 3.0 * kGeluCubic) * (x * x));
