@@ -14,7 +14,7 @@ namespace gorgo::GORGO_ISA_NS {
 #ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
-constexpr int kLanes = 16;
+constexpr int kLanes = 32;
 constexpr int64_t kRoom = 1024;  // places of a line
 
 // Adaptive windows that part their axis evenly are plain ones.
@@ -239,18 +239,22 @@ struct Runs {
   }
 };
 
-// The sum over a box: in each run, element c goes to lane c % kLanes.
+// Whether the elements of a plane lie side by side.
 template <class S>
-typename Stored<S>::Compute box_sum(const Windows& s, const Plane<S>& x, const Span& d, const Span& h, const Span& w) {
+bool lies_dense(const Windows& s, const Plane<S>& x) {
+  return x.col == 1 && (s.h.input == 1 || x.row == s.w.input) && (s.d.input == 1 || x.slice == s.w.input * s.h.input);
+}
+
+// The sum over a box: in each run, element c goes to lane c % kLanes. `dense` says that runs lie side by side.
+template <class S>
+GORGO_INLINE typename Stored<S>::Compute box_sum(const Plane<S>& x, const Runs& runs, bool dense, const Span& d,
+                                                 const Span& h, const Span& w) {
   using P = Stored<S>;
   using T = typename P::Compute;
   constexpr int kWidth = Vec<T>::kLanes;
   constexpr int kVectors = kLanes / kWidth;
-  const bool dense =
-      x.col == 1 && (s.h.input == 1 || x.row == s.w.input) && (s.d.input == 1 || x.slice == s.w.input * s.h.input);
-  const Runs runs(s, d, h, w);
   Vec<T> sums[kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int v = 0; v < kVectors; ++v) sums[v] = broadcast<Vec<T>>(T{0});
   for (int64_t z = 0; z < runs.slices; ++z) {
     for (int64_t p = 0; p < runs.rows; ++p) {
@@ -258,13 +262,17 @@ typename Stored<S>::Compute box_sum(const Windows& s, const Plane<S>& x, const S
       if (dense) {
         int64_t c = 0;
         for (; c + kLanes <= runs.length; c += kLanes) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
           for (int v = 0; v < kVectors; ++v) sums[v] = sums[v] + Vec<T>{P::load(at + c + v * kWidth)};
         }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int v = 0; v < kVectors; ++v, c += kWidth) {
-          const auto count = static_cast<int>(most(0, least(kWidth, runs.length - c)));
-          if (count > 0) sums[v] = sums[v] + Vec<T>{P::load_edge(at + c, P::L::edge(count), count)};
+          if (c + kWidth <= runs.length) {
+            sums[v] = sums[v] + Vec<T>{P::load(at + c)};
+          } else if (c < runs.length) {
+            const auto count = static_cast<int>(runs.length - c);
+            sums[v] = sums[v] + Vec<T>{P::load_edge(at + c, P::L::edge(count), count)};
+          }
         }
         continue;
       }
@@ -274,14 +282,14 @@ typename Stored<S>::Compute box_sum(const Windows& s, const Plane<S>& x, const S
           const int64_t row = (c + k) / w.size();
           lanes[k] = P::value(at[row / h.size() * x.slice + row % h.size() * x.row + (c + k) % w.size() * x.col]);
         }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int v = 0; v < kVectors; ++v) sums[v] = sums[v] + load_raw<Vec<T>>(lanes + v * kWidth);
       }
     }
   }
 #pragma GCC unroll 8
   for (int half = kVectors / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < half; ++v) sums[v] = sums[v] + sums[v + half];
   }
   return P::L::sum(sums[0].raw);
@@ -310,11 +318,25 @@ void avg_run(const KernelArgs& args, int64_t task) noexcept {
   const Divisors divisors{attrs.count_include_pad, attrs.divisor_override};
   if (s.outputs() == 0) return;
   if (goes_alone(s)) {
+    // The planes of an operand lie alike; what a window covers is asked for once where there is but one.
+    const Plane<S> any(args.in[0], axes_of(attrs), 0);
+    const bool dense = lies_dense(s, any);
+    S* const out = args.out[0].as<S>();
+    if (s.outputs() == 1) {
+      const Span d(s.d, 0), h(s.h, 0), w(s.w, 0);
+      const Runs runs(s, d, h, w);
+      const auto divisor = static_cast<T>(divisors.of_line(s, 0, 0) * divisors.along(s.w, 0));
+      each_plane(s, task, [&](int64_t index) {
+        const Plane<S> x(args.in[0], axes_of(attrs), index);
+        out[index] = Stored<S>::round(box_sum<S>(x, runs, dense, d, h, w) / divisor);
+      });
+      return;
+    }
     each_plane(s, task, [&](int64_t index) {
       const Plane<S> x(args.in[0], axes_of(attrs), index);
-      S* out = args.out[0].as<S>() + index * s.outputs();
+      S* to = out + index * s.outputs();
       each_window(s, divisors, [&](const Span& d, const Span& h, const Span& w, int64_t divisor, auto...) {
-        *out++ = Stored<S>::round(box_sum<S>(s, x, d, h, w) / static_cast<T>(divisor));
+        *to++ = Stored<S>::round(box_sum<S>(x, Runs(s, d, h, w), dense, d, h, w) / static_cast<T>(divisor));
       });
     });
     return;
