@@ -407,3 +407,31 @@ def test_max_pools_of_every_short_width(window: tuple[int, int, int], dtype: str
             (got,) = gg.grad(out, [mine], my_seed, retain_graph=True)
             (wanted,) = torch.autograd.grad(expected, [their], their_seed, retain_graph=True)
             np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((1, 2, 90, 200), {"kernel_size": 3, "stride": 2, "padding": 1}),
+        ((1, 1, 300, 70), {"kernel_size": (5, 4), "stride": (1, 2), "padding": (2, 1)}),
+        ((1, 1, 70, 61), {"kernel_size": (3, 5), "stride": (3, 1), "dilation": (7, 3), "padding": 1}),
+        ((1, 1, 40, 600), {"kernel_size": (20, 2), "stride": (1, 2)}),
+        ((1, 1, 9, 2100), {"kernel_size": 3, "stride": 1}),
+        ((2, 1, 9, 41, 37), {"kernel_size": 3, "stride": 2, "padding": 1}),
+        ((1, 1, 6, 30, 90), {"kernel_size": (4, 3, 2), "stride": (1, 2, 2), "padding": (2, 1, 1)}),
+    ],
+)
+def test_winners_in_planes_larger_than_are_looked_at_together(shape: tuple[int, ...], options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(8)
+    x = rng.integers(-9, 9, shape).astype(np.float32)  # with equals
+    x[(0, 0, *(n // 2 for n in shape[2:]))] = np.nan
+    name = f"max_pool{len(shape) - 2}d"
+    mine, their = gg.asarray(x.copy()).requires_grad_(), torch.from_numpy(x).requires_grad_()
+    out, places = getattr(gg.nn.functional, name)(mine, return_indices=True, **options)
+    expected, their_places = getattr(F, name)(their, return_indices=True, **options)
+    np.testing.assert_array_equal(out.detach().numpy(), expected.detach().numpy())
+    np.testing.assert_array_equal(places.numpy(), their_places.numpy())
+    seed = rng.standard_normal(out.shape).astype(np.float32)
+    (got,) = gg.grad(out, [mine], gg.asarray(seed))
+    (wanted,) = torch.autograd.grad(expected, [their], torch.from_numpy(seed))
+    np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-5)

@@ -243,17 +243,131 @@ int64_t find_winner(const Windows& s, const Plane<S>& x, int64_t depth, int64_t 
 // The winners of a row of plain windows, found for a chunk of them together: which tap of its window each one is.
 constexpr int64_t kMostTaps = 128;
 template <class S>
-void find_taps(const Windows& s, const Plane<S>& x, int64_t depth, int64_t i, int64_t from, int64_t to, int32_t* taps) {
+using Tap = std::conditional_t<sizeof(S) == 8, int64_t, int32_t>;
+
+// The first tap in the image stands until another one beats it: that of a window along the width, or -1 where there is none,
+// and the first of the line of taps above it.
+template <class S>
+Tap<S> first_along(const Axis& w, int64_t j) {
+  const int64_t tap = w.tap_begin(j);
+  return tap >= w.tap_end(j) ? Tap<S>{-1} : static_cast<Tap<S>>(tap);
+}
+template <class S>
+Tap<S> first_line(const Windows& s, int64_t depth, int64_t i) {
+  const int64_t z = s.d.tap_begin(depth), p = s.h.tap_begin(i);
+  if (z >= s.d.tap_end(depth) || p >= s.h.tap_end(i)) return -1;
+  return static_cast<Tap<S>>((z * s.h.kernel + p) * s.w.kernel);
+}
+
+// Finds them in vectors where rows are dense and windows one or two columns apart. The rows under some rows of windows are
+// laid into lines with the lowest values around them, which beat nothing, before any of them is read: to read what was
+// just stored in other pieces takes long.
+template <class S>
+class TapFinder {
+ public:
+  using V = Vec<S>;
+  using W = Vec<Tap<S>, V::kLanes>;
+  static constexpr int64_t kLanes = V::kLanes;
+  TapFinder(const Windows& s, const Plane<S>& any) : s_(s), first_(s.w.first(0)) {
+    const int64_t reach = (s.w.kernel - 1) * s.w.step;
+    const int64_t span = (s.w.output - 1) * s.w.stride + reach + 1;
+    if (any.col != 1 || s.w.stride > 2 || s.w.output > kChunk || reach > kSpan || s.outputs() == 0) return;
+    pitch_ = (span + 4 * kLanes - 1) / kLanes * kLanes;  // vectors read beyond the last window
+    const int64_t reach_down = (s.h.kernel - 1) * s.h.step + 1;
+    const int64_t rows = kRoom / pitch_ / s.d.kernel;
+    if (rows < reach_down) return;
+    block_ = least(s.h.output, (rows - reach_down) / s.h.stride + 1);
+    rows_ = (block_ - 1) * s.h.stride + reach_down;
+    begin_ = most(first_, 0);
+    end_ = most(begin_, least(s.w.input, first_ + span));
+    for (int64_t c = 0; c < s.d.kernel * rows_ * pitch_; c += kLanes) {
+      store_raw(lines_ + c, broadcast<V>(Element<S>::lowest()));
+    }
+    for (int64_t j = 0; j < s.w.output; ++j) firsts_[j] = first_along<S>(s.w, j);
+  }
+  // Rows of windows that are laid down together; 0 where this is not the way.
+  [[nodiscard]] int64_t block() const { return block_; }
+  void lay(const Plane<S>& x, int64_t depth, int64_t i, int64_t end) {
+    top_ = s_.h.first(i);
+    const int64_t bottom = least(s_.h.input, top_ + (end - i - 1) * s_.h.stride + (s_.h.kernel - 1) * s_.h.step + 1);
+    for (int64_t z = s_.d.tap_begin(depth); z < s_.d.tap_end(depth); ++z) {
+      for (int64_t row = most(0, top_); row < bottom; ++row) {
+        lay_row(x.at(s_.d.first(depth) + z * s_.d.step, row, begin_), line(z, row) + (begin_ - first_));
+      }
+    }
+  }
+  void run(int64_t depth, int64_t i, Tap<S>* taps) {
+    const Tap<S> above = first_line<S>(s_, depth, i);
+    const auto none = broadcast<W>(Tap<S>{-1});
+    for (int64_t j = 0; j < s_.w.output; j += kLanes) {
+      const auto first = load_raw<W>(firsts_ + j);
+      const auto start = above < 0 ? none : select(first == none, none, first + broadcast<W>(above));
+      if (s_.w.stride == 1) {
+        beat(depth, i, j, start, taps, [](const S* at) GORGO_INLINE_LAMBDA { return load_raw<V>(at); });
+      } else {
+        beat(depth, i, j, start, taps, [](const S* at) GORGO_INLINE_LAMBDA { return Pairs<S>::load(at).even; });
+      }
+    }
+  }
+
+ private:
+  static constexpr int64_t kRoom = 32 * 1024 / sizeof(S);
+  [[nodiscard]] S* line(int64_t z, int64_t row) { return lines_ + (z * rows_ + row - top_) * pitch_; }
+  void lay_row(const S* from, S* to) {
+    const int64_t n = end_ - begin_;
+    int64_t c = 0;
+    for (; c + kLanes <= n; c += kLanes) store_raw(to + c, load_raw<V>(from + c));
+    if (c == n) return;
+    const auto left = static_cast<int>(n - c);
+    gorgo::GORGO_ISA_NS::store_partial(to + c, gorgo::GORGO_ISA_NS::load_partial<S, V::kLanes>(from + c, left), left);
+  }
+  template <class F>
+  GORGO_INLINE void beat(int64_t depth, int64_t i, int64_t j, W which, Tap<S>* taps, F&& load) {
+    V best = broadcast<V>(Element<S>::lowest());
+    for (int64_t z = s_.d.tap_begin(depth); z < s_.d.tap_end(depth); ++z) {
+      for (int64_t p = s_.h.tap_begin(i); p < s_.h.tap_end(i); ++p) {
+        const S* at = line(z, s_.h.first(i) + p * s_.h.step) + j * s_.w.stride;
+        const auto tap = static_cast<Tap<S>>((z * s_.h.kernel + p) * s_.w.kernel);
+        for (int64_t q = 0; q < s_.w.kernel; ++q) {
+          const V value = load(at + q * s_.w.step);
+          const auto better = lanes_beat(value, best);
+          which = select(better, broadcast<W>(static_cast<Tap<S>>(tap + q)), which);
+          best = select(better, value, best);
+        }
+      }
+    }
+    store_raw(taps + j, which);
+  }
+
+  const Windows& s_;
+  int64_t first_, top_ = 0;      // column and row of the image that lines begin with
+  int64_t begin_ = 0, end_ = 0;  // columns of the image under the windows
+  int64_t pitch_ = 0, rows_ = 0, block_ = 0;
+  alignas(64) S lines_[kRoom];
+  alignas(64) Tap<S> firsts_[kChunk + kLanes] = {};
+};
+
+// Other types than float32 and float64 go without.
+template <class S>
+struct NoFinder {
+  NoFinder(const Windows&, const Plane<S>&) {}
+  [[nodiscard]] static int64_t block() { return 0; }
+  void lay(const Plane<S>&, int64_t, int64_t, int64_t) {}
+  void run(int64_t, int64_t, Tap<S>*) {}
+};
+template <class S>
+constexpr bool kHasFinder = std::is_same_v<S, float> || std::is_same_v<S, double>;
+
+template <class S>
+void find_taps(const Windows& s, const Plane<S>& x, int64_t depth, int64_t i, int64_t from, int64_t to, Tap<S>* taps) {
   using P = Element<S>;
   using T = typename P::Compute;
   T best[kChunk];
-  // The first tap in the image stands until another one beats it.
-  const bool none = s.d.tap_begin(depth) >= s.d.tap_end(depth) || s.h.tap_begin(i) >= s.h.tap_end(i);
-  const int64_t line = (s.d.tap_begin(depth) * s.h.kernel + s.h.tap_begin(i)) * s.w.kernel;
+  const Tap<S> line = first_line<S>(s, depth, i);
   for (int64_t j = from; j < to; ++j) {
     best[j - from] = P::lowest();
-    const int64_t first = s.w.tap_begin(j);
-    taps[j - from] = none || first >= s.w.tap_end(j) ? -1 : static_cast<int32_t>(line + first);
+    const Tap<S> first = first_along<S>(s.w, j);
+    taps[j - from] = line < 0 || first < 0 ? Tap<S>{-1} : static_cast<Tap<S>>(line + first);
   }
   for (int64_t z = s.d.tap_begin(depth); z < s.d.tap_end(depth); ++z) {
     for (int64_t p = s.h.tap_begin(i); p < s.h.tap_end(i); ++p) {
@@ -262,9 +376,9 @@ void find_taps(const Windows& s, const Plane<S>& x, int64_t depth, int64_t i, in
         const int64_t begin = most(from, s.w.window_begin(q));
         const int64_t end = least(to, s.w.window_end(q));
         if (begin >= end) continue;
-        const auto tap = static_cast<int32_t>((z * s.h.kernel + p) * s.w.kernel + q);
+        const auto tap = static_cast<Tap<S>>((z * s.h.kernel + p) * s.w.kernel + q);
         T* const top = best + (begin - from);
-        int32_t* const which = taps + (begin - from);
+        Tap<S>* const which = taps + (begin - from);
         const S* at = row + (s.w.first(begin) + q * s.w.step) * x.col;
         along<S>(at, s.w.stride * x.col, end - begin, [&](int64_t j, T value) {
           const bool better = beats(value, top[j]);
@@ -276,40 +390,65 @@ void find_taps(const Windows& s, const Plane<S>& x, int64_t depth, int64_t i, in
   }
 }
 
-// Runs body(depth, i, j, winner) over the windows of a plane in order.
-template <class S, class F>
-GORGO_GEMM_INLINE void each_winner(const Windows& s, const Plane<S>& x, F&& body) {
-  const bool few = s.d.kernel <= kMostTaps && s.h.kernel <= kMostTaps && s.w.kernel <= kMostTaps;
-  const int64_t taps = few ? s.d.kernel * s.h.kernel * s.w.kernel : kMostTaps + 1;
-  const bool by_rows = !s.adaptive && taps <= kMostTaps;
-  if (!by_rows) {
-    for (int64_t depth = 0; depth < s.d.output; ++depth) {
-      for (int64_t i = 0; i < s.h.output; ++i) {
-        for (int64_t j = 0; j < s.w.output; ++j) body(depth, i, j, find_winner<S>(s, x, depth, i, j));
-      }
+// Runs body(depth, i, j, winner) over the windows of planes in order; the planes of an operand lie alike.
+template <class S>
+class Winners {
+ public:
+  Winners(const Windows& s, const Plane<S>& any) : s_(s), finder_(s, any) {
+    const bool few = s.d.kernel <= kMostTaps && s.h.kernel <= kMostTaps && s.w.kernel <= kMostTaps;
+    const int64_t taps = few ? s.d.kernel * s.h.kernel * s.w.kernel : kMostTaps + 1;
+    by_taps_ = !s.adaptive && taps <= kMostTaps;
+    if (!by_taps_) return;
+    for (int64_t t = 0; t < taps; ++t) {
+      const int64_t z = t / (s.h.kernel * s.w.kernel), p = t / s.w.kernel % s.h.kernel, q = t % s.w.kernel;
+      places_[t] = (z * s.d.step * s.h.input + p * s.h.step) * s.w.input + q * s.w.step;
     }
-    return;
   }
-  int64_t places[kMostTaps];  // of the taps, from the window's first element
-  for (int64_t t = 0; t < taps; ++t) {
-    const int64_t z = t / (s.h.kernel * s.w.kernel), p = t / s.w.kernel % s.h.kernel, q = t % s.w.kernel;
-    places[t] = (z * s.d.step * s.h.input + p * s.h.step) * s.w.input + q * s.w.step;
-  }
-  int32_t found[kChunk];
-  for (int64_t depth = 0; depth < s.d.output; ++depth) {
-    for (int64_t i = 0; i < s.h.output; ++i) {
-      const int64_t line = (s.d.first(depth) * s.h.input + s.h.first(i)) * s.w.input;
-      for (int64_t from = 0; from < s.w.output; from += kChunk) {
-        const int64_t to = least(s.w.output, from + kChunk);
-        find_taps<S>(s, x, depth, i, from, to, found);
-        for (int64_t j = from; j < to; ++j) {
-          const int32_t tap = found[j - from];
-          body(depth, i, j, tap < 0 ? -1 : line + s.w.first(j) + places[tap]);
+  template <class F>
+  GORGO_INLINE void each(const Plane<S>& x, F&& body) {
+    const Windows& s = s_;
+    for (int64_t depth = 0; depth < s.d.output; ++depth) {
+      if (!by_taps_) {
+        for (int64_t i = 0; i < s.h.output; ++i) {
+          for (int64_t j = 0; j < s.w.output; ++j) body(depth, i, j, find_winner<S>(s, x, depth, i, j));
+        }
+        continue;
+      }
+      const int64_t block = finder_.block();
+      if (block > 0) {
+        for (int64_t i = 0; i < s.h.output; ++i) {
+          if (i % block == 0) finder_.lay(x, depth, i, least(s.h.output, i + block));
+          finder_.run(depth, i, found_);
+          pass_on(depth, i, 0, s.w.output, body);
+        }
+        continue;
+      }
+      for (int64_t i = 0; i < s.h.output; ++i) {
+        for (int64_t from = 0; from < s.w.output; from += kChunk) {
+          const int64_t to = least(s.w.output, from + kChunk);
+          find_taps<S>(s, x, depth, i, from, to, found_);
+          pass_on(depth, i, from, to, body);
         }
       }
     }
   }
-}
+
+ private:
+  template <class F>
+  GORGO_INLINE void pass_on(int64_t depth, int64_t i, int64_t from, int64_t to, F&& body) const {
+    const int64_t line = (s_.d.first(depth) * s_.h.input + s_.h.first(i)) * s_.w.input;
+    for (int64_t j = from; j < to; ++j) {
+      const auto tap = found_[j - from];
+      body(depth, i, j, tap < 0 ? -1 : line + s_.w.first(j) + places_[tap]);
+    }
+  }
+
+  const Windows& s_;
+  bool by_taps_ = false;
+  int64_t places_[kMostTaps];  // of the taps, from the window's first element
+  alignas(64) Tap<S> found_[kChunk + kVectorBytes / 4];
+  std::conditional_t<kHasFinder<S>, TapFinder<S>, NoFinder<S>> finder_;
+};
 
 // The element of a plane at a place counted as if the plane were dense, as it often is.
 template <class S>
@@ -336,17 +475,24 @@ void max_run(const KernelArgs& args, int64_t task) noexcept {
   const auto& attrs = args.attrs_as<MaxPoolAttrs>();
   const Windows s = windows_of(args.in[0], args.out[0], attrs);
   int64_t* const indices = args.out_count > 1 ? args.out[1].as<int64_t>() : nullptr;
-  each_plane(s, task, [&](int64_t index) {
-    const Plane<S> x(args.in[0], axes_of(attrs), index);
-    S* out = args.out[0].as<S>() + index * s.outputs();
-    if (indices != nullptr || s.adaptive) {
+  if (indices != nullptr || s.adaptive) {
+    Winners<S> winners(s, Plane<S>(args.in[0], axes_of(attrs), 0));
+    each_plane(s, task, [&](int64_t index) {
+      const Plane<S> x(args.in[0], axes_of(attrs), index);
+      S* out = args.out[0].as<S>() + index * s.outputs();
       int64_t* at = indices != nullptr ? indices + index * s.outputs() : nullptr;
       const Places<S> places(s, x);
-      each_winner<S>(s, x, [&](int64_t, int64_t, int64_t, int64_t winner) {
+      winners.each(x, [&](int64_t, int64_t, int64_t, int64_t winner) {
         *out++ = winner < 0 ? Element<S>::round(Element<S>::lowest()) : places.at(winner);
         if (at != nullptr) *at++ = winner;
       });
-    } else if (x.col == 1 && is_two_by_two(s)) {
+    });
+    return;
+  }
+  each_plane(s, task, [&](int64_t index) {
+    const Plane<S> x(args.in[0], axes_of(attrs), index);
+    S* out = args.out[0].as<S>() + index * s.outputs();
+    if (x.col == 1 && is_two_by_two(s)) {
       max_plane_two_by_two<S>(s, x, out);
     } else {
       max_plane<S>(s, x, out);
@@ -411,14 +557,23 @@ template <class S>
 void max_grad_run(const KernelArgs& args, int64_t task) noexcept {
   const auto& attrs = args.attrs_as<MaxPoolAttrs>();
   const Windows s = windows_of(args.in[1], args.in[0], attrs);
+  const Plane<S> any(args.in[1], axes_of(attrs), 0);
+  const int64_t step = args.in[0].strides[args.in[0].rank - 1];
+  if (any.col == 1 && (step == 1 || step == 0) && is_two_by_two(s)) {
+    each_plane(s, task, [&](int64_t index) {
+      max_grad_two_by_two<S>(s, Plane<S>(args.in[0], axes_of(attrs), index),
+                             Plane<S>(args.in[1], axes_of(attrs), index), args.out[0].as<S>() + index * s.inputs());
+    });
+    return;
+  }
+  Winners<S> winners(s, any);
   each_plane(s, task, [&](int64_t index) {
     const Plane<S> g(args.in[0], axes_of(attrs), index);
     const Plane<S> x(args.in[1], axes_of(attrs), index);
     S* out = args.out[0].as<S>() + index * s.inputs();
-    if (x.col == 1 && (g.col == 1 || g.col == 0) && is_two_by_two(s)) return max_grad_two_by_two<S>(s, g, x, out);
     PlaneSums<S> plane(out, args.scratch, task, s.inputs());
     auto* sums = plane.sums();
-    each_winner<S>(s, x, [&](int64_t depth, int64_t i, int64_t j, int64_t winner) {
+    winners.each(x, [&](int64_t depth, int64_t i, int64_t j, int64_t winner) {
       if (winner >= 0) sums[winner] = sums[winner] + Stored<S>::value(*g.at(depth, i, j));
     });
     plane.store();
@@ -436,13 +591,13 @@ template <class S>
 void max_gather_run(const KernelArgs& args, int64_t task) noexcept {
   const auto& attrs = args.attrs_as<MaxPoolAttrs>();
   const Windows s = windows_of(args.in[1], args.out[0], attrs);
+  Winners<S> winners(s, Plane<S>(args.in[1], axes_of(attrs), 0));
   each_plane(s, task, [&](int64_t index) {
     const Plane<S> v(args.in[0], axes_of(attrs), index);
     const Plane<S> x(args.in[1], axes_of(attrs), index);
     S* out = args.out[0].as<S>() + index * s.outputs();
     const Places<S> places(s, v);
-    each_winner<S>(s, x,
-                   [&](int64_t, int64_t, int64_t, int64_t winner) { *out++ = winner < 0 ? S{} : places.at(winner); });
+    winners.each(x, [&](int64_t, int64_t, int64_t, int64_t winner) { *out++ = winner < 0 ? S{} : places.at(winner); });
   });
 }
 int64_t max_gather_tasks(const KernelArgs& args) noexcept {
