@@ -271,7 +271,8 @@ class TapFinder {
   TapFinder(const Windows& s, const Plane<S>& any) : s_(s), first_(s.w.first(0)) {
     const int64_t reach = (s.w.kernel - 1) * s.w.step;
     const int64_t span = (s.w.output - 1) * s.w.stride + reach + 1;
-    if (any.col != 1 || s.w.stride > 2 || s.w.output > kChunk || reach > kSpan || s.outputs() == 0) return;
+    const bool plain = !s.adaptive && any.col == 1 && s.w.stride <= 2 && s.outputs() > 0;
+    if (!plain || s.w.output > kChunk || reach > kSpan) return;
     pitch_ = (span + 4 * kLanes - 1) / kLanes * kLanes;  // vectors read beyond the last window
     const int64_t reach_down = (s.h.kernel - 1) * s.h.step + 1;
     const int64_t rows = kRoom / pitch_ / s.d.kernel;
