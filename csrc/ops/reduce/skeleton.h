@@ -69,20 +69,20 @@ GORGO_INLINE void gather_as(const unsigned char* from, int64_t stride, int64_t n
       return gather_as<uint64_t>(from, stride, n, to);
   }
 }
-// Copies fewer bytes than a vector has, in pieces whose sizes the compiler knows.
+// Copies fewer bytes than a vector has, in two pieces that may overlap, whose size the compiler knows.
 GORGO_INLINE void copy_few(const unsigned char* from, int64_t bytes, unsigned char* to) noexcept {
-  const auto piece = [&](auto size) GORGO_INLINE_LAMBDA {
-    if ((bytes & size()) == 0) return;
+  const auto twice = [&](auto size) GORGO_INLINE_LAMBDA {
+    if (bytes < size()) return false;
     __builtin_memcpy(to, from, size());
-    from += size();
-    to += size();
+    __builtin_memcpy(to + bytes - size(), from + bytes - size(), size());
+    return true;
   };
-  piece(std::integral_constant<int, 32>{});
-  piece(std::integral_constant<int, 16>{});
-  piece(std::integral_constant<int, 8>{});
-  piece(std::integral_constant<int, 4>{});
-  piece(std::integral_constant<int, 2>{});
-  piece(std::integral_constant<int, 1>{});
+  if (twice(std::integral_constant<int, 32>{}) || twice(std::integral_constant<int, 16>{}) ||
+      twice(std::integral_constant<int, 8>{}) || twice(std::integral_constant<int, 4>{}) ||
+      twice(std::integral_constant<int, 2>{})) {
+    return;
+  }
+  *to = *from;
 }
 
 // ---- folding by columns ----
@@ -137,34 +137,48 @@ void fold_block(const void* given, const unsigned char* const* line, int rows, i
   const int64_t begin = chunk * ReducePlan::kColumnChunk;
   const int64_t end = begin + ReducePlan::kColumnChunk < plan.count ? begin + ReducePlan::kColumnChunk : plan.count;
   const int64_t dense = step == 1 ? width - width % lanes : 0;
-  // Columns that are not dense are gathered first, many at a time; so are the last ones, less than a vector. What a tile
-  // holds beyond them comes to nothing.
+  // Columns that are not dense are gathered first, many at a time; so are the last ones, less than a vector, of so many rows
+  // that none is read when it has just been written. What a tile holds beyond them comes to nothing.
   constexpr int64_t kGathered = 512;
+  constexpr int kMostRows = 4 * kRowsAtOnce;
+  static_assert(kMostRows * kVectorBytes <= kRowsAtOnce * kGathered);
   alignas(64) unsigned char tile[kRowsAtOnce * kGathered];
-  const unsigned char* gathered[kRowsAtOnce];
+  const unsigned char* gathered[kMostRows];
   const int64_t tile_row = step == 1 ? lanes * bytes : kGathered;
   const int64_t piece = step == 1 ? lanes : kGathered / (lanes * bytes) * lanes;
+  const int together = step == 1 ? kMostRows : kRowsAtOnce;
   if (dense < width) {
-    __builtin_memset(tile, 0, static_cast<size_t>(kRowsAtOnce * tile_row));
-    for (int r = 0; r < kRowsAtOnce; ++r) gathered[r] = tile + r * tile_row;
+    __builtin_memset(tile, 0, static_cast<size_t>(together * tile_row));
+    for (int r = 0; r < together; ++r) gathered[r] = tile + r * tile_row;
   }
+  const auto* from = static_cast<const unsigned char*>(base);
+  const int64_t pitch = plan.reduced.rank == 1 ? plan.reduced.stride[0] * bytes : 0;  // of rows that lie evenly
   Cursor at(plan.reduced, plan.reduced.rank, begin);
-  for (int64_t row = begin; row < end; row += kRowsAtOnce) {
-    const int rows = end - row < kRowsAtOnce ? static_cast<int>(end - row) : kRowsAtOnce;
-    const unsigned char* line[kRowsAtOnce];
-    for (int r = 0; r < rows; ++r, at.next()) line[r] = static_cast<const unsigned char*>(base) + at.in() * bytes;
-    if (dense > 0) fold(source, line, rows, 0, dense, into, row == begin);
+  for (int64_t row = begin; row < end; row += together) {
+    const int rows = end - row < together ? static_cast<int>(end - row) : together;
+    const unsigned char* line[kMostRows];
+    if (plan.reduced.rank == 1) {
+      for (int r = 0; r < rows; ++r) line[r] = from + (row + r) * pitch;
+    } else {
+      for (int r = 0; r < rows; ++r, at.next()) line[r] = from + at.in() * bytes;
+    }
+    const auto fold_all = [&](const unsigned char* const* rows_of, int64_t column, int64_t n) {
+      for (int r = 0; r < rows; r += kRowsAtOnce) {
+        fold(source, rows_of + r, rows - r < kRowsAtOnce ? rows - r : kRowsAtOnce, column, n, into, row + r == begin);
+      }
+    };
+    if (dense > 0) fold_all(line, 0, dense);
     for (int64_t j = dense; j < width; j += piece) {
       const int64_t left = width - j < piece ? width - j : piece;
       for (int r = 0; r < rows; ++r) {
-        const unsigned char* from = line[r] + j * step * bytes;
+        const unsigned char* first = line[r] + j * step * bytes;
         if (step == 1) {
-          copy_few(from, left * bytes, tile + r * tile_row);
+          copy_few(first, left * bytes, tile + r * tile_row);
         } else {
-          gather_bytes(bytes, from, step, left, tile + r * tile_row);
+          gather_bytes(bytes, first, step, left, tile + r * tile_row);
         }
       }
-      fold(source, gathered, rows, j, (left + lanes - 1) / lanes * lanes, into, row == begin);
+      fold_all(gathered, j, (left + lanes - 1) / lanes * lanes);
     }
   }
 }
