@@ -993,7 +993,7 @@ GORGO_INLINE Vec<float, N> softplus(Vec<float, N> x) {
   using V = Vec<float, N>;
   const auto one = broadcast<V>(1.0f);
   const auto e = exp_reduce(at_least(-abs(x), broadcast<V>(-104.0f)));
-  const auto rise = exp_rise(e.r) + e.low;
+  const auto rise = e.r + mul_add(e.r * e.r, exp_q(e.r), e.low);
   const auto high = one + rise;
   const auto z = times_power(high, e);
   const auto z_low = times_power((one - high) + rise, e);
