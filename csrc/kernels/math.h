@@ -753,7 +753,12 @@ GORGO_INLINE Vec<float, N> erf(Vec<float, N> x) {
   const auto z = x * x;
   const auto small = mul_add_once(x, mul_add_once(z, polynomial(z, kErfP), broadcast<V>(kErfP0)), x);
   const auto t = clamp(magnitude, one, broadcast<V>(4.0f)) - one;
-  const auto large = one - exp(mul_add_once(t, polynomial(t, kLnErfc), broadcast<V>(kLnErfc0)));
+  // What the exponent loses by rounding shows near 1: exp(h + low) = exp(h) + low exp(h).
+  const auto factor = polynomial(t, kLnErfc);
+  const auto h = mul_add_once(t, factor, broadcast<V>(kLnErfc0));
+  const auto low = mul_add_once(t, factor, broadcast<V>(kLnErfc0) - h);
+  const auto tail = exp(h);
+  const auto large = one - mul_add(tail, low, tail);
   return select(magnitude < one, small, copysign(large, x));
 }
 template <int N>
