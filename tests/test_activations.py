@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 
 import gorgo as gg
 from gorgo import nn
@@ -268,3 +269,42 @@ def test_activations_can_be_captured() -> None:
 def test_what_activations_refuse(call: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_rrelu_takes_the_middle_outside_of_training() -> None:
+    x = np.linspace(-3, 3, 13).astype(np.float32)
+    expected = np.where(x >= 0, x, 0.25 * x)
+    np.testing.assert_allclose(F.rrelu(gg.asarray(x), 0.1, 0.4).numpy(), expected, rtol=1e-6)
+    layer = gg.nn.RReLU(0.1, 0.4).eval()
+    np.testing.assert_allclose(layer(gg.asarray(x)).numpy(), expected, rtol=1e-6)
+    assert repr(layer) == "RReLU(lower=0.1, upper=0.4)"
+
+
+def test_slopes_of_rrelu_are_drawn_evenly_and_its_gradient_has_them() -> None:
+    gg.random.manual_seed(3)
+    x = gg.full((20_000,), -2.0).requires_grad_()
+    y = gg.nn.RReLU(0.2, 0.6)(x)
+    slopes = (y / -2.0).detach().numpy()
+    assert 0.2 <= slopes.min() < 0.21
+    assert 0.59 < slopes.max() <= 0.6
+    assert abs(slopes.mean() - 0.4) < 0.005
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), slopes, rtol=1e-6)
+    np.testing.assert_array_equal(F.rrelu(gg.ones((5,)), training=True).numpy(), np.ones(5))
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(0.5, 0.25), (float("nan"), 1.0), (0.0, float("inf"))])
+def test_slopes_of_rrelu_must_be_a_range(lower: float, upper: float) -> None:
+    with pytest.raises(ValueError, match=r"rrelu: lower must be at most upper and both finite, got"):
+        F.rrelu(gg.ones((2,)), lower, upper)
+    with pytest.raises(ValueError, match=r"RReLU: lower must be at most upper"):
+        gg.nn.RReLU(lower, upper)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (2, 3, 4, 5)])
+def test_softmax2d_goes_over_channels(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    expected = scipy.special.softmax(x.astype(np.float64), axis=-3)
+    np.testing.assert_allclose(gg.nn.Softmax2d()(gg.asarray(x)).numpy(), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="Softmax2d: tensor must have 3 or 4 axes, got 2"):
+        gg.nn.Softmax2d()(gg.ones((2, 2)))

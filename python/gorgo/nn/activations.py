@@ -7,6 +7,7 @@ otherwise come back as a NaN in the gradient. A NaN in x stays a NaN.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gorgo as gg
@@ -29,10 +30,12 @@ __all__ = [
     "LogSoftmax",
     "Mish",
     "PReLU",
+    "RReLU",
     "ReLU6",
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softmax2d",
     "Softmin",
     "Softplus",
     "Softshrink",
@@ -53,6 +56,7 @@ __all__ = [
     "mish",
     "prelu",
     "relu6",
+    "rrelu",
     "selu",
     "sigmoid",
     "silu",
@@ -178,6 +182,43 @@ def leaky_relu(x: gg.Tensor, negative_slope: float = 0.01) -> gg.Tensor:
     """
     _check_real(x, "leaky_relu")
     return gg.where(x > 0.0, x, negative_slope * x)
+
+
+def rrelu(x: gg.Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> gg.Tensor:
+    """Keep what is not below zero and scale the rest by random slopes.
+
+    Args:
+        x: tensor (...) float.
+        lower: least slope.
+        upper: end of the slopes, which are drawn evenly for each element.
+        training: when false, all slopes are the middle of the range.
+
+    Returns:
+        Tensor (...) of x's dtype.
+
+    Raises:
+        TypeError: x is complex or no tensor.
+        ValueError: lower is above upper, or one of them is not finite.
+
+    Source: Xu et al., "Empirical Evaluation of Rectified Activations in Convolutional Network", 2015.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.functional.rrelu(gg.asarray([-2.0, 3.0]), 0.25, 0.75).tolist()
+        [-1.0, 3.0]
+    """
+    _check_real(x, "rrelu")
+    _check_slopes("rrelu", lower, upper)
+    if not training:
+        return gg.where(x >= 0.0, x, (lower + upper) / 2 * x)
+    slopes = gg.random.uniform(lower, upper, shape=tuple(x.shape), dtype=x.dtype, device=x.device)
+    return gg.where(x >= 0.0, x, slopes * x)
+
+
+def _check_slopes(op: str, lower: float, upper: float) -> None:
+    """Raise unless lower <= upper and both are finite."""
+    if not (math.isfinite(lower) and math.isfinite(upper) and lower <= upper):
+        raise ValueError(f"{op}: lower must be at most upper and both finite, got {lower} and {upper}")
 
 
 def prelu(x: gg.Tensor, weight: gg.Tensor) -> gg.Tensor:
@@ -666,6 +707,37 @@ class LeakyReLU(Module):
         return f"negative_slope={self.negative_slope}"
 
 
+class RReLU(Module):
+    """Keep what is not below zero and scale the rest by random slopes; by their middle when not training.
+
+    Args:
+        lower: least slope.
+        upper: end of the slopes.
+
+    Raises:
+        ValueError: lower is above upper, or one of them is not finite.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.RReLU(0.25, 0.75).eval()(gg.asarray([-2.0, 3.0])).tolist()
+        [-1.0, 3.0]
+    """
+
+    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3) -> None:
+        super().__init__()
+        _check_slopes("RReLU", lower, upper)
+        self.lower = lower
+        self.upper = upper
+
+    def forward(self, x: gg.Tensor) -> gg.Tensor:
+        """Return rrelu(x)."""
+        return rrelu(x, self.lower, self.upper, self.training)
+
+    def extra_repr(self) -> str:
+        """Return the arguments."""
+        return f"lower={self.lower}, upper={self.upper}"
+
+
 class PReLU(Module):
     """Keep what is above zero and scale the rest by learned slopes.
 
@@ -1002,6 +1074,25 @@ class Softmin(Module):
     def extra_repr(self) -> str:
         """Return the arguments."""
         return f"axis={self.axis}"
+
+
+class Softmax2d(Module):
+    """Softmax over the channels of images (n, c, h, w) or (c, h, w).
+
+    Raises:
+        ValueError: the tensor has neither three nor four axes.
+
+    Example:
+        >>> import gorgo as gg
+        >>> gg.nn.Softmax2d()(gg.zeros((2, 1, 1))).tolist()
+        [[[0.5]], [[0.5]]]
+    """
+
+    def forward(self, x: gg.Tensor) -> gg.Tensor:
+        """Return softmax(x) along axis -3."""
+        if x.ndim not in (3, 4):
+            raise ValueError(f"Softmax2d: tensor must have 3 or 4 axes, got {x.ndim}")
+        return gg.softmax(x, axis=-3)
 
 
 class Softplus(Module):
