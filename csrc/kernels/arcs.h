@@ -16,7 +16,8 @@ namespace gorgo::GORGO_ISA_NS {
 constexpr double kAtanA[] = {-0.33333332694913514, 0.1999994771082847,   -0.14284420813284243,  0.1109599826441098,
                              -0.08990125321573543, 0.0726711660657231,   -0.05456056586804667,  0.03442393201254242,
                              -0.01619065611663842, 0.004854113135338573, -0.0006804972861522193};
-constexpr double kHalfPi = 1.57079632679489661923;
+constexpr double kPiValue = 3.14159265358979323846;
+constexpr double kHalfPi = 0.5 * kPiValue;
 
 // The angle of the point (x, y), both at least 0 and not both 0 or infinite: in [0, pi / 2].
 template <int N>
@@ -30,40 +31,34 @@ GORGO_INLINE Vec<double, N> angle_of_point(Vec<double, N> y, Vec<double, N> x) {
 
 template <int N>
 GORGO_INLINE Vec<float, N> atan(Vec<float, N> x) {
-  const auto value = by_wide_lanes(
-      [](auto v) __attribute__((always_inline)) {
-        const auto m = convert<double>(v);
-        return convert<float>(angle_of_point(m, like(m, 1.0)));
-      },
-      abs(x));
+  const auto value =
+      through_float64([](auto m) __attribute__((always_inline)) { return angle_of_point(m, like(m, 1.0)); }, abs(x));
   return copysign(value, x);
 }
 template <int N>
 GORGO_INLINE Vec<float, N> atan2(Vec<float, N> y, Vec<float, N> x) {
-  const auto value = by_wide_lanes(
+  const auto value = through_float64(
       [](auto v, auto u) __attribute__((always_inline)) {
-        const auto wide = convert<double>(u);
-        const auto one = like(wide, 1.0);
-        const auto top = convert<double>(abs(v));
-        const auto bottom = abs(wide);
+        const auto one = like(u, 1.0);
+        const auto top = abs(v);
+        const auto bottom = abs(u);
         // Equal ends, 0 and 0 or two infinities: the angles of C are those of (0, 1) and (1, 1).
         const auto both_infinite = isinf(top) & isinf(bottom);
         const auto safe_top = select(both_infinite, one, top);
         const auto safe_bottom = select(both_infinite | ((top == like(top, 0.0)) & (bottom == top)), one, bottom);
         const auto angle = angle_of_point(safe_top, safe_bottom);
-        const auto behind = copysign(one, wide) < like(one, 0.0);
-        return convert<float>(select(behind, like(angle, 2 * kHalfPi) - angle, angle));
+        const auto behind = copysign(one, u) < like(one, 0.0);
+        return select(behind, like(angle, kPiValue) - angle, angle);
       },
       y, x);
   return select(isnan(x) | isnan(y), x + y, copysign(value, y));
 }
 template <int N>
 GORGO_INLINE Vec<float, N> asin(Vec<float, N> x) {
-  const auto value = by_wide_lanes(
-      [](auto v) __attribute__((always_inline)) {
-        const auto m = convert<double>(v);
+  const auto value = through_float64(
+      [](auto m) __attribute__((always_inline)) {
         const auto one = like(m, 1.0);
-        return convert<float>(angle_of_point(m, sqrt((one - m) * (one + m))));
+        return angle_of_point(m, sqrt((one - m) * (one + m)));
       },
       abs(x));
   return copysign(value, x);
@@ -71,11 +66,10 @@ GORGO_INLINE Vec<float, N> asin(Vec<float, N> x) {
 // Twice the angle of half the chord: near 1 nothing cancels.
 template <int N>
 GORGO_INLINE Vec<float, N> acos(Vec<float, N> x) {
-  return by_wide_lanes(
-      [](auto v) __attribute__((always_inline)) {
-        const auto wide = convert<double>(v);
+  return through_float64(
+      [](auto wide) __attribute__((always_inline)) {
         const auto one = like(wide, 1.0);
-        return convert<float>(like(wide, 2.0) * angle_of_point(sqrt(one - wide), sqrt(one + wide)));
+        return like(wide, 2.0) * angle_of_point(sqrt(one - wide), sqrt(one + wide));
       },
       x);
 }
@@ -85,33 +79,27 @@ constexpr double kSeriesEnd = 0x1p-10;
 
 template <int N>
 GORGO_INLINE Vec<float, N> asinh(Vec<float, N> x) {
-  const auto value = by_wide_lanes(
-      [](auto v) __attribute__((always_inline)) {
-        const auto m = convert<double>(v);
-        return convert<float>(log(m + sqrt(m * m + like(m, 1.0))));
-      },
-      abs(x));
+  const auto value = through_float64(
+      [](auto m) __attribute__((always_inline)) { return log(m + sqrt(m * m + like(m, 1.0))); }, abs(x));
   const auto near_value = mul_add(x * x, x * like(x, -1.0 / 6), x);
   return copysign(select(abs(x) < like(x, kSeriesEnd), near_value, value), x);
 }
 template <int N>
 GORGO_INLINE Vec<float, N> acosh(Vec<float, N> x) {
-  const auto value = by_wide_lanes(
-      [](auto v) __attribute__((always_inline)) {
-        const auto wide = convert<double>(v);
+  const auto value = through_float64(
+      [](auto wide) __attribute__((always_inline)) {
         const auto one = like(wide, 1.0);
-        return convert<float>(log(wide + sqrt((wide - one) * (wide + one))));
+        return log(wide + sqrt((wide - one) * (wide + one)));
       },
       x);
   return select(x < like(x, 1.0), broadcast<Vec<float, N>>(FloatBits<float>::kNan), value);
 }
 template <int N>
 GORGO_INLINE Vec<float, N> atanh(Vec<float, N> x) {
-  const auto value = by_wide_lanes(
-      [](auto v) __attribute__((always_inline)) {
-        const auto m = convert<double>(v);
+  const auto value = through_float64(
+      [](auto m) __attribute__((always_inline)) {
         const auto one = like(m, 1.0);
-        return convert<float>(like(m, 0.5) * log((one + m) / (one - m)));
+        return like(m, 0.5) * log((one + m) / (one - m));
       },
       abs(x));
   const auto near_value = mul_add(x * x, x * like(x, 1.0 / 3), x);
@@ -138,12 +126,8 @@ GORGO_INLINE Vec<double, N> atan2(Vec<double, N> y, Vec<double, N> x) {
 // log(x / (1 - x)). Around 1/2 the quotient is near 1, and its distance from 1 is what counts.
 template <int N>
 GORGO_INLINE Vec<float, N> logit(Vec<float, N> x) {
-  return by_wide_lanes(
-      [](auto v) __attribute__((always_inline)) {
-        const auto wide = convert<double>(v);
-        return convert<float>(log(wide / (like(wide, 1.0) - wide)));
-      },
-      x);
+  return through_float64([](auto wide) __attribute__((always_inline)) { return log(wide / (like(wide, 1.0) - wide)); },
+                         x);
 }
 template <int N>
 GORGO_INLINE Vec<double, N> logit(Vec<double, N> x) {

@@ -168,6 +168,14 @@ GORGO_INLINE Vec<T, N> mul_add(Vec<T, N> a, Vec<T, N> b, Vec<T, N> c) {
 #endif
 }
 
+// f over float64, rounded to float once: where the formula loses nothing in float64 that float shows.
+template <class F, int N, class... More>
+GORGO_INLINE Vec<float, N> through_float64(F f, Vec<float, N> x, More... more) {
+  return by_wide_lanes([f](auto... lanes)
+                           __attribute__((always_inline)) { return convert<float>(f(convert<double>(lanes)...)); },
+                       x, more...);
+}
+
 // a * b + c with an error hardly above one rounding's, where a second one would show: without the instruction, float
 // goes through float64, which holds the product exactly.
 template <class T, int N>
@@ -176,11 +184,7 @@ GORGO_INLINE Vec<T, N> mul_add_once(Vec<T, N> a, Vec<T, N> b, Vec<T, N> c) {
   return fma(a, b, c);
 #else
   if constexpr (std::is_same_v<T, float>) {
-    return by_wide_lanes(
-        [](auto u, auto v, auto w) __attribute__((always_inline)) {
-          return convert<float>(convert<double>(u) * convert<double>(v) + convert<double>(w));
-        },
-        a, b, c);
+    return through_float64([](auto u, auto v, auto w) __attribute__((always_inline)) { return u * v + w; }, a, b, c);
   } else {
     return fma(a, b, c);
   }
@@ -548,19 +552,22 @@ GORGO_INLINE Vec<T, N> magnitude_at_most(Vec<T, N> x, T limit) {
   return at_most(abs(x), high);
 }
 
+// e^(r + low) - 1 on |r| <= ln2 / 2.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> exp_rise_exact(Vec<T, N> r, Vec<T, N> low) {
+  return r + mul_add(r * r, exp_q(r), low);
+}
 template <int N>
 GORGO_INLINE Vec<float, N> exp(Vec<float, N> x) {
   using V = Vec<float, N>;
   const auto e = exp_reduce(clamp(x, broadcast<V>(-104.0f), broadcast<V>(89.0f)));
-  const auto sum = e.r + mul_add(e.r * e.r, exp_q(e.r), e.low);
-  return times_power(broadcast<V>(1.0f) + sum, e);
+  return times_power(broadcast<V>(1.0f) + exp_rise_exact(e.r, e.low), e);
 }
 template <int N>
 GORGO_INLINE Vec<double, N> exp(Vec<double, N> x) {
   using V = Vec<double, N>;
   const auto e = exp_reduce(clamp(x, broadcast<V>(-746.0), broadcast<V>(710.0)));
-  const auto sum = e.r + mul_add(e.r * e.r, exp_q(e.r), e.low);
-  return times_power(broadcast<V>(1.0) + sum, e);
+  return times_power(broadcast<V>(1.0) + exp_rise_exact(e.r, e.low), e);
 }
 
 // e^r - 1 on |r| <= ln2 / 2 for those to whom one place of r is enough: a term less, error 3.1e-9 (exp and expm1 pass on
@@ -608,17 +615,27 @@ GORGO_INLINE Vec<double, N> expm1(Vec<double, N> x) {
   return libm_expm1(x);
 }
 
+// 1 / (1 + e^h) = 2^-n / ((1 + 2^-n) + (e^r - 1)): the divisor in two parts. Below 2^-60 nothing of the power shows beside 1.
+template <int N>
+struct LogisticDivisor {
+  Vec<float, N> d;
+  Vec<float, N> low;
+};
+template <int N>
+GORGO_INLINE LogisticDivisor<N> logistic_divisor(const ExpReduced<float, N>& e, Vec<float, N> rise) {
+  const auto one = broadcast<Vec<float, N>>(1.0f);
+  const auto power = inverse_power<60>(e);
+  const auto whole = one + power;
+  const auto d = whole + rise;
+  return {d, (rise - (d - whole)) + (power - (whole - one))};
+}
+
 template <int N>
 GORGO_INLINE Vec<float, N> sigmoid(Vec<float, N> x) {
   using V = Vec<float, N>;
   const auto one = broadcast<V>(1.0f);
-  // 1 / (1 + e^|x|) = 2^-n / ((1 + 2^-n) + (e^r - 1)). Below 2^-60 nothing of the power shows beside 1.
   const auto e = exp_reduce(at_most(abs(x), broadcast<V>(104.0f)));
-  const auto power = inverse_power<60>(e);
-  const auto rise = exp_rise(e.r);
-  const auto whole = one + power;
-  const auto d = whole + rise;
-  const auto d_low = (rise - (d - whole)) + (power - (whole - one));
+  const auto [d, d_low] = logistic_divisor(e, exp_rise(e.r));
   const auto tail = over_power(corrected_reciprocal(d, d_low), e);
   return select(x < broadcast<V>(0.0f), tail, one - tail);
 }
@@ -639,11 +656,7 @@ GORGO_INLINE Vec<float, N> times_logistic(Vec<float, N> x, Vec<float, N> magnitu
   const auto one = broadcast<V>(1.0f);
   const auto zero = broadcast<V>(0.0f);
   const auto e = exp_reduce(h);
-  const auto power = inverse_power<60>(e);
-  const auto rise = exp_rise(e.r + (e.low + low));
-  const auto whole = one + power;
-  const auto d = whole + rise;
-  const auto d_low = (rise - (d - whole)) + (power - (whole - one));
+  const auto [d, d_low] = logistic_divisor(e, exp_rise(e.r + (e.low + low)));
   const auto q = one / d;
   const auto q_low = mul_add(-q, d_low, mul_add_once(-q, d, one)) * q;
   const auto v = magnitude * q;
@@ -659,7 +672,7 @@ GORGO_INLINE Vec<double, N> times_logistic(Vec<double, N> x, Vec<double, N> magn
   const auto e = exp_reduce(-h);
   const auto moved = e.low - low;
   const auto r = e.r + moved;
-  const auto p = one + (r + mul_add(r * r, exp_q(r), (e.r - r) + moved));
+  const auto p = one + exp_rise_exact(r, (e.r - r) + moved);
   const auto bottom = one + times_power(p, e);
   return select(x < zero, x * zero - times_power(magnitude * (p / bottom), e), x / bottom);
 }
@@ -775,17 +788,16 @@ GORGO_INLINE Vec<float, N> erfc(Vec<float, N> x) {
   using V = Vec<float, N>;
   const auto z = x * x;
   const auto near_factor = mul_add(z, polynomial(z, kErfP), broadcast<V>(kErfP0));
-  return by_wide_lanes(
-      [](auto v, auto factor) __attribute__((always_inline)) {
-        const auto wide = convert<double>(v);
+  return through_float64(
+      [](auto wide, auto factor) __attribute__((always_inline)) {
         const auto one = like(wide, 1.0);
         const auto two = like(wide, 2.0);
         const auto m = at_most(abs(wide), like(wide, 10.1));
         const auto t = (m - two) / (m + two);
         const auto tail = exp(-(m * m)) * (polynomial(t, kErfcP) / (one + two * m));
         const auto far_value = select(wide < like(wide, 0.0), two - tail, tail);
-        const auto near_value = (one - wide) - wide * convert<double>(factor);
-        return convert<float>(select(m < like(wide, 0.5), near_value, far_value));
+        const auto near_value = (one - wide) - wide * factor;
+        return select(m < like(wide, 0.5), near_value, far_value);
       },
       x, near_factor);
 }
@@ -845,20 +857,20 @@ GORGO_INLINE Vec<double, N> gelu(Vec<double, N> x) {
 // Through float64, whose exponential loses nothing that a float shows; near zero sinh x = x + x^3 / 6.
 template <int N>
 GORGO_INLINE Vec<float, N> cosh(Vec<float, N> x) {
-  return by_wide_lanes(
-      [](auto v) __attribute__((always_inline)) {
-        const auto e = exp(convert<double>(abs(v)));
-        return convert<float>(like(e, 0.5) * (e + like(e, 1.0) / e));
+  return through_float64(
+      [](auto wide) __attribute__((always_inline)) {
+        const auto e = exp(abs(wide));
+        return like(e, 0.5) * (e + like(e, 1.0) / e);
       },
       x);
 }
 template <int N>
 GORGO_INLINE Vec<float, N> sinh(Vec<float, N> x) {
   const auto magnitude = abs(x);
-  const auto far_value = by_wide_lanes(
-      [](auto v) __attribute__((always_inline)) {
-        const auto e = exp(convert<double>(v));
-        return convert<float>(like(e, 0.5) * (e - like(e, 1.0) / e));
+  const auto far_value = through_float64(
+      [](auto m) __attribute__((always_inline)) {
+        const auto e = exp(m);
+        return like(e, 0.5) * (e - like(e, 1.0) / e);
       },
       magnitude);
   const auto near_value = mul_add(magnitude * magnitude, magnitude * like(x, 1.0 / 6.0), magnitude);
@@ -998,7 +1010,7 @@ GORGO_INLINE Vec<float, N> softplus(Vec<float, N> x) {
   using V = Vec<float, N>;
   const auto one = broadcast<V>(1.0f);
   const auto e = exp_reduce(at_least(-abs(x), broadcast<V>(-104.0f)));
-  const auto rise = e.r + mul_add(e.r * e.r, exp_q(e.r), e.low);
+  const auto rise = exp_rise_exact(e.r, e.low);
   const auto high = one + rise;
   const auto z = times_power(high, e);
   const auto z_low = times_power((one - high) + rise, e);

@@ -18,8 +18,6 @@
 
 namespace gorgo::GORGO_ISA_NS {
 
-constexpr double kPiValue = 3.14159265358979323846;
-
 // ---- bits ----
 
 template <class T, int N>
@@ -70,13 +68,8 @@ GORGO_INLINE Vec<T, N> truncated_remainder(Vec<T, N> a, Vec<T, N> b) {
 template <int N>
 GORGO_INLINE Vec<float, N> hypot(Vec<float, N> a, Vec<float, N> b) {
   using V = Vec<float, N>;
-  const auto value = by_wide_lanes(
-      [](auto u, auto v) __attribute__((always_inline)) {
-        const auto x = convert<double>(u);
-        const auto y = convert<double>(v);
-        return convert<float>(sqrt(x * x + y * y));
-      },
-      a, b);
+  const auto value =
+      through_float64([](auto u, auto v) __attribute__((always_inline)) { return sqrt(u * u + v * v); }, a, b);
   return select(isinf(a) | isinf(b), broadcast<V>(FloatBits<float>::kInfinity), value);
 }
 template <int N>
@@ -142,9 +135,8 @@ GORGO_INLINE Vec<T, N> sinc_ends(Vec<T, N> x, Vec<T, N> value) {
 }
 template <int N>
 GORGO_INLINE Vec<float, N> sinc(Vec<float, N> x) {
-  const auto value = by_wide_lanes(
-      [](auto v, auto u) __attribute__((always_inline)) {
-        const auto r = convert<double>(u);
+  const auto value = through_float64(
+      [](auto wide, auto r) __attribute__((always_inline)) {
         const auto m = abs(r);
         const auto steep = m > like(r, 0.25);
         const auto t = like(r, kPiValue) * select(steep, like(r, 0.5) - m, m);
@@ -152,7 +144,7 @@ GORGO_INLINE Vec<float, N> sinc(Vec<float, N> x) {
         const auto sine = mul_add(t * z, polynomial(z, kSinS), t);
         const auto cosine = mul_add(z * z, polynomial(z, kCosC), like(z, 1.0) - like(z, 0.5) * z);
         const auto signed_value = copysign(select(steep, cosine, sine), r);
-        return convert<float>(signed_value / (like(r, kPiValue) * convert<double>(v)));
+        return signed_value / (like(r, kPiValue) * wide);
       },
       x, sinc_folded(x));
   return sinc_ends(x, value);

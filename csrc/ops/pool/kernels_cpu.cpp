@@ -456,10 +456,7 @@ template <class S>
 class Places {
  public:
   Places(const Windows& s, const Plane<S>& x)
-      : x_(x),
-        slice_(s.h.input * s.w.input),
-        row_(s.w.input),
-        dense_(x.col == 1 && (s.h.input == 1 || x.row == row_) && (s.d.input == 1 || x.slice == slice_)) {}
+      : x_(x), slice_(s.h.input * s.w.input), row_(s.w.input), dense_(lies_dense(s, x)) {}
   [[nodiscard]] GORGO_INLINE S at(int64_t flat) const {
     if (dense_) return x_.data[flat];
     return *x_.at(flat / slice_, flat % slice_ / row_, flat % row_);

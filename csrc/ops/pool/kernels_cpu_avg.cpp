@@ -239,12 +239,6 @@ struct Runs {
   }
 };
 
-// Whether the elements of a plane lie side by side.
-template <class S>
-bool lies_dense(const Windows& s, const Plane<S>& x) {
-  return x.col == 1 && (s.h.input == 1 || x.row == s.w.input) && (s.d.input == 1 || x.slice == s.w.input * s.h.input);
-}
-
 // The sum over a box: in each run, element c goes to lane c % kLanes. `dense` says that runs lie side by side.
 template <class S>
 GORGO_INLINE typename Stored<S>::Compute box_sum(const Plane<S>& x, const Runs& runs, bool dense, const Span& d,

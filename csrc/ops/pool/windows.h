@@ -115,6 +115,12 @@ struct Plane {
   }
 };
 
+// Whether the elements of a plane lie side by side.
+template <class S>
+GORGO_GEMM_INLINE bool lies_dense(const Windows& s, const Plane<S>& x) {
+  return x.col == 1 && (s.h.input == 1 || x.row == s.w.input) && (s.d.input == 1 || x.slice == s.w.input * s.h.input);
+}
+
 template <class A>
 GORGO_GEMM_INLINE int axes_of(const A& a) {
   return a.output_size.empty() ? a.kernel_size.size() : a.output_size.size();

@@ -209,9 +209,9 @@ def rrelu(x: gg.Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bo
     """
     _check_real(x, "rrelu")
     _check_slopes("rrelu", lower, upper)
-    if not training:
-        return gg.where(x >= 0.0, x, (lower + upper) / 2 * x)
-    slopes = gg.random.uniform(lower, upper, shape=tuple(x.shape), dtype=x.dtype, device=x.device)
+    slopes: gg.Tensor | float = (lower + upper) / 2
+    if training:
+        slopes = gg.random.uniform(lower, upper, shape=tuple(x.shape), dtype=x.dtype, device=x.device)
     return gg.where(x >= 0.0, x, slopes * x)
 
 
