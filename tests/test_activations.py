@@ -301,6 +301,17 @@ def test_slopes_of_rrelu_must_be_a_range(lower: float, upper: float) -> None:
         gg.nn.RReLU(lower, upper)
 
 
+def test_arguments_of_rrelu_and_softmax2d_must_be_numbers_and_tensors() -> None:
+    with pytest.raises(TypeError, match="RReLU: lower must be a real number, got str"):
+        gg.nn.RReLU("a", 1.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="rrelu: upper must be a real number, got list"):
+        F.rrelu(gg.ones((2,)), 0.0, [1.0])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Softmax2d: x must be a tensor, got int"):
+        gg.nn.Softmax2d()(3)
+    for training in (False, True):
+        assert F.rrelu(gg.asarray([-2, 3]), training=training).dtype == gg.float32
+
+
 @pytest.mark.parametrize("shape", [(3, 4, 5), (2, 3, 4, 5)])
 def test_softmax2d_goes_over_channels(shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)

@@ -8,6 +8,7 @@ otherwise come back as a NaN in the gradient. A NaN in x stays a NaN.
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import gorgo as gg
@@ -197,7 +198,7 @@ def rrelu(x: gg.Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bo
         Tensor (...) of x's dtype.
 
     Raises:
-        TypeError: x is complex or no tensor.
+        TypeError: x is complex or no tensor, or lower or upper is no number.
         ValueError: lower is above upper, or one of them is not finite.
 
     Source: Xu et al., "Empirical Evaluation of Rectified Activations in Convolutional Network", 2015.
@@ -211,12 +212,16 @@ def rrelu(x: gg.Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bo
     _check_slopes("rrelu", lower, upper)
     slopes: gg.Tensor | float = (lower + upper) / 2
     if training:
-        slopes = gg.random.uniform(lower, upper, shape=tuple(x.shape), dtype=x.dtype, device=x.device)
+        dtype = x.dtype if x.dtype.is_floating_point else None  # integers become float32, as outside of training
+        slopes = gg.random.uniform(lower, upper, shape=tuple(x.shape), dtype=dtype, device=x.device)
     return gg.where(x >= 0.0, x, slopes * x)
 
 
-def _check_slopes(op: str, lower: float, upper: float) -> None:
-    """Raise unless lower <= upper and both are finite."""
+def _check_slopes(op: str, lower: Any, upper: Any) -> None:
+    """Raise unless lower <= upper, real numbers and finite."""
+    for name, value in (("lower", lower), ("upper", upper)):
+        if not isinstance(value, numbers.Real):
+            raise TypeError(f"{op}: {name} must be a real number, got {type(value).__name__}")
     if not (math.isfinite(lower) and math.isfinite(upper) and lower <= upper):
         raise ValueError(f"{op}: lower must be at most upper and both finite, got {lower} and {upper}")
 
@@ -715,6 +720,7 @@ class RReLU(Module):
         upper: end of the slopes.
 
     Raises:
+        TypeError: lower or upper is no number.
         ValueError: lower is above upper, or one of them is not finite.
 
     Example:
@@ -1080,7 +1086,8 @@ class Softmax2d(Module):
     """Softmax over the channels of images (n, c, h, w) or (c, h, w).
 
     Raises:
-        ValueError: the tensor has neither three nor four axes.
+        TypeError: x is complex or no tensor.
+        ValueError: x has neither three nor four axes.
 
     Example:
         >>> import gorgo as gg
@@ -1090,6 +1097,7 @@ class Softmax2d(Module):
 
     def forward(self, x: gg.Tensor) -> gg.Tensor:
         """Return softmax(x) along axis -3."""
+        _check_real(x, "Softmax2d")
         if x.ndim not in (3, 4):
             raise ValueError(f"Softmax2d: tensor must have 3 or 4 axes, got {x.ndim}")
         return gg.softmax(x, axis=-3)
