@@ -13,6 +13,7 @@
 #include "ops/conv/bands.h"
 #include "ops/conv/direct.h"
 #include "ops/conv/phases.h"
+#include "ops/conv/winograd.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -21,30 +22,68 @@ constexpr int64_t kWindowElements = 48 * 1024;  // rows of windows' gradients th
 
 // ---- forward ----
 
+// Room for transformed weights and for what tasks transform, of a convolution that runs filtered.
+template <class T>
+struct FilterRoom {
+  T* filters;
+  T* tasks;
+  FilterRoom(Scratch& scratch, const Sizes& s, const Filtering& f)
+      : filters(scratch.take<T>(f.filters_elements(s))), tasks(scratch.take<T>(f.tasks * f.room_elements())) {}
+};
+
 template <class T>
 struct Forward {
-  static Sizes sizes(const KernelArgs& args) {
-    return sizes_of(args.in[0], args.in[1], args.out[0], args.attrs_as<ConvAttrs>());
+  enum class Way { direct, filtered, product };
+  struct Setup {
+    Sizes s;
+    Way way;
+    Frame<T> f;
+    [[gnu::noinline]] explicit Setup(const KernelArgs& args)
+        : s(sizes_of(args.in[0], args.in[1], args.out[0], args.attrs_as<ConvAttrs>())),
+          way(runs_directly<T>(s)   ? Way::direct
+              : runs_filtered<T>(s) ? Way::filtered
+                                    : Way::product),
+          f(args, Dense::channels, way == Way::filtered ? Dense::any : Dense::whole) {}
+    FilterRoom<T> room(const Filtering& filtering) { return FilterRoom<T>(f.scratch, s, filtering); }
+  };
+  static size_t scratch(const KernelArgs& args) noexcept {
+    Setup setup(args);
+    if (setup.way == Way::filtered) setup.room(filtering_of<T>(setup.s));
+    return setup.f.scratch.bytes();
   }
-  static Frame<T> frame(const KernelArgs& args) { return Frame<T>(args, Dense::channels, Dense::whole); }
-  static size_t scratch(const KernelArgs& args) noexcept { return frame(args).scratch.bytes(); }
-  static int64_t prepare_tasks(const KernelArgs& args) noexcept { return frame(args).copy_tasks(); }
-  static void prepare(const KernelArgs& args, int64_t task) noexcept { frame(args).copy(task); }
+  static int64_t prepare_tasks(const KernelArgs& args) noexcept {
+    const Setup setup(args);
+    return setup.f.copy_tasks() + (setup.way == Way::filtered ? filter_tasks(setup.s, filtering_of<T>(setup.s)) : 0);
+  }
+  static void prepare(const KernelArgs& args, int64_t task) noexcept {
+    Setup setup(args);
+    const int64_t copies = setup.f.copy_tasks();
+    if (task < copies) return setup.f.copy(task);
+    const Filtering filtering = filtering_of<T>(setup.s);
+    lay_filters_task<T>(setup.s, filtering, args.in[1], false, setup.room(filtering).filters, task - copies);
+  }
   static int64_t tasks(const KernelArgs& args) noexcept {
-    const Sizes s = sizes(args);
-    return runs_directly<T>(s) ? direct_tasks<T>(s) : forward_tasks<T>(s);
+    const Setup setup(args);
+    return setup.way == Way::direct     ? direct_tasks<T>(setup.s)
+           : setup.way == Way::filtered ? filtering_of<T>(setup.s).tasks
+                                        : forward_tasks<T>(setup.s);
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
-    const Frame<T> f = frame(args);
+    Setup setup(args);
+    const Sizes& s = setup.s;
+    const Frame<T>& f = setup.f;
     const bool has_bias = args.in_count > 2 && args.in[2].given;
     const T* bias = has_bias ? f.bias.data() : nullptr;
-    const Sizes s = sizes(args);
-    const auto run = runs_directly<T>(s) ? run_direct<T> : run_forward<T>;
+    if (setup.way == Way::filtered) {
+      const FilterRoom<T> room = setup.room(filtering_of<T>(s));
+      return run_filtered<T>(s, f.first.images(), room.filters, args.in[1], false, bias, f.out, room.tasks, task);
+    }
+    const auto run = setup.way == Way::direct ? run_direct<T> : run_forward<T>;
     run(s, f.first.images(), f.second.data(), bias, f.out, task);
   }
   static int64_t finish_tasks(const KernelArgs& args) noexcept { return round_tasks<T>(args.out[0]); }
   static void finish(const KernelArgs& args, int64_t task) noexcept {
-    round_out<T>(args.out[0], frame(args).out, task);
+    round_out<T>(args.out[0], Setup(args).f.out, task);
   }
 };
 
@@ -248,7 +287,7 @@ struct Transpose {
   static Sizes sizes(const KernelArgs& args) {
     return sizes_of(args.out[0], args.in[1], args.in[0], args.attrs_as<ConvAttrs>());
   }
-  enum class Way { direct, phases, scatter };
+  enum class Way { direct, filtered, phases, scatter };
   struct Setup {
     Sizes s;
     Way way;
@@ -257,10 +296,11 @@ struct Transpose {
     T* phased = nullptr;  // for phases that are to be put together
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : s(sizes(args)),
-          way(transposes_directly<T>(s) ? Way::direct
-              : transposes_by_phases(s) ? Way::phases
-                                        : Way::scatter),
-          f(args, Dense::channels, Dense::whole) {
+          way(transposes_directly<T>(s)                           ? Way::direct
+              : !transposes_by_phases(s)                          ? Way::scatter
+              : s.has_unit_strides() && runs_filtered<T>(phase()) ? Way::filtered
+                                                                  : Way::phases),
+          f(args, Dense::channels, way == Way::filtered ? Dense::any : Dense::whole) {
       if (way == Way::phases) {
         room = f.scratch.template take<T>(args.in[1].numel);
         if (phased_apart()) phased = f.converts_out ? f.out : f.scratch.template take<T>(args.out[0].numel);
@@ -269,16 +309,33 @@ struct Transpose {
         room = f.scratch.template take<T>(c.plane_tasks * c.channel_blocks * c.room);
       }
     }
+    // The only phase of unit strides.
+    Sizes phase() const { return PhaseList(s).at[0].s; }
+    FilterRoom<T> filter_room(const Filtering& filtering) { return FilterRoom<T>(f.scratch, phase(), filtering); }
     bool phased_apart() const { return way == Way::phases && !s.has_unit_strides(); }
   };
-  static size_t scratch(const KernelArgs& args) noexcept { return Setup(args).f.scratch.bytes(); }
+  static size_t scratch(const KernelArgs& args) noexcept {
+    Setup setup(args);
+    if (setup.way == Way::filtered) setup.filter_room(filtering_of<T>(setup.phase()));
+    return setup.f.scratch.bytes();
+  }
   static int64_t prepare_tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
-    return setup.f.copy_tasks() + (setup.way == Way::phases ? 1 : 0);
+    const int64_t copies = setup.f.copy_tasks();
+    if (setup.way != Way::filtered) return copies + (setup.way == Way::phases ? 1 : 0);
+    const Sizes phase = setup.phase();
+    return copies + filter_tasks(phase, filtering_of<T>(phase));
   }
   static void prepare(const KernelArgs& args, int64_t task) noexcept {
-    const Setup setup(args);
-    if (task < setup.f.copy_tasks()) return setup.f.copy(task);
+    Setup setup(args);
+    const int64_t copies = setup.f.copy_tasks();
+    if (task < copies) return setup.f.copy(task);
+    if (setup.way == Way::filtered) {
+      const Sizes phase = setup.phase();
+      const Filtering filtering = filtering_of<T>(phase);
+      T* const filters = setup.filter_room(filtering).filters;
+      return lay_filters_task<T>(phase, filtering, args.in[1], true, filters, task - copies);
+    }
     for (const Phase& phase : PhaseList(setup.s)) {
       as_stored<T>(args.in[1].dtype,
                    [&](auto element) { lay_weights<decltype(element)>(setup.s, phase, args.in[1], setup.room); });
@@ -288,16 +345,21 @@ struct Transpose {
     const Setup setup(args);
     const Sizes& s = setup.s;
     if (setup.way == Way::direct) return direct_transposed_tasks<T>(s);
+    if (setup.way == Way::filtered) return filtering_of<T>(setup.phase()).tasks;
     if (setup.way == Way::phases) return phase_tasks<T>(s);
     const Scatter c = scatter_of<T>(s);
     return c.plane_tasks * c.channel_blocks;
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
-    const Setup setup(args);
+    Setup setup(args);
     const Images<T> x = setup.f.first.images();
     const T* bias = args.in_count > 2 && args.in[2].given ? setup.f.bias.data() : nullptr;
     T* const out = setup.f.out;
-    if (setup.way == Way::direct) {
+    if (setup.way == Way::filtered) {
+      const Sizes phase = setup.phase();
+      const FilterRoom<T> room = setup.filter_room(filtering_of<T>(phase));
+      run_filtered<T>(phase, x, room.filters, args.in[1], true, bias, out, room.tasks, task);
+    } else if (setup.way == Way::direct) {
       run_direct_transposed<T>(setup.s, x, setup.f.second.data(), bias, out, task);
     } else if (setup.way == Way::phases) {
       run_phases<T>(setup.s, x, setup.room, bias, setup.phased_apart() ? setup.phased : out, task);

@@ -173,13 +173,18 @@ struct Copy {
   }
 };
 
-enum class Dense { channels, whole };
+enum class Dense {
+  any,
+  channels,
+  whole
+};  // what has to lie side by side; of any layout and type, the reader sees to it himself
 
 template <class T>
 [[gnu::noinline]] Copy<T> copy_if_needed(Scratch& scratch, const KOperand& x, Dense dense) {
   Copy<T> copy{&x};
   if (!x.given || x.numel == 0) return copy;
-  copy.needed = is_converted<T>(x) || !(x.contiguous || (dense == Dense::channels && has_dense_channels(x)));
+  copy.needed = dense != Dense::any &&
+                (is_converted<T>(x) || !(x.contiguous || (dense == Dense::channels && has_dense_channels(x))));
   if (copy.needed) copy.to = scratch.take<T>(x.numel);
   return copy;
 }
