@@ -6,6 +6,7 @@
 // Invariant: tasks and the order of every sum depend on shapes alone.
 // Read next: windows.h.
 #include "ops/conv/direct.h"
+#include "ops/conv/winograd_weight.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -286,12 +287,15 @@ template <class S>
 
 template <class T>
 struct GradWeight {
+  enum class Way { direct, filtered, windows };
   struct Setup {
     Sizes s;
     Units u;
     Frame<T> f;
-    bool direct;
+    Way way;
     DirectPlan plan{};
+    WeightFiltering filtering{};
+    T* filter_room = nullptr;
     int64_t partials;
     T* sums;  // a set of weights for each task of a group
     WeightRoom<T> room{};
@@ -299,11 +303,16 @@ struct GradWeight {
         : s(sizes_of(args.in[0], args.out[0], args.in[1], args.attrs_as<ConvAttrs>())),
           u(units_of<T>(s)),
           f(args, Dense::channels, Dense::channels),
-          direct(sums_directly<T>(s)) {
-      if (direct) plan = direct_plan<T>(s);
-      partials = direct ? plan.partials : u.partials;
+          way(sums_directly<T>(s)   ? Way::direct
+              : sums_filtered<T>(s) ? Way::filtered
+                                    : Way::windows) {
+      if (way == Way::direct) plan = direct_plan<T>(s);
+      if (way == Way::filtered) filtering = weight_filtering_of<T>(s);
+      partials = way == Way::direct ? plan.partials : way == Way::filtered ? filtering.partials : u.partials;
       sums = f.scratch.template take<T>(partials * s.o * s.k);
-      if (!direct) room = weight_room<T>(f.scratch, s, u);
+      if (way == Way::filtered)
+        filter_room = f.scratch.template take<T>(partials * s.groups * filtering.room_elements());
+      if (way == Way::windows) room = weight_room<T>(f.scratch, s, u);
     }
   };
   static size_t scratch(const KernelArgs& args) noexcept { return Setup(args).f.scratch.bytes(); }
@@ -311,13 +320,15 @@ struct GradWeight {
   static void prepare(const KernelArgs& args, int64_t task) noexcept { Setup(args).f.copy(task); }
   static int64_t tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
-    return setup.partials * (setup.direct ? setup.plan.blocks : setup.s.groups);
+    return setup.partials * (setup.way == Way::direct ? setup.plan.blocks : setup.s.groups);
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
     const Setup setup(args);
     const Images<T> x = setup.f.first.images();
     const Images<T> g = setup.f.second.images();
-    if (setup.direct) {
+    if (setup.way == Way::filtered) {
+      run_filtered_weight<T>(setup.s, setup.filtering, setup.sums, setup.filter_room, x, g, task);
+    } else if (setup.way == Way::direct) {
       run_direct_weight<T>(setup.s, setup.plan, setup.sums, x, g, task);
     } else {
       run_grad_weight<T>(setup.s, setup.u, setup.sums, setup.room, x, g, task);

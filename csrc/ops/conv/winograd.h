@@ -79,13 +79,15 @@ template <class T>
   return f;
 }
 
+[[gnu::noinline]] bool fits_filtering(const Sizes& s) {
+  return !s.deep && s.kh == 3 && s.kw == 3 && s.has_unit_strides() && s.step_h == 1 && s.step_w == 1 && s.n > 0 &&
+         s.pixels > 0 && s.group_c >= 8 && s.group_o >= 8;
+}
+
 // Whether products saved pay for the ways there and back, in an image of this size with its weights.
 template <class T>
 [[gnu::noinline]] bool runs_filtered(const Sizes& s) {
-  if (s.deep || s.kh != 3 || s.kw != 3 || !s.has_unit_strides() || s.step_h != 1 || s.step_w != 1 || s.n == 0 ||
-      s.pixels == 0 || s.group_c < 8 || s.group_o < 8) {
-    return false;
-  }
+  if (!fits_filtering(s)) return false;
   const int64_t tiles = ceil_div(s.oh, 2) * ceil_div(s.ow, 2);
   const int64_t products = s.group_c * s.group_o;
   const int64_t filtered = tiles * (17 * products + 60 * s.group_c + 40 * s.group_o) + 200 * products;

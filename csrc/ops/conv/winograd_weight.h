@@ -1,0 +1,308 @@
+// The gradient of a 3x3 convolution with unit strides by its weights, by the transpose of minimal filtering: F(3x3, 2x2).
+//
+// As winograd.h has A'((G g G') * (B' d B))A for a tile, the gradient by g is G'((A y A') * (B' d B))G, where y is that of the 2x2 outputs; it is
+// summed over tiles before G is applied. So there is a product of matrices (outputs, tiles) by (tiles, channels) for each of the 16 places.
+// What tiles stand over is brought to channels-last first: channels are the lanes. For kernel files (compiled per ISA).
+// Invariant: units, parts and the order of every sum depend on shapes alone. Sums that are not finite are computed again, plainly.
+// Read next: winograd.h, kernels_cpu_weight.cpp.
+#pragma once
+
+#include "ops/conv/winograd.h"
+
+namespace gorgo::GORGO_ISA_NS {
+namespace {
+
+constexpr int64_t kWeightUnitElements = 128 * 1024;  // of transformed images and gradients, for L2
+constexpr int64_t kMaxFilterPartials = 16;
+constexpr int64_t kMostFilterSums = 2 * 1024 * 1024;  // elements of all partial sums, more or less
+
+struct WeightFiltering {
+  int64_t down, across;                               // tiles of an image
+  int64_t rows, cols;                                 // of a unit, in tiles
+  int64_t bands, parts;                               // units of an image, down and across
+  int64_t inputs, outputs;                            // channels, in whole vectors
+  int64_t partials;                                   // tasks of a group, each with its own sums
+  int64_t images_plane, gradients_plane, sums_plane;  // elements of one place
+  int64_t copy_elements;                              // of what a unit stands over
+
+  int64_t units(const Sizes& s) const { return s.n * bands * parts; }
+  int64_t room_elements() const { return copy_elements + kPlaces * (images_plane + gradients_plane + sums_plane); }
+};
+
+template <class T>
+[[gnu::noinline]] WeightFiltering weight_filtering_of(const Sizes& s) {
+  constexpr int64_t kWidth = Lanes<T>::kWidth;
+  constexpr int64_t kElements = kWeightUnitElements * static_cast<int64_t>(sizeof(float) / 2) / (sizeof(T) / 2);
+  WeightFiltering f;
+  f.down = ceil_div(s.oh, 2);
+  f.across = ceil_div(s.ow, 2);
+  f.inputs = round_up(s.group_c, kWidth);
+  f.outputs = round_up(s.group_o, kWidth);
+  const int64_t most_tiles = most(32, least(kMaxUnitTiles, kElements / (kPlaces * (f.inputs + f.outputs))));
+  f.parts = ceil_div(f.across, most_tiles);
+  f.cols = ceil_div(f.across, f.parts);
+  f.bands = ceil_div(f.down, most(1, most_tiles / f.cols));
+  f.rows = ceil_div(f.down, f.bands);
+  f.images_plane = f.rows * f.cols * f.inputs + kWidth;
+  f.gradients_plane = f.rows * f.cols * f.outputs + kWidth;
+  f.sums_plane = s.group_o * f.inputs + kWidth;
+  f.copy_elements = (2 * f.rows + 2) * (2 * f.cols + 2) * most(f.inputs, f.outputs);
+  const int64_t work = s.n * s.group_o * s.k * s.pixels;
+  const int64_t sums = kMostFilterSums / (kPlaces * f.sums_plane);
+  f.partials = most(1, least(least(least(kMaxFilterPartials, most(2, sums)), f.units(s)), work / (4 * kTaskWork)));
+  return f;
+}
+
+template <class T>
+[[gnu::noinline]] bool sums_filtered(const Sizes& s) {
+  constexpr int64_t kWidth = Lanes<T>::kWidth;
+  if (!fits_filtering(s)) return false;
+  const int64_t tiles = s.n * ceil_div(s.oh, 2) * ceil_div(s.ow, 2);
+  const int64_t inputs = round_up(s.group_c, kWidth);
+  const int64_t filtered = tiles * (18 * inputs * s.group_o + 80 * (inputs + s.group_o)) + 100 * s.group_o * s.group_c;
+  return filtered < 10 * s.n * s.pixels * s.group_c * s.group_o;
+}
+
+// Channels-last: element (row, col, channel) of what begins at line y and column x of planes of h by w elements. Zeros lie around them, and in the
+// lanes behind the last channel.
+template <class T>
+void lay_channels(const T* from, int64_t c_stride, int64_t channels, int64_t h, int64_t w, int64_t y, int64_t x,
+                  int64_t rows, int64_t cols, T* to) {
+  using L = Lanes<T>;
+  constexpr int64_t kWidth = L::kWidth;
+  const int64_t padded = round_up(channels, kWidth);
+  const Inside in(x, 1, w, cols);
+  for (int64_t c = 0; c < channels; c += kWidth) {
+    const int64_t count = least(kWidth, channels - c);
+    for (int64_t row = 0; row < rows; ++row) {
+      T* const line = to + row * cols * padded + c;
+      const bool outside = y + row < 0 || y + row >= h;
+      for (int64_t col = 0; col < cols; col += kWidth) {
+        typename L::Vec block[kWidth];
+        const Meeting met(in, col, kWidth);
+        const T* const at = from + c * c_stride + (y + row) * w + x + col;
+#pragma GCC unroll 16
+        for (int64_t i = 0; i < kWidth; ++i) {
+          block[i] = outside || i >= count ? L::zero() : load_met(at + i * c_stride, met);
+        }
+        transpose_square<T, L::kWidth>(block);
+        const int64_t stored = least(kWidth, cols - col);
+        T* p = line + col * padded;
+#pragma GCC unroll 16
+        for (int64_t i = 0; i < kWidth; ++i, p += padded) {
+          if (i < stored) L::store(p, block[i]);
+        }
+      }
+    }
+  }
+}
+
+// B' d B for the tiles of a unit, of which a row has `cols`: for each place the matrix (tiles, channels).
+template <class T>
+void lay_image_tiles(int64_t rows, int64_t cols, int64_t channels, const T* copy, int64_t plane, T* to) {
+  using L = Lanes<T>;
+  using Vec = typename L::Vec;
+  const int64_t line = (2 * cols + 2) * channels;
+  for (int64_t r = 0; r < rows; ++r, copy += 2 * line, to += cols * channels) {
+    for (int64_t c = 0; c < channels; c += L::kWidth) {
+      // A column of four elements, filtered; two of them serve the next tile as well.
+      const auto column = [&](const T* from) __attribute__((always_inline)) {
+        const Vec a = L::load(from);
+        const Vec b = L::load(from + line);
+        const Vec d = L::load(from + 2 * line);
+        const Vec e = L::load(from + 3 * line);
+        return Line<T>{{a - d, b + d, d - b, b - e}};
+      };
+      const T* from = copy + c;
+      T* at = to + c;
+      Line<T> first = column(from);
+      Line<T> second = column(from + channels);
+      for (int64_t q = 0; q < cols; ++q, at += channels) {
+        const Line<T> third = column(from += 2 * channels);
+        const Line<T> fourth = column(from + channels);
+        const int64_t distance = opaque(plane);
+        T* p = at;
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i, p += 4 * distance) {
+          L::store(p, first.at[i] - third.at[i]);
+          L::store(p + distance, second.at[i] + third.at[i]);
+          L::store(p + 2 * distance, third.at[i] - second.at[i]);
+          L::store(p + 3 * distance, second.at[i] - fourth.at[i]);
+        }
+        first = third;
+        second = fourth;
+      }
+    }
+  }
+}
+
+// A y A' for the tiles of a unit.
+template <class T>
+void lay_gradient_tiles(int64_t rows, int64_t cols, int64_t channels, const T* copy, int64_t plane, T* to) {
+  using L = Lanes<T>;
+  using Vec = typename L::Vec;
+  const int64_t line = 2 * cols * channels;
+  const auto spread = [](Vec a, Vec b)
+                          __attribute__((always_inline)) { return Line<T>{{a, a + b, a - b, L::zero() - b}}; };
+  for (int64_t r = 0; r < rows; ++r, copy += 2 * line) {
+    for (int64_t q = 0; q < cols; ++q, to += channels) {
+      const T* const from = copy + 2 * q * channels;
+      for (int64_t c = 0; c < channels; c += L::kWidth) {
+        const Line<T> left = spread(L::load(from + c), L::load(from + line + c));
+        const Line<T> right = spread(L::load(from + channels + c), L::load(from + line + channels + c));
+        const int64_t distance = opaque(plane);
+        T* p = to + c;
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i, p += 4 * distance) {
+          const Line<T> places = spread(left.at[i], right.at[i]);
+          L::store(p, places.at[0]);
+          L::store(p + distance, places.at[1]);
+          L::store(p + 2 * distance, places.at[2]);
+          L::store(p + 3 * distance, places.at[3]);
+        }
+      }
+    }
+  }
+}
+
+// What a task has to do: units of one group.
+struct UnitRange {
+  int64_t group, begin, end;
+};
+struct UnitPlace {
+  int64_t image;
+  int64_t rows, cols;  // in tiles
+  Region at;
+};
+GORGO_GEMM_INLINE UnitPlace place_of(const Sizes& s, const WeightFiltering& f, int64_t unit) {
+  const int64_t col = unit % f.parts * f.cols;
+  const int64_t row = unit / f.parts % f.bands * f.rows;
+  const int64_t rows = least(f.rows, f.down - row);
+  const int64_t cols = least(f.cols, f.across - col);
+  return {unit / f.parts / f.bands,
+          rows,
+          cols,
+          {2 * row, 2 * col, least(2 * rows, s.oh - 2 * row), least(2 * cols, s.ow - 2 * col)}};
+}
+
+// Nine sums for one output and one input, over the same units, as they are defined.
+template <class T>
+[[gnu::noinline]] void sum_plainly(const Sizes& s, const WeightFiltering& f, const UnitRange& units, const Images<T>& x,
+                                   const Images<T>& gradient, int64_t o, int64_t c, T* to) noexcept {
+  using L = Lanes<T>;
+  typename L::Vec sums[9];
+  for (auto& sum : sums) sum = L::zero();
+  for (int64_t unit = units.begin; unit < units.end; ++unit) {
+    const UnitPlace u = place_of(s, f, unit);
+    const T* const g = gradient.data + u.image * gradient.n_stride + (units.group * s.group_o + o) * gradient.c_stride;
+    const T* const plane = x.data + u.image * x.n_stride + (units.group * s.group_c + c) * x.c_stride;
+    for (int64_t row = u.at.row; row < u.at.row + u.at.rows; ++row) {
+      for (int64_t q = 0; q < u.at.cols; q += L::kWidth) {
+        const int64_t count = least(L::kWidth, u.at.cols - q);
+        const int64_t col = u.at.col + q;
+        const auto value = L::load_edge(g + row * s.ow + col, L::edge(static_cast<int>(count)));
+        for (int64_t tap = 0; tap < 9; ++tap) {
+          const int64_t line = row - s.pad_h + tap / 3;
+          const int64_t left = col - s.pad_w + tap % 3;
+          const int64_t first = least(count, most(0, -left));
+          const int64_t last = line < 0 || line >= s.h ? first : most(first, least(count, s.w - left));
+          if (first >= last) continue;
+          const auto met = L::load_range(plane + line * s.w + left, static_cast<int>(first), static_cast<int>(last));
+          sums[tap] = L::fma(value, met, sums[tap]);
+        }
+      }
+    }
+  }
+  for (int tap = 0; tap < 9; ++tap) to[tap] = L::sum(sums[tap]);
+}
+
+// G' m G, from places to (output, input, 3, 3).
+template <class T>
+void lay_weight_sums(const Sizes& s, const WeightFiltering& f, const UnitRange& units, const Images<T>& x,
+                     const Images<T>& gradient, const T* sums, T* to) {
+  using L = Lanes<T>;
+  using Vec = typename L::Vec;
+  const Vec half = L::broadcast(T{0.5});
+  const auto gather = [&](Vec a, Vec b, Vec c, Vec d, Vec(&out)[3]) __attribute__((always_inline)) {
+    const Vec sum = (b + c) * half;
+    out[0] = a + sum;
+    out[1] = (b - c) * half;
+    out[2] = sum + d;
+  };
+  for (int64_t o = 0; o < s.group_o; ++o) {
+    for (int64_t c = 0; c < s.group_c; c += L::kWidth) {
+      alignas(64) T taps[9][L::kWidth];
+      Vec lines[4][3];
+      const T* from = sums + o * f.inputs + c;
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i, from += 4 * f.sums_plane) {
+        gather(L::load(from), L::load(from + f.sums_plane), L::load(from + 2 * f.sums_plane),
+               L::load(from + 3 * f.sums_plane), lines[i]);
+      }
+#pragma GCC unroll 3
+      for (int j = 0; j < 3; ++j) {
+        Vec column[3];
+        gather(lines[0][j], lines[1][j], lines[2][j], lines[3][j], column);
+#pragma GCC unroll 3
+        for (int i = 0; i < 3; ++i) L::store(taps[3 * i + j], column[i]);
+      }
+      const int64_t count = least(L::kWidth, s.group_c - c);
+      T* at = to + (o * s.group_c + c) * 9;
+      for (int64_t lane = 0; lane < count; ++lane, at += 9) {
+        T amiss{0};
+        for (int tap = 0; tap < 9; ++tap) {
+          at[tap] = taps[tap][lane];
+          amiss = amiss + at[tap] * T{0};
+        }
+        if (amiss != T{0}) sum_plainly<T>(s, f, units, x, gradient, o, c + lane, at);
+      }
+    }
+  }
+}
+
+// Sums (output, input, 3, 3) of a group over the units of one part.
+template <class T>
+void run_filtered_weight(const Sizes& s, const WeightFiltering& f, T* partials, T* room, const Images<T>& x,
+                         const Images<T>& gradient, int64_t task) {
+  constexpr int64_t kColumns = kPanelColumns<T>;
+  constexpr int64_t kRows = Lanes<T>::kRows;
+  T* const copy = room + task * f.room_elements();
+  T* const images = copy + f.copy_elements;
+  T* const gradients = images + kPlaces * f.images_plane;
+  T* const sums = gradients + kPlaces * f.gradients_plane;
+  const int64_t part = task % f.partials;
+  const UnitRange units{task / f.partials, f.units(s) * part / f.partials, f.units(s) * (part + 1) / f.partials};
+  const int64_t strips = ceil_div(s.group_o, kRows);
+  MicroArgs<T> g;
+  g.a_col_stride = f.outputs;
+  g.b_row_stride = f.inputs;
+  g.c_row_stride = f.inputs;
+  for (int64_t unit = units.begin; unit < units.end; ++unit) {
+    const UnitPlace u = place_of(s, f, unit);
+    lay_channels<T>(x.data + u.image * x.n_stride + units.group * s.group_c * x.c_stride, x.c_stride, s.group_c, s.h,
+                    s.w, u.at.row - s.pad_h, u.at.col - s.pad_w, 2 * u.rows + 2, 2 * u.cols + 2, copy);
+    lay_image_tiles<T>(u.rows, u.cols, f.inputs, copy, f.images_plane, images);
+    // Beyond the outputs there is nothing: planes end there.
+    lay_channels<T>(gradient.data + u.image * gradient.n_stride + units.group * s.group_o * gradient.c_stride,
+                    gradient.c_stride, s.group_o, s.oh, s.ow, u.at.row, u.at.col, 2 * u.rows, 2 * u.cols, copy);
+    lay_gradient_tiles<T>(u.rows, u.cols, f.outputs, copy, f.gradients_plane, gradients);
+    g.k = u.rows * u.cols;
+    g.add = unit > units.begin;
+    for (int place = 0; place < kPlaces; ++place) {
+      for (int64_t c = 0; c < s.group_c; c += kColumns) {
+        g.b = images + place * f.images_plane + c;
+        for (int64_t strip = 0; strip < strips; ++strip) {
+          const int64_t o = s.group_o * strip / strips;
+          g.a = gradients + place * f.gradients_plane + o;
+          g.c = sums + place * f.sums_plane + o * f.inputs + c;
+          run_micro(g, static_cast<int>(s.group_o * (strip + 1) / strips - o),
+                    static_cast<int>(least(kColumns, s.group_c - c)), true);
+        }
+      }
+    }
+  }
+  lay_weight_sums<T>(s, f, units, x, gradient, sums, partials + (part * s.o + units.group * s.group_o) * s.k);
+}
+
+}  // namespace
+}  // namespace gorgo::GORGO_ISA_NS
