@@ -128,7 +128,87 @@ def test_gradients_that_are_expanded_are_read_right() -> None:
         np.testing.assert_allclose(np.asarray(a.grad), b.grad.numpy(), rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("case", [CASES[0], CASES[1], CASES[7], CASES[9]])
+# 3x3 kernels with unit strides and enough channels for minimal filtering: odd sizes, no vector or strip filled evenly,
+# rows longer than a unit, groups.
+FILTERED = [
+    (3, 16, 16, (28, 28), (3, 3), 1, 1, 1, 1),
+    (2, 37, 53, (13, 15), (3, 3), 1, 0, 1, 1),
+    (1, 9, 15, (5, 7), (3, 3), 1, 2, 1, 1),
+    (2, 40, 24, (14, 14), (3, 3), 1, (0, 1), 1, 2),
+    (1, 8, 8, (4, 1100), (3, 3), 1, 1, 1, 1),
+    (1, 16, 8, (600, 4), (3, 3), 1, (3, 0), 1, 1),
+    (1, 130, 70, (12, 9), (3, 3), 1, 1, 1, 1),
+]
+
+
+def conv_and_gradients(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, options: dict) -> list[np.ndarray]:
+    """The convolution and, of half its sum of squares, the gradients."""
+    leaves = [gg.asarray(a).requires_grad_() for a in (x, weight, bias)]
+    out = gg.conv2d(*leaves, **options)
+    (0.5 * out * out).sum().backward()
+    return [np.asarray(out.detach()), *(np.asarray(leaf.grad) for leaf in leaves)]
+
+
+def torch_conv_and_gradients(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, options: dict) -> list[np.ndarray]:
+    leaves = [torch.from_numpy(a.astype(np.float64)).requires_grad_() for a in (x, weight, bias)]
+    out = torch.nn.functional.conv2d(*leaves, **options)
+    (0.5 * out * out).sum().backward()
+    return [out.detach().numpy(), *(leaf.grad.numpy() for leaf in leaves)]
+
+
+@pytest.mark.parametrize("case", FILTERED)
+def test_3x3_kernels_are_as_accurate_as_sums_of_float32(case: tuple) -> None:
+    arrays = arrays_of(case, "float32")
+    for mine, exact in zip(conv_and_gradients(*arrays), torch_conv_and_gradients(*arrays), strict=True):
+        assert np.linalg.norm(mine - exact) < 6e-7 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("case", FILTERED[:4])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_3x3_kernels_in_narrow_types_are_those_of_float32_rounded(case: tuple, dtype: str) -> None:
+    x, weight, bias, options = arrays_of(case, "float32")
+    narrow = [gg.asarray(a).astype(dtype) for a in (x, weight, bias)]
+    wide = gg.conv2d(*(a.astype("float32") for a in narrow), **options)
+    np.testing.assert_array_equal(
+        np.asarray(gg.conv2d(*narrow, **options).astype("float32")), np.asarray(wide.astype(dtype).astype("float32"))
+    )
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38, -3e38])
+@pytest.mark.parametrize("operand", ["x", "weight"])
+def test_3x3_kernels_keep_what_is_not_finite_or_large_where_it_belongs(operand: str, value: float) -> None:
+    x, weight, bias, options = arrays_of((2, 16, 16, (12, 20), (3, 3), 1, 1, 1, 1), "float32")
+    x, weight = np.abs(x), np.abs(weight)  # so that an infinity meets no other of the opposite sign
+    if operand == "x":
+        x[1, 3, 4, 7] = value
+        weight[:] = np.minimum(weight, 0.9)
+    else:
+        weight[5, 2, 1, 1] = value
+        x[:] = np.minimum(x, 0.9)
+    bias[2] = np.nan
+    finite = abs(value) < np.inf
+    with np.errstate(all="ignore"):
+        out = np.asarray(gg.conv2d(gg.asarray(x), gg.asarray(weight), gg.asarray(bias), **options))
+        exact = torch_conv_and_gradients(x, weight, bias, options)[0]
+        g = np.ones_like(out)
+        g[:, 5] = 0.5
+        leaf = gg.asarray(weight).requires_grad_()
+        gg.conv2d(gg.asarray(x), leaf, **options).backward(gg.asarray(g))
+        theirs = torch.from_numpy(weight.astype(np.float64)).requires_grad_()
+        torch.nn.functional.conv2d(torch.from_numpy(x.astype(np.float64)), theirs, **options).backward(
+            torch.from_numpy(g.astype(np.float64))
+        )
+    expected = exact.astype(np.float32) if finite else exact
+    assert np.isfinite(expected).any()
+    np.testing.assert_array_equal(np.isnan(out), np.isnan(expected))
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+    gradient = theirs.grad.numpy()
+    if finite and operand == "x":  # sums of two numbers near the largest are too large, in whatever order
+        gradient = gradient.astype(np.float32)
+    np.testing.assert_allclose(np.asarray(leaf.grad), gradient, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[1], CASES[7], CASES[9], *FILTERED[:4]])
 def test_bits_do_not_depend_on_threads_nor_values_on_the_batch(case: tuple) -> None:
     x, weight, bias, options = arrays_of((8, *case[1:]), "float32")
     before = gg.get_num_threads()

@@ -330,3 +330,32 @@ def test_a_wrong_bias_integers_and_sizes_beyond_memory_are_refused() -> None:
         ValueError, match="conv_transpose1d: stride must be at most 1099511627776 along the length, got"
     ):
         gg.conv_transpose1d(x, weight, stride=2**62)
+
+
+# Deep kernels of 3x3 with unit strides: float32 goes by minimal filtering.
+DEEP = [
+    ("conv", (2, 8, 9, (5, 12, 13), (3, 3, 3), {"padding": 1})),
+    ("conv", (1, 16, 16, (4, 6, 20), (2, 3, 3), {"padding": (2, 0, 1), "dilation": (2, 1, 1), "groups": 2})),
+    ("conv_transpose", (2, 9, 8, (4, 12, 13), (3, 3, 3), {"padding": 1})),
+    ("conv_transpose", (1, 16, 16, (3, 14, 9), (2, 3, 3), {"padding": (0, 2, 1), "groups": 2})),
+]
+
+
+@pytest.mark.parametrize("value", [0.0, np.inf, np.nan])
+@pytest.mark.parametrize(("family", "case"), DEEP)
+def test_deep_kernels_are_as_accurate_as_sums_of_float32(family: str, case: tuple[Any, ...], value: float) -> None:
+    name, options = name_of(family, case), case[-1]
+    x, weight, bias = (a.astype(np.float32) for a in arrays_of(family, case))
+    if value != 0:
+        weight = np.abs(weight)
+        x[0, 3, 2, 4, 5] = value
+    mine = np.asarray(getattr(gg, name)(*map(gg.asarray, (x, weight, bias)), **options))
+    exact = getattr(torch.nn.functional, name)(
+        *(torch.from_numpy(a.astype(np.float64)) for a in (x, weight, bias)), **options
+    ).numpy()
+    np.testing.assert_array_equal(np.isnan(mine), np.isnan(exact))
+    np.testing.assert_array_equal(np.isinf(mine), np.isinf(exact))
+    there = np.isfinite(exact)
+    assert there.any()
+    assert there.all() == (value == 0)
+    assert np.linalg.norm(mine[there] - exact[there]) < 6e-7 * np.linalg.norm(exact[there])

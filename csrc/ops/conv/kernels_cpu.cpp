@@ -74,9 +74,11 @@ struct Forward {
     const Frame<T>& f = setup.f;
     const bool has_bias = args.in_count > 2 && args.in[2].given;
     const T* bias = has_bias ? f.bias.data() : nullptr;
-    if (setup.way == Way::filtered) {
-      const FilterRoom<T> room = setup.room(filtering_of<T>(s));
-      return run_filtered<T>(s, f.first.images(), room.filters, args.in[1], false, bias, f.out, room.tasks, task);
+    if constexpr (kFilters<T>) {
+      if (setup.way == Way::filtered) {
+        const FilterRoom<T> room = setup.room(filtering_of<T>(s));
+        return run_filtered<T>(s, f.first.images(), room.filters, args.in[1], false, bias, f.out, room.tasks, task);
+      }
     }
     const auto run = setup.way == Way::direct ? run_direct<T> : run_forward<T>;
     run(s, f.first.images(), f.second.data(), bias, f.out, task);
@@ -355,11 +357,14 @@ struct Transpose {
     const Images<T> x = setup.f.first.images();
     const T* bias = args.in_count > 2 && args.in[2].given ? setup.f.bias.data() : nullptr;
     T* const out = setup.f.out;
-    if (setup.way == Way::filtered) {
-      const Sizes phase = setup.phase();
-      const FilterRoom<T> room = setup.filter_room(filtering_of<T>(phase));
-      run_filtered<T>(phase, x, room.filters, args.in[1], true, bias, out, room.tasks, task);
-    } else if (setup.way == Way::direct) {
+    if constexpr (kFilters<T>) {
+      if (setup.way == Way::filtered) {
+        const Sizes phase = setup.phase();
+        const FilterRoom<T> room = setup.filter_room(filtering_of<T>(phase));
+        return run_filtered<T>(phase, x, room.filters, args.in[1], true, bias, out, room.tasks, task);
+      }
+    }
+    if (setup.way == Way::direct) {
       run_direct_transposed<T>(setup.s, x, setup.f.second.data(), bias, out, task);
     } else if (setup.way == Way::phases) {
       run_phases<T>(setup.s, x, setup.room, bias, setup.phased_apart() ? setup.phased : out, task);

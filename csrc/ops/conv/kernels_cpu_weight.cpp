@@ -278,10 +278,16 @@ void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const I
 template <class S>
 [[gnu::noinline]] void add_up(const typename Stored<S>::Compute* sums, int64_t numel, int64_t partials, int64_t begin,
                               int64_t end, S* to) noexcept {
-  for (int64_t i = begin; i < end; ++i) {
-    auto sum = sums[i];
-    for (int64_t part = 1; part < partials; ++part) sum = sum + sums[part * numel + i];
-    to[i] = Stored<S>::round(sum);
+  constexpr int64_t kBlock = 512;
+  typename Stored<S>::Compute sum[kBlock];
+  for (; begin < end; begin += kBlock) {
+    const int64_t count = least(kBlock, end - begin);
+    for (int64_t i = 0; i < count; ++i) sum[i] = sums[begin + i];
+    for (int64_t part = 1; part < partials; ++part) {
+      const auto* const more = sums + part * numel + begin;
+      for (int64_t i = 0; i < count; ++i) sum[i] = sum[i] + more[i];
+    }
+    for (int64_t i = 0; i < count; ++i) to[begin + i] = Stored<S>::round(sum[i]);
   }
 }
 
@@ -326,9 +332,12 @@ struct GradWeight {
     const Setup setup(args);
     const Images<T> x = setup.f.first.images();
     const Images<T> g = setup.f.second.images();
-    if (setup.way == Way::filtered) {
-      run_filtered_weight<T>(setup.s, setup.filtering, setup.sums, setup.filter_room, x, g, task);
-    } else if (setup.way == Way::direct) {
+    if constexpr (kFilters<T>) {
+      if (setup.way == Way::filtered) {
+        return run_filtered_weight<T>(setup.s, setup.filtering, setup.sums, setup.filter_room, x, g, task);
+      }
+    }
+    if (setup.way == Way::direct) {
       run_direct_weight<T>(setup.s, setup.plan, setup.sums, x, g, task);
     } else {
       run_grad_weight<T>(setup.s, setup.u, setup.sums, setup.room, x, g, task);

@@ -1,13 +1,13 @@
 // The 3x3 convolution with unit strides by minimal filtering, F(2x2, 3x3): 16 products where 36 multiply-adds would be, for 2x2 outputs and an
-// input channel.
+// input channel. A kernel with a depth is one of 3x3 for each of its slices, which count as input channels then.
 //
 // With d a tile of 4x4 elements of a channel and g a kernel, outputs are A'((G g G') * (B' d B))A, summed over channels before A is applied
 // (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016). So there is, for each of the 16 places of a tile, a product of
 // matrices (outputs, channels) by (channels, tiles), which the micro-kernel makes. Tiles of some rows of an image side by side are a unit; what
 // belongs to it stays in L2. For kernel files (compiled per ISA).
 // Invariant: units, tasks, and whether an image goes this way follow from the sizes of one image, so that bits depend neither on threads nor on the
-// batch. An element's error is that of a sum of all its products' sizes with the largest weight of each kernel; what is not finite, or would only
-// not be so on the way, is computed as a plain sum.
+// batch. What is not finite, or would only not be so on the way, is computed as a plain sum. An output's error is in proportion to the sizes of all
+// elements of its window times the largest weight of each kernel, not to its own products' sizes: float64 is left to plain sums therefore.
 // Read next: bands.h, tiles.h.
 #pragma once
 
@@ -23,6 +23,9 @@ constexpr int64_t kFilterBlockK = 96;          // channels in one chain of sums
 constexpr int64_t kMaxUnitTiles = 256;
 constexpr int64_t kMaxFilterTasks = 16;                     // each has its own room
 constexpr int64_t kTileCopy = 4 * (4 * kMaxUnitTiles + 8);  // elements of a channel under a unit, and some
+
+// Input channels of a group, those of a deep kernel for each of its slices.
+GORGO_GEMM_INLINE int64_t inputs_of(const Sizes& s) { return s.group_c * s.kd; }
 
 // How an image is cut.
 struct Filtering {
@@ -55,7 +58,7 @@ template <class T>
   f.across = ceil_div(s.ow, 2);
   f.strips = ceil_div(s.group_o, kRows);
   const int64_t kept = least(s.group_o, kStripsAtOnce * kRows);
-  const int64_t room = kUnitElements / (kPlaces * (s.group_c + kept)) * static_cast<int64_t>(sizeof(float)) /
+  const int64_t room = kUnitElements / (kPlaces * (inputs_of(s) + kept)) * static_cast<int64_t>(sizeof(float)) /
                        static_cast<int64_t>(sizeof(T));
   const int64_t most_tiles = most(2 * kWidth, least(kMaxUnitTiles, room / kWidth * kWidth));
   f.parts = ceil_div(f.across, most_tiles);
@@ -71,26 +74,29 @@ template <class T>
   rows = ceil_div(f.down, f.bands);
   f.tile = tile_with(kTileCopy, 1, cols, rows, f.across, 2, 3, 2, 1);
   f.columns = matrix_columns<T>(rows * cols);
-  f.filter_plane = s.group_o * s.group_c + 64 / static_cast<int64_t>(sizeof(T));
-  f.images_elements = kPlaces * (s.group_c * f.columns + kWidth);
+  f.filter_plane = s.group_o * inputs_of(s) + 64 / static_cast<int64_t>(sizeof(T));
+  f.images_elements = kPlaces * (inputs_of(s) * f.columns + kWidth);
   f.products_elements = kPlaces * (kept * f.columns + kWidth);
   const int64_t work = s.n * s.o * s.pixels * s.k;
-  f.tasks = most(1, least(least(kMaxFilterTasks, s.n * s.groups * f.bands * f.parts), work / (2 * kTaskWork)));
+  f.tasks = most(1, least(least(kMaxFilterTasks, s.n * s.groups * s.od * f.bands * f.parts), work / (2 * kTaskWork)));
   return f;
 }
 
+template <class T>
+constexpr bool kFilters = sizeof(T) == sizeof(float);
+
 [[gnu::noinline]] bool fits_filtering(const Sizes& s) {
-  return !s.deep && s.kh == 3 && s.kw == 3 && s.has_unit_strides() && s.step_h == 1 && s.step_w == 1 && s.n > 0 &&
-         s.pixels > 0 && s.group_c >= 8 && s.group_o >= 8;
+  return s.kh == 3 && s.kw == 3 && s.has_unit_strides() && s.step_h == 1 && s.step_w == 1 && s.n > 0 && s.pixels > 0 &&
+         s.group_c >= 8 && s.group_o >= 8;
 }
 
 // Whether products saved pay for the ways there and back, in an image of this size with its weights.
 template <class T>
 [[gnu::noinline]] bool runs_filtered(const Sizes& s) {
-  if (!fits_filtering(s)) return false;
-  const int64_t tiles = ceil_div(s.oh, 2) * ceil_div(s.ow, 2);
-  const int64_t products = s.group_c * s.group_o;
-  const int64_t filtered = tiles * (17 * products + 60 * s.group_c + 40 * s.group_o) + 200 * products;
+  if (!kFilters<T> || !fits_filtering(s)) return false;
+  const int64_t tiles = s.od * ceil_div(s.oh, 2) * ceil_div(s.ow, 2);
+  const int64_t products = inputs_of(s) * s.group_o;
+  const int64_t filtered = tiles * (17 * products + 60 * inputs_of(s) + 40 * s.group_o) + 200 * products;
   return filtered < 9 * s.pixels * products;
 }
 
@@ -100,20 +106,27 @@ template <class T>
 template <class S>
 struct Kernels {
   const S* at;
-  int64_t group, output, input, row, col;  // strides
-  Kernels(const KOperand& w, const Sizes& s, bool transposed) : at(w.as<const S>()) {
+  int64_t group, output, input, slice, row, col;  // strides
+  int64_t depth;
+  Kernels(const KOperand& w, const Sizes& s, bool transposed) : at(w.as<const S>()), depth(s.kd) {
+    slice = w.rank > 4 ? w.strides[2] : 0;
     row = w.strides[w.rank - 2];
     col = w.strides[w.rank - 1];
     output = w.strides[0];
     input = w.strides[1];
     group = (transposed ? s.group_c : s.group_o) * w.strides[0];
     if (!transposed) return;
-    at += 2 * row + 2 * col;
+    at += (depth - 1) * slice + 2 * row + 2 * col;
+    slice = -slice;
     row = -row;
     col = -col;
     const int64_t other = input;
     input = output;
     output = other;
+  }
+  // The kernel of a group's output for one of the inputs, which are channels by slices.
+  const S* of(int64_t in_group, int64_t o, int64_t c) const {
+    return at + in_group * group + o * output + c / depth * input + c % depth * slice;
   }
 };
 
@@ -136,16 +149,16 @@ template <class S, class T = typename Stored<S>::Compute>
                                    int64_t rows, T* filters) noexcept {
   using L = Lanes<T>;
   constexpr int64_t kInputs = 8;
-  T* const to = filters + group * kPlaces * f.filter_plane + o * s.group_c;
+  const int64_t all_inputs = inputs_of(s);
+  T* const to = filters + group * kPlaces * f.filter_plane + o * all_inputs;
   alignas(64) T taps[kInputs][9][L::kWidth] = {};
-  for (int64_t begin = 0; begin < s.group_c; begin += kInputs) {
-    const int64_t inputs = least(kInputs, s.group_c - begin);
+  for (int64_t begin = 0; begin < all_inputs; begin += kInputs) {
+    const int64_t inputs = least(kInputs, all_inputs - begin);
     for (int64_t r = 0; r < rows; r += L::kWidth) {
       const int64_t count = least(L::kWidth, rows - r);
-      const S* at = k.at + group * k.group + (o + r) * k.output + begin * k.input;
-      for (int64_t lane = 0; lane < count; ++lane, at += k.output) {
+      for (int64_t lane = 0; lane < count; ++lane) {
         for (int64_t c = 0; c < inputs; ++c) {
-          const S* const kernel = at + c * k.input;
+          const S* const kernel = k.of(group, o + r + lane, begin + c);
           for (int i = 0; i < 3; ++i) {
             for (int j = 0; j < 3; ++j) taps[c][3 * i + j][lane] = Stored<S>::value(kernel[i * k.row + j * k.col]);
           }
@@ -182,7 +195,7 @@ int64_t filter_strip(const Sizes& s, const Filtering& f, int64_t strip) {
 }
 
 int64_t filter_tasks(const Sizes& s, const Filtering& f) {
-  return most(1, least(s.groups * f.strips, s.o * s.group_c / kCopyElements));
+  return most(1, least(s.groups * f.strips, s.o * inputs_of(s) / kCopyElements));
 }
 
 template <class T>
@@ -326,9 +339,14 @@ typename Lanes<T>::Vec lay_outputs(int64_t width, const Region& at, int64_t tile
   return amiss;
 }
 
+// The slice of the image that one of the inputs is, for a slice of the output.
+GORGO_GEMM_INLINE int64_t slice_of(const Sizes& s, int64_t slice, int64_t input) {
+  return slice - s.pad_d + input % s.kd * s.step_d;
+}
+
 // A region of the output as plain sums: where numbers are not finite, or too large for the way through sums of theirs.
 template <class S, class T = typename Stored<S>::Compute>
-[[gnu::noinline]] void convolve_plainly(const Sizes& s, const Region& at, const T* x, int64_t c_stride,
+[[gnu::noinline]] void convolve_plainly(const Sizes& s, const Region& at, int64_t slice, const T* x, int64_t c_stride,
                                         const Kernels<S>& k, int64_t group, const T* bias, T* out) noexcept {
   using L = Lanes<T>;
   for (int64_t o = 0; o < s.group_o; ++o) {
@@ -336,19 +354,20 @@ template <class S, class T = typename Stored<S>::Compute>
       for (int64_t col = 0; col < at.cols; col += L::kWidth) {
         const int64_t count = least(L::kWidth, at.cols - col);
         auto sum = L::zero();
-        for (int64_t c = 0; c < s.group_c; ++c) {
+        for (int64_t c = 0; c < inputs_of(s); ++c) {
+          const int64_t z = slice_of(s, slice, c);
+          const S* const kernel = k.of(group, o, c);
           for (int64_t i = 0; i < 3; ++i) {
-            const int64_t line = y - s.pad_h + i;
+            const int64_t line = z < 0 || z >= s.d ? -1 : y - s.pad_h + i;
             for (int64_t j = 0; j < 3; ++j) {
               const int64_t left = at.col + col - s.pad_w + j;
               const int64_t first = least(count, most(0, -left));
               const int64_t last = line < 0 || line >= s.h ? first : most(first, least(count, s.w - left));
-              const T weight =
-                  Stored<S>::value(k.at[group * k.group + o * k.output + c * k.input + i * k.row + j * k.col]);
+              const T weight = Stored<S>::value(kernel[i * k.row + j * k.col]);
               // Zeros around the image are multiplied too, as everywhere.
               auto value = L::zero();
               if (first < last) {
-                value = L::load_range(x + c * c_stride + line * s.w + left, static_cast<int>(first),
+                value = L::load_range(x + c / s.kd * c_stride + (z * s.h + line) * s.w + left, static_cast<int>(first),
                                       static_cast<int>(last));
               }
               sum = L::fma(L::broadcast(weight), value, sum);
@@ -368,7 +387,8 @@ template <class T>
 void multiply_places(const Sizes& s, const Filtering& f, const T* filters, const T* images, int64_t images_plane,
                      T* products, int64_t products_plane, int64_t strip_begin, int64_t strip_end, int64_t tiles) {
   constexpr int64_t kColumns = kPanelColumns<T>;
-  const BlocksOfK blocks = blocks_of_k(s.group_c, kFilterBlockK);
+  const int64_t inputs = inputs_of(s);
+  const BlocksOfK blocks = blocks_of_k(inputs, kFilterBlockK);
   const int64_t first = filter_strip<T>(s, f, strip_begin);
   MicroArgs<T> g;
   g.b_row_stride = f.columns;
@@ -376,14 +396,14 @@ void multiply_places(const Sizes& s, const Filtering& f, const T* filters, const
   for (int place = 0; place < kPlaces; ++place, filters += f.filter_plane) {
     for (int64_t kb = 0; kb < blocks.count; ++kb) {
       const int64_t c = kb * blocks.size;
-      g.k = least(blocks.size, s.group_c - c);
+      g.k = least(blocks.size, inputs - c);
       g.add = kb > 0;
       for (int64_t col = 0; col < tiles; col += kColumns) {
         g.b = images + place * images_plane + c * f.columns + col;
         for (int64_t strip = strip_begin; strip < strip_end; ++strip) {
           const int64_t o = filter_strip<T>(s, f, strip);
           const auto rows = static_cast<int>(filter_strip<T>(s, f, strip + 1) - o);
-          g.a = filters + o * s.group_c + c * rows;
+          g.a = filters + o * inputs + c * rows;
           g.a_col_stride = rows;
           g.c = products + place * products_plane + (o - first) * f.columns + col;
           run_micro(g, rows, static_cast<int>(least(kColumns, tiles - col)), true);
@@ -401,14 +421,15 @@ void run_filtered(const Sizes& s, const Images<T>& x, const T* filters, const KO
   alignas(64) T copy[kTileCopy + 2 * L::kWidth];
   T* const images = room + task * f.room_elements();
   T* const products = images + f.images_elements;
-  const int64_t images_plane = s.group_c * f.columns + L::kWidth;
+  const int64_t images_plane = f.images_elements / kPlaces;
   const int64_t products_plane = f.products_elements / kPlaces;
-  const int64_t units = s.n * s.groups * f.bands * f.parts;
+  const int64_t units = s.n * s.groups * s.od * f.bands * f.parts;
   const int64_t end = units * (task + 1) / f.tasks;
   for (int64_t unit = units * task / f.tasks; unit < end; ++unit) {
     const int64_t first_col = unit % f.parts * f.tile.cols;
     const int64_t first_row = unit / f.parts % f.bands * f.tile.rows;
-    const int64_t plane = unit / f.parts / f.bands;
+    const int64_t slice = unit / f.parts / f.bands % s.od;
+    const int64_t plane = unit / f.parts / f.bands / s.od;
     const int64_t image = plane / s.groups;
     const int64_t group = plane % s.groups;
     const int64_t rows = least(f.tile.rows, f.down - first_row);
@@ -416,10 +437,13 @@ void run_filtered(const Sizes& s, const Images<T>& x, const T* filters, const KO
     const Region at{2 * first_row, 2 * first_col, least(2 * rows, s.oh - 2 * first_row),
                     least(2 * cols, s.ow - 2 * first_col)};
     const T* const from = x.data + image * x.n_stride + group * s.group_c * x.c_stride;
-    T* const to = out + (image * s.o + group * s.group_o) * s.pixels;
+    T* const to = out + (image * s.o + group * s.group_o) * s.pixels + slice * s.oh * s.ow;
     const T* const added = bias != nullptr ? bias + group * s.group_o : nullptr;
-    for (int64_t c = 0; c < s.group_c; ++c) {
-      copy_slice<T>(f.tile, from + c * x.c_stride, s.h, s.w, at.row - s.pad_h, at.col - s.pad_w, copy);
+    for (int64_t c = 0; c < inputs_of(s); ++c) {
+      const int64_t z = slice_of(s, slice, c);
+      const T* const channel = from + c / s.kd * x.c_stride;
+      copy_slice<T>(f.tile, z < 0 || z >= s.d ? nullptr : channel + z * s.h * s.w, s.h, s.w, at.row - s.pad_h,
+                    at.col - s.pad_w, copy);
       lay_tiles<T>(f, rows, cols, copy, images_plane, images + c * f.columns);
     }
     auto amiss = L::zero();
@@ -437,7 +461,7 @@ void run_filtered(const Sizes& s, const Images<T>& x, const T* filters, const KO
     if (L::sum(amiss) == T{0}) continue;
     as_stored<T>(weight.dtype, [&](auto element) {
       const Kernels<decltype(element)> kernels(weight, s, transposed);
-      convolve_plainly<decltype(element)>(s, at, from, x.c_stride, kernels, group, added, to);
+      convolve_plainly<decltype(element)>(s, at, slice, from, x.c_stride, kernels, group, added, to);
     });
   }
 }

@@ -49,14 +49,14 @@ template <class T>
   f.copy_elements = (2 * f.rows + 2) * (2 * f.cols + 2) * most(f.inputs, f.outputs);
   const int64_t work = s.n * s.group_o * s.k * s.pixels;
   const int64_t sums = kMostFilterSums / (kPlaces * f.sums_plane);
-  f.partials = most(1, least(least(least(kMaxFilterPartials, most(2, sums)), f.units(s)), work / (4 * kTaskWork)));
+  f.partials = most(1, least(least(least(kMaxFilterPartials, most(2, sums)), f.units(s)), work / (32 * kTaskWork)));
   return f;
 }
 
 template <class T>
 [[gnu::noinline]] bool sums_filtered(const Sizes& s) {
   constexpr int64_t kWidth = Lanes<T>::kWidth;
-  if (!fits_filtering(s)) return false;
+  if (!kFilters<T> || s.deep || !fits_filtering(s)) return false;
   const int64_t tiles = s.n * ceil_div(s.oh, 2) * ceil_div(s.ow, 2);
   const int64_t inputs = round_up(s.group_c, kWidth);
   const int64_t filtered = tiles * (18 * inputs * s.group_o + 80 * (inputs + s.group_o)) + 100 * s.group_o * s.group_c;
