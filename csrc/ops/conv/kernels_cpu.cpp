@@ -12,6 +12,7 @@
 // Read next: windows.h, tiles.h, bands.h, direct.h, kernels_cpu_weight.cpp.
 #include "ops/conv/bands.h"
 #include "ops/conv/direct.h"
+#include "ops/conv/outputs.h"
 #include "ops/conv/phases.h"
 #include "ops/conv/winograd.h"
 
@@ -33,7 +34,7 @@ struct FilterRoom {
 
 template <class T>
 struct Forward {
-  enum class Way { direct, filtered, product };
+  enum class Way { direct, filtered, outputs, product };
   struct Setup {
     Sizes s;
     Way way;
@@ -43,7 +44,17 @@ struct Forward {
           way(runs_directly<T>(s)   ? Way::direct
               : runs_filtered<T>(s) ? Way::filtered
                                     : Way::product),
-          f(args, Dense::channels, way == Way::filtered ? Dense::any : Dense::whole) {}
+          f(args, Dense::channels, way == Way::filtered ? Dense::any : Dense::whole) {
+      // Weights that have to be copied first cannot be packed in the same phase.
+      if (way == Way::product && !f.second.needed && runs_by_outputs<T>(s)) way = Way::outputs;
+      if (way != Way::outputs) return;
+      plan = outputs_plan<T>(s);
+      packed = f.scratch.template take<T>(plan.packed_elements(s));
+      copies = f.scratch.template take<T>(plan.tasks * plan.room_elements(s));
+    }
+    OutputsPlan plan{};
+    T* packed = nullptr;
+    T* copies = nullptr;
     FilterRoom<T> room(const Filtering& filtering) { return FilterRoom<T>(f.scratch, s, filtering); }
   };
   static size_t scratch(const KernelArgs& args) noexcept {
@@ -53,12 +64,18 @@ struct Forward {
   }
   static int64_t prepare_tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
-    return setup.f.copy_tasks() + (setup.way == Way::filtered ? filter_tasks(setup.s, filtering_of<T>(setup.s)) : 0);
+    const int64_t copies = setup.f.copy_tasks();
+    return setup.way == Way::filtered  ? copies + filter_tasks(setup.s, filtering_of<T>(setup.s))
+           : setup.way == Way::outputs ? copies + setup.s.groups * setup.plan.panels
+                                       : copies;
   }
   static void prepare(const KernelArgs& args, int64_t task) noexcept {
     Setup setup(args);
     const int64_t copies = setup.f.copy_tasks();
     if (task < copies) return setup.f.copy(task);
+    if (setup.way == Way::outputs) {
+      return pack_outputs<T>(setup.s, setup.plan, setup.f.second.data(), setup.packed, task - copies);
+    }
     const Filtering filtering = filtering_of<T>(setup.s);
     lay_filters_task<T>(setup.s, filtering, args.in[1], false, setup.room(filtering).filters, task - copies);
   }
@@ -66,6 +83,7 @@ struct Forward {
     const Setup setup(args);
     return setup.way == Way::direct     ? direct_tasks<T>(setup.s)
            : setup.way == Way::filtered ? filtering_of<T>(setup.s).tasks
+           : setup.way == Way::outputs  ? setup.plan.tasks
                                         : forward_tasks<T>(setup.s);
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
@@ -79,6 +97,9 @@ struct Forward {
         const FilterRoom<T> room = setup.room(filtering_of<T>(s));
         return run_filtered<T>(s, f.first.images(), room.filters, args.in[1], false, bias, f.out, room.tasks, task);
       }
+    }
+    if (setup.way == Way::outputs) {
+      return run_by_outputs<T>(s, setup.plan, f.first.images(), setup.packed, bias, f.out, setup.copies, task);
     }
     const auto run = setup.way == Way::direct ? run_direct<T> : run_forward<T>;
     run(s, f.first.images(), f.second.data(), bias, f.out, task);
