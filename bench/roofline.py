@@ -3,8 +3,8 @@
 `python -m bench.roofline` runs the kernels' cases once for each set of instructions, Gorgo told by GORGO_ISA and the
 peers held to the same set (libraries.py tells how). A ceiling is measured in every round beside the libraries: what
 the processor adds and multiplies in registers, and how fast a plain loop moves as many bytes as the case must, from as
-many buffers. A call takes at least the longer of the two; the fraction is that time over the measured one. Where a set
-doesn't exist here the report says that it was not run. Exit status 1 for a wrong result, never for a slow one. Read
+many buffers. A call takes at least the longer of the two; the fraction is that time over the fastest round's. Where a
+set doesn't exist here the report says that it was not run. Exit status 1 for a wrong result, never for a slow one. Read
 first: harness.py, ceilings.py.
 """
 
@@ -76,16 +76,17 @@ class Row:
         return self.read * self.ring + self.written
 
     def ns(self, library: str) -> float | None:
-        return statistics.median(self.rounds_ns[library]) if library in self.rounds_ns else None
+        """Return the time of the fastest round: a ceiling, too, is what is reached while nobody else has the core."""
+        return min(self.rounds_ns[library]) if library in self.rounds_ns else None
 
     def least_ns(self) -> tuple[float, str, float] | None:
         """Return the least time of a call, whether it is that of "flop" or "bytes", and that ceiling."""
         bounds = []
         if self.flop and self.rates:
-            rate = statistics.median(self.rates)
+            rate = max(self.rates)
             bounds.append((self.flop / rate, "flop", rate))
         if self.streams:
-            rate = statistics.median(self.streams)
+            rate = max(self.streams)
             bounds.append((self.moved / rate, "bytes", rate))
         return max(bounds) if bounds else None
 
@@ -95,10 +96,10 @@ class Row:
         return None if least is None or taken is None else least[0] / taken
 
     def peers(self) -> dict[str, float]:
-        """Return each peer's time over Gorgo's."""
-        ours = self.ns("gorgo")
-        times = {name: self.ns(name) for name in self.rounds_ns if not LIBRARIES[name].ours}
-        return {} if ours is None else {name: ns / ours for name, ns in times.items() if ns is not None}
+        """Return each peer's time over Gorgo's, medians of the rounds."""
+        middle = {name: statistics.median(rounds) for name, rounds in self.rounds_ns.items()}
+        ours = middle.get("gorgo")
+        return {name: ns / ours for name, ns in middle.items() if ours and not LIBRARIES[name].ours}
 
 
 def measure(workers: harness.Workers, ceilings: Ceilings, isa: str, module: str, case: harness.Case, step: Any) -> Row:
@@ -128,6 +129,11 @@ def number(value: float | None) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def percent(part: float | None) -> str:
+    """Write a fraction."""
+    return "-" if part is None else f"{100 * part:.{0 if part >= 0.1 else 1}f} %"
+
+
 def ceilings_table(named: Mapping[str, Named], not_run: Mapping[str, str]) -> str:
     """Write each set's ceilings, or why it was not run."""
     columns = list(next(iter(named.values()), {}))
@@ -150,14 +156,11 @@ def rows_table(rows: Sequence[Row]) -> str:
         cells.append(number(row.flop / ours) if ours and row.flop else "-")
         cells.append(number(row.moved / ours) if ours else "-")
         cells.append("-" if least is None else f"{number(least[2])} {'GB/s' if least[1] == 'bytes' else 'GF/s'}")
-        fractions = {name: row.fraction(name) for name in ("gorgo", *peers)}
-        written = {
-            name: "-" if part is None else f"{100 * part:.{0 if part >= 0.1 else 1}f} %"
-            for name, part in fractions.items()
-        }
-        cells.append(written["gorgo"])
+        fractions = {name: row.fraction(name) for name in peers}
+        cells.append(percent(row.fraction("gorgo")))
         cells += ["WRONG" if name in row.failures else number(peers.get(name)) for name in present]
-        cells.append(written[min(peers, key=peers.__getitem__)] if peers else "-")
+        best = max((fractions[name] or 0.0 for name in peers), default=0.0)
+        cells.append(percent(best or None))
         if "gorgo" in row.failures:
             cells[1] = "WRONG"
         lines.append("| " + " | ".join(cells) + " |")
@@ -175,10 +178,11 @@ def write_markdown(
     """Write the report."""
     parts = ["# Roofline", "", *[f"- {name}: {value}" for name, value in facts.items()], ""]
     parts += [
-        "One thread, one core, medians of interleaved rounds. GF/s counts a multiplication and an addition as two (of",
-        "bytes, Gop/s); GB/s counts each operand read once and the result written once. The ceiling is what bounds a",
-        "case: multiply-adds in registers, or a loop that only moves these bytes, measured in every round. Under a",
-        "library's name stands its time over Gorgo's: above 1 Gorgo is faster. Last, the fraction of the best of them.",
+        "One thread, one core, interleaved rounds. GF/s counts a multiplication and an addition as two (of bytes,",
+        "Gop/s); GB/s counts each operand read once and the result written once; both are those of the fastest round.",
+        "The ceiling is what bounds a case: multiply-adds in registers, or a loop that only moves these bytes; it is",
+        "measured in every round, and the best counts. Under a library's name stands its time over Gorgo's, both",
+        "medians: above 1 Gorgo is faster. Last, the fraction that the best of the others reaches.",
     ]
     if all(value is None for values in named.values() for value in values.values()):
         parts += ["", f"No ceilings: `{HOW_TO_BUILD}` builds what measures them."]
