@@ -4,8 +4,8 @@
 peers held to the same set (libraries.py tells how). A ceiling is measured in every round beside the libraries: what
 the processor adds and multiplies in registers, and how fast a plain loop moves as many bytes as the case must, from as
 many buffers. A call takes at least the longer of the two; the fraction is that time over the fastest round's. Where a
-set doesn't exist here the report says that it was not run. Exit status 1 for a wrong result, but for those of peers that
-are held to a lesser set, and never for a slow one. Read first: harness.py, ceilings.py.
+set doesn't exist here the report says that it was not run. Exit status 1 for a wrong result, unless that of a peer held
+to a lesser set, and never for a slow one. Read first: harness.py, ceilings.py.
 """
 
 from __future__ import annotations
