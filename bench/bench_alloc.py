@@ -9,15 +9,13 @@ taken off). Read first: harness.py.
 from __future__ import annotations
 
 import ctypes
-import os
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.harness import ROOT, Case, Prepared, relative_error, toy
+from bench.harness import Case, Prepared, cpp_program, relative_error, toy
 from bench.libraries import LIBRARIES
 
 if TYPE_CHECKING:
@@ -36,16 +34,7 @@ SOURCES = {"malloc": "malloc", "gorgo raw": "raw", "gorgo C++": "pool"}
 SMALLEST_THROUGH_CTYPES = 1 << 20
 
 
-def cpp_program() -> Path | None:
-    """Find the C++ benchmark: in GORGO_BENCH_CPP, or the newest one in a build folder."""
-    named = os.environ.get("GORGO_BENCH_CPP")
-    patterns = ("build", "build-*", "build/*", "build/*/*")
-    places = [Path(named)] if named else [place for pattern in patterns for place in ROOT.glob(pattern)]
-    found = [place / "bench_alloc" for place in places if os.access(place / "bench_alloc", os.X_OK)]
-    return max(found, key=lambda path: path.stat().st_mtime) if found else None
-
-
-PROGRAM = cpp_program()
+PROGRAM = cpp_program("bench_alloc")
 
 
 def from_program(source: str, pattern: str, size_bytes: int) -> Prepared:

@@ -91,6 +91,8 @@ def attention_case(shape: tuple[int, int, int, int], causal: bool = False, gradi
         {library: maker(library) for library in ("torch", "jax", "gorgo")},
         tolerance=1e-5,
         flop=flop,
+        read=12.0 * math.prod(shape),
+        written=(12.0 if gradients else 4.0) * math.prod(shape),
     )
 
 

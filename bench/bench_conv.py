@@ -63,6 +63,10 @@ class Conv:
         return by.get(self.what, (self.x_shape, self.g_shape))
 
     @property
+    def result_shape(self) -> tuple[int, ...]:
+        return {FORWARD: self.g_shape, BY_IMAGE: self.x_shape}.get(self.what, self.w_shape)
+
+    @property
     def flop(self) -> float:
         return 2.0 * self.batch * prod(self.out) * prod(self.w_shape)
 
@@ -188,6 +192,8 @@ def conv_case(name: str, conv: Conv) -> Case:
         {library: maker(library) for library in libraries},
         tolerance=1e-6 * max(1.0, (terms_of_sum / 64) ** 0.5),
         flop=conv.flop,
+        read=4.0 * sum(prod(shape) for shape in conv.shapes),
+        written=4.0 * prod(conv.result_shape),
     )
 
 

@@ -1,4 +1,4 @@
-"""Square float32 matmul from 16 to 2048, and the two shapes of a small network's layers.
+"""Square matmul of float32 from 16 to 2048 and of float64 from 256, and the two shapes of a small network's layers.
 
 Operands are normal random data, since a machine multiplies zeros faster. Read first: harness.py.
 """
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 EVERYBODY = ("numpy", "torch", "jax", "cupy", "gorgo")
 
 
-def matmul_case(m: int, k: int, n: int) -> Case:
+def matmul_case(m: int, k: int, n: int, dtype: str = "float32") -> Case:
     """Build `a @ b` of (m, k) and (k, n)."""
+    size = np.dtype(dtype).itemsize
 
     def maker(library_name: str) -> Callable[[Any], Prepared]:
         def make(loaded: Any) -> Prepared:
             library = LIBRARIES[library_name]
 
             def operands(rng: np.random.Generator) -> tuple[Any, ...]:
-                return rng.standard_normal((m, k)).astype(np.float32), rng.standard_normal((k, n)).astype(np.float32)
+                return rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
 
-            raw = ring_of(operands, bytes_each=4 * (m * k + k * n))
+            raw = ring_of(operands, bytes_each=size * (m * k + k * n))
             ring = [(library.asarray(loaded, a), library.asarray(loaded, b)) for a, b in raw]
             a, b = raw[-1]
 
@@ -39,15 +40,21 @@ def matmul_case(m: int, k: int, n: int) -> Case:
 
         return make
 
+    double = dtype == "float64"
     return Case(
-        f"matmul {m}x{k}x{n}",
-        {library: maker(library) for library in EVERYBODY},
+        f"matmul {m}x{k}x{n}" + (", float64" if double else ""),
+        # JAX has float64 for all of a process or for nothing.
+        {library: maker(library) for library in EVERYBODY if not (double and library == "jax")},
         # Against the largest element of the result; rounding grows with the root of k.
-        tolerance=1e-6 * max(1.0, (k / 64) ** 0.5),
+        tolerance=(2e-15 if double else 1e-6) * max(1.0, (k / 64) ** 0.5),
         flop=2.0 * m * k * n,
+        kind=dtype,
+        read=float(size * (m * k + k * n)),
+        written=float(size * m * n),
     )
 
 
 SIZES = (16, 32, 64) if toy() else (16, 32, 64, 128, 256, 512, 1024, 2048)
 CASES = [matmul_case(n, n, n) for n in SIZES]
+CASES += [matmul_case(n, n, n, "float64") for n in ((64,) if toy() else (256, 512, 1024, 2048))]
 CASES += [matmul_case(32, 64, 128)] if toy() else [matmul_case(32, 64, 128), matmul_case(64, 784, 256)]

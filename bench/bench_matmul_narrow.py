@@ -51,7 +51,15 @@ def bfloat16_case(n: int) -> Case:
 
     libraries = ("torch", "jax", "gorgo")
     # The result's own rounding.
-    return Case(f"bfloat16 {n}", {name: maker(name) for name in libraries}, tolerance=2.0**-8, flop=2.0 * n**3)
+    return Case(
+        f"bfloat16 {n}",
+        {name: maker(name) for name in libraries},
+        tolerance=2.0**-8,
+        flop=2.0 * n**3,
+        kind="bfloat16",
+        read=4.0 * n**2,
+        written=2.0 * n**2,
+    )
 
 
 def bound(onnxruntime: Any, ring: list[Bytes]) -> tuple[Any, list[tuple[Any]]]:
@@ -113,7 +121,15 @@ def bytes_case(n: int, dtype: type) -> Case:
     libraries += ["onnxruntime"] if importlib.util.find_spec("onnx") else []
     libraries += ["gorgo"]
     name = f"{np.dtype(dtype).name} by int8 {n}"
-    return Case(name, {library: maker(library) for library in libraries}, tolerance=0.0, flop=2.0 * n**3)
+    return Case(
+        name,
+        {library: maker(library) for library in libraries},
+        tolerance=0.0,
+        flop=2.0 * n**3,
+        kind="bytes",
+        read=2.0 * n**2,
+        written=4.0 * n**2,
+    )
 
 
 SIZES = (32, 64) if toy() else (64, 128, 256, 512, 1024, 2048)

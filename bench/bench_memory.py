@@ -24,9 +24,18 @@ Functions = dict[str, "Callable[[Any], Callable[[Any], Any]]"]
 
 
 def case(
-    name: str, shape: tuple[int, ...], functions: Functions, oracle: Callable[[np.ndarray], np.ndarray], **facts: Any
+    name: str,
+    shape: tuple[int, ...],
+    functions: Functions,
+    oracle: Callable[[np.ndarray], np.ndarray],
+    *,
+    elements: int | None = None,
+    tolerance: float = 1e-6,
 ) -> Case:
-    """Build a case over one random operand: for each library the function to time, and the float64 result."""
+    """Build a case over one random operand: for each library the function to time, and the float64 result.
+
+    `elements` counts those of the result where they are not as many as the operand's.
+    """
 
     def maker(library_name: str) -> Callable[[Any], Prepared]:
         def make(loaded: Any) -> Prepared:
@@ -43,7 +52,13 @@ def case(
 
         return make
 
-    return Case(name, {library: maker(library) for library in functions}, **facts)
+    return Case(
+        name,
+        {library: maker(library) for library in functions},
+        tolerance=tolerance,
+        read=4.0 * math.prod(shape),
+        written=4.0 * (math.prod(shape) if elements is None else elements),
+    )
 
 
 # ---- pools ----
@@ -114,7 +129,10 @@ def pool_case(kind: str, shape: tuple[int, ...], kernel: int, stride: int, paddi
 
     way = " and gradient" if backward else ""
     text = f"{kind} pool {kernel}x{kernel}/{stride}{way}, {'x'.join(map(str, shape))}"
-    return case(text, shape, {"torch": torch_function, "jax": jax_function, "gorgo": gorgo_function}, oracle)
+    n, c, *size = shape
+    pooled = n * c * math.prod((length + 2 * padding - kernel) // stride + 1 for length in size)
+    functions: Functions = {"torch": torch_function, "jax": jax_function, "gorgo": gorgo_function}
+    return case(text, shape, functions, oracle, elements=None if backward else pooled)
 
 
 def global_average(shape: tuple[int, ...]) -> Case:
@@ -128,6 +146,7 @@ def global_average(shape: tuple[int, ...]) -> Case:
             "gorgo": lambda gg: lambda x: gg.adaptive_avg_pool2d(x, 1),
         },
         lambda x: x.mean((2, 3), keepdims=True),
+        elements=math.prod(shape[:2]),
     )
 
 
@@ -149,6 +168,7 @@ def average_of_boxes(shape: tuple[int, ...], kernel: int) -> Case:
             "gorgo": lambda gg: lambda x: gg.avg_pool3d(x, kernel),
         },
         lambda x: x.reshape(split).mean((3, 5, 7)),
+        elements=math.prod(shape) // kernel**3,
     )
 
 
@@ -170,6 +190,7 @@ def adaptive_average(shape: tuple[int, ...], out: int) -> Case:
             "gorgo": lambda gg: lambda x: gg.adaptive_avg_pool2d(x, out),
         },
         oracle,
+        elements=math.prod(shape[:2]) * out**2,
     )
 
 
@@ -230,6 +251,7 @@ def everything_of(n: int) -> list[Case]:
                 matrix,
                 dict.fromkeys(("numpy", "jax", "gorgo"), f"m.sum(x, axis={axis})") | {"torch": f"m.sum(x, dim={axis})"},
                 lambda x, axis=axis: x.sum(axis),
+                elements=matrix[1 - axis],
                 tolerance=1e-5,
             )
             for axis in (0, 1)

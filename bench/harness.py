@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import Self
 
-from bench.libraries import LIBRARIES, ONE_THREAD_ENVIRONMENT
+from bench.libraries import LIBRARIES, ONE_THREAD_ENVIRONMENT, held_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -78,6 +78,11 @@ class Case:
     reference: Callable[[], Sequence[float]] | None = None
     flop: float = 0.0
     note: str = ""
+    # What the roofline needs: the numbers that are multiplied, and the bytes that a call reads and writes at least,
+    # as if whatever lies between its operands and its result stayed in registers.
+    kind: str = "float32"
+    read: float = 0.0
+    written: float = 0.0
 
 
 def cases_of(module: str) -> dict[str, Case]:
@@ -88,8 +93,21 @@ def cases_of(module: str) -> dict[str, Case]:
 def ring_of(make: Callable[[np.random.Generator], tuple[Any, ...]], bytes_each: int = 0) -> list[tuple[Any, ...]]:
     """Return eight sets of operands, or fewer where eight would not fit in 64 MiB, but two at least."""
     rng = np.random.default_rng(20)
-    count = 8 if bytes_each == 0 else max(2, min(8, (64 << 20) // bytes_each))
-    return [make(rng) for _ in range(count)]
+    return [make(rng) for _ in range(ring_length(bytes_each))]
+
+
+def ring_length(bytes_each: int) -> int:
+    """Return how many sets of operands rotate."""
+    return 8 if bytes_each == 0 else max(2, min(8, (64 << 20) // bytes_each))
+
+
+def cpp_program(name: str) -> Path | None:
+    """Find a program of bench/cpp: in GORGO_BENCH_CPP, or the newest one in a build folder."""
+    named = os.environ.get("GORGO_BENCH_CPP")
+    patterns = ("build", "build-*", "build/*", "build/*/*")
+    places = [Path(named)] if named else [place for pattern in patterns for place in ROOT.glob(pattern)]
+    found = [place / name for place in places if os.access(place / name, os.X_OK)]
+    return max(found, key=lambda path: path.stat().st_mtime) if found else None
 
 
 def relative_error(got: np.ndarray, expected: np.ndarray) -> float:
@@ -137,8 +155,8 @@ class WorkerError(RuntimeError):
 class Worker:
     """One library in a process of its own."""
 
-    def __init__(self, library: str, core: int) -> None:
-        environment = {**os.environ, **ONE_THREAD_ENVIRONMENT}
+    def __init__(self, library: str, core: int, held: Mapping[str, str]) -> None:
+        environment = {**os.environ, **held}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         # The worker pins itself before its first import, because thread pools count the cores they see when they start.
         self._process = subprocess.Popen(
@@ -181,12 +199,29 @@ class Worker:
 
 
 class Workers:
-    """The libraries' processes, started when first needed, all on one core."""
+    """The libraries' processes, started when first needed, all on one core.
 
-    def __init__(self, only: Iterable[str] | None = None, rounds: int | None = None) -> None:
+    `isa` is the set of instructions that Gorgo is told to use; `limit` says that it is not this processor's best, so
+    that the others are held to it too.
+    """
+
+    def __init__(
+        self,
+        only: Iterable[str] | None = None,
+        rounds: int | None = None,
+        *,
+        isa: str | None = None,
+        limit: bool = False,
+    ) -> None:
         self.rounds = rounds or (3 if toy() else 15)
         self.round_ns = 0.5e6 if toy() else 10e6
         self.core = max(os.sched_getaffinity(0))
+        self._limit = limit
+        self._environment = dict(ONE_THREAD_ENVIRONMENT)
+        if isa is not None:
+            self._environment["GORGO_ISA"] = isa
+            if limit:
+                self._environment |= held_to(isa)
         self._only = None if only is None else set(only)
         self._workers: dict[str, Worker] = {}
         self._missing: dict[str, str | None] = {}
@@ -206,12 +241,15 @@ class Workers:
     def missing(self, library: str) -> str | None:
         """Say why `library` is left out, or None."""
         if library not in self._missing:
-            self._missing[library] = LIBRARIES[library].missing()
+            reason = LIBRARIES[library].missing()
+            if reason is None and self._limit and not LIBRARIES[library].can_be_held:
+                reason = f"{library} can't be told to use fewer instructions"
+            self._missing[library] = reason
         return self._missing[library]
 
     def _worker(self, library: str) -> Worker:
         if library not in self._workers:
-            self._workers[library] = Worker(library, self.core)
+            self._workers[library] = Worker(library, self.core, self._environment)
         return self._workers[library]
 
     def _discard(self, library: str) -> None:
@@ -219,8 +257,17 @@ class Workers:
         if worker is not None:
             worker.close()
 
-    def measure(self, module: str, case: Case, step: Callable[[str], None] = lambda _: None) -> Measurement:
-        """Time `case` in every library that has it; `step` is told what is being done, for a progress bar."""
+    def measure(
+        self,
+        module: str,
+        case: Case,
+        step: Callable[[str], None] = lambda _: None,
+        beside: Callable[[], None] = lambda: None,
+    ) -> Measurement:
+        """Time `case` in every library that has it, and `beside` in each round measure what they are compared with.
+
+        `step` is told what is being done, for a progress bar.
+        """
         result = Measurement(case.name)
         calls: dict[str, int] = {}
         for library in case.make:
@@ -241,6 +288,7 @@ class Workers:
             result.samples_ns[library] = []
             self._check_trace(case, library, answer["trace"], result)
         for _ in range(self.rounds):
+            beside()
             for library in list(calls):
                 step(library)
                 try:

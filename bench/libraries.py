@@ -29,6 +29,35 @@ ONE_THREAD_ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
 }
 
+# What OpenBLAS, MKL, oneDNN, PyTorch's own kernels and XLA call Gorgo's sets.
+_NAMES = {
+    "base": ("Nehalem", "SSE4_2", "SSE41", "default", "SSE4_2"),
+    "avx2": ("Haswell", "AVX2", "AVX2", "avx2", "AVX2"),
+    "avx512": ("SkylakeX", "AVX512", "AVX512_CORE", "avx512", "AVX512"),
+    "avx512_vnni": ("SkylakeX", "AVX512_E1", "AVX512_CORE_VNNI", "avx512", "AVX512_VNNI"),
+    "avx512_bf16": ("Cooperlake", "AVX512_E3", "AVX512_CORE_BF16", "avx512", "AVX512_BF16"),
+}
+_VARIABLES = ("OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+# NumPy's own kernels beyond each set, by the names of NumPy 1.26 and of NumPy 2.
+_NUMPY_AMX = ("AVX512_SPR",)
+_NUMPY_AVX512 = ("AVX512F", "AVX512CD", "AVX512_SKX", "AVX512_CLX", "AVX512_CNL", "AVX512_ICL", "X86_V4", *_NUMPY_AMX)
+_NUMPY_AVX2 = ("F16C", "FMA3", "AVX2", "X86_V3", *_NUMPY_AVX512)
+
+
+def held_to(isa: str) -> dict[str, str]:
+    """Return the environment that holds the peers to one of Gorgo's sets; the highest of a processor needs none."""
+    if isa not in _NAMES:
+        return {}
+    *names, xla = _NAMES[isa]
+    beyond = {"base": _NUMPY_AVX2, "avx2": _NUMPY_AVX512}.get(isa, _NUMPY_AMX)
+    umath = importlib.import_module("numpy._core" if hasattr(np, "_core") else "numpy.core")._multiarray_umath
+    # NumPy warns of what it has no kernels for, and of what the processor lacks.
+    has = [name for name in beyond if name in umath.__cpu_dispatch__ and umath.__cpu_features__.get(name)]
+    return dict(zip(_VARIABLES, names, strict=True)) | {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(has),
+        "XLA_FLAGS": f"{ONE_THREAD_ENVIRONMENT['XLA_FLAGS']} --xla_cpu_max_isa={xla}",
+    }
+
 
 @dataclass(frozen=True)
 class Library:
@@ -44,6 +73,8 @@ class Library:
     ours: bool = False
     # Measured by a C++ program: compared with malloc, as Python libraries are with each other.
     outside: bool = False
+    # Whether it can be told to use fewer instructions than the processor has.
+    can_be_held: bool = True
 
     def missing(self) -> str | None:
         """Say why this library cannot run here, or None."""
@@ -130,6 +161,7 @@ LIBRARIES: dict[str, Library] = {
             lambda: importlib.import_module("onnxruntime"),
             asarray=lambda _, array: array,
             to_numpy=lambda value: value.numpy(),
+            can_be_held=False,
         ),
         _gorgo("gorgo"),
         _gorgo("gorgo.compile"),

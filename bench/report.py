@@ -30,7 +30,7 @@ from bench.progress import Progress
 TITLES = {
     "bench_ops": "One call",
     "bench_alloc": "Memory",
-    "bench_matmul": "Matrix product, float32",
+    "bench_matmul": "Matrix product, float32 and float64",
     "bench_matmul_narrow": "Matrix product, bfloat16 and 8-bit integers",
     "bench_conv": "Convolution, float32",
     "bench_attention": "Attention, float32",

@@ -7,12 +7,15 @@ rounds to pytest-benchmark, whose clock is set to read them, so that its table, 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import cuda, determinism, harness, hotpath
+from bench import cuda, determinism, harness, hotpath, roofline
 from bench.libraries import LIBRARIES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class ReplayClock:
@@ -76,6 +79,31 @@ def test_every_bar_of_the_hot_path_names_a_case() -> None:
 def test_determinism_holds_where_its_cost_is_measured() -> None:
     """Rows of batches and threads must not change bits; what they cost is printed."""
     assert determinism.main() == 0
+
+
+def test_the_roofline_is_drawn_for_every_set_that_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A few cases with and without the program that measures ceilings; the second run adds to the first."""
+    here = roofline.sets_here()
+    few = ["--libraries", "numpy", "gorgo", "--rounds", "2", "--out", str(tmp_path)]
+    assert roofline.main([*few, "--isa", here[0], *here[-1:], "--cases", "^matmul 16x|^exp"]) == 0
+    assert (roofline.HOW_TO_BUILD in capsys.readouterr().out) == (harness.cpp_program("ceiling") is None)
+    monkeypatch.setenv("GORGO_BENCH_CPP", str(tmp_path))
+    assert roofline.main([*few, "--isa", here[-1], "amx", "--cases", "float64", "--keep"]) == 0
+    report = (tmp_path / "roofline.md").read_text()
+    for case in ("matmul 16x16x16", "matmul 64x64x64, float64", "exp, 16384 elements"):
+        assert f"| {case} |" in report, case
+    assert ("| amx | not run: " in report) == ("amx" not in here)
+    assert (tmp_path / "roofline.png").stat().st_size > 10_000
+
+
+def test_every_case_of_the_roofline_tells_what_it_moves() -> None:
+    """Without bytes a case has no place under a roof."""
+    for module, case in harness.rows():
+        if module in roofline.MODULES:
+            assert case.read > 0, case.name
+            assert case.written > 0, case.name
 
 
 def test_the_bench_of_a_card_has_a_word_for_everything_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,6 +137,11 @@ def floor_divide(a: Array, b: Array) -> Array:
     return np.where(infinite, np.floor(np.divide(a, b)), whole) if np.any(infinite) else whole
 
 
+def erfinv(x: Array) -> Array:
+    # SciPy takes five microseconds for a number outside of the domain, and accuracy.py has half of all float32.
+    return np.copysign(scipy.special.erfinv(np.where(np.abs(x) <= 1, x, np.nan)), x)
+
+
 def lgamma(x: Array) -> Array:
     # SciPy overflows next to zero and has another limit at minus infinity than C.
     value = np.where(np.abs(x) < 1e-300, -np.log(np.abs(x)), scipy.special.gammaln(x))
@@ -195,7 +200,7 @@ unary("signbit", np.signbit, -5, 5)
 unary("sinc", lambda x: np.where((x == np.round(x)) & (x != 0), 0.0, np.sinc(x)), -3, 3)
 unary("lgamma", lgamma, 0.1, 9)
 unary("digamma", lambda x: np.where(np.isneginf(x), np.nan, scipy.special.digamma(x)), 0.1, 9)
-unary("erfinv", lambda x: np.copysign(scipy.special.erfinv(x), x), -0.99, 0.99)
+unary("erfinv", erfinv, -0.99, 0.99)
 
 binary("add", np.add, -5, 5)
 binary("subtract", np.subtract, -5, 5)

@@ -28,8 +28,12 @@ constinit const MicroTable<double> SharedMicro<double>::table =
 
 namespace {
 
-// B is read in place up to this size: it then stays in L2 together with A's strips.
+// B is read in place up to this size: it then stays in L2 together with A's strips. Out of an outer cache, though, a panel of
+// it comes by a line or two of each row, which no prefetcher foresees; many rows of A pay for packing sooner.
 constexpr std::int64_t kInPlaceBytes = 384 * 1024;
+constexpr std::int64_t kManyRows = 96;
+template <class T>
+constexpr std::int64_t kInPlaceBytesOfMany = (kPanelColumns<T> * sizeof(T) > 64 ? 240 : 160) * std::int64_t{1024};
 // B is packed once per task, on the stack, where that costs little beside the task.
 constexpr std::int64_t kRepackElements = 16 * 1024;
 // A block of packed B (kMaxBlockK rows) that a task walks for every strip of A: half of a small L2.
@@ -98,7 +102,8 @@ Plan plan_of(const GemmProblem& p) {
   if (kConverts) {
     plan.path = p.n <= kColumns && plan.k_blocks == 1 ? PathB::stack : PathB::scratch;
   } else if (p.b_col_stride == 1 &&
-             (p.m <= 2 * kRows || b_elements * static_cast<std::int64_t>(sizeof(T)) <= kInPlaceBytes)) {
+             (p.m <= 2 * kRows || b_elements * static_cast<std::int64_t>(sizeof(T)) <=
+                                      (p.m < kManyRows ? kInPlaceBytes : kInPlaceBytesOfMany<T>))) {
     plan.path = PathB::in_place;
   } else if (p.m <= 2 * kRows || b_elements <= kRepackElements) {
     plan.path = PathB::stack;
