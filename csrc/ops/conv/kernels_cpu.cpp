@@ -315,7 +315,8 @@ struct Transpose {
     Sizes s;
     Way way;
     Frame<T> f;
-    T* room = nullptr;    // for the weights of phases, or for rows to gather from
+    T* room = nullptr;  // for rows to gather from
+    PhaseRoom<T> phases{};
     T* phased = nullptr;  // for phases that are to be put together
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : s(sizes(args)),
@@ -325,7 +326,7 @@ struct Transpose {
                                                                   : Way::phases),
           f(args, Dense::channels, way == Way::filtered ? Dense::any : Dense::whole) {
       if (way == Way::phases) {
-        room = f.scratch.template take<T>(args.in[1].numel);
+        phases = phase_room<T>(f.scratch, s, args.in[1].numel);
         if (phased_apart()) phased = f.converts_out ? f.out : f.scratch.template take<T>(args.out[0].numel);
       } else if (way == Way::scatter) {
         const Scatter c = scatter_of<T>(s);
@@ -359,17 +360,14 @@ struct Transpose {
       T* const filters = setup.filter_room(filtering).filters;
       return lay_filters_task<T>(phase, filtering, args.in[1], true, filters, task - copies);
     }
-    for (const Phase& phase : PhaseList(setup.s)) {
-      as_stored<T>(args.in[1].dtype,
-                   [&](auto element) { lay_weights<decltype(element)>(setup.s, phase, args.in[1], setup.room); });
-    }
+    prepare_phases<T>(setup.s, args.in[1], setup.phases);
   }
   static int64_t tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
     const Sizes& s = setup.s;
     if (setup.way == Way::direct) return direct_transposed_tasks<T>(s);
     if (setup.way == Way::filtered) return filtering_of<T>(setup.phase()).tasks;
-    if (setup.way == Way::phases) return phase_tasks<T>(s);
+    if (setup.way == Way::phases) return phase_tasks<T>(s, setup.phases);
     const Scatter c = scatter_of<T>(s);
     return c.plane_tasks * c.channel_blocks;
   }
@@ -388,7 +386,7 @@ struct Transpose {
     if (setup.way == Way::direct) {
       run_direct_transposed<T>(setup.s, x, setup.f.second.data(), bias, out, task);
     } else if (setup.way == Way::phases) {
-      run_phases<T>(setup.s, x, setup.room, bias, setup.phased_apart() ? setup.phased : out, task);
+      run_phases<T>(setup.s, x, setup.phases, bias, setup.phased_apart() ? setup.phased : out, task);
     } else {
       run_scatter<T>(setup.s, x, setup.f.second.data(), bias, out, setup.room, task);
     }

@@ -4,10 +4,10 @@
 // reverse. With unit strides there is one phase, which is the result; otherwise phases are made one behind the other and put together in the end. For
 // kernel files (compiled per ISA).
 // Invariant: sizes are those of the convolution whose gradient this is: x has its windows, the result its images.
-// Read next: bands.h.
+// Read next: bands.h, outputs.h.
 #pragma once
 
-#include "ops/conv/bands.h"
+#include "ops/conv/outputs.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -128,19 +128,80 @@ template <class S>
   }
 }
 
+// Where phases find their weights, as they were laid, and, those that run by outputs, packed ones and room for copies. Called with each phase in turn.
 template <class T>
-int64_t phase_tasks(const Sizes& s) {
+struct PhaseRoom {
+  T* weights;
+  T* packed;
+  T* copies;
+
+  // How the phase runs, and where: the rooms of the next phase begin behind.
+  struct Part {
+    bool by_outputs;
+    OutputsPlan plan;
+    int64_t tasks;
+    T* packed;
+    T* copies;
+  };
+  [[gnu::noinline]] Part next(const Phase& p) {
+    Part part{runs_by_outputs<T>(p.s), {}, 0, packed, copies};
+    if (!part.by_outputs) {
+      part.tasks = forward_tasks<T>(p.s);
+      return part;
+    }
+    part.plan = outputs_plan<T>(p.s);
+    part.tasks = part.plan.tasks;
+    packed += part.plan.packed_elements(p.s);
+    copies += part.tasks * part.plan.room_elements(p.s);
+    return part;
+  }
+};
+
+template <class T>
+[[gnu::noinline]] PhaseRoom<T> phase_room(Scratch& scratch, const Sizes& s, int64_t weights) {
+  int64_t packed = 0;
+  int64_t copies = 0;
+  for (const Phase& p : PhaseList(s)) {
+    if (!runs_by_outputs<T>(p.s)) continue;
+    const OutputsPlan plan = outputs_plan<T>(p.s);
+    packed += plan.packed_elements(p.s);
+    copies += plan.tasks * plan.room_elements(p.s);
+  }
+  T* const laid = scratch.take<T>(weights);
+  T* const panels = scratch.take<T>(packed);
+  return {laid, panels, scratch.take<T>(copies)};
+}
+
+template <class T>
+int64_t phase_tasks(const Sizes& s, PhaseRoom<T> room) {
   int64_t tasks = 0;
-  for (const Phase& p : PhaseList(s)) tasks += forward_tasks<T>(p.s);
+  for (const Phase& p : PhaseList(s)) tasks += room.next(p).tasks;
   return tasks;
 }
 
 template <class T>
-void run_phases(const Sizes& s, const Images<T>& x, const T* weights, const T* bias, T* results, int64_t task) {
+void prepare_phases(const Sizes& s, const KOperand& weight, PhaseRoom<T> room) {
   for (const Phase& p : PhaseList(s)) {
-    const int64_t tasks = forward_tasks<T>(p.s);
-    if (task < tasks) return run_forward<T>(p.s, x, weights + p.weights, bias, results + p.results, task);
-    task -= tasks;
+    as_stored<T>(weight.dtype, [&](auto element) { lay_weights<decltype(element)>(s, p, weight, room.weights); });
+    const auto part = room.next(p);
+    if (!part.by_outputs) continue;
+    for (int64_t i = 0; i < s.groups * part.plan.panels; ++i) {
+      pack_outputs<T>(p.s, part.plan, room.weights + p.weights, part.packed, i);
+    }
+  }
+}
+
+template <class T>
+void run_phases(const Sizes& s, const Images<T>& x, PhaseRoom<T> room, const T* bias, T* results, int64_t task) {
+  for (const Phase& p : PhaseList(s)) {
+    const auto part = room.next(p);
+    if (task >= part.tasks) {
+      task -= part.tasks;
+    } else if (part.by_outputs) {
+      return run_by_outputs<T>(p.s, part.plan, x, part.packed, bias, results + p.results, part.copies, task);
+    } else {
+      return run_forward<T>(p.s, x, room.weights + p.weights, bias, results + p.results, task);
+    }
   }
 }
 
