@@ -6,6 +6,7 @@
 // Invariant: tasks and the order of every sum depend on shapes alone.
 // Read next: windows.h.
 #include "ops/conv/direct.h"
+#include "ops/conv/dots.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -241,29 +242,62 @@ void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const I
   int32_t at[kMaxDirectTaps];
   const Tile& t = p.tile;
   taps_at(s, t, 0, s.taps, at);
+  const bool in_place = dots_in_place(s);
+  const DotStrips<T> strips = dot_strips_of<T>(s);
   const int64_t chunks = ceil_div(s.taps, kTapsAtOnce);
   const int64_t block = task / p.partials;
   const int64_t part = task % p.partials;
   const int64_t unit_begin = p.units * part / p.partials;
   const int64_t unit_end = p.units * (part + 1) / p.partials;
   const int64_t group_end = s.groups * (block + 1) / p.blocks;
+  struct Place {
+    int64_t row, col, slice, image;
+  };
+  const auto place_of = [&](int64_t unit) {
+    return Place{unit / t.across % t.down * t.rows, unit % t.across * t.cols, unit / t.across / t.down % s.od,
+                 unit / t.across / t.down / s.od};
+  };
+  const auto image_at = [&](const Place& at_unit, int64_t group) {
+    return x.data + at_unit.image * x.n_stride + group * x.c_stride;
+  };
+  const auto gradient_at = [&](const Place& at_unit, int64_t o) {
+    return gradient.data + at_unit.image * gradient.n_stride + o * gradient.c_stride +
+           (at_unit.slice * s.oh + at_unit.row) * s.ow + at_unit.col;
+  };
   for (int64_t group = s.groups * block / p.blocks; group < group_end; ++group) {
     for (int64_t i = 0; i < s.group_o * s.taps * L::kWidth; ++i) lanes[i] = T{0};
     for (int64_t unit = unit_begin; unit < unit_end; ++unit) {
-      const int64_t col = unit % t.across * t.cols;
-      const int64_t row = unit / t.across % t.down * t.rows;
-      const int64_t slice = unit / t.across / t.down % s.od;
-      const int64_t image = unit / t.across / t.down / s.od;
-      const int64_t rows = least(t.rows, s.oh - row);
-      const int64_t cols = least(t.cols, s.ow - col);
-      copy_tile<T>(s, t, x.data + image * x.n_stride + group * x.c_stride, slice, row, col, copy);
+      const Place place = place_of(unit);
+      const int64_t rows = least(t.rows, s.oh - place.row);
+      const int64_t cols = least(t.cols, s.ow - place.col);
+      const T* const channel = image_at(place, group);
+      if (in_place) {
+        const bool last = unit + 1 == unit_end;
+        const T *next_image = nullptr, *next_g = nullptr;
+        if (!last || group + 1 < group_end) {
+          const Place next = place_of(last ? unit_begin : unit + 1);
+          const int64_t next_group = last ? group + 1 : group;
+          next_image = image_at(next, next_group) + (next.slice * s.stride_d * s.h + next.row * s.stride_h) * s.w;
+          next_g = gradient_at(next, next_group * s.group_o);
+        }
+        for (int64_t o = 0; o < s.group_o; ++o) {
+          for (int64_t l = 0; l < s.kd; ++l) {
+            const int64_t z = place.slice * s.stride_d - s.pad_d + l * s.step_d;
+            if (z < 0 || z >= s.d) continue;
+            strips({channel + z * s.h * s.w, s.h, s.w, place.row * s.stride_h - s.pad_h,
+                    place.col * s.stride_w - s.pad_w, gradient_at(place, group * s.group_o + o), s.ow, rows, cols, next_image, next_g},
+                   s.kh, lanes + (o * s.kd + l) * s.kh * s.kw * L::kWidth);
+          }
+        }
+        continue;
+      }
+      copy_tile<T>(s, t, channel, place.slice, place.row, place.col, copy);
       for (int64_t o = 0; o < s.group_o; ++o) {
-        const T* const g = gradient.data + image * gradient.n_stride + (group * s.group_o + o) * gradient.c_stride +
-                           (slice * s.oh + row) * s.ow + col;
         for (int64_t chunk = 0; chunk < chunks; ++chunk) {
           const int64_t k = s.taps * chunk / chunks;
           const int64_t count = s.taps * (chunk + 1) / chunks - k;
-          taps_function<T, kTapsAtOnce>(count)(copy, s.stride_h * t.line(), at + k, g, s.ow, rows, cols,
+          taps_function<T, kTapsAtOnce>(count)(copy, s.stride_h * t.line(), at + k,
+                                               gradient_at(place, group * s.group_o + o), s.ow, rows, cols,
                                                lanes + (o * s.taps + k) * L::kWidth);
         }
       }
