@@ -32,8 +32,6 @@ struct Strip {
   const T* g;
   int64_t g_stride;
   int64_t rows, cols;
-  const T* next_image;  // what is called for meanwhile, or null
-  const T* next_g;
 };
 
 // lanes[i * kTaps + j] += each vector of the gradient times what tap j of row i meets. kWhole: no lane is outside of either.
@@ -45,17 +43,15 @@ void dot_strip(const Strip<T>& s, T* lanes) {
   static constexpr T kZeros[kStride * kWidth + kTaps + 1] = {};
   // With a stride of two, a load of two vectors has the elements of an even tap and of the next one.
   constexpr int kLoads = kStride == 1 ? kTaps : (kTaps + 1) / 2 * 2;
-  int first[kLoads], last[kLoads];
+  Range range[kLoads];
 #pragma GCC unroll 8
   for (int q = 0; q < kLoads; ++q) {
     const int64_t at = kStride == 1 ? q : q / 2 * 2 + q % 2 * kWidth;
-    const int64_t wanted = kStride == 1 ? s.cols : most(0, 2 * s.cols - q % 2 * kWidth);
-    first[q] = static_cast<int>(least(kWidth, most(0, -(s.x + at))));
-    last[q] = static_cast<int>(most(first[q], least(least(kWidth, wanted), s.w - s.x - at)));
+    range[q] = Range::of(s.x + at, s.w, least(kWidth, kStride == 1 ? s.cols : most(0, 2 * s.cols - q % 2 * kWidth)));
   }
   const auto edge = L::edge(static_cast<int>(s.cols));
   const auto load = [&](const T* p, int q) GORGO_INLINE_LAMBDA {
-    return kWhole ? L::load(p) : L::load_range(p, first[q], last[q]);
+    return kWhole ? L::load(p) : L::load_range(p, range[q].first, range[q].last);
   };
   const auto load_gradient = [&](const T* p) GORGO_INLINE_LAMBDA { return kWhole ? L::load(p) : L::load_edge(p, edge); };
 
@@ -66,10 +62,6 @@ void dot_strip(const Strip<T>& s, T* lanes) {
     for (int j = 0; j < kTaps; ++j) acc[i][j] = L::load(lanes + (i * kTaps + j) * kWidth);
   }
   const auto add = [&]<int kRows>(int64_t row, std::integral_constant<int, kRows>) GORGO_INLINE_LAMBDA {
-    if (s.next_g != nullptr) {
-      fetch_lines(s.next_g + row * s.g_stride, s.next_g + (row + kRows) * s.g_stride);
-      fetch_lines(s.next_image + row * kStride * s.w, s.next_image + (row + kRows) * kStride * s.w);
-    }
     Vec g[kRows];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) g[r] = load_gradient(s.g + (row + r) * s.g_stride);
@@ -108,7 +100,8 @@ void dot_strip(const Strip<T>& s, T* lanes) {
   };
   int64_t row = 0;
   for (; row + kDotRows <= s.rows; row += kDotRows) add(row, std::integral_constant<int, kDotRows>{});
-  for (; row < s.rows; ++row) add(row, std::integral_constant<int, 1>{});
+  for (; row + 2 <= s.rows; row += 2) add(row, std::integral_constant<int, 2>{});
+  if (row < s.rows) add(row, std::integral_constant<int, 1>{});
 #pragma GCC unroll 8
   for (int i = 0; i < kRowsOfTaps; ++i) {
 #pragma GCC unroll 8
@@ -122,32 +115,37 @@ bool dots_in_place(const Sizes& s) {
          s.stride_h == s.stride_w && s.stride_h <= 2;
 }
 
+constexpr int64_t kDotBandElements = 2 * 1024;  // of the image and as much of the gradient: near the core, for all columns and rows of taps
+
 template <class T, int kTaps, int kStride>
 void dot_strips(const Strip<T>& tile, int64_t taps_down, T* lanes) {
   constexpr int kWidth = Lanes<T>::kWidth;
   constexpr int kMost = kTapRows<T>(kTaps);
-  for (int64_t i = 0; i < taps_down;) {
-    const bool many = taps_down - i >= kMost;
-    for (int64_t col = 0; col < tile.cols; col += kWidth) {
-      Strip<T> s = tile;
-      s.y += i;
-      s.x += col * kStride;
-      s.g += col;
-      s.cols = least(kWidth, tile.cols - col);
-      if (i > 0 || col > 0) s.next_image = s.next_g = nullptr;
-      bool whole = false;
-      if constexpr (!Lanes<T>::kEdgeIsFree) {
-        whole = s.cols == kWidth && s.x >= 0 && s.x + kStride * kWidth + kTaps <= s.w;
+  const int64_t band = most(2, kDotBandElements / (kStride * kStride * kDotRows * tile.cols)) * kDotRows;
+  for (int64_t row = 0; row < tile.rows; row += band) {
+    for (int64_t i = 0; i < taps_down;) {
+      const bool many = taps_down - i >= kMost;
+      for (int64_t col = 0; col < tile.cols; col += kWidth) {
+        Strip<T> s = tile;
+        s.y += row * kStride + i;
+        s.x += col * kStride;
+        s.g += row * s.g_stride + col;
+        s.rows = least(band, tile.rows - row);
+        s.cols = least(kWidth, tile.cols - col);
+        bool whole = false;
+        if constexpr (!Lanes<T>::kEdgeIsFree) {
+          whole = s.cols == kWidth && s.x >= 0 && s.x + kStride * kWidth + kTaps <= s.w;
+        }
+        T* const to = lanes + i * kTaps * kWidth;
+        if (whole) {
+          constexpr bool kWhole = !Lanes<T>::kEdgeIsFree;
+          (many ? dot_strip<T, kTaps, kMost, kStride, kWhole> : dot_strip<T, kTaps, 1, kStride, kWhole>)(s, to);
+        } else {
+          (many ? dot_strip<T, kTaps, kMost, kStride, false> : dot_strip<T, kTaps, 1, kStride, false>)(s, to);
+        }
       }
-      T* const to = lanes + i * kTaps * kWidth;
-      if (whole) {
-        constexpr bool kWhole = !Lanes<T>::kEdgeIsFree;
-        (many ? dot_strip<T, kTaps, kMost, kStride, kWhole> : dot_strip<T, kTaps, 1, kStride, kWhole>)(s, to);
-      } else {
-        (many ? dot_strip<T, kTaps, kMost, kStride, false> : dot_strip<T, kTaps, 1, kStride, false>)(s, to);
-      }
+      i += many ? kMost : 1;
     }
-    i += many ? kMost : 1;
   }
 }
 

@@ -13,6 +13,7 @@
 #include "ops/conv/bands.h"
 #include "ops/conv/direct.h"
 #include "ops/conv/phases.h"
+#include "ops/conv/spread.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -248,7 +249,7 @@ struct Transpose {
   static Sizes sizes(const KernelArgs& args) {
     return sizes_of(args.out[0], args.in[1], args.in[0], args.attrs_as<ConvAttrs>());
   }
-  enum class Way { direct, phases, scatter };
+  enum class Way { spread, direct, phases, scatter };
   struct Setup {
     Sizes s;
     Way way;
@@ -257,7 +258,8 @@ struct Transpose {
     T* phased = nullptr;  // for phases that are to be put together
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : s(sizes(args)),
-          way(transposes_directly<T>(s) ? Way::direct
+          way(spreads(s)                ? Way::spread
+              : transposes_directly<T>(s) ? Way::direct
               : transposes_by_phases(s) ? Way::phases
                                         : Way::scatter),
           f(args, Dense::channels, Dense::whole) {
@@ -287,6 +289,7 @@ struct Transpose {
   static int64_t tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
     const Sizes& s = setup.s;
+    if (setup.way == Way::spread) return spread_tasks(s);
     if (setup.way == Way::direct) return direct_transposed_tasks<T>(s);
     if (setup.way == Way::phases) return phase_tasks<T>(s);
     const Scatter c = scatter_of<T>(s);
@@ -297,7 +300,9 @@ struct Transpose {
     const Images<T> x = setup.f.first.images();
     const T* bias = args.in_count > 2 && args.in[2].given ? setup.f.bias.data() : nullptr;
     T* const out = setup.f.out;
-    if (setup.way == Way::direct) {
+    if (setup.way == Way::spread) {
+      run_spread<T>(setup.s, x, setup.f.second.data(), bias, out, task);
+    } else if (setup.way == Way::direct) {
       run_direct_transposed<T>(setup.s, x, setup.f.second.data(), bias, out, task);
     } else if (setup.way == Way::phases) {
       run_phases<T>(setup.s, x, setup.room, bias, setup.phased_apart() ? setup.phased : out, task);

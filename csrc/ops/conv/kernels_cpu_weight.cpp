@@ -193,6 +193,7 @@ DirectPlan direct_plan(const Sizes& s) {
   return p;
 }
 
+constexpr int64_t kLaneBytes = 64 * 1024;  // sums of several groups, a vector each, so that memory is read in order
 constexpr int kTapsAtOnce = 12;  // sums in registers, beside a vector of the gradient
 
 // lanes[k] += each vector of g times what tap k meets, for kTaps taps and a tile of rows by cols.
@@ -238,7 +239,7 @@ void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const I
                        int64_t task) {
   using L = Lanes<T>;
   alignas(64) T copy[kTileElements + 2 * L::kWidth];
-  alignas(64) T lanes[kMaxDirectTaps * L::kWidth];
+  alignas(64) T room[kLaneBytes / sizeof(T)];
   int32_t at[kMaxDirectTaps];
   const Tile& t = p.tile;
   taps_at(s, t, 0, s.taps, at);
@@ -264,46 +265,43 @@ void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const I
     return gradient.data + at_unit.image * gradient.n_stride + o * gradient.c_stride +
            (at_unit.slice * s.oh + at_unit.row) * s.ow + at_unit.col;
   };
-  for (int64_t group = s.groups * block / p.blocks; group < group_end; ++group) {
-    for (int64_t i = 0; i < s.group_o * s.taps * L::kWidth; ++i) lanes[i] = T{0};
+  const int64_t sums_of_group = s.group_o * s.taps;
+  const int64_t at_once = kLaneBytes / static_cast<int64_t>(sizeof(T)) / (sums_of_group * L::kWidth);
+  for (int64_t first = s.groups * block / p.blocks; first < group_end; first += at_once) {
+    const int64_t last = least(group_end, first + at_once);
+    for (int64_t i = 0; i < (last - first) * sums_of_group * L::kWidth; ++i) room[i] = T{0};
     for (int64_t unit = unit_begin; unit < unit_end; ++unit) {
       const Place place = place_of(unit);
       const int64_t rows = least(t.rows, s.oh - place.row);
       const int64_t cols = least(t.cols, s.ow - place.col);
-      const T* const channel = image_at(place, group);
-      if (in_place) {
-        const bool last = unit + 1 == unit_end;
-        const T *next_image = nullptr, *next_g = nullptr;
-        if (!last || group + 1 < group_end) {
-          const Place next = place_of(last ? unit_begin : unit + 1);
-          const int64_t next_group = last ? group + 1 : group;
-          next_image = image_at(next, next_group) + (next.slice * s.stride_d * s.h + next.row * s.stride_h) * s.w;
-          next_g = gradient_at(next, next_group * s.group_o);
-        }
+      for (int64_t group = first; group < last; ++group) {
+        const T* const channel = image_at(place, group);
+        T* const lanes = room + (group - first) * sums_of_group * L::kWidth;
+        if (!in_place) copy_tile<T>(s, t, channel, place.slice, place.row, place.col, copy);
         for (int64_t o = 0; o < s.group_o; ++o) {
-          for (int64_t l = 0; l < s.kd; ++l) {
-            const int64_t z = place.slice * s.stride_d - s.pad_d + l * s.step_d;
-            if (z < 0 || z >= s.d) continue;
-            strips({channel + z * s.h * s.w, s.h, s.w, place.row * s.stride_h - s.pad_h,
-                    place.col * s.stride_w - s.pad_w, gradient_at(place, group * s.group_o + o), s.ow, rows, cols, next_image, next_g},
-                   s.kh, lanes + (o * s.kd + l) * s.kh * s.kw * L::kWidth);
+          const T* const g = gradient_at(place, group * s.group_o + o);
+          T* const to = lanes + o * s.taps * L::kWidth;
+          if (in_place) {
+            for (int64_t l = 0; l < s.kd; ++l) {
+              const int64_t z = place.slice * s.stride_d - s.pad_d + l * s.step_d;
+              if (z < 0 || z >= s.d) continue;
+              strips({channel + z * s.h * s.w, s.h, s.w, place.row * s.stride_h - s.pad_h,
+                      place.col * s.stride_w - s.pad_w, g, s.ow, rows, cols},
+                     s.kh, to + l * s.kh * s.kw * L::kWidth);
+            }
+            continue;
           }
-        }
-        continue;
-      }
-      copy_tile<T>(s, t, channel, place.slice, place.row, place.col, copy);
-      for (int64_t o = 0; o < s.group_o; ++o) {
-        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-          const int64_t k = s.taps * chunk / chunks;
-          const int64_t count = s.taps * (chunk + 1) / chunks - k;
-          taps_function<T, kTapsAtOnce>(count)(copy, s.stride_h * t.line(), at + k,
-                                               gradient_at(place, group * s.group_o + o), s.ow, rows, cols,
-                                               lanes + (o * s.taps + k) * L::kWidth);
+          for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+            const int64_t k = s.taps * chunk / chunks;
+            const int64_t count = s.taps * (chunk + 1) / chunks - k;
+            taps_function<T, kTapsAtOnce>(count)(copy, s.stride_h * t.line(), at + k, g, s.ow, rows, cols,
+                                                 to + k * L::kWidth);
+          }
         }
       }
     }
-    T* const sums = partials + (part * s.o + group * s.group_o) * s.taps;
-    for (int64_t k = 0; k < s.group_o * s.taps; ++k) sums[k] = L::sum(L::load(lanes + k * L::kWidth));
+    T* const sums = partials + part * s.o * s.taps + first * sums_of_group;
+    for (int64_t k = 0; k < (last - first) * sums_of_group; ++k) sums[k] = L::sum(L::load(room + k * L::kWidth));
   }
 }
 
