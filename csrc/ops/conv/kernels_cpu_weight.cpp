@@ -7,6 +7,7 @@
 // Read next: windows.h.
 #include "ops/conv/direct.h"
 #include "ops/conv/dots.h"
+#include "ops/conv/pixels.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 constexpr int64_t kMaxWindowColumns = 640;   // pixels side by side: rows of both factors fit L1
 constexpr int64_t kRowElements = 48 * 1024;  // and a block of rows of windows fits L2
 constexpr int64_t kMaxPartials = 16;
+constexpr int64_t kMaxPixelPartials = 8;
 
 // Tiles of dot products: as many rows of each factor as registers hold.
 template <class T>
@@ -81,6 +83,12 @@ struct Units {
   int64_t partials;   // tasks of a group, each with its own sums
 };
 
+// Into how many tasks so many units of a group are split.
+int64_t partials_of(const Sizes& s, int64_t units, int64_t limit) {
+  const int64_t work = s.n * s.group_o * s.k * s.pixels;
+  return most(1, least(least(limit, units), work / (2 * kTaskWork)));
+}
+
 template <class T>
 Units units_of(const Sizes& s) {
   constexpr int64_t kWidth = Lanes<T>::kWidth;
@@ -94,8 +102,7 @@ Units units_of(const Sizes& s) {
   u.stride = u.images * u.columns;
   u.rows = least(round_up(s.k, kDotK<T>), most(1, kRowElements / most(1, u.stride) / kDotK<T>) * kDotK<T>);
   u.per_group = ceil_div(s.n, u.images) * u.blocks;
-  const int64_t work = s.n * s.group_o * s.k * s.pixels;
-  u.partials = most(1, least(least(kMaxPartials, u.per_group), work / (2 * kTaskWork)));
+  u.partials = partials_of(s, u.per_group, kMaxPartials);
   return u;
 }
 
@@ -305,37 +312,62 @@ void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const I
   }
 }
 
-// Adds up `partials` sets of sums, `numel` apart.
+// Adds up `partials` sets of sums, `numel` apart, for the rows [begin, end) of k elements. Those that were made along pixels lie taps by `channels`;
+// channels by taps is wanted.
 template <class S>
-[[gnu::noinline]] void add_up(const typename Stored<S>::Compute* sums, int64_t numel, int64_t partials, int64_t begin,
-                              int64_t end, S* to) noexcept {
-  for (int64_t i = begin; i < end; ++i) {
-    auto sum = sums[i];
-    for (int64_t part = 1; part < partials; ++part) sum = sum + sums[part * numel + i];
-    to[i] = Stored<S>::round(sum);
+[[gnu::noinline]] void add_up(typename Stored<S>::Compute* sums, int64_t numel, int64_t partials, int64_t begin,
+                              int64_t end, int64_t k, int64_t channels, S* to) noexcept {
+  for (int64_t part = 1; part < partials; ++part) {
+    const auto* const more = sums + part * numel;
+    for (int64_t i = begin * k; i < end * k; ++i) sums[i] = sums[i] + more[i];
+  }
+  const int64_t taps = k / channels;
+  for (int64_t row = begin; row < end; ++row) {
+    const auto* from = sums + row * k;
+    for (int64_t tap = 0; tap < taps; ++tap, from += channels) {
+      S* const line = to + row * k + tap;
+      for (int64_t c = 0; c < channels; ++c) line[c * taps] = Stored<S>::round(from[c]);
+    }
   }
 }
 
 template <class T>
 struct GradWeight {
+  enum class Way { direct, pixels, windows };
   struct Setup {
     Sizes s;
-    Units u;
     Frame<T> f;
-    bool direct;
-    DirectPlan plan{};
+    Way way;
+    DirectPlan direct{};
+    PixelPlan pixels{};
+    Units units{};
     int64_t partials;
-    T* sums;  // a set of weights for each task of a group
-    WeightRoom<T> room{};
+    T* sums;                 // a set of weights for each task of a group
+    T* room = nullptr;       // for copies, of each task
+    int64_t room_elements = 0;
+    WeightRoom<T> windows{};
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : s(sizes_of(args.in[0], args.out[0], args.in[1], args.attrs_as<ConvAttrs>())),
-          u(units_of<T>(s)),
           f(args, Dense::channels, Dense::channels),
-          direct(sums_directly<T>(s)) {
-      if (direct) plan = direct_plan<T>(s);
-      partials = direct ? plan.partials : u.partials;
+          way(Way::direct) {
+      if (sums_directly<T>(s)) {
+        direct = direct_plan<T>(s);
+        partials = direct.partials;
+      } else if (pixels = pixel_plan<T>(s); pixels.fits) {
+        way = Way::pixels;
+        partials = partials_of(s, pixels.units, kMaxPixelPartials);
+      } else {
+        way = Way::windows;
+        units = units_of<T>(s);
+        partials = units.partials;
+      }
       sums = f.scratch.template take<T>(partials * s.o * s.k);
-      if (!direct) room = weight_room<T>(f.scratch, s, u);
+      if (way == Way::pixels) {
+        room_elements = round_up(round_up(pixels.copy, 16) + pixels.gradient, 16);
+        room = f.scratch.template take<T>(partials * s.groups * room_elements);
+      } else if (way == Way::windows) {
+        windows = weight_room<T>(f.scratch, s, units);
+      }
     }
   };
   static size_t scratch(const KernelArgs& args) noexcept { return Setup(args).f.scratch.bytes(); }
@@ -343,26 +375,36 @@ struct GradWeight {
   static void prepare(const KernelArgs& args, int64_t task) noexcept { Setup(args).f.copy(task); }
   static int64_t tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
-    return setup.partials * (setup.direct ? setup.plan.blocks : setup.s.groups);
+    return setup.partials * (setup.way == Way::direct ? setup.direct.blocks : setup.s.groups);
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
     const Setup setup(args);
+    const Sizes& s = setup.s;
     const Images<T> x = setup.f.first.images();
     const Images<T> g = setup.f.second.images();
-    if (setup.direct) {
-      run_direct_weight<T>(setup.s, setup.plan, setup.sums, x, g, task);
+    if (setup.way == Way::direct) {
+      run_direct_weight<T>(s, setup.direct, setup.sums, x, g, task);
+    } else if (setup.way == Way::pixels) {
+      const int64_t group = task / setup.partials;
+      const int64_t part = task % setup.partials;
+      const int64_t units = setup.pixels.units;
+      run_pixels<T>(setup.pixels, x, g, group, units * part / setup.partials, units * (part + 1) / setup.partials,
+                    setup.room + task * setup.room_elements, setup.sums + (part * s.o + group * s.group_o) * s.k);
     } else {
-      run_grad_weight<T>(setup.s, setup.u, setup.sums, setup.room, x, g, task);
+      run_grad_weight<T>(s, setup.units, setup.sums, setup.windows, x, g, task);
     }
   }
-  static int64_t finish_tasks(const KernelArgs& args) noexcept { return ceil_div(args.out[0].numel, kCopyElements); }
+  static int64_t finish_tasks(const KernelArgs& args) noexcept {
+    return least(args.out[0].shape[0], ceil_div(args.out[0].numel, kCopyElements));
+  }
   static void finish(const KernelArgs& args, int64_t task) noexcept {
     const Setup setup(args);
-    const int64_t numel = args.out[0].numel;
-    const int64_t begin = task * kCopyElements;
-    const int64_t end = least(numel, begin + kCopyElements);
+    const Sizes& s = setup.s;
+    const int64_t tasks = finish_tasks(args);
+    const int64_t channels = setup.way == Way::pixels ? s.group_c : s.k;
     as_stored<T>(args.out[0].dtype, [&](auto element) {
-      add_up(setup.sums, numel, setup.partials, begin, end, args.out[0].as<decltype(element)>());
+      add_up(setup.sums, args.out[0].numel, setup.partials, s.o * task / tasks, s.o * (task + 1) / tasks, s.k, channels,
+             args.out[0].as<decltype(element)>());
     });
   }
 };
