@@ -53,7 +53,8 @@ void dot_strip(const Strip<T>& s, T* lanes) {
   const auto load = [&](const T* p, int q) GORGO_INLINE_LAMBDA {
     return kWhole ? L::load(p) : L::load_range(p, range[q].first, range[q].last);
   };
-  const auto load_gradient = [&](const T* p) GORGO_INLINE_LAMBDA { return kWhole ? L::load(p) : L::load_edge(p, edge); };
+  const auto load_gradient = [&](const T* p)
+                                 GORGO_INLINE_LAMBDA { return kWhole ? L::load(p) : L::load_edge(p, edge); };
 
   Vec acc[kRowsOfTaps][kTaps];
 #pragma GCC unroll 8
@@ -115,7 +116,8 @@ bool dots_in_place(const Sizes& s) {
          s.stride_h == s.stride_w && s.stride_h <= 2;
 }
 
-constexpr int64_t kDotBandElements = 2 * 1024;  // of the image and as much of the gradient: near the core, for all columns and rows of taps
+constexpr int64_t kDotBandElements =
+    2 * 1024;  // of the image and as much of the gradient: near the core, for all columns and rows of taps
 
 template <class T, int kTaps, int kStride>
 void dot_strips(const Strip<T>& tile, int64_t taps_down, T* lanes) {

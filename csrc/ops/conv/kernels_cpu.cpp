@@ -258,10 +258,10 @@ struct Transpose {
     T* phased = nullptr;  // for phases that are to be put together
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : s(sizes(args)),
-          way(spreads(s)                ? Way::spread
+          way(spreads(s)                  ? Way::spread
               : transposes_directly<T>(s) ? Way::direct
-              : transposes_by_phases(s) ? Way::phases
-                                        : Way::scatter),
+              : transposes_by_phases(s)   ? Way::phases
+                                          : Way::scatter),
           f(args, Dense::channels, Dense::whole) {
       if (way == Way::phases) {
         room = f.scratch.template take<T>(args.in[1].numel);

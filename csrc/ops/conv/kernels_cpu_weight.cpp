@@ -201,7 +201,7 @@ DirectPlan direct_plan(const Sizes& s) {
 }
 
 constexpr int64_t kLaneBytes = 64 * 1024;  // sums of several groups, a vector each, so that memory is read in order
-constexpr int kTapsAtOnce = 12;  // sums in registers, beside a vector of the gradient
+constexpr int kTapsAtOnce = 12;            // sums in registers, beside a vector of the gradient
 
 // lanes[k] += each vector of g times what tap k meets, for kTaps taps and a tile of rows by cols.
 template <class T, int kTaps>
@@ -342,8 +342,8 @@ struct GradWeight {
     PixelPlan pixels{};
     Units units{};
     int64_t partials;
-    T* sums;                 // a set of weights for each task of a group
-    T* room = nullptr;       // for copies, of each task
+    T* sums;            // a set of weights for each task of a group
+    T* room = nullptr;  // for copies, of each task
     int64_t room_elements = 0;
     WeightRoom<T> windows{};
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)

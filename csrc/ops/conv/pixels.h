@@ -19,10 +19,10 @@ constexpr int64_t kMinBandPixels = 32;
 
 struct PixelPlan {
   bool fits;
-  Sizes s;               // those of the convolution, or of one over lines if the kernel has one element
-  int64_t rows, cols;    // of a band
-  int64_t down, across;  // bands
-  int64_t lines, line;   // rows of a slice of the copy, and pixels of a row
+  Sizes s;                 // those of the convolution, or of one over lines if the kernel has one element
+  int64_t rows, cols;      // of a band
+  int64_t down, across;    // bands
+  int64_t lines, line;     // rows of a slice of the copy, and pixels of a row
   int64_t copy, gradient;  // elements of both copies
   int64_t units;           // of a group
   int64_t pixels() const { return rows * cols; }
@@ -48,7 +48,12 @@ template <class T>
   if (!p.fits) return p;
   const auto line_of = [&](int64_t cols) { return (cols - 1) * s.stride_w + (s.kw - 1) * s.step_w + 1; };
   const auto lines_of = [&](int64_t rows) { return (rows - 1) * s.stride_h + (s.kh - 1) * s.step_h + 1; };
-  const auto copy_of = [&](int64_t rows, int64_t cols) { return s.kd * lines_of(rows) * line_of(cols) * s.group_c; };
+  const auto copy_of = [&](int64_t rows, int64_t cols) {
+    const int64_t tall = lines_of(rows);
+    const int64_t wide = line_of(cols);
+    const bool fits = tall <= kElements && wide <= kElements && tall * wide <= kElements;
+    return fits ? tall * wide * s.kd * s.group_c : kElements + 1;
+  };
   p.cols = least(s.ow, kMaxBandPixels);
   while (p.cols > 8 && copy_of(1, p.cols) > kElements) p.cols = ceil_div(p.cols, 2);
   p.across = ceil_div(s.ow, p.cols);
@@ -108,7 +113,7 @@ template <class T>
         const int64_t wide = least(kWidth, end - q);
         const bool whole = lines == kWidth && wide == kWidth;
         (whole ? cross_square<T, true> : cross_square<T, false>)(from + c * apart + q, apart, lines, wide,
-                                                                  to + q * channels + c, channels);
+                                                                 to + q * channels + c, channels);
       }
     }
   }

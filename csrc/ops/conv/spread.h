@@ -23,7 +23,7 @@ struct Spread {
   T* to;  // of to_h by to_w
   int64_t to_h, to_w;
   const T* weight;
-  const T* bias;  // or null
+  const T* bias;      // or null
   int64_t top, left;  // what tap 0 of the long phase meets, relative to the row and column of x that outputs belong to
   bool odd_pad_w;
 };
@@ -102,7 +102,9 @@ constexpr int64_t kSpreadElements = 16 * 1024;  // outputs of one channel that a
 int64_t spread_bands(const Sizes& s) { return most(1, least(ceil_div(s.h, 8), s.image / kSpreadElements)); }
 int64_t spread_tasks(const Sizes& s) {
   const int64_t units = s.n * s.c * spread_bands(s);
-  return units == 0 || s.image == 0 ? 0 : most(1, least(least(kMaxTasks, units), s.n * s.o * s.pixels * s.taps / kTaskWork));
+  return units == 0 || s.image == 0
+             ? 0
+             : most(1, least(least(kMaxTasks, units), s.n * s.o * s.pixels * s.taps / kTaskWork));
 }
 
 template <class T>
