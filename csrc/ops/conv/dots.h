@@ -18,7 +18,7 @@ template <class T>
 constexpr int kDotSums = Lanes<T>::kRows == 14 ? 25 : 10;
 // Rows of taps at a time, of so many taps each.
 template <class T>
-constexpr int kTapRows(int taps) {
+constexpr int tap_rows(int taps) {
   const int rows = kDotSums<T> / taps;
   return rows == 0 ? 1 : rows < taps ? rows : taps;
 }
@@ -122,7 +122,7 @@ constexpr int64_t kDotBandElements =
 template <class T, int kTaps, int kStride>
 void dot_strips(const Strip<T>& tile, int64_t taps_down, T* lanes) {
   constexpr int kWidth = Lanes<T>::kWidth;
-  constexpr int kMost = kTapRows<T>(kTaps);
+  constexpr int kMost = tap_rows<T>(kTaps);
   const int64_t band = most(2, kDotBandElements / (kStride * kStride * kDotRows * tile.cols)) * kDotRows;
   for (int64_t row = 0; row < tile.rows; row += band) {
     for (int64_t i = 0; i < taps_down;) {

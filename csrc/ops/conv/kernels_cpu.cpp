@@ -2,14 +2,14 @@
 //
 // A convolution is, for each image, the product of the weights (o, c kd kh kw) and the matrix of windows (c kd kh kw, od oh ow). That matrix
 // never exists: what exists is one panel of it at a time, in L1 or L2.
-//  - groups of one input and few output channels: sums over windows, made directly (direct.h).
+//  - groups of one input and few output channels: sums over windows, made directly (direct.h, spread.h).
 //  - forward: bands or panels of windows are B, weights are A (bands.h).
 //  - transposed, which is the gradient by the images: convolutions of x with a part of the flipped weights each, one for each phase of the strides
 //    (phases.h); where channels are few, weights transposed (A, in place) times the operand (B, in place), each tile added to where its windows
 //    came from.
 // 16-bit types are converted to float in scratch and back. Images whose channels are not dense are copied there too.
 // Invariant: tasks and the order of every sum depend on shapes alone.
-// Read next: windows.h, tiles.h, bands.h, direct.h, kernels_cpu_weight.cpp.
+// Read next: windows.h, tiles.h, bands.h, direct.h, spread.h, kernels_cpu_weight.cpp.
 #include "ops/conv/bands.h"
 #include "ops/conv/direct.h"
 #include "ops/conv/phases.h"

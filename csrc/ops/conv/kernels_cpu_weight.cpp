@@ -1,10 +1,13 @@
 // The gradients of the convolutions by their weights on the CPU.
 //
-// Each weight's gradient is a dot product along all pixels: rows of windows, laid out for a part of the pixels at a time, against rows of the
-// output's gradient. Groups of one input and few output channels need no rows of windows: a vector of the gradient meets each tap's elements
-// in the copy of a tile. Tasks have sums of their own, which are added in order.
+// Three ways:
+//  - groups of one input and few output channels: a vector of the gradient meets each tap's elements, where they lie (dots.h) or in the copy of a
+//    tile.
+//  - channels that fill vectors: products along pixels, on the micro-kernel (pixels.h).
+//  - others: dot products along all pixels, of rows of windows, laid out for a part of the pixels at a time, and rows of the output's gradient.
+// Tasks have sums of their own, which are added in order.
 // Invariant: tasks and the order of every sum depend on shapes alone.
-// Read next: windows.h.
+// Read next: dots.h, pixels.h, windows.h.
 #include "ops/conv/direct.h"
 #include "ops/conv/dots.h"
 #include "ops/conv/pixels.h"
