@@ -125,6 +125,10 @@ void dot_strips(const Strip<T>& tile, int64_t taps_down, T* lanes) {
   constexpr int kMost = tap_rows<T>(kTaps);
   const int64_t band = most(2, kDotBandElements / (kStride * kStride * kDotRows * tile.cols)) * kDotRows;
   for (int64_t row = 0; row < tile.rows; row += band) {
+    if (tile.cols > 2 * kWidth) {  // a strip alone would call for memory out of order
+      const int64_t first = least(tile.h, most(0, tile.y + row * kStride));
+      fetch_lines(tile.image + first * tile.w, tile.image + least(tile.h, first + band * kStride) * tile.w);
+    }
     for (int64_t i = 0; i < taps_down;) {
       const bool many = taps_down - i >= kMost;
       for (int64_t col = 0; col < tile.cols; col += kWidth) {
