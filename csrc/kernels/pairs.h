@@ -20,6 +20,13 @@ struct Pairs {
     store_raw(p, V{Z::low(even.raw, odd.raw)});
     store_raw(p + kLanes, V{Z::high(even.raw, odd.raw)});
   }
+  // The first `count` elements, 0 <= count <= 2 * kLanes.
+  GORGO_INLINE void store_first(T* p, int count) const {
+    const V low{Z::low(even.raw, odd.raw)};
+    if (count < kLanes) return store_raw_partial(p, low, count);
+    store_raw(p, low);
+    store_raw_partial(p + kLanes, V{Z::high(even.raw, odd.raw)}, count - kLanes);
+  }
 };
 
 }  // namespace gorgo::GORGO_ISA_NS

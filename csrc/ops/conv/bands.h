@@ -14,20 +14,6 @@ namespace {
 
 constexpr int64_t kBandBytes = 96 * 1024;  // near the core, and bearable on the stack
 
-// Rows of A in strips as even as possible: visit(row, rows).
-template <class T, class Visit>
-GORGO_GEMM_INLINE void each_strip(const Sizes& s, Visit&& visit) {
-  const int64_t strips = ceil_div(s.group_o, Lanes<T>::kRows);
-  const int64_t base = s.group_o / strips;
-  const int64_t extra = s.group_o % strips;
-  int64_t row = 0;
-  for (int64_t strip = 0; strip < strips; ++strip) {
-    const int64_t rows = base + (strip < extra ? 1 : 0);
-    visit(row, static_cast<int>(rows));
-    row += rows;
-  }
-}
-
 // ---- bands ----
 
 // Channels that a block of k may touch.
@@ -167,6 +153,11 @@ void run_panels(const Sizes& s, const Images<T>& x, const T* weight, const T* bi
         g.c = to + o * s.pixels;
         g.row_bias = bias != nullptr && kb + 1 == blocks.count ? bias + group * s.group_o + o : nullptr;
         run_micro(g, height, columns, s.k == 1);
+        if (!in_place) return;
+        // Meanwhile what the next panel is made of is called for: rows of an image lie too far apart to be foreseen.
+        for (int64_t k = g.k * o / s.group_o; k < g.k * (o + height) / s.group_o; ++k) {
+          fetch_lines(g.b + k * x.c_stride + kColumns, g.b + k * x.c_stride + 2 * kColumns);
+        }
       });
     }
   }

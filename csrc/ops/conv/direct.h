@@ -275,9 +275,7 @@ void sum_pairs(const Summands<T>& s, const Summands<T>& t, const T* from, T* to,
       if (count >= 2 * kWidth) {
         pair.store(at);
       } else {
-        T lanes[2 * kWidth];
-        pair.store(lanes);
-        for (int64_t q = 0; q < count; ++q) at[q] = lanes[q];
+        pair.store_first(at, static_cast<int>(count));
       }
     }
   }

@@ -2,7 +2,7 @@
 //
 // A convolution is, for each image, the product of the weights (o, c kd kh kw) and the matrix of windows (c kd kh kw, od oh ow). That matrix
 // never exists: what exists is one panel of it at a time, in L1 or L2.
-//  - groups of one input and few output channels: sums over windows, made directly (direct.h).
+//  - groups of one input and few output channels: sums over windows, made directly (direct.h, spread.h).
 //  - 3x3 kernels with unit strides, float32: products of filtered tiles (winograd.h).
 //  - forward: bands or panels of windows are B, weights are A (bands.h); or, where that wastes lanes, windows are A and weights B (outputs.h).
 //  - transposed, which is the gradient by the images: convolutions of x with a part of the flipped weights each, one for each phase of the strides
@@ -10,11 +10,12 @@
 //    came from.
 // 16-bit types are converted to float in scratch and back. Images whose channels are not dense are copied there too.
 // Invariant: tasks and the order of every sum depend on shapes alone.
-// Read next: windows.h, tiles.h, bands.h, outputs.h, winograd.h, direct.h, kernels_cpu_weight.cpp.
+// Read next: windows.h, tiles.h, bands.h, outputs.h, winograd.h, direct.h, spread.h, kernels_cpu_weight.cpp.
 #include "ops/conv/bands.h"
 #include "ops/conv/direct.h"
 #include "ops/conv/outputs.h"
 #include "ops/conv/phases.h"
+#include "ops/conv/spread.h"
 #include "ops/conv/winograd.h"
 
 namespace gorgo::GORGO_ISA_NS {
@@ -311,7 +312,7 @@ struct Transpose {
   static Sizes sizes(const KernelArgs& args) {
     return sizes_of(args.out[0], args.in[1], args.in[0], args.attrs_as<ConvAttrs>());
   }
-  enum class Way { direct, filtered, phases, scatter };
+  enum class Way { spread, direct, filtered, phases, scatter };
   struct Setup {
     Sizes s;
     Way way;
@@ -321,7 +322,8 @@ struct Transpose {
     T* phased = nullptr;  // for phases that are to be put together
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : s(sizes(args)),
-          way(transposes_directly<T>(s)                           ? Way::direct
+          way(spreads(s)                                          ? Way::spread
+              : transposes_directly<T>(s)                         ? Way::direct
               : !transposes_by_phases(s)                          ? Way::scatter
               : s.has_unit_strides() && runs_filtered<T>(phase()) ? Way::filtered
                                                                   : Way::phases),
@@ -366,6 +368,7 @@ struct Transpose {
   static int64_t tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
     const Sizes& s = setup.s;
+    if (setup.way == Way::spread) return spread_tasks(s);
     if (setup.way == Way::direct) return direct_transposed_tasks<T>(s);
     if (setup.way == Way::filtered) return filtering_of<T>(setup.phase()).tasks;
     if (setup.way == Way::phases) return phase_tasks<T>(s, setup.phases);
@@ -384,7 +387,9 @@ struct Transpose {
         return run_filtered<T>(phase, x, room.filters, args.in[1], true, bias, out, room.tasks, task);
       }
     }
-    if (setup.way == Way::direct) {
+    if (setup.way == Way::spread) {
+      run_spread<T>(setup.s, x, setup.f.second.data(), bias, out, task);
+    } else if (setup.way == Way::direct) {
       run_direct_transposed<T>(setup.s, x, setup.f.second.data(), bias, out, task);
     } else if (setup.way == Way::phases) {
       run_phases<T>(setup.s, x, setup.phases, bias, setup.phased_apart() ? setup.phased : out, task);

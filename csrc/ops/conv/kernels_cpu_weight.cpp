@@ -1,11 +1,17 @@
 // The gradients of the convolutions by their weights on the CPU.
 //
-// Each weight's gradient is a dot product along all pixels: rows of windows, laid out for a part of the pixels at a time, against rows of the
-// output's gradient. Groups of one input and few output channels need no rows of windows: a vector of the gradient meets each tap's elements
-// in the copy of a tile. Tasks have sums of their own, which are added in order.
+// Four ways:
+//  - groups of one input and few output channels: a vector of the gradient meets each tap's elements, where they lie (dots.h) or in the copy of a
+//    tile.
+//  - 3x3 kernels with unit strides, float32: products of filtered tiles (winograd_weight.h).
+//  - channels that fill vectors: products along pixels, on the micro-kernel (pixels.h).
+//  - others: dot products along all pixels, of rows of windows, laid out for a part of the pixels at a time, and rows of the output's gradient.
+// Tasks have sums of their own, which are added in order.
 // Invariant: tasks and the order of every sum depend on shapes alone.
-// Read next: windows.h.
+// Read next: dots.h, winograd_weight.h, pixels.h, windows.h.
 #include "ops/conv/direct.h"
+#include "ops/conv/dots.h"
+#include "ops/conv/pixels.h"
 #include "ops/conv/winograd_weight.h"
 
 namespace gorgo::GORGO_ISA_NS {
@@ -14,6 +20,7 @@ namespace {
 constexpr int64_t kMaxWindowColumns = 640;   // pixels side by side: rows of both factors fit L1
 constexpr int64_t kRowElements = 48 * 1024;  // and a block of rows of windows fits L2
 constexpr int64_t kMaxPartials = 16;
+constexpr int64_t kMaxPixelPartials = 8;
 
 // Tiles of dot products: as many rows of each factor as registers hold.
 template <class T>
@@ -81,6 +88,12 @@ struct Units {
   int64_t partials;   // tasks of a group, each with its own sums
 };
 
+// Into how many tasks so many units of a group are split.
+int64_t partials_of(const Sizes& s, int64_t units, int64_t limit) {
+  const int64_t work = s.n * s.group_o * s.k * s.pixels;
+  return most(1, least(least(limit, units), work / (2 * kTaskWork)));
+}
+
 template <class T>
 Units units_of(const Sizes& s) {
   constexpr int64_t kWidth = Lanes<T>::kWidth;
@@ -94,8 +107,7 @@ Units units_of(const Sizes& s) {
   u.stride = u.images * u.columns;
   u.rows = least(round_up(s.k, kDotK<T>), most(1, kRowElements / most(1, u.stride) / kDotK<T>) * kDotK<T>);
   u.per_group = ceil_div(s.n, u.images) * u.blocks;
-  const int64_t work = s.n * s.group_o * s.k * s.pixels;
-  u.partials = most(1, least(least(kMaxPartials, u.per_group), work / (2 * kTaskWork)));
+  u.partials = partials_of(s, u.per_group, kMaxPartials);
   return u;
 }
 
@@ -193,7 +205,8 @@ DirectPlan direct_plan(const Sizes& s) {
   return p;
 }
 
-constexpr int kTapsAtOnce = 12;  // sums in registers, beside a vector of the gradient
+constexpr int64_t kLaneBytes = 64 * 1024;  // sums of several groups, a vector each, so that memory is read in order
+constexpr int kTapsAtOnce = 12;            // sums in registers, beside a vector of the gradient
 
 // lanes[k] += each vector of g times what tap k meets, for kTaps taps and a tile of rows by cols.
 template <class T, int kTaps>
@@ -238,87 +251,131 @@ void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const I
                        int64_t task) {
   using L = Lanes<T>;
   alignas(64) T copy[kTileElements + 2 * L::kWidth];
-  alignas(64) T lanes[kMaxDirectTaps * L::kWidth];
+  alignas(64) T room[kLaneBytes / sizeof(T)];
   int32_t at[kMaxDirectTaps];
   const Tile& t = p.tile;
   taps_at(s, t, 0, s.taps, at);
+  const bool in_place = dots_in_place(s);
+  const DotStrips<T> strips = dot_strips_of<T>(s);
   const int64_t chunks = ceil_div(s.taps, kTapsAtOnce);
   const int64_t block = task / p.partials;
   const int64_t part = task % p.partials;
   const int64_t unit_begin = p.units * part / p.partials;
   const int64_t unit_end = p.units * (part + 1) / p.partials;
   const int64_t group_end = s.groups * (block + 1) / p.blocks;
-  for (int64_t group = s.groups * block / p.blocks; group < group_end; ++group) {
-    for (int64_t i = 0; i < s.group_o * s.taps * L::kWidth; ++i) lanes[i] = T{0};
+  struct Place {
+    int64_t row, col, slice, image;
+  };
+  const auto place_of = [&](int64_t unit) {
+    return Place{unit / t.across % t.down * t.rows, unit % t.across * t.cols, unit / t.across / t.down % s.od,
+                 unit / t.across / t.down / s.od};
+  };
+  const auto image_at = [&](const Place& at_unit, int64_t group) {
+    return x.data + at_unit.image * x.n_stride + group * x.c_stride;
+  };
+  const auto gradient_at = [&](const Place& at_unit, int64_t o) {
+    return gradient.data + at_unit.image * gradient.n_stride + o * gradient.c_stride +
+           (at_unit.slice * s.oh + at_unit.row) * s.ow + at_unit.col;
+  };
+  const int64_t sums_of_group = s.group_o * s.taps;
+  const int64_t at_once = kLaneBytes / static_cast<int64_t>(sizeof(T)) / (sums_of_group * L::kWidth);
+  for (int64_t first = s.groups * block / p.blocks; first < group_end; first += at_once) {
+    const int64_t last = least(group_end, first + at_once);
+    for (int64_t i = 0; i < (last - first) * sums_of_group * L::kWidth; ++i) room[i] = T{0};
     for (int64_t unit = unit_begin; unit < unit_end; ++unit) {
-      const int64_t col = unit % t.across * t.cols;
-      const int64_t row = unit / t.across % t.down * t.rows;
-      const int64_t slice = unit / t.across / t.down % s.od;
-      const int64_t image = unit / t.across / t.down / s.od;
-      const int64_t rows = least(t.rows, s.oh - row);
-      const int64_t cols = least(t.cols, s.ow - col);
-      copy_tile<T>(s, t, x.data + image * x.n_stride + group * x.c_stride, slice, row, col, copy);
-      for (int64_t o = 0; o < s.group_o; ++o) {
-        const T* const g = gradient.data + image * gradient.n_stride + (group * s.group_o + o) * gradient.c_stride +
-                           (slice * s.oh + row) * s.ow + col;
-        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-          const int64_t k = s.taps * chunk / chunks;
-          const int64_t count = s.taps * (chunk + 1) / chunks - k;
-          taps_function<T, kTapsAtOnce>(count)(copy, s.stride_h * t.line(), at + k, g, s.ow, rows, cols,
-                                               lanes + (o * s.taps + k) * L::kWidth);
+      const Place place = place_of(unit);
+      const int64_t rows = least(t.rows, s.oh - place.row);
+      const int64_t cols = least(t.cols, s.ow - place.col);
+      for (int64_t group = first; group < last; ++group) {
+        const T* const channel = image_at(place, group);
+        T* const lanes = room + (group - first) * sums_of_group * L::kWidth;
+        if (!in_place) copy_tile<T>(s, t, channel, place.slice, place.row, place.col, copy);
+        for (int64_t o = 0; o < s.group_o; ++o) {
+          const T* const g = gradient_at(place, group * s.group_o + o);
+          T* const to = lanes + o * s.taps * L::kWidth;
+          if (in_place) {
+            for (int64_t l = 0; l < s.kd; ++l) {
+              const int64_t z = place.slice * s.stride_d - s.pad_d + l * s.step_d;
+              if (z < 0 || z >= s.d) continue;
+              strips({channel + z * s.h * s.w, s.h, s.w, place.row * s.stride_h - s.pad_h,
+                      place.col * s.stride_w - s.pad_w, g, s.ow, rows, cols},
+                     s.kh, to + l * s.kh * s.kw * L::kWidth);
+            }
+            continue;
+          }
+          for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+            const int64_t k = s.taps * chunk / chunks;
+            const int64_t count = s.taps * (chunk + 1) / chunks - k;
+            taps_function<T, kTapsAtOnce>(count)(copy, s.stride_h * t.line(), at + k, g, s.ow, rows, cols,
+                                                 to + k * L::kWidth);
+          }
         }
       }
     }
-    T* const sums = partials + (part * s.o + group * s.group_o) * s.taps;
-    for (int64_t k = 0; k < s.group_o * s.taps; ++k) sums[k] = L::sum(L::load(lanes + k * L::kWidth));
+    T* const sums = partials + part * s.o * s.taps + first * sums_of_group;
+    for (int64_t k = 0; k < (last - first) * sums_of_group; ++k) sums[k] = L::sum(L::load(room + k * L::kWidth));
   }
 }
 
-// Adds up `partials` sets of sums, `numel` apart.
+// Adds up `partials` sets of sums, `numel` apart, for the rows [begin, end) of k elements. Those that were made along pixels lie taps by `channels`;
+// channels by taps is wanted.
 template <class S>
-[[gnu::noinline]] void add_up(const typename Stored<S>::Compute* sums, int64_t numel, int64_t partials, int64_t begin,
-                              int64_t end, S* to) noexcept {
-  constexpr int64_t kBlock = 512;
-  typename Stored<S>::Compute sum[kBlock];
-  for (; begin < end; begin += kBlock) {
-    const int64_t count = least(kBlock, end - begin);
-    for (int64_t i = 0; i < count; ++i) sum[i] = sums[begin + i];
-    for (int64_t part = 1; part < partials; ++part) {
-      const auto* const more = sums + part * numel + begin;
-      for (int64_t i = 0; i < count; ++i) sum[i] = sum[i] + more[i];
+[[gnu::noinline]] void add_up(typename Stored<S>::Compute* sums, int64_t numel, int64_t partials, int64_t begin,
+                              int64_t end, int64_t k, int64_t channels, S* to) noexcept {
+  for (int64_t part = 1; part < partials; ++part) {
+    const auto* const more = sums + part * numel;
+    for (int64_t i = begin * k; i < end * k; ++i) sums[i] = sums[i] + more[i];
+  }
+  const int64_t taps = k / channels;
+  for (int64_t row = begin; row < end; ++row) {
+    const auto* from = sums + row * k;
+    for (int64_t tap = 0; tap < taps; ++tap, from += channels) {
+      S* const line = to + row * k + tap;
+      for (int64_t c = 0; c < channels; ++c) line[c * taps] = Stored<S>::round(from[c]);
     }
-    for (int64_t i = 0; i < count; ++i) to[begin + i] = Stored<S>::round(sum[i]);
   }
 }
 
 template <class T>
 struct GradWeight {
-  enum class Way { direct, filtered, windows };
+  enum class Way { direct, filtered, pixels, windows };
   struct Setup {
     Sizes s;
-    Units u;
     Frame<T> f;
     Way way;
-    DirectPlan plan{};
+    DirectPlan direct{};
     WeightFiltering filtering{};
-    T* filter_room = nullptr;
+    PixelPlan pixels{};
+    Units units{};
     int64_t partials;
-    T* sums;  // a set of weights for each task of a group
-    WeightRoom<T> room{};
+    T* sums;            // a set of weights for each task of a group
+    T* room = nullptr;  // of each task, for copies
+    int64_t room_elements = 0;
+    WeightRoom<T> windows{};
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : s(sizes_of(args.in[0], args.out[0], args.in[1], args.attrs_as<ConvAttrs>())),
-          u(units_of<T>(s)),
           f(args, Dense::channels, Dense::channels),
-          way(sums_directly<T>(s)   ? Way::direct
-              : sums_filtered<T>(s) ? Way::filtered
-                                    : Way::windows) {
-      if (way == Way::direct) plan = direct_plan<T>(s);
-      if (way == Way::filtered) filtering = weight_filtering_of<T>(s);
-      partials = way == Way::direct ? plan.partials : way == Way::filtered ? filtering.partials : u.partials;
+          way(Way::direct) {
+      if (sums_directly<T>(s)) {
+        direct = direct_plan<T>(s);
+        partials = direct.partials;
+      } else if (sums_filtered<T>(s)) {
+        way = Way::filtered;
+        filtering = weight_filtering_of<T>(s);
+        partials = filtering.partials;
+        room_elements = filtering.room_elements();
+      } else if (pixels = pixel_plan<T>(s); pixels.fits) {
+        way = Way::pixels;
+        partials = partials_of(s, pixels.units, kMaxPixelPartials);
+        room_elements = round_up(round_up(pixels.copy, 16) + pixels.gradient, 16);
+      } else {
+        way = Way::windows;
+        units = units_of<T>(s);
+        partials = units.partials;
+      }
       sums = f.scratch.template take<T>(partials * s.o * s.k);
-      if (way == Way::filtered)
-        filter_room = f.scratch.template take<T>(partials * s.groups * filtering.room_elements());
-      if (way == Way::windows) room = weight_room<T>(f.scratch, s, u);
+      room = f.scratch.template take<T>(partials * s.groups * room_elements);
+      if (way == Way::windows) windows = weight_room<T>(f.scratch, s, units);
     }
   };
   static size_t scratch(const KernelArgs& args) noexcept { return Setup(args).f.scratch.bytes(); }
@@ -326,31 +383,41 @@ struct GradWeight {
   static void prepare(const KernelArgs& args, int64_t task) noexcept { Setup(args).f.copy(task); }
   static int64_t tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
-    return setup.partials * (setup.way == Way::direct ? setup.plan.blocks : setup.s.groups);
+    return setup.partials * (setup.way == Way::direct ? setup.direct.blocks : setup.s.groups);
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
     const Setup setup(args);
+    const Sizes& s = setup.s;
     const Images<T> x = setup.f.first.images();
     const Images<T> g = setup.f.second.images();
     if constexpr (kFilters<T>) {
       if (setup.way == Way::filtered) {
-        return run_filtered_weight<T>(setup.s, setup.filtering, setup.sums, setup.filter_room, x, g, task);
+        return run_filtered_weight<T>(s, setup.filtering, setup.sums, setup.room, x, g, task);
       }
     }
     if (setup.way == Way::direct) {
-      run_direct_weight<T>(setup.s, setup.plan, setup.sums, x, g, task);
+      run_direct_weight<T>(s, setup.direct, setup.sums, x, g, task);
+    } else if (setup.way == Way::pixels) {
+      const int64_t group = task / setup.partials;
+      const int64_t part = task % setup.partials;
+      const int64_t units = setup.pixels.units;
+      run_pixels<T>(setup.pixels, x, g, group, units * part / setup.partials, units * (part + 1) / setup.partials,
+                    setup.room + task * setup.room_elements, setup.sums + (part * s.o + group * s.group_o) * s.k);
     } else {
-      run_grad_weight<T>(setup.s, setup.u, setup.sums, setup.room, x, g, task);
+      run_grad_weight<T>(s, setup.units, setup.sums, setup.windows, x, g, task);
     }
   }
-  static int64_t finish_tasks(const KernelArgs& args) noexcept { return ceil_div(args.out[0].numel, kCopyElements); }
+  static int64_t finish_tasks(const KernelArgs& args) noexcept {
+    return least(args.out[0].shape[0], ceil_div(args.out[0].numel, kCopyElements));
+  }
   static void finish(const KernelArgs& args, int64_t task) noexcept {
     const Setup setup(args);
-    const int64_t numel = args.out[0].numel;
-    const int64_t begin = task * kCopyElements;
-    const int64_t end = least(numel, begin + kCopyElements);
+    const Sizes& s = setup.s;
+    const int64_t tasks = finish_tasks(args);
+    const int64_t channels = setup.way == Way::pixels ? s.group_c : s.k;
     as_stored<T>(args.out[0].dtype, [&](auto element) {
-      add_up(setup.sums, numel, setup.partials, begin, end, args.out[0].as<decltype(element)>());
+      add_up(setup.sums, args.out[0].numel, setup.partials, s.o * task / tasks, s.o * (task + 1) / tasks, s.k, channels,
+             args.out[0].as<decltype(element)>());
     });
   }
 };

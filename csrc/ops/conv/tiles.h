@@ -56,6 +56,15 @@ struct Inside {
         last(most(first, least(run, w > begin ? ceil_div(w - begin, step) : 0))) {}
 };
 
+// The lanes [first, last) of so many, the first one at column x, that lie in a line of w elements.
+struct Range {
+  int first, last;
+  static Range of(int64_t x, int64_t w, int64_t lanes) {
+    const int64_t first = least(lanes, most(0, -x));
+    return {static_cast<int>(first), static_cast<int>(most(first, least(lanes, w - x)))};
+  }
+};
+
 // How the vector at an element of a line meets the image.
 struct Meeting {
   int first, last;  // lanes that do

@@ -245,6 +245,20 @@ int64_t round_tasks(const KOperand& out) {
 
 // ---- windows ----
 
+// Rows of A in strips as even as possible: visit(row, rows).
+template <class T, class Visit>
+GORGO_GEMM_INLINE void each_strip(const Sizes& s, Visit&& visit) {
+  const int64_t strips = ceil_div(s.group_o, Lanes<T>::kRows);
+  const int64_t base = s.group_o / strips;
+  const int64_t extra = s.group_o % strips;
+  int64_t row = 0;
+  for (int64_t strip = 0; strip < strips; ++strip) {
+    const int64_t rows = base + (strip < extra ? 1 : 0);
+    visit(row, static_cast<int>(rows));
+    row += rows;
+  }
+}
+
 // At most a vector of windows side by side in one row of one image.
 struct Piece {
   int64_t image;  // offset of the image
