@@ -152,6 +152,12 @@ void run_panels(const Sizes& s, const Images<T>& x, const T* weight, const T* bi
         g.a = weight + (group * s.group_o + o) * s.k + k0;
         g.c = to + o * s.pixels;
         g.row_bias = bias != nullptr && kb + 1 == blocks.count ? bias + group * s.group_o + o : nullptr;
+        if (in_place) {  // where the results go is called for while they are summed
+          for (int r = 0; r < height; ++r) {
+            __builtin_prefetch(g.c + r * s.pixels, 1);
+            __builtin_prefetch(g.c + r * s.pixels + columns - 1, 1);
+          }
+        }
         run_micro(g, height, columns, s.k == 1);
         if (!in_place) return;
         // Meanwhile what the next panel is made of is called for: rows of an image lie too far apart to be foreseen.
