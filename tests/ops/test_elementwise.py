@@ -201,7 +201,7 @@ def test_layouts_give_the_same_elements(dtype: str) -> None:
             np.testing.assert_array_equal(np.asarray(view * view[:1]), expected * expected[:1])
 
 
-@pytest.mark.parametrize("shape", [(1, 1024), (300, 257), (1024, 33), (17, 4, 129)])
+@pytest.mark.parametrize("shape", [(1, 1024), (300, 257), (1024, 33), (17, 4, 129), (35, 5000)])
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64", "complex128"])
 def test_copy_of_a_transpose(shape: tuple[int, ...], dtype: str) -> None:
     x = rng("transpose", shape).integers(0, 100, shape).astype(dtype)
@@ -210,6 +210,18 @@ def test_copy_of_a_transpose(shape: tuple[int, ...], dtype: str) -> None:
     got = gg.copy(gg.permute_dims(t, axes))
     np.testing.assert_array_equal(np.asarray(got), np.transpose(x, axes))
     np.testing.assert_array_equal(np.asarray(gg.copy(gg.permute_dims(t, tuple(reversed(range(len(shape))))))), x.T)
+    np.testing.assert_array_equal(np.asarray(gg.permute_dims(t, axes).astype(dtype)), np.transpose(x, axes))
+    np.testing.assert_array_equal(
+        np.asarray(gg.copy(gg.permute_dims(t[..., 1:], axes))), np.transpose(x[..., 1:], axes)
+    )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64", "complex128"])
+def test_copy_of_a_transpose_larger_than_caches(dtype: str) -> None:
+    whole = (9 << 20) // (1024 * np.dtype(dtype).itemsize)
+    for width in (whole, whole + 7):  # rows of whole lines of the cache, and others
+        x = rng("large transpose", width).integers(0, 100, (width, 1024)).astype(dtype)
+        np.testing.assert_array_equal(np.asarray(gg.copy(gg.asarray(x).T)), x.T)
 
 
 @pytest.mark.parametrize("source", ["bool", *INTEGERS, *FLOATS, "complex64", "complex128"])

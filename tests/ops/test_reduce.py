@@ -33,6 +33,11 @@ CASES: list[tuple[tuple[int, ...], Any]] = [
     ((17, 130), 1),
     ((3, 700), 0),
     ((2000, 3), 0),
+    ((5000, 8), 0),
+    ((1111, 17), 0),
+    ((2500, 28), 0),
+    ((3, 900, 5), 1),
+    ((300, 100), 0),
     ((4, 5, 6), 1),
     ((4, 5, 6), (0, 2)),
     ((4, 5, 6), (0, 1, 2)),
@@ -321,7 +326,7 @@ def test_one_thread_and_two_give_the_same_bits(name: str) -> None:
 @pytest.mark.parametrize("name", list(REFERENCES))
 def test_a_row_of_a_batch_equals_the_batch_of_one(name: str) -> None:
     rng = np.random.default_rng(13)
-    for shape in [(50, 37), (5, 3000), (3, 70_000), (20, 8, 9)]:
+    for shape in [(50, 37), (5, 3000), (3, 70_000), (20, 8, 9), (3, 900, 5)]:
         x = gg.asarray(rng.uniform(0.9, 1.1, shape).astype(np.float32))
         axes: list[Any] = [-1] if len(shape) == 2 else [1, 2, (1, 2)]
         for axis in axes:

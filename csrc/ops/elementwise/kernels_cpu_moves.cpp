@@ -4,6 +4,7 @@
 #include "kernels/special.h"
 #include "ops/elementwise/attrs.h"
 #include "ops/elementwise/loops_cpu.h"
+#include "ops/elementwise/transposed.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 
@@ -32,7 +33,7 @@ void run_where(const KernelArgs& args, int64_t task) noexcept {
 
 // ---- copy ----
 
-void run_copy(const KernelArgs& args, int64_t task) noexcept {
+void run_move(const KernelArgs& args, int64_t task) noexcept {
   const KOperand& in = args.in[0];
   const KOperand& out = args.out[0];
   const int64_t size = dtype_size(out.dtype);
@@ -48,7 +49,7 @@ void run_copy(const KernelArgs& args, int64_t task) noexcept {
   Walker from;
   from.start(in, out, size, begin);
   if (out.contiguous) {
-    from.gather_rows(to, end - begin);
+    from.gather(to, end - begin);
     return;
   }
   Walker into;
@@ -59,6 +60,19 @@ void run_copy(const KernelArgs& args, int64_t task) noexcept {
     from.gather(buffer.bytes, n);
     into.scatter(buffer.bytes, n);
   }
+}
+
+// Shapes alone tell whether a copy is transposed, and so how many tasks it has.
+void run_copy(const KernelArgs& args, int64_t task) noexcept {
+  if (args.in[0].contiguous) return run_move(args, task);
+  const TransposePlan plan(args.in[0], args.out[0]);
+  if (!plan.applies) return run_move(args, task);
+  run_transposed(plan, args, task);
+}
+int64_t copy_tasks(const KernelArgs& args) noexcept {
+  if (args.in[0].contiguous) return tasks_of(args);
+  const TransposePlan plan(args.in[0], args.out[0]);
+  return plan.applies ? plan.tasks() : tasks_of(args);
 }
 
 // ---- astype ----
@@ -144,6 +158,9 @@ auto with_class(Class c, F f) noexcept {
   }
 }
 
+int64_t cast_tasks(const KernelArgs& args) noexcept {
+  return args.in[0].dtype == args.out[0].dtype ? copy_tasks(args) : tasks_of(args);
+}
 // Storage to compute type, compute type to compute type, compute type to storage; each step only where it is needed.
 void run_cast(const KernelArgs& args, int64_t task) noexcept {
   const KOperand& in = args.in[0];
@@ -301,10 +318,10 @@ void run_polygamma(const KernelArgs& args, int64_t task) noexcept {
 template <class S>
 void fill_moves(KernelSink& sink) {
   add(sink, "where", kDTypeOf<S>, run_where<static_cast<int64_t>(sizeof(S))>);
-  add(sink, "copy", kDTypeOf<S>, run_copy);
-  add(sink, "astype", kDTypeOf<S>, run_cast);
+  sink.add("copy", kDTypeOf<S>, Kernel::of({run_copy, copy_tasks}));
+  sink.add("astype", kDTypeOf<S>, Kernel::of({run_cast, cast_tasks}));
   if constexpr (!kIsComplexElement<typename ElementOf<S>::Type> && !std::is_same_v<S, bool>) {
-    add(sink, "real", kDTypeOf<S>, run_copy);
+    sink.add("real", kDTypeOf<S>, Kernel::of({run_copy, copy_tasks}));
   }
 }
 template <class S>

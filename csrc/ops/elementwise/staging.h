@@ -13,7 +13,6 @@
 #include "core/shape.h"
 #include "kernels/complex.h"
 #include "kernels/coverage.h"
-#include "kernels/zip.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"
@@ -222,65 +221,6 @@ inline int64_t class_bytes(Class c) noexcept {
 
 // ---- staging ----
 
-// A matrix whose columns lie side by side in memory, into rows. By tiles that pass through a small buffer, so that each line
-// of memory is read once and whole, wherever the columns begin.
-constexpr int64_t kTile = 16;
-// A whole tile, by squares of vectors of 16 bytes.
-template <class Unit>
-GORGO_INLINE void transpose_tile(const Unit* tile, unsigned char* to, int64_t row_bytes) noexcept {
-  constexpr int kSize = static_cast<int>(sizeof(Unit));
-  constexpr int kSide = 16 / kSize;
-  if constexpr (kSide == 1) {
-    for (int64_t r = 0; r < kTile; ++r) {
-      for (int64_t c = 0; c < kTile; ++c) std::memcpy(to + r * row_bytes + c * kSize, tile + c * kTile + r, kSize);
-    }
-  } else {
-    using Square = RawVector<Unit, kSide>;
-    for (int64_t c = 0; c < kTile; c += kSide) {
-      for (int64_t r = 0; r < kTile; r += kSide) {
-        Square v[kSide];
-#pragma GCC unroll 16
-        for (int i = 0; i < kSide; ++i) std::memcpy(&v[i], tile + (c + i) * kTile + r, sizeof(Square));
-        transpose_square<Unit, kSide>(v);
-#pragma GCC unroll 16
-        for (int i = 0; i < kSide; ++i) std::memcpy(to + (r + i) * row_bytes + c * kSize, &v[i], sizeof(Square));
-      }
-    }
-  }
-}
-template <class Unit>
-void transpose_units(unsigned char* to, const unsigned char* from, int64_t column_stride, int64_t rows,
-                     int64_t columns) noexcept {
-  constexpr auto kSize = static_cast<int64_t>(sizeof(Unit));
-  Unit tile[kTile][kTile];
-  for (int64_t r0 = 0; r0 < rows; r0 += kTile) {
-    const int64_t height = rows - r0 < kTile ? rows - r0 : kTile;
-    for (int64_t c0 = 0; c0 < columns; c0 += kTile) {
-      const int64_t width = columns - c0 < kTile ? columns - c0 : kTile;
-      for (int64_t c = 0; c < width; ++c) {
-        const unsigned char* source = from + (c0 + c) * column_stride + r0 * kSize;
-        if (c0 + c + kTile < columns) {  // the lines are far apart, which the processor does not foresee
-          __builtin_prefetch(source + kTile * column_stride);
-          if constexpr (kTile * kSize > 64) __builtin_prefetch(source + kTile * column_stride + 64);
-        }
-        if (height == kTile) {
-          std::memcpy(tile[c], source, kTile * sizeof(Unit));
-        } else {
-          std::memcpy(tile[c], source, static_cast<size_t>(height * kSize));
-        }
-      }
-      unsigned char* target = to + (r0 * columns + c0) * kSize;
-      if (height == kTile && width == kTile) {
-        transpose_tile(&tile[0][0], target, columns * kSize);
-        continue;
-      }
-      for (int64_t r = 0; r < height; ++r, target += columns * kSize) {
-        for (int64_t c = 0; c < width; ++c) std::memcpy(target + c * kSize, &tile[c][r], sizeof(Unit));
-      }
-    }
-  }
-}
-
 // Walks the elements of an operand in the order of the output's, from a given position on.
 class Walker {
  public:
@@ -329,27 +269,6 @@ class Walker {
       out += count * size_;
     });
   }
-  // The same for a long stretch: where whole rows of a transposed matrix lie in it, these are copied by blocks.
-  void gather_rows(unsigned char* to, int64_t n) noexcept {
-    const int last = rank_ - 1;
-    if (last < 1 || stride_[last - 1] != size_ || stride_[last] == size_) return gather(to, n);
-    while (n > 0) {
-      const int64_t columns = shape_[last];
-      const int64_t whole =
-          n / columns < shape_[last - 1] - index_[last - 1] ? n / columns : shape_[last - 1] - index_[last - 1];
-      if (index_[last] == 0 && whole > 1) {
-        transpose_rows(to, whole, columns);
-        skip(whole * columns);
-        to += whole * columns * size_;
-        n -= whole * columns;
-      } else {
-        const int64_t rest = columns - index_[last] < n ? columns - index_[last] : n;
-        gather(to, rest);
-        to += rest * size_;
-        n -= rest;
-      }
-    }
-  }
   void scatter(const void* from, int64_t n) noexcept {
     const auto* in = static_cast<const unsigned char*>(from);
     each_run(n, [&](unsigned char* to, int64_t stride, int64_t count) {
@@ -380,21 +299,6 @@ class Walker {
   GORGO_INLINE static void copy_units(unsigned char* to, int64_t to_stride, const unsigned char* from,
                                       int64_t from_stride, int64_t count) noexcept {
     for (int64_t i = 0; i < count; ++i) std::memcpy(to + i * to_stride, from + i * from_stride, sizeof(Unit));
-  }
-  void transpose_rows(unsigned char* to, int64_t rows, int64_t columns) const noexcept {
-    const int64_t column_stride = stride_[rank_ - 1];
-    switch (size_) {
-      case 1:
-        return transpose_units<uint8_t>(to, at_, column_stride, rows, columns);
-      case 2:
-        return transpose_units<uint16_t>(to, at_, column_stride, rows, columns);
-      case 4:
-        return transpose_units<uint32_t>(to, at_, column_stride, rows, columns);
-      case 8:
-        return transpose_units<uint64_t>(to, at_, column_stride, rows, columns);
-      default:
-        return transpose_units<Complex<double>>(to, at_, column_stride, rows, columns);
-    }
   }
   void copy_run(unsigned char* to, int64_t to_stride, const unsigned char* from, int64_t from_stride,
                 int64_t count) const noexcept {

@@ -92,48 +92,70 @@ constexpr int kRowsAtOnce = 16;
 using BlockFn = void (*)(const void* source, const unsigned char* const* line, int rows, int64_t column, int64_t n,
                          void* into, bool start) noexcept;
 
+// The same for any number of lines that lie `pitch` bytes apart, from column 0 on.
+using EvenFn = void (*)(const void* source, const unsigned char* first, int64_t pitch, int64_t rows, int64_t n,
+                        void* into) noexcept;
+
+// One vector of columns of up to kRowsAtOnce rows; row(r) is where row r of them is.
+template <class Source, class Row>
+GORGO_INLINE void fold_vector(const Source& source, const Row& row, int rows, int64_t column,
+                              typename Source::W::Lane* into, bool start) noexcept {
+  using V = typename Source::V;
+  using W = typename Source::W;
+  using Combine = typename Source::Combine;
+  const auto load = [&](int r) GORGO_INLINE_LAMBDA { return source.load(row(r), column); };
+  V v;
+  if (rows == kRowsAtOnce) {
+    const auto four = [&](int r) GORGO_INLINE_LAMBDA {
+      return Combine::of(Combine::of(load(r), load(r + 1)), Combine::of(load(r + 2), load(r + 3)));
+    };
+    v = Combine::of(Combine::of(four(0), four(4)), Combine::of(four(8), four(12)));
+  } else {
+    v = load(0);
+    for (int r = 1; r < rows; ++r) v = Combine::of(v, load(r));
+  }
+  const auto fold = [=](auto part, int64_t at) GORGO_INLINE_LAMBDA {
+    auto wide = convert<typename W::Lane>(part);
+    if (!start) wide = Combine::of(load_raw<decltype(wide)>(into + at), wide);
+    store_raw(into + at, wide);
+  };
+  // Vectors longer than the processor's would go through memory.
+  if constexpr (W::kBytes > kVectorBytes) {
+    fold(low_half(v), column);
+    fold(high_half(v), column + V::kLanes / 2);
+  } else {
+    fold(v, column);
+  }
+}
 template <class Source>
 void fold_block(const void* given, const unsigned char* const* line, int rows, int64_t column, int64_t n, void* to,
                 bool start) noexcept {
   using S = typename Source::Storage;
-  using V = typename Source::V;
-  using W = typename Source::W;
-  using Combine = typename Source::Combine;
   const Source source = *static_cast<const Source*>(given);
-  auto* into = static_cast<typename W::Lane*>(to);
-  for (int64_t j = 0; j < n; j += V::kLanes, column += V::kLanes) {
-    const auto load = [&](int r)
-                          GORGO_INLINE_LAMBDA { return source.load(reinterpret_cast<const S*>(line[r]) + j, column); };
-    V v;
-    if (rows == kRowsAtOnce) {
-      const auto four = [&](int r) GORGO_INLINE_LAMBDA {
-        return Combine::of(Combine::of(load(r), load(r + 1)), Combine::of(load(r + 2), load(r + 3)));
-      };
-      v = Combine::of(Combine::of(four(0), four(4)), Combine::of(four(8), four(12)));
-    } else {
-      v = load(0);
-      for (int r = 1; r < rows; ++r) v = Combine::of(v, load(r));
-    }
-    const auto fold = [=](auto part, int64_t at) GORGO_INLINE_LAMBDA {
-      auto wide = convert<typename W::Lane>(part);
-      if (!start) wide = Combine::of(load_raw<decltype(wide)>(into + at), wide);
-      store_raw(into + at, wide);
-    };
-    // Vectors longer than the processor's would go through memory.
-    if constexpr (W::kBytes > kVectorBytes) {
-      fold(low_half(v), column);
-      fold(high_half(v), column + V::kLanes / 2);
-    } else {
-      fold(v, column);
+  for (int64_t j = 0; j < n; j += Source::V::kLanes) {
+    const auto row = [=](int r) GORGO_INLINE_LAMBDA { return reinterpret_cast<const S*>(line[r]) + j; };
+    fold_vector(source, row, rows, column + j, static_cast<typename Source::W::Lane*>(to), start);
+  }
+}
+template <class Source>
+void fold_even(const void* given, const unsigned char* first, int64_t pitch, int64_t rows, int64_t n,
+               void* to) noexcept {
+  using S = typename Source::Storage;
+  const Source source = *static_cast<const Source*>(given);
+  for (int64_t r0 = 0; r0 < rows; r0 += kRowsAtOnce, first += kRowsAtOnce * pitch) {
+    const int together = rows - r0 < kRowsAtOnce ? static_cast<int>(rows - r0) : kRowsAtOnce;
+    for (int64_t j = 0; j < n; j += Source::V::kLanes) {
+      const auto row = [=](int r) GORGO_INLINE_LAMBDA { return reinterpret_cast<const S*>(first + r * pitch) + j; };
+      fold_vector(source, row, together, j, static_cast<typename Source::W::Lane*>(to), r0 == 0);
     }
   }
 }
 
 // Folds the rows of a chunk into `width` columns side by side, `step` elements apart: sixteen rows at a time, in lanes of V,
 // then on into `into` in lanes of W.
-[[gnu::noinline]] inline void walk_columns(BlockFn fold, const void* source, int64_t bytes, int64_t lanes,
-                                           const void* base, const ReducePlan& plan, int64_t chunk, int64_t step,
-                                           int64_t width, void* into) noexcept {
+[[gnu::noinline]] inline void walk_columns(BlockFn fold, EvenFn fold_rows_apart, const void* source, int64_t bytes,
+                                           int64_t lanes, const void* base, const ReducePlan& plan, int64_t chunk,
+                                           int64_t step, int64_t width, void* into) noexcept {
   const int64_t begin = chunk * ReducePlan::kColumnChunk;
   const int64_t end = begin + ReducePlan::kColumnChunk < plan.count ? begin + ReducePlan::kColumnChunk : plan.count;
   const int64_t dense = step == 1 ? width - width % lanes : 0;
@@ -153,6 +175,9 @@ void fold_block(const void* given, const unsigned char* const* line, int rows, i
   }
   const auto* from = static_cast<const unsigned char*>(base);
   const int64_t pitch = plan.reduced.rank == 1 ? plan.reduced.stride[0] * bytes : 0;  // of rows that lie evenly
+  const bool even = plan.reduced.rank == 1 && dense > 0;
+  if (even) fold_rows_apart(source, from + begin * pitch, pitch, end - begin, dense, into);
+  if (even && dense == width) return;
   Cursor at(plan.reduced, plan.reduced.rank, begin);
   for (int64_t row = begin; row < end; row += together) {
     const int rows = end - row < together ? static_cast<int>(end - row) : together;
@@ -167,7 +192,7 @@ void fold_block(const void* given, const unsigned char* const* line, int rows, i
         fold(source, rows_of + r, rows - r < kRowsAtOnce ? rows - r : kRowsAtOnce, column, n, into, row + r == begin);
       }
     };
-    if (dense > 0) fold_all(line, 0, dense);
+    if (dense > 0 && !even) fold_all(line, 0, dense);
     for (int64_t j = dense; j < width; j += piece) {
       const int64_t left = width - j < piece ? width - j : piece;
       for (int r = 0; r < rows; ++r) {
@@ -185,8 +210,8 @@ void fold_block(const void* given, const unsigned char* const* line, int rows, i
 template <class Source>
 GORGO_INLINE void fold_columns(const Source& source, const typename Source::Storage* base, const ReducePlan& plan,
                                int64_t chunk, int64_t step, int64_t width, typename Source::W::Lane* into) noexcept {
-  walk_columns(fold_block<Source>, &source, sizeof(typename Source::Storage), Source::V::kLanes, base, plan, chunk,
-               step, width, into);
+  walk_columns(fold_block<Source>, fold_even<Source>, &source, sizeof(typename Source::Storage), Source::V::kLanes,
+               base, plan, chunk, step, width, into);
 }
 
 // ---- folding by rows ----
