@@ -128,14 +128,14 @@ template <class S>
   }
 }
 
-// Where phases find their weights, as they were laid, and, those that run by outputs, packed ones and room for copies. Called with each phase in turn.
+// Where phases find their weights, as they were laid, and, those that run by outputs, packed ones and room for copies.
 template <class T>
 struct PhaseRoom {
   T* weights;
   T* packed;
   T* copies;
 
-  // How the phase runs, and where: the rooms of the next phase begin behind.
+  // How a phase runs, and where: the rooms of the next one begin behind. Called with each in turn.
   struct Part {
     bool by_outputs;
     OutputsPlan plan;

@@ -215,8 +215,8 @@ void lay_filters_task(const Sizes& s, const Filtering& f, const KOperand& weight
 
 // ---- images ----
 
-// The same value, of which the compiler knows no more: what is some planes away is then found from a pointer and a distance, not from sixteen pointers
-// that no registers are left for.
+// The same value, of which the compiler knows no more: what is some planes away is then found from a pointer and a distance, not from sixteen
+// pointers that no registers are left for.
 GORGO_GEMM_INLINE int64_t opaque(int64_t value) {
   asm("" : "+r"(value));  // NOLINT(hicpp-no-assembler)
   return value;
