@@ -43,7 +43,7 @@ template <class T>
   };
   Tile t = band(s.oh);
   const int64_t work = s.n * s.o * s.pixels * s.k;
-  p.tasks = most(1, least(kMaxOutputsTasks, work / kTaskWork));
+  p.tasks = most(1, least(kMaxOutputsTasks, work / (4 * kTaskWork)));
   const int64_t planes = s.n * s.groups * s.od * t.across;
   const int64_t rows = least(t.rows, most(2, s.oh * planes / p.tasks));
   t = band(ceil_div(s.oh, ceil_div(s.oh, rows)));

@@ -209,6 +209,23 @@ int64_t join_tasks(const KOperand& out) {
   return out.numel == 0 ? 0 : most(1, least(out.shape[0] * out.shape[1], out.numel / kCopyElements));
 }
 
+// Rows of two phases side by side, the one at even places; of as many elements, or one more of the first.
+template <class T>
+void interleave(const T* even, const T* odd, int64_t size, int64_t odd_size, T* to) {
+  using L = Lanes<T>;
+  using V = Vec<T, L::kWidth>;
+  int64_t i = 0;
+  for (; i + L::kWidth <= odd_size; i += L::kWidth) {
+    Pairs<T, L::kWidth>{load_raw<V>(even + i), load_raw<V>(odd + i)}.store(to + 2 * i);
+  }
+  if (i == size) return;
+  const auto left = [&](const T* from, int64_t count) __attribute__((always_inline)) {
+    return V{L::load_edge(from + i, L::edge(static_cast<int>(count - i)))};
+  };
+  const Pairs<T, L::kWidth> last{left(even, size), left(odd, odd_size)};
+  last.store_first(to + 2 * i, static_cast<int>(size + odd_size - 2 * i));
+}
+
 // Puts phases together, and rounds them.
 template <class S>
 [[gnu::noinline]] void join_phases(const Sizes& s, const typename Stored<S>::Compute* results, const KOperand& out,
@@ -217,14 +234,24 @@ template <class S>
   const int64_t tasks = join_tasks(out);
   const int64_t channels = s.n * s.c;
   const int64_t end = channels * (task + 1) / tasks;
+  // Two phases along the width go together where nothing is rounded; they follow one another.
+  const bool by_twos = !Stored<S>::kConverts && s.stride_w == 2 && s.w > 1;
   for (int64_t channel = channels * task / tasks; channel < end; ++channel) {
     S* const to = out.as<S>() + channel * s.image;
-    for (const Phase& p : phases) {
-      const auto* from = results + p.results + channel * p.s.pixels;
-      for (int64_t l = 0; l < p.d.size; ++l) {
-        for (int64_t i = 0; i < p.h.size; ++i, from += p.w.size) {
-          S* line = to + ((p.d.at + l * s.stride_d) * s.h + p.h.at + i * s.stride_h) * s.w + p.w.at;
-          for (int64_t j = 0; j < p.w.size; ++j) line[j * s.stride_w] = Stored<S>::round(from[j]);
+    for (const Phase* p = phases.begin(); p < phases.end(); p += by_twos ? 2 : 1) {
+      const auto* from = results + p->results + channel * p->s.pixels;
+      for (int64_t l = 0; l < p->d.size; ++l) {
+        for (int64_t i = 0; i < p->h.size; ++i, from += p->w.size) {
+          S* line = to + ((p->d.at + l * s.stride_d) * s.h + p->h.at + i * s.stride_h) * s.w + p->w.at;
+          if constexpr (!Stored<S>::kConverts) {
+            if (by_twos) {
+              const Phase& odd = p[1];
+              interleave(from, results + odd.results + channel * odd.s.pixels + (l * p->h.size + i) * odd.w.size,
+                         p->w.size, odd.w.size, line);
+              continue;
+            }
+          }
+          for (int64_t j = 0; j < p->w.size; ++j) line[j * s.stride_w] = Stored<S>::round(from[j]);
         }
       }
     }
