@@ -108,6 +108,18 @@ void run_bands(const Sizes& s, const Images<T>& x, const T* weight, const T* bia
 
 int64_t panels_of(const Sizes& s, int64_t columns) { return s.n * s.groups * ceil_div(s.pixels, columns); }
 
+// Rows of an image that several strips read, side by side.
+template <class T>
+void copy_panel(const T* from, int64_t stride, int64_t rows, int columns, T* to) {
+  using L = Lanes<T>;
+  const auto first = L::edge(static_cast<int>(least(L::kWidth, columns)));
+  const auto second = L::edge(static_cast<int>(most(0, columns - L::kWidth)));
+  for (int64_t k = 0; k < rows; ++k, from += stride, to += kPanelColumns<T>) {
+    L::store(to, L::load_edge(from, first));
+    L::store(to + L::kWidth, L::load_edge(from + L::kWidth, second));
+  }
+}
+
 template <class T>
 void run_panels(const Sizes& s, const Images<T>& x, const T* weight, const T* bias, T* out, int64_t task,
                 int64_t tasks) {
@@ -138,13 +150,16 @@ void run_panels(const Sizes& s, const Images<T>& x, const T* weight, const T* bi
     for (int64_t kb = 0; kb < blocks.count; ++kb) {
       const int64_t k0 = kb * blocks.size;
       const int64_t k1 = least(s.k, k0 + blocks.size);
-      if (in_place) {
-        g.b = from + k0 * x.c_stride + pixel;
+      const T* const here = from + k0 * x.c_stride + pixel;
+      g.b = windows;
+      g.b_row_stride = kColumns;
+      if (in_place && s.group_o <= 2 * L::kRows) {
+        g.b = here;
         g.b_row_stride = x.c_stride;
+      } else if (in_place) {
+        copy_panel<T>(here, x.c_stride, k1 - k0, columns, windows);
       } else {
         lay_windows<T>(windows, kColumns, from, x.c_stride, s, k0, k1, pieces, count);
-        g.b = windows;
-        g.b_row_stride = kColumns;
       }
       g.k = k1 - k0;
       g.add = kb > 0;
@@ -162,7 +177,7 @@ void run_panels(const Sizes& s, const Images<T>& x, const T* weight, const T* bi
         if (!in_place) return;
         // Meanwhile what the next panel is made of is called for: rows of an image lie too far apart to be foreseen.
         for (int64_t k = g.k * o / s.group_o; k < g.k * (o + height) / s.group_o; ++k) {
-          fetch_lines(g.b + k * x.c_stride + kColumns, g.b + k * x.c_stride + 2 * kColumns);
+          fetch_lines(here + k * x.c_stride + kColumns, here + k * x.c_stride + 2 * kColumns);
         }
       });
     }
