@@ -58,7 +58,7 @@ template <class T>
 template <class T>
 [[gnu::noinline]] bool runs_by_outputs(const Sizes& s) {
   constexpr int64_t kWidth = Lanes<T>::kWidth;
-  if ((s.taps == 1 && s.has_unit_strides()) || s.k < kMinOutputsTaps || s.n == 0 || s.pixels < 32) return false;
+  if (s.taps == 1 || s.k < kMinOutputsTaps || s.n == 0 || s.pixels < 32) return false;
   const int64_t outputs = round_up(s.group_o, kWidth);
   const bool pays = runs_in_bands<T>(s) ? outputs * s.ow * 20 <= 19 * s.group_o * round_up(s.ow, kWidth)
                                         : 2 * outputs <= 3 * s.group_o;

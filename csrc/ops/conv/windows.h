@@ -13,6 +13,7 @@
 #include "kernels/epilogue.h"
 #include "kernels/gemm/micro.h"
 #include "kernels/gemm/stored.h"
+#include "kernels/pairs.h"
 #include "ops/conv/attrs.h"
 
 namespace gorgo::GORGO_ISA_NS {
@@ -337,6 +338,16 @@ void lay_windows_of(T* to, int64_t to_stride, const T* x, int64_t c_stride, cons
           if (first < last) {
             L::store(dst + first, L::load_edge(line + left + first, L::edge(static_cast<int>(last - first))));
           }
+        } else if (s.stride_w == 2) {
+          // Lanes [first, last) of two vectors lie in the image, and before the last window.
+          const int64_t first = least(2 * L::kWidth, most(0, -left));
+          const int64_t last = most(first, least(2 * p->count - 1, s.w - left));
+          const auto part = [&](int64_t at) __attribute__((always_inline)) {
+            const auto begin = static_cast<int>(least(L::kWidth, most(0, first - at)));
+            const auto end = static_cast<int>(least(L::kWidth, most(0, last - at)));
+            return begin < end ? L::load_range(line + left + at, begin, end) : L::zero();
+          };
+          store_raw(dst, Pairs<T, L::kWidth>::split({part(0)}, {part(L::kWidth)}).even);
         } else {
           T lanes[L::kWidth] = {};
           for (int32_t q = 0; q < p->count; ++q) {
