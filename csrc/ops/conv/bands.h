@@ -67,35 +67,30 @@ void run_bands(const Sizes& s, const Images<T>& x, const T* weight, const T* bia
   g.b_at = at;
   const int64_t end = units * (task + 1) / tasks;
   for (int64_t unit = units * task / tasks; unit < end; ++unit) {
-    const int64_t first_col = unit % t.across * t.cols;
-    const int64_t first_row = unit / t.across % t.down * t.rows;
-    const int64_t slice = unit / t.across / t.down % s.od;
-    const int64_t plane = unit / t.across / t.down / s.od;
-    const int64_t image = plane / s.groups;
-    const int64_t group = plane % s.groups;
-    const int64_t rows = least(t.rows, s.oh - first_row);
-    const int64_t cols = least(t.cols, s.ow - first_col);
-    const T* from = x.data + image * x.n_stride + group * s.group_c * x.c_stride;
-    T* to = out + (image * s.o + group * s.group_o) * s.pixels + (slice * s.oh + first_row) * s.ow + first_col;
+    const TilePlace place(s, t, unit);
+    const T* from = x.data + place.image * x.n_stride + place.group * s.group_c * x.c_stride;
+    T* to = out + (place.image * s.o + place.group * s.group_o) * s.pixels + (place.slice * s.oh + place.row) * s.ow +
+            place.col;
     for (int64_t kb = 0; kb < blocks.count; ++kb) {
       const int64_t k0 = kb * blocks.size;
       const int64_t k1 = least(s.k, k0 + blocks.size);
       const int64_t channel = k0 / s.taps;
       for (int64_t c = channel; c <= (k1 - 1) / s.taps; ++c) {
-        copy_tile<T>(s, t, from + c * x.c_stride, slice, first_row, first_col, copy + (c - channel) * s.kd * t.slice());
+        copy_tile<T>(s, t, from + c * x.c_stride, place.slice, place.row, place.col,
+                     copy + (c - channel) * s.kd * t.slice());
       }
       taps_at(s, t, k0 - channel * s.taps, k1 - channel * s.taps, at);
       g.k = k1 - k0;
       g.add = kb > 0;
       const bool last = kb + 1 == blocks.count;
-      for (int64_t row = 0; row < rows; ++row) {
-        for (int64_t col = 0; col < cols; col += kColumns) {
-          const auto columns = static_cast<int>(least(kColumns, cols - col));
+      for (int64_t row = 0; row < place.rows; ++row) {
+        for (int64_t col = 0; col < place.cols; col += kColumns) {
+          const auto columns = static_cast<int>(least(kColumns, place.cols - col));
           g.b = copy + row * s.stride_h * t.line() + col;
           each_strip<T>(s, [&](int64_t o, int height) __attribute__((always_inline)) {
-            g.a = weight + (group * s.group_o + o) * s.k + k0;
+            g.a = weight + (place.group * s.group_o + o) * s.k + k0;
             g.c = to + o * s.pixels + row * s.ow + col;
-            g.row_bias = bias != nullptr && last ? bias + group * s.group_o + o : nullptr;
+            g.row_bias = bias != nullptr && last ? bias + place.group * s.group_o + o : nullptr;
             run_micro_at(g, height, columns);
           });
         }

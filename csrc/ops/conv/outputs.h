@@ -158,29 +158,23 @@ void run_by_outputs(const Sizes& s, const OutputsPlan& p, const Images<T>& x, co
   const int64_t units = p.units(s);
   const int64_t end = units * (task + 1) / p.tasks;
   for (int64_t unit = units * task / p.tasks; unit < end; ++unit) {
-    const int64_t first_col = unit % t.across * t.cols;
-    const int64_t first_row = unit / t.across % t.down * t.rows;
-    const int64_t slice = unit / t.across / t.down % s.od;
-    const int64_t plane = unit / t.across / t.down / s.od;
-    const int64_t image = plane / s.groups;
-    const int64_t group = plane % s.groups;
-    const int64_t rows = least(t.rows, s.oh - first_row);
-    const int64_t cols = least(t.cols, s.ow - first_col);
-    const int64_t strips = ceil_div(cols, kWindows);
-    const T* from = x.data + image * x.n_stride + group * s.group_c * x.c_stride;
+    const TilePlace place(s, t, unit);
+    const int64_t strips = ceil_div(place.cols, kWindows);
+    const T* from = x.data + place.image * x.n_stride + place.group * s.group_c * x.c_stride;
     for (int64_t c = 0; c < s.group_c; ++c) {
-      copy_tile<T>(s, t, from + c * x.c_stride, slice, first_row, first_col, copy + c * s.kd * t.slice());
+      copy_tile<T>(s, t, from + c * x.c_stride, place.slice, place.row, place.col, copy + c * s.kd * t.slice());
     }
-    T* const to = out + (image * s.o + group * s.group_o) * s.pixels + (slice * s.oh + first_row) * s.ow + first_col;
+    T* const to = out + (place.image * s.o + place.group * s.group_o) * s.pixels +
+                  (place.slice * s.oh + place.row) * s.ow + place.col;
     for (int64_t panel = 0; panel < p.panels; ++panel) {
       const int64_t o = panel * kColumns;
       const int64_t outputs = least(kColumns, s.group_o - o);
-      const T* const weights = packed + (group * p.panels + panel) * p.panel;
-      const T* const added = bias != nullptr ? bias + group * s.group_o + o : nullptr;
-      for (int64_t row = 0; row < rows; ++row) {
+      const T* const weights = packed + (place.group * p.panels + panel) * p.panel;
+      const T* const added = bias != nullptr ? bias + place.group * s.group_o + o : nullptr;
+      for (int64_t row = 0; row < place.rows; ++row) {
         for (int64_t strip = 0; strip < strips; ++strip) {
-          const int64_t col = cols * strip / strips;
-          const auto windows = static_cast<int>(cols * (strip + 1) / strips - col);
+          const int64_t col = place.cols * strip / strips;
+          const auto windows = static_cast<int>(place.cols * (strip + 1) / strips - col);
           const auto sum = outputs_function<T, kWindows>(windows, 2 * outputs > kColumns);
           const T* const a = copy + row * s.stride_h * t.line() + col;
           for (int64_t k = 0; k < s.k; k += blocks.size) {

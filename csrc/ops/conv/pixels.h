@@ -7,8 +7,7 @@
 // Read next: kernels_cpu_weight.cpp.
 #pragma once
 
-#include "kernels/zip.h"
-#include "ops/conv/windows.h"
+#include "ops/conv/cross.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -73,76 +72,14 @@ template <class T>
   return p;
 }
 
-// A square of one vector's `count` neighbours of each of so many lines, `apart` elements from each other, as elements whose lines lie side by side.
-template <class T, bool kWhole>
-GORGO_GEMM_INLINE void cross_square(const T* from, int64_t apart, int64_t lines, int64_t count, T* to,
-                                    int64_t to_stride) {
-  using L = Lanes<T>;
-  constexpr int kWidth = L::kWidth;
-  const auto edge = L::edge(static_cast<int>(count));
-  typename L::Vec v[kWidth];
-#pragma GCC unroll 16
-  for (int i = 0; i < kWidth; ++i) {
-    v[i] = kWhole ? L::load(from + i * apart) : i < lines ? L::load_edge(from + i * apart, edge) : L::zero();
-  }
-  transpose_square<T, kWidth>(v);
-  const auto to_edge = L::edge(static_cast<int>(lines));
-#pragma GCC unroll 16
-  for (int i = 0; i < kWidth; ++i) {
-    if (kWhole) {
-      L::store(to + i * to_stride, v[i]);
-    } else if (i < count) {
-      L::store_edge(to + i * to_stride, to_edge, v[i]);
-    }
-  }
-}
-
-// `count` neighbours of each of `channels` lines: so many at a time that what is written stays near the core, and lines are read on and on.
-template <class T>
-[[gnu::noinline]] void cross_line(const T* from, int64_t apart, int64_t channels, int64_t count, T* to) {
-  constexpr int64_t kWidth = Lanes<T>::kWidth;
-  constexpr int64_t kAhead = 256 / static_cast<int64_t>(sizeof(T));
-  const int64_t chunk = most(1, 4 * 1024 / (channels * kWidth)) * kWidth;
-  for (int64_t begin = 0; begin < count; begin += chunk) {
-    const int64_t end = least(count, begin + chunk);
-    for (int64_t c = 0; c < channels; c += kWidth) {
-      const int64_t lines = least(kWidth, channels - c);
-      for (int64_t q = begin; q < end; q += kWidth) {
-        // So many streams are more than the processor foresees.
-        for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(from + (c + i) * apart + q + kAhead);
-        const int64_t wide = least(kWidth, end - q);
-        const bool whole = lines == kWidth && wide == kWidth;
-        (whole ? cross_square<T, true> : cross_square<T, false>)(from + c * apart + q, apart, lines, wide,
-                                                                 to + q * channels + c, channels);
-      }
-    }
-  }
-}
-
 // What the band at output (slice, row, col) of a group of one image stands over.
 template <class T>
 void cross_band(const PixelPlan& p, const T* image, int64_t c_stride, int64_t slice, int64_t row, int64_t col, T* to) {
   const Sizes& s = p.s;
-  const auto fill = [&](int64_t pixels) {
-    for (int64_t i = 0; i < pixels * s.group_c; ++i) to[i] = T{0};
-    to += pixels * s.group_c;
-  };
-  const int64_t x = col * s.stride_w - s.pad_w;
-  const int64_t before = least(p.line, most(0, -x));
-  const int64_t end = most(before, least(p.line, s.w - x));
-  for (int64_t l = 0; l < s.kd; ++l) {
+  for (int64_t l = 0; l < s.kd; ++l, to += p.lines * p.line * s.group_c) {
     const int64_t z = slice * s.stride_d - s.pad_d + l * s.step_d;
-    for (int64_t i = 0; i < p.lines; ++i) {
-      const int64_t y = row * s.stride_h - s.pad_h + i;
-      if (z < 0 || z >= s.d || y < 0 || y >= s.h) {
-        fill(p.line);
-        continue;
-      }
-      fill(before);
-      cross_line<T>(image + (z * s.h + y) * s.w + x + before, c_stride, s.group_c, end - before, to);
-      to += (end - before) * s.group_c;
-      fill(p.line - end);
-    }
+    cross_slice<T>(z < 0 || z >= s.d ? nullptr : image + z * s.h * s.w, c_stride, s.group_c, s.h, s.w,
+                   row * s.stride_h - s.pad_h, col * s.stride_w - s.pad_w, p.lines, p.line, to);
   }
 }
 

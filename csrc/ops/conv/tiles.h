@@ -48,6 +48,19 @@ GORGO_GEMM_INLINE int64_t reach_of_width(const Sizes& s) { return (s.kw - 1) * s
   return t;
 }
 
+// Where a tile lies: tiles of a slice are counted across, then down, then slices, groups and images.
+struct TilePlace {
+  int64_t image, group, slice, row, col, rows, cols;
+  TilePlace(const Sizes& s, const Tile& t, int64_t tile)
+      : image(tile / t.across / t.down / s.od / s.groups),
+        group(tile / t.across / t.down / s.od % s.groups),
+        slice(tile / t.across / t.down % s.od),
+        row(tile / t.across % t.down * t.rows),
+        col(tile % t.across * t.cols),
+        rows(least(t.rows, s.oh - row)),
+        cols(least(t.cols, s.ow - col)) {}
+};
+
 // Elements q of a run that lie in the image: [first, last). The run's first one would be at column `begin`, the others `step` apart.
 struct Inside {
   int64_t first, last;

@@ -4,9 +4,10 @@
 // summed over tiles before G is applied. So there is a product of matrices (outputs, tiles) by (tiles, channels) for each of the 16 places.
 // What tiles stand over is brought to channels-last first: channels are the lanes. For kernel files (compiled per ISA).
 // Invariant: units, parts and the order of every sum depend on shapes alone. Sums that are not finite are computed again, plainly.
-// Read next: winograd.h, kernels_cpu_weight.cpp.
+// Read next: winograd.h, cross.h, kernels_cpu_weight.cpp.
 #pragma once
 
+#include "ops/conv/cross.h"
 #include "ops/conv/winograd.h"
 
 namespace gorgo::GORGO_ISA_NS {
@@ -46,7 +47,9 @@ template <class T>
   f.images_plane = f.rows * f.cols * f.inputs + kWidth;
   f.gradients_plane = f.rows * f.cols * f.outputs + kWidth;
   f.sums_plane = s.group_o * f.inputs + kWidth;
-  f.copy_elements = (2 * f.rows + 2) * (2 * f.cols + 2) * most(f.inputs, f.outputs);
+  const int64_t images = (2 * f.rows + 2) * (2 * f.cols + 2) * s.group_c;
+  const int64_t gradients = 4 * f.rows * f.cols * s.group_o;
+  f.copy_elements = round_up(most(images, gradients) + kWidth, kWidth);  // whole vectors are read
   const int64_t work = s.n * s.group_o * s.k * s.pixels;
   const int64_t sums = kMostFilterSums / (kPlaces * f.sums_plane);
   f.partials = most(1, least(least(least(kMaxFilterPartials, most(2, sums)), f.units(s)), work / (32 * kTaskWork)));
@@ -63,47 +66,15 @@ template <class T>
   return filtered < 10 * s.n * s.pixels * s.group_c * s.group_o;
 }
 
-// Channels-last: element (row, col, channel) of what begins at line y and column x of planes of h by w elements. Zeros lie around them, and in the
-// lanes behind the last channel.
+// B' d B for the tiles of a unit, of which a row has `cols`: for each place the matrix (tiles, channels), rows `stride` apart. What is behind the last
+// channel up to whole vectors is anything.
 template <class T>
-void lay_channels(const T* from, int64_t c_stride, int64_t channels, int64_t h, int64_t w, int64_t y, int64_t x,
-                  int64_t rows, int64_t cols, T* to) {
-  using L = Lanes<T>;
-  constexpr int64_t kWidth = L::kWidth;
-  const int64_t padded = round_up(channels, kWidth);
-  const Inside in(x, 1, w, cols);
-  for (int64_t c = 0; c < channels; c += kWidth) {
-    const int64_t count = least(kWidth, channels - c);
-    for (int64_t row = 0; row < rows; ++row) {
-      T* const line = to + row * cols * padded + c;
-      const bool outside = y + row < 0 || y + row >= h;
-      for (int64_t col = 0; col < cols; col += kWidth) {
-        typename L::Vec block[kWidth];
-        const Meeting met(in, col, kWidth);
-        const T* const at = from + c * c_stride + (y + row) * w + x + col;
-#pragma GCC unroll 16
-        for (int64_t i = 0; i < kWidth; ++i) {
-          block[i] = outside || i >= count ? L::zero() : load_met(at + i * c_stride, met);
-        }
-        transpose_square<T, L::kWidth>(block);
-        const int64_t stored = least(kWidth, cols - col);
-        T* p = line + col * padded;
-#pragma GCC unroll 16
-        for (int64_t i = 0; i < kWidth; ++i, p += padded) {
-          if (i < stored) L::store(p, block[i]);
-        }
-      }
-    }
-  }
-}
-
-// B' d B for the tiles of a unit, of which a row has `cols`: for each place the matrix (tiles, channels).
-template <class T>
-void lay_image_tiles(int64_t rows, int64_t cols, int64_t channels, const T* copy, int64_t plane, T* to) {
+void lay_image_tiles(int64_t rows, int64_t cols, int64_t channels, int64_t stride, const T* copy, int64_t plane,
+                     T* to) {
   using L = Lanes<T>;
   using Vec = typename L::Vec;
   const int64_t line = (2 * cols + 2) * channels;
-  for (int64_t r = 0; r < rows; ++r, copy += 2 * line, to += cols * channels) {
+  for (int64_t r = 0; r < rows; ++r, copy += 2 * line, to += cols * stride) {
     for (int64_t c = 0; c < channels; c += L::kWidth) {
       // A column of four elements, filtered; two of them serve the next tile as well.
       const auto column = [&](const T* from) __attribute__((always_inline)) {
@@ -117,7 +88,7 @@ void lay_image_tiles(int64_t rows, int64_t cols, int64_t channels, const T* copy
       T* at = to + c;
       Line<T> first = column(from);
       Line<T> second = column(from + channels);
-      for (int64_t q = 0; q < cols; ++q, at += channels) {
+      for (int64_t q = 0; q < cols; ++q, at += stride) {
         const Line<T> third = column(from += 2 * channels);
         const Line<T> fourth = column(from + channels);
         const int64_t distance = opaque(plane);
@@ -136,16 +107,17 @@ void lay_image_tiles(int64_t rows, int64_t cols, int64_t channels, const T* copy
   }
 }
 
-// A y A' for the tiles of a unit.
+// A y A' for the tiles of a unit, likewise.
 template <class T>
-void lay_gradient_tiles(int64_t rows, int64_t cols, int64_t channels, const T* copy, int64_t plane, T* to) {
+void lay_gradient_tiles(int64_t rows, int64_t cols, int64_t channels, int64_t stride, const T* copy, int64_t plane,
+                        T* to) {
   using L = Lanes<T>;
   using Vec = typename L::Vec;
   const int64_t line = 2 * cols * channels;
   const auto spread = [](Vec a, Vec b)
                           __attribute__((always_inline)) { return Line<T>{{a, a + b, a - b, L::zero() - b}}; };
   for (int64_t r = 0; r < rows; ++r, copy += 2 * line) {
-    for (int64_t q = 0; q < cols; ++q, to += channels) {
+    for (int64_t q = 0; q < cols; ++q, to += stride) {
       const T* const from = copy + 2 * q * channels;
       for (int64_t c = 0; c < channels; c += L::kWidth) {
         const Line<T> left = spread(L::load(from + c), L::load(from + line + c));
@@ -279,13 +251,13 @@ void run_filtered_weight(const Sizes& s, const WeightFiltering& f, T* partials, 
   g.c_row_stride = f.inputs;
   for (int64_t unit = units.begin; unit < units.end; ++unit) {
     const UnitPlace u = place_of(s, f, unit);
-    lay_channels<T>(x.data + u.image * x.n_stride + units.group * s.group_c * x.c_stride, x.c_stride, s.group_c, s.h,
-                    s.w, u.at.row - s.pad_h, u.at.col - s.pad_w, 2 * u.rows + 2, 2 * u.cols + 2, copy);
-    lay_image_tiles<T>(u.rows, u.cols, f.inputs, copy, f.images_plane, images);
+    cross_slice<T>(x.data + u.image * x.n_stride + units.group * s.group_c * x.c_stride, x.c_stride, s.group_c, s.h,
+                   s.w, u.at.row - s.pad_h, u.at.col - s.pad_w, 2 * u.rows + 2, 2 * u.cols + 2, copy);
+    lay_image_tiles<T>(u.rows, u.cols, s.group_c, f.inputs, copy, f.images_plane, images);
     // Beyond the outputs there is nothing: planes end there.
-    lay_channels<T>(gradient.data + u.image * gradient.n_stride + units.group * s.group_o * gradient.c_stride,
-                    gradient.c_stride, s.group_o, s.oh, s.ow, u.at.row, u.at.col, 2 * u.rows, 2 * u.cols, copy);
-    lay_gradient_tiles<T>(u.rows, u.cols, f.outputs, copy, f.gradients_plane, gradients);
+    cross_slice<T>(gradient.data + u.image * gradient.n_stride + units.group * s.group_o * gradient.c_stride,
+                   gradient.c_stride, s.group_o, s.oh, s.ow, u.at.row, u.at.col, 2 * u.rows, 2 * u.cols, copy);
+    lay_gradient_tiles<T>(u.rows, u.cols, s.group_o, f.outputs, copy, f.gradients_plane, gradients);
     g.k = u.rows * u.cols;
     g.add = unit > units.begin;
     for (int place = 0; place < kPlaces; ++place) {
