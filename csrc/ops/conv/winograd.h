@@ -21,6 +21,7 @@ constexpr int64_t kUnitElements = 176 * 1024;  // of transformed images and prod
 constexpr int64_t kStripsAtOnce = 1;           // of outputs, whose products are kept until they are transformed back
 constexpr int64_t kFilterBlockK = 96;          // channels in one chain of sums
 constexpr int64_t kMaxUnitTiles = 256;
+constexpr int64_t kFilterGrain = 4096;                      // kernels worth a task
 constexpr int64_t kMaxFilterTasks = 16;                     // each has its own room
 constexpr int64_t kTileCopy = 4 * (4 * kMaxUnitTiles + 8);  // elements of a channel under a unit, and some
 
@@ -195,7 +196,7 @@ int64_t filter_strip(const Sizes& s, const Filtering& f, int64_t strip) {
 }
 
 int64_t filter_tasks(const Sizes& s, const Filtering& f) {
-  return most(1, least(s.groups * f.strips, s.o * inputs_of(s) / kCopyElements));
+  return most(1, least(s.groups * f.strips, s.o * inputs_of(s) / kFilterGrain));
 }
 
 template <class T>
