@@ -5,8 +5,7 @@
 // (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016). So there is, for each of the 16 places of a tile, a product of
 // matrices (outputs, channels) by (channels, tiles), which the micro-kernel makes. Tiles of some rows of an image side by side are a unit; what
 // belongs to it stays in L2. For kernel files (compiled per ISA).
-// Invariant: units, tasks, and whether an image goes this way follow from the sizes of one image, so that bits depend neither on threads nor on the
-// batch. What is not finite, or would only not be so on the way, is computed as a plain sum. An output's error is in proportion to the sizes of all
+// Invariant: units, and whether an image goes this way, follow from the sizes of one image, so that bits depend neither on threads nor on the batch. What is not finite, or would only not be so on the way, is computed as a plain sum. An output's error is in proportion to the sizes of all
 // elements of its window times the largest weight of each kernel, not to its own products' sizes: float64 is left to plain sums therefore.
 // Read next: bands.h, tiles.h.
 #pragma once
@@ -18,7 +17,6 @@ namespace {
 
 constexpr int kPlaces = 16;                    // of a tile
 constexpr int64_t kUnitElements = 176 * 1024;  // of transformed images and products, for L2
-constexpr int64_t kStripsAtOnce = 1;           // of outputs, whose products are kept until they are transformed back
 constexpr int64_t kFilterBlockK = 96;          // channels in one chain of sums
 constexpr int64_t kMaxUnitTiles = 256;
 constexpr int64_t kFilterGrain = 4096;                      // kernels worth a task
@@ -58,7 +56,7 @@ template <class T>
   f.down = ceil_div(s.oh, 2);
   f.across = ceil_div(s.ow, 2);
   f.strips = ceil_div(s.group_o, kRows);
-  const int64_t kept = least(s.group_o, kStripsAtOnce * kRows);
+  const int64_t kept = least(s.group_o, kRows);  // products wait for their way back a strip at a time
   const int64_t room = kUnitElements / (kPlaces * (inputs_of(s) + kept)) * static_cast<int64_t>(sizeof(float)) /
                        static_cast<int64_t>(sizeof(T));
   const int64_t most_tiles = most(2 * kWidth, least(kMaxUnitTiles, room / kWidth * kWidth));
@@ -384,31 +382,27 @@ template <class S, class T = typename Stored<S>::Compute>
 
 // ---- a unit ----
 
+// The products of the strip of outputs that begins at o.
 template <class T>
 void multiply_places(const Sizes& s, const Filtering& f, const T* filters, const T* images, int64_t images_plane,
-                     T* products, int64_t products_plane, int64_t strip_begin, int64_t strip_end, int64_t tiles) {
+                     T* products, int64_t products_plane, int64_t o, int rows, int64_t tiles) {
   constexpr int64_t kColumns = kPanelColumns<T>;
   const int64_t inputs = inputs_of(s);
   const BlocksOfK blocks = blocks_of_k(inputs, kFilterBlockK);
-  const int64_t first = filter_strip<T>(s, f, strip_begin);
   MicroArgs<T> g;
+  g.a_col_stride = rows;
   g.b_row_stride = f.columns;
   g.c_row_stride = f.columns;
-  for (int place = 0; place < kPlaces; ++place, filters += f.filter_plane) {
-    for (int64_t kb = 0; kb < blocks.count; ++kb) {
-      const int64_t c = kb * blocks.size;
+  filters += o * inputs;
+  for (int place = 0; place < kPlaces; ++place) {
+    for (int64_t c = 0; c < inputs; c += blocks.size) {
       g.k = least(blocks.size, inputs - c);
-      g.add = kb > 0;
+      g.add = c > 0;
+      g.a = filters + place * f.filter_plane + c * rows;
       for (int64_t col = 0; col < tiles; col += kColumns) {
         g.b = images + place * images_plane + c * f.columns + col;
-        for (int64_t strip = strip_begin; strip < strip_end; ++strip) {
-          const int64_t o = filter_strip<T>(s, f, strip);
-          const auto rows = static_cast<int>(filter_strip<T>(s, f, strip + 1) - o);
-          g.a = filters + o * inputs + c * rows;
-          g.a_col_stride = rows;
-          g.c = products + place * products_plane + (o - first) * f.columns + col;
-          run_micro(g, rows, static_cast<int>(least(kColumns, tiles - col)), true);
-        }
+        g.c = products + place * products_plane + col;
+        run_micro(g, rows, static_cast<int>(least(kColumns, tiles - col)), true);
       }
     }
   }
@@ -448,12 +442,11 @@ void run_filtered(const Sizes& s, const Images<T>& x, const T* filters, const KO
       lay_tiles<T>(f, rows, cols, copy, images_plane, images + c * f.columns);
     }
     auto amiss = L::zero();
-    for (int64_t strip = 0; strip < f.strips; strip += kStripsAtOnce) {
-      const int64_t strip_end = least(f.strips, strip + kStripsAtOnce);
-      multiply_places<T>(s, f, filters + group * kPlaces * f.filter_plane, images, images_plane, products,
-                         products_plane, strip, strip_end, rows * cols);
+    for (int64_t strip = 0; strip < f.strips; ++strip) {
       const int64_t o = filter_strip<T>(s, f, strip);
-      const int64_t o_end = filter_strip<T>(s, f, strip_end);
+      const int64_t o_end = filter_strip<T>(s, f, strip + 1);
+      multiply_places<T>(s, f, filters + group * kPlaces * f.filter_plane, images, images_plane, products,
+                         products_plane, o, static_cast<int>(o_end - o), rows * cols);
       for (int64_t i = o; i < o_end; ++i) {
         amiss = lay_outputs<T>(s.ow, at, cols, products + (i - o) * f.columns, products_plane,
                                added != nullptr ? added[i] : T{0}, to + i * s.pixels + at.row * s.ow + at.col, amiss);
