@@ -25,15 +25,6 @@ constexpr int64_t kWindowElements = 48 * 1024;  // rows of windows' gradients th
 
 // ---- forward ----
 
-// Room for transformed weights and for what tasks transform, of a convolution that runs filtered.
-template <class T>
-struct FilterRoom {
-  T* filters;
-  T* tasks;
-  FilterRoom(Scratch& scratch, const Sizes& s, const Filtering& f)
-      : filters(scratch.take<T>(f.filters_elements(s))), tasks(scratch.take<T>(f.tasks * f.room_elements())) {}
-};
-
 template <class T>
 struct Forward {
   enum class Way { direct, filtered, outputs, product };
@@ -41,6 +32,10 @@ struct Forward {
     Sizes s;
     Way way;
     Frame<T> f;
+    FilterRoom<T> filtering{};
+    OutputsPlan plan{};
+    T* packed = nullptr;  // weights by outputs
+    T* copies = nullptr;
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : s(sizes_of(args.in[0], args.in[1], args.out[0], args.attrs_as<ConvAttrs>())),
           way(runs_directly<T>(s)   ? Way::direct
@@ -49,55 +44,46 @@ struct Forward {
           f(args, Dense::channels, way == Way::filtered ? Dense::any : Dense::whole) {
       // Weights that have to be copied first cannot be packed in the same phase.
       if (way == Way::product && !f.second.needed && runs_by_outputs<T>(s)) way = Way::outputs;
+      if (way == Way::filtered) filtering = filter_room<T>(f.scratch, s);
       if (way != Way::outputs) return;
       plan = outputs_plan<T>(s);
       packed = f.scratch.template take<T>(plan.packed_elements(s));
       copies = f.scratch.template take<T>(plan.tasks * plan.room_elements(s));
     }
-    OutputsPlan plan{};
-    T* packed = nullptr;
-    T* copies = nullptr;
-    FilterRoom<T> room(const Filtering& filtering) { return FilterRoom<T>(f.scratch, s, filtering); }
   };
-  static size_t scratch(const KernelArgs& args) noexcept {
-    Setup setup(args);
-    if (setup.way == Way::filtered) setup.room(filtering_of<T>(setup.s));
-    return setup.f.scratch.bytes();
-  }
+  static size_t scratch(const KernelArgs& args) noexcept { return Setup(args).f.scratch.bytes(); }
   static int64_t prepare_tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
     const int64_t copies = setup.f.copy_tasks();
-    return setup.way == Way::filtered  ? copies + filter_tasks(setup.s, filtering_of<T>(setup.s))
+    return setup.way == Way::filtered  ? copies + filter_tasks(setup.s, setup.filtering.plan)
            : setup.way == Way::outputs ? copies + setup.s.groups * setup.plan.panels
                                        : copies;
   }
   static void prepare(const KernelArgs& args, int64_t task) noexcept {
-    Setup setup(args);
+    const Setup setup(args);
     const int64_t copies = setup.f.copy_tasks();
     if (task < copies) return setup.f.copy(task);
     if (setup.way == Way::outputs) {
       return pack_outputs<T>(setup.s, setup.plan, setup.f.second.data(), setup.packed, task - copies);
     }
-    const Filtering filtering = filtering_of<T>(setup.s);
-    lay_filters_task<T>(setup.s, filtering, args.in[1], false, setup.room(filtering).filters, task - copies);
+    lay_filters_task<T>(setup.s, setup.filtering, args.in[1], false, task - copies);
   }
   static int64_t tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
     return setup.way == Way::direct     ? direct_tasks<T>(setup.s)
-           : setup.way == Way::filtered ? filtering_of<T>(setup.s).tasks
+           : setup.way == Way::filtered ? setup.filtering.plan.tasks
            : setup.way == Way::outputs  ? setup.plan.tasks
                                         : forward_tasks<T>(setup.s);
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
-    Setup setup(args);
+    const Setup setup(args);
     const Sizes& s = setup.s;
     const Frame<T>& f = setup.f;
     const bool has_bias = args.in_count > 2 && args.in[2].given;
     const T* bias = has_bias ? f.bias.data() : nullptr;
     if constexpr (kFilters<T>) {
       if (setup.way == Way::filtered) {
-        const FilterRoom<T> room = setup.room(filtering_of<T>(s));
-        return run_filtered<T>(s, f.first.images(), room.filters, args.in[1], false, bias, f.out, room.tasks, task);
+        return run_filtered<T>(s, setup.filtering, f.first.images(), args.in[1], false, bias, f.out, task);
       }
     }
     if (setup.way == Way::outputs) {
@@ -313,22 +299,27 @@ struct Transpose {
     return sizes_of(args.out[0], args.in[1], args.in[0], args.attrs_as<ConvAttrs>());
   }
   enum class Way { spread, direct, filtered, phases, scatter };
+  static Way way_of(const Sizes& s) {
+    if (spreads(s)) return Way::spread;
+    if (transposes_directly<T>(s)) return Way::direct;
+    if (!transposes_by_phases(s)) return Way::scatter;
+    return s.has_unit_strides() && runs_filtered<T>(PhaseList(s).at[0].s) ? Way::filtered : Way::phases;
+  }
   struct Setup {
     Sizes s;
     Way way;
     Frame<T> f;
+    Sizes phase{};  // the only one of unit strides, where it runs filtered
+    FilterRoom<T> filtering{};
     T* room = nullptr;  // for rows to gather from
     PhaseRoom<T> phases{};
     T* phased = nullptr;  // for phases that are to be put together
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)
-        : s(sizes(args)),
-          way(spreads(s)                                          ? Way::spread
-              : transposes_directly<T>(s)                         ? Way::direct
-              : !transposes_by_phases(s)                          ? Way::scatter
-              : s.has_unit_strides() && runs_filtered<T>(phase()) ? Way::filtered
-                                                                  : Way::phases),
-          f(args, Dense::channels, way == Way::filtered ? Dense::any : Dense::whole) {
-      if (way == Way::phases) {
+        : s(sizes(args)), way(way_of(s)), f(args, Dense::channels, way == Way::filtered ? Dense::any : Dense::whole) {
+      if (way == Way::filtered) {
+        phase = PhaseList(s).at[0].s;
+        filtering = filter_room<T>(f.scratch, phase);
+      } else if (way == Way::phases) {
         phases = phase_room<T>(f.scratch, s, args.in[1].numel);
         if (phased_apart()) phased = f.converts_out ? f.out : f.scratch.template take<T>(args.out[0].numel);
       } else if (way == Way::scatter) {
@@ -336,32 +327,22 @@ struct Transpose {
         room = f.scratch.template take<T>(c.plane_tasks * c.channel_blocks * c.room);
       }
     }
-    // The only phase of unit strides.
-    Sizes phase() const { return PhaseList(s).at[0].s; }
-    FilterRoom<T> filter_room(const Filtering& filtering) { return FilterRoom<T>(f.scratch, phase(), filtering); }
     bool phased_apart() const { return way == Way::phases && !s.has_unit_strides(); }
   };
-  static size_t scratch(const KernelArgs& args) noexcept {
-    Setup setup(args);
-    if (setup.way == Way::filtered) setup.filter_room(filtering_of<T>(setup.phase()));
-    return setup.f.scratch.bytes();
-  }
+  static size_t scratch(const KernelArgs& args) noexcept { return Setup(args).f.scratch.bytes(); }
   static int64_t prepare_tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
     const int64_t copies = setup.f.copy_tasks();
-    if (setup.way != Way::filtered) return copies + (setup.way == Way::phases ? 1 : 0);
-    const Sizes phase = setup.phase();
-    return copies + filter_tasks(phase, filtering_of<T>(phase));
+    return setup.way == Way::filtered ? copies + filter_tasks(setup.phase, setup.filtering.plan)
+           : setup.way == Way::phases ? copies + 1
+                                      : copies;
   }
   static void prepare(const KernelArgs& args, int64_t task) noexcept {
-    Setup setup(args);
+    const Setup setup(args);
     const int64_t copies = setup.f.copy_tasks();
     if (task < copies) return setup.f.copy(task);
     if (setup.way == Way::filtered) {
-      const Sizes phase = setup.phase();
-      const Filtering filtering = filtering_of<T>(phase);
-      T* const filters = setup.filter_room(filtering).filters;
-      return lay_filters_task<T>(phase, filtering, args.in[1], true, filters, task - copies);
+      return lay_filters_task<T>(setup.phase, setup.filtering, args.in[1], true, task - copies);
     }
     prepare_phases<T>(setup.s, args.in[1], setup.phases);
   }
@@ -370,21 +351,19 @@ struct Transpose {
     const Sizes& s = setup.s;
     if (setup.way == Way::spread) return spread_tasks(s);
     if (setup.way == Way::direct) return direct_transposed_tasks<T>(s);
-    if (setup.way == Way::filtered) return filtering_of<T>(setup.phase()).tasks;
+    if (setup.way == Way::filtered) return setup.filtering.plan.tasks;
     if (setup.way == Way::phases) return phase_tasks<T>(s, setup.phases);
     const Scatter c = scatter_of<T>(s);
     return c.plane_tasks * c.channel_blocks;
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
-    Setup setup(args);
+    const Setup setup(args);
     const Images<T> x = setup.f.first.images();
     const T* bias = args.in_count > 2 && args.in[2].given ? setup.f.bias.data() : nullptr;
     T* const out = setup.f.out;
     if constexpr (kFilters<T>) {
       if (setup.way == Way::filtered) {
-        const Sizes phase = setup.phase();
-        const FilterRoom<T> room = setup.filter_room(filtering_of<T>(phase));
-        return run_filtered<T>(phase, x, room.filters, args.in[1], true, bias, out, room.tasks, task);
+        return run_filtered<T>(setup.phase, setup.filtering, x, args.in[1], true, bias, out, task);
       }
     }
     if (setup.way == Way::spread) {

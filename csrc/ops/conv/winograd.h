@@ -37,7 +37,6 @@ struct Filtering {
   int64_t images_elements, products_elements;  // of a task's room
   int64_t filter_plane;                        // elements of one place's weights in a group
 
-  int64_t filters_elements(const Sizes& s) const { return s.groups * kPlaces * filter_plane; }
   int64_t room_elements() const { return images_elements + products_elements; }
 };
 
@@ -79,6 +78,20 @@ template <class T>
   const int64_t work = s.n * s.o * s.pixels * s.k;
   f.tasks = most(1, least(least(kMaxFilterTasks, s.n * s.groups * s.od * f.bands * f.parts), work / (2 * kTaskWork)));
   return f;
+}
+
+// The cut, room for the weights as they are transformed, and for what each task transforms.
+template <class T>
+struct FilterRoom {
+  Filtering plan;
+  T* filters;
+  T* tasks;
+};
+template <class T>
+FilterRoom<T> filter_room(Scratch& scratch, const Sizes& s) {
+  const Filtering plan = filtering_of<T>(s);
+  T* const filters = scratch.take<T>(s.groups * kPlaces * plan.filter_plane);
+  return {plan, filters, scratch.take<T>(plan.tasks * plan.room_elements())};
 }
 
 template <class T>
@@ -187,27 +200,27 @@ template <class S, class T = typename Stored<S>::Compute>
   }
 }
 
-// Strips as even as possible.
-template <class T>
-int64_t filter_strip(const Sizes& s, const Filtering& f, int64_t strip) {
-  return s.group_o * strip / f.strips;
-}
-
 int64_t filter_tasks(const Sizes& s, const Filtering& f) {
   return most(1, least(s.groups * f.strips, s.o * inputs_of(s) / kFilterGrain));
 }
 
 template <class T>
-void lay_filters_task(const Sizes& s, const Filtering& f, const KOperand& weight, bool transposed, T* filters,
+void lay_filters_task(const Sizes& s, const FilterRoom<T>& room, const KOperand& weight, bool transposed,
                       int64_t task) {
-  const int64_t all = s.groups * f.strips;
+  const Filtering& f = room.plan;
   const int64_t tasks = filter_tasks(s, f);
+  const int64_t begin = s.groups * f.strips * task / tasks;
+  const int64_t end = s.groups * f.strips * (task + 1) / tasks;
   as_stored<T>(weight.dtype, [&](auto element) {
     const Kernels<decltype(element)> kernels(weight, s, transposed);
-    for (int64_t i = all * task / tasks; i < all * (task + 1) / tasks; ++i) {
-      const int64_t o = filter_strip<T>(s, f, i % f.strips);
-      lay_filters<decltype(element)>(s, f, kernels, i / f.strips, o, filter_strip<T>(s, f, i % f.strips + 1) - o,
-                                     filters);
+    for (int64_t group = begin / f.strips; group * f.strips < end; ++group) {
+      int64_t strip = group * f.strips;
+      each_strip<T>(s, [&](int64_t o, int rows) {
+        if (strip >= begin && strip < end) {
+          lay_filters<decltype(element)>(s, f, kernels, group, o, rows, room.filters);
+        }
+        ++strip;
+      });
     }
   });
 }
@@ -409,12 +422,12 @@ void multiply_places(const Sizes& s, const Filtering& f, const T* filters, const
 }
 
 template <class T>
-void run_filtered(const Sizes& s, const Images<T>& x, const T* filters, const KOperand& weight, bool transposed,
-                  const T* bias, T* out, T* room, int64_t task) {
+void run_filtered(const Sizes& s, const FilterRoom<T>& room, const Images<T>& x, const KOperand& weight,
+                  bool transposed, const T* bias, T* out, int64_t task) {
   using L = Lanes<T>;
-  const Filtering f = filtering_of<T>(s);
+  const Filtering& f = room.plan;
   alignas(64) T copy[kTileCopy + 2 * L::kWidth];
-  T* const images = room + task * f.room_elements();
+  T* const images = room.tasks + task * f.room_elements();
   T* const products = images + f.images_elements;
   const int64_t images_plane = f.images_elements / kPlaces;
   const int64_t products_plane = f.products_elements / kPlaces;
@@ -441,17 +454,15 @@ void run_filtered(const Sizes& s, const Images<T>& x, const T* filters, const KO
                     at.col - s.pad_w, copy);
       lay_tiles<T>(f, rows, cols, copy, images_plane, images + c * f.columns);
     }
+    const T* const filters = room.filters + group * kPlaces * f.filter_plane;
     auto amiss = L::zero();
-    for (int64_t strip = 0; strip < f.strips; ++strip) {
-      const int64_t o = filter_strip<T>(s, f, strip);
-      const int64_t o_end = filter_strip<T>(s, f, strip + 1);
-      multiply_places<T>(s, f, filters + group * kPlaces * f.filter_plane, images, images_plane, products,
-                         products_plane, o, static_cast<int>(o_end - o), rows * cols);
-      for (int64_t i = o; i < o_end; ++i) {
+    each_strip<T>(s, [&](int64_t o, int height) __attribute__((always_inline)) {
+      multiply_places<T>(s, f, filters, images, images_plane, products, products_plane, o, height, rows * cols);
+      for (int64_t i = o; i < o + height; ++i) {
         amiss = lay_outputs<T>(s.ow, at, cols, products + (i - o) * f.columns, products_plane,
                                added != nullptr ? added[i] : T{0}, to + i * s.pixels + at.row * s.ow + at.col, amiss);
       }
-    }
+    });
     if (L::sum(amiss) == T{0}) continue;
     as_stored<T>(weight.dtype, [&](auto element) {
       const Kernels<decltype(element)> kernels(weight, s, transposed);
