@@ -67,7 +67,7 @@ void run_bands(const Sizes& s, const Images<T>& x, const T* weight, const T* bia
   g.b_at = at;
   const int64_t end = units * (task + 1) / tasks;
   for (int64_t unit = units * task / tasks; unit < end; ++unit) {
-    const TilePlace place(s, t, unit);
+    const Place place(t, unit, s.od, s.groups, s.oh, s.ow);
     const T* from = x.data + place.image * x.n_stride + place.group * s.group_c * x.c_stride;
     T* to = out + (place.image * s.o + place.group * s.group_o) * s.pixels + (place.slice * s.oh + place.row) * s.ow +
             place.col;

@@ -318,17 +318,12 @@ void run_direct(const Sizes& s, const Images<T>& x, const T* weight, const T* bi
   const int64_t units = direct_units<T>(s, t);
   const int64_t end = units * (task + 1) / tasks;
   for (int64_t unit = units * task / tasks; unit < end; ++unit) {
-    const int64_t col = unit % t.across * t.cols;
-    const int64_t row = unit / t.across % t.down * t.rows;
-    const int64_t slice = unit / t.across / t.down % s.od;
-    const int64_t plane = unit / t.across / t.down / s.od;
-    const int64_t image = plane / s.groups;
-    const int64_t group = plane % s.groups;
-    copy_tile<T>(s, t, x.data + image * x.n_stride + group * x.c_stride, slice, row, col, copy);
-    for (int64_t o = group * s.group_o; o < (group + 1) * s.group_o; ++o) {
-      T* const to = out + (image * s.o + o) * s.pixels + (slice * s.oh + row) * s.ow + col;
+    const Place p(t, unit, s.od, s.groups, s.oh, s.ow);
+    copy_tile<T>(s, t, x.data + p.image * x.n_stride + p.group * x.c_stride, p.slice, p.row, p.col, copy);
+    for (int64_t o = p.group * s.group_o; o < (p.group + 1) * s.group_o; ++o) {
+      T* const to = out + (p.image * s.o + o) * s.pixels + (p.slice * s.oh + p.row) * s.ow + p.col;
       sum_tile<T>({copy, s.stride_h * t.line(), at, weight + o * s.taps, s.taps, bias != nullptr ? bias + o : nullptr},
-                  {to, s.ow, 1}, least(t.rows, s.oh - row), least(t.cols, s.ow - col));
+                  {to, s.ow, 1}, p.rows, p.cols);
     }
   }
 }

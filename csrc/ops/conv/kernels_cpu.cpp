@@ -235,11 +235,10 @@ void gather_channel(const Sizes& s, const T* rows, int64_t row_stride, T bias, T
           if (row < 0 || row >= s.oh) continue;
           for (int64_t j = 0; j < s.kw; ++j) {
             const int64_t col = x + s.pad_w - j * s.step_w;
-            const int64_t first = most(0, -col);
-            const int64_t last = least(count, s.ow - col);
-            if (first >= last) continue;
+            const Range met = Range::of(col, s.ow, count);
+            if (met.first >= met.last) continue;
             const T* from = rows + ((l * s.kh + i) * s.kw + j) * row_stride + (slice * s.oh + row) * s.ow + col;
-            sum = sum + L::load_range(from, static_cast<int>(first), static_cast<int>(last));
+            sum = sum + L::load_range(from, met.first, met.last);
           }
         }
       }

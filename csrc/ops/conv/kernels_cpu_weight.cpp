@@ -56,26 +56,6 @@ void dot_tile(const T* a, const T* b, int64_t row_stride, int64_t length, T* sum
   }
 }
 
-template <class T>
-using DotFunction = void (*)(const T*, const T*, int64_t, int64_t, T*, int64_t);
-
-template <class T, int kI, int kMaxJ>
-constexpr DotFunction<T> dot_function(int j) {
-  if constexpr (kMaxJ == 1) {
-    return dot_tile<T, kI, 1>;
-  } else {
-    return j == kMaxJ ? dot_tile<T, kI, kMaxJ> : dot_function<T, kI, kMaxJ - 1>(j);
-  }
-}
-template <class T, int kMaxI>
-constexpr DotFunction<T> dot_function_of(int i, int j) {
-  if constexpr (kMaxI == 1) {
-    return dot_function<T, 1, kDotK<T>>(j);
-  } else {
-    return i == kMaxI ? dot_function<T, kMaxI, kDotK<T>>(j) : dot_function_of<T, kMaxI - 1>(i, j);
-  }
-}
-
 // How pixels are gathered into rows of windows: several small images side by side, or a part of a large one.
 struct Units {
   int64_t images;     // per unit
@@ -172,8 +152,11 @@ void run_grad_weight(const Sizes& s, const Units& u, T* partials, const WeightRo
         const auto across = static_cast<int>(least(kDotK<T>, k_end - k));
         for (int64_t o = 0; o < s.group_o; o += kDotO<T>) {
           const auto down = static_cast<int>(least(kDotO<T>, s.group_o - o));
-          dot_function_of<T, kDotO<T>>(down, across)(rows + o * stride, windows + (k - k_begin) * stride, stride,
-                                                     stride, sums + o * s.k + k, s.k);
+          const auto dot = for_count<kDotO<T>>(down, [&]<int kI>(std::integral_constant<int, kI>) {
+            return for_count<kDotK<T>>(across,
+                                       []<int kJ>(std::integral_constant<int, kJ>) { return dot_tile<T, kI, kJ>; });
+          });
+          dot(rows + o * stride, windows + (k - k_begin) * stride, stride, stride, sums + o * s.k + k, s.k);
         }
       }
     }
@@ -200,7 +183,7 @@ DirectPlan direct_plan(const Sizes& s) {
   p.tile = direct_tile<T>(s);
   p.units = s.n * s.od * p.tile.down * p.tile.across;
   const int64_t work = s.n * s.group_o * s.taps * s.pixels;
-  p.partials = most(1, least(least(kMaxPartials, p.units), work / (2 * kTaskWork)));
+  p.partials = partials_of(s, p.units, kMaxPartials);
   p.blocks = most(1, least(least(kMaxTasks, s.groups), s.groups * work / kTaskWork));
   return p;
 }
@@ -235,18 +218,6 @@ void dot_taps(const T* copy, int64_t row_step, const int32_t* at, const T* g, in
 }
 
 template <class T>
-using TapsFunction = void (*)(const T*, int64_t, const int32_t*, const T*, int64_t, int64_t, int64_t, T*);
-
-template <class T, int kMost>
-constexpr TapsFunction<T> taps_function(int64_t count) {
-  if constexpr (kMost == 1) {
-    return dot_taps<T, 1>;
-  } else {
-    return count == kMost ? dot_taps<T, kMost> : taps_function<T, kMost - 1>(count);
-  }
-}
-
-template <class T>
 void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const Images<T>& x, const Images<T>& gradient,
                        int64_t task) {
   using L = Lanes<T>;
@@ -263,13 +234,6 @@ void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const I
   const int64_t unit_begin = p.units * part / p.partials;
   const int64_t unit_end = p.units * (part + 1) / p.partials;
   const int64_t group_end = s.groups * (block + 1) / p.blocks;
-  struct Place {
-    int64_t row, col, slice, image;
-  };
-  const auto place_of = [&](int64_t unit) {
-    return Place{unit / t.across % t.down * t.rows, unit % t.across * t.cols, unit / t.across / t.down % s.od,
-                 unit / t.across / t.down / s.od};
-  };
   const auto image_at = [&](const Place& at_unit, int64_t group) {
     return x.data + at_unit.image * x.n_stride + group * x.c_stride;
   };
@@ -283,9 +247,7 @@ void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const I
     const int64_t last = least(group_end, first + at_once);
     for (int64_t i = 0; i < (last - first) * sums_of_group * L::kWidth; ++i) room[i] = T{0};
     for (int64_t unit = unit_begin; unit < unit_end; ++unit) {
-      const Place place = place_of(unit);
-      const int64_t rows = least(t.rows, s.oh - place.row);
-      const int64_t cols = least(t.cols, s.ow - place.col);
+      const Place place(t, unit, s.od, 1, s.oh, s.ow);
       for (int64_t group = first; group < last; ++group) {
         const T* const channel = image_at(place, group);
         T* const lanes = room + (group - first) * sums_of_group * L::kWidth;
@@ -298,7 +260,7 @@ void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const I
               const int64_t z = place.slice * s.stride_d - s.pad_d + l * s.step_d;
               if (z < 0 || z >= s.d) continue;
               strips({channel + z * s.h * s.w, s.h, s.w, place.row * s.stride_h - s.pad_h,
-                      place.col * s.stride_w - s.pad_w, g, s.ow, rows, cols},
+                      place.col * s.stride_w - s.pad_w, g, s.ow, place.rows, place.cols},
                      s.kh, to + l * s.kh * s.kw * L::kWidth);
             }
             continue;
@@ -306,8 +268,9 @@ void run_direct_weight(const Sizes& s, const DirectPlan& p, T* partials, const I
           for (int64_t chunk = 0; chunk < chunks; ++chunk) {
             const int64_t k = s.taps * chunk / chunks;
             const int64_t count = s.taps * (chunk + 1) / chunks - k;
-            taps_function<T, kTapsAtOnce>(count)(copy, s.stride_h * t.line(), at + k, g, s.ow, rows, cols,
-                                                 to + k * L::kWidth);
+            const auto dot = for_count<kTapsAtOnce>(
+                count, []<int kTaps>(std::integral_constant<int, kTaps>) { return dot_taps<T, kTaps>; });
+            dot(copy, s.stride_h * t.line(), at + k, g, s.ow, place.rows, place.cols, to + k * L::kWidth);
           }
         }
       }

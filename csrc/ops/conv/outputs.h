@@ -107,19 +107,6 @@ void sum_outputs(const T* a, const int32_t* at, const T* b, int64_t k, bool add,
   }
 }
 
-template <class T>
-using OutputsFunction = void (*)(const T*, const int32_t*, const T*, int64_t, bool, T*);
-
-template <class T, int kMost>
-constexpr OutputsFunction<T> outputs_function(int windows, bool two) {
-  if constexpr (kMost == 1) {
-    return two ? sum_outputs<T, 1, 2> : sum_outputs<T, 1, 1>;
-  } else {
-    if (windows != kMost) return outputs_function<T, kMost - 1>(windows, two);
-    return two ? sum_outputs<T, kMost, 2> : sum_outputs<T, kMost, 1>;
-  }
-}
-
 // A tile, which has room for whole vectors of windows, goes to its outputs' channels, `pixels` apart.
 template <class T>
 void store_outputs(const T* tile, int windows, int64_t outputs, const T* bias, int64_t pixels, T* to) {
@@ -158,7 +145,7 @@ void run_by_outputs(const Sizes& s, const OutputsPlan& p, const Images<T>& x, co
   const int64_t units = p.units(s);
   const int64_t end = units * (task + 1) / p.tasks;
   for (int64_t unit = units * task / p.tasks; unit < end; ++unit) {
-    const TilePlace place(s, t, unit);
+    const Place place(t, unit, s.od, s.groups, s.oh, s.ow);
     const int64_t strips = ceil_div(place.cols, kWindows);
     const T* from = x.data + place.image * x.n_stride + place.group * s.group_c * x.c_stride;
     for (int64_t c = 0; c < s.group_c; ++c) {
@@ -175,7 +162,9 @@ void run_by_outputs(const Sizes& s, const OutputsPlan& p, const Images<T>& x, co
         for (int64_t strip = 0; strip < strips; ++strip) {
           const int64_t col = place.cols * strip / strips;
           const auto windows = static_cast<int>(place.cols * (strip + 1) / strips - col);
-          const auto sum = outputs_function<T, kWindows>(windows, 2 * outputs > kColumns);
+          const auto sum = for_count<kWindows>(windows, [&]<int kCount>(std::integral_constant<int, kCount>) {
+            return 2 * outputs > kColumns ? sum_outputs<T, kCount, 2> : sum_outputs<T, kCount, 1>;
+          });
           const T* const a = copy + row * s.stride_h * t.line() + col;
           for (int64_t k = 0; k < s.k; k += blocks.size) {
             sum(a, at + k, weights + k * kColumns, least(blocks.size, s.k - k), k > 0, sums);

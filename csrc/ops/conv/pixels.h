@@ -16,11 +16,10 @@ constexpr int64_t kPixelCopyBytes = 128 * 1024;  // of the images under a band: 
 constexpr int64_t kMaxBandPixels = 512;
 constexpr int64_t kMinBandPixels = 32;
 
-struct PixelPlan {
+// Bands are pieces of a slice.
+struct PixelPlan : Grid {
   bool fits;
   Sizes s;                 // those of the convolution, or of one over lines if the kernel has one element
-  int64_t rows, cols;      // of a band
-  int64_t down, across;    // bands
   int64_t lines, line;     // rows of a slice of the copy, and pixels of a row
   int64_t copy, gradient;  // elements of both copies
   int64_t units;           // of a group
@@ -101,21 +100,17 @@ void run_pixels(const PixelPlan& p, const Images<T>& x, const Images<T>& gradien
   g.a_col_stride = 1;
   g.add = true;
   for (int64_t unit = begin; unit < end; ++unit) {
-    const int64_t col = unit % p.across * p.cols;
-    const int64_t row = unit / p.across % p.down * p.rows;
-    const int64_t slice = unit / p.across / p.down % s.od;
-    const int64_t image = unit / p.across / p.down / s.od;
-    const int64_t rows = least(p.rows, s.oh - row);
-    const int64_t cols = least(p.cols, s.ow - col);
-    const int64_t pixels = rows * cols;
+    const Place place(p, unit, s.od, 1, s.oh, s.ow);
+    const int64_t pixels = place.rows * place.cols;
     const int64_t stride = round_up(pixels, L::kWidth) + L::kWidth;
-    cross_band<T>(p, x.data + image * x.n_stride + group * s.group_c * x.c_stride, x.c_stride, slice, row, col, copy);
+    cross_band<T>(p, x.data + place.image * x.n_stride + group * s.group_c * x.c_stride, x.c_stride, place.slice,
+                  place.row, place.col, copy);
     for (int64_t o = 0; o < s.group_o; ++o) {
-      const T* from = gradient.data + image * gradient.n_stride + (group * s.group_o + o) * gradient.c_stride +
-                      (slice * s.oh + row) * s.ow + col;
+      const T* from = gradient.data + place.image * gradient.n_stride + (group * s.group_o + o) * gradient.c_stride +
+                      (place.slice * s.oh + place.row) * s.ow + place.col;
       T* to = rows_of_a + o * stride;
       // Whole rows adjoin each other.
-      const int64_t length = cols == s.ow ? pixels : cols;
+      const int64_t length = place.cols == s.ow ? pixels : place.cols;
       for (int64_t done = 0; done < pixels; done += length, from += s.ow) {
         for (int64_t q = 0; q < length; q += L::kWidth) {
           __builtin_prefetch(from + q + gradient.c_stride);
@@ -123,9 +118,9 @@ void run_pixels(const PixelPlan& p, const Images<T>& x, const Images<T>& gradien
         }
       }
     }
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t q = 0; q < cols; ++q) {
-        at[r * cols + q] = static_cast<int32_t>((r * s.stride_h * p.line + q * s.stride_w) * s.group_c);
+    for (int64_t r = 0; r < place.rows; ++r) {
+      for (int64_t q = 0; q < place.cols; ++q) {
+        at[r * place.cols + q] = static_cast<int32_t>((r * s.stride_h * p.line + q * s.stride_w) * s.group_c);
       }
     }
     const BlocksOfK blocks = blocks_of_k(pixels);

@@ -15,12 +15,10 @@ namespace gorgo::GORGO_ISA_NS {
 namespace {
 
 // `rows` by `cols` outputs, in one slice, stand over `lines` rows of each of the copied slices.
-struct Tile {
-  int64_t rows, cols;
+struct Tile : Grid {
   int64_t runs;   // of a row of the copy
   int64_t run;    // elements of a run
   int64_t lines;  // rows of the copy in one slice
-  int64_t down, across;
   bool fits;
 
   int64_t line() const { return runs * run; }
@@ -48,34 +46,12 @@ GORGO_GEMM_INLINE int64_t reach_of_width(const Sizes& s) { return (s.kw - 1) * s
   return t;
 }
 
-// Where a tile lies: tiles of a slice are counted across, then down, then slices, groups and images.
-struct TilePlace {
-  int64_t image, group, slice, row, col, rows, cols;
-  TilePlace(const Sizes& s, const Tile& t, int64_t tile)
-      : image(tile / t.across / t.down / s.od / s.groups),
-        group(tile / t.across / t.down / s.od % s.groups),
-        slice(tile / t.across / t.down % s.od),
-        row(tile / t.across % t.down * t.rows),
-        col(tile % t.across * t.cols),
-        rows(least(t.rows, s.oh - row)),
-        cols(least(t.cols, s.ow - col)) {}
-};
-
 // Elements q of a run that lie in the image: [first, last). The run's first one would be at column `begin`, the others `step` apart.
 struct Inside {
   int64_t first, last;
   Inside(int64_t begin, int64_t step, int64_t w, int64_t run)
       : first(least(run, begin >= 0 ? 0 : ceil_div(-begin, step))),
         last(most(first, least(run, w > begin ? ceil_div(w - begin, step) : 0))) {}
-};
-
-// The lanes [first, last) of so many, the first one at column x, that lie in a line of w elements.
-struct Range {
-  int first, last;
-  static Range of(int64_t x, int64_t w, int64_t lanes) {
-    const int64_t first = least(lanes, most(0, -x));
-    return {static_cast<int>(first), static_cast<int>(most(first, least(lanes, w - x)))};
-  }
 };
 
 // How the vector at an element of a line meets the image.

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "core/counts.h"
 #include "core/kernel_args.h"
@@ -174,11 +175,8 @@ struct Copy {
   }
 };
 
-enum class Dense {
-  any,
-  channels,
-  whole
-};  // what has to lie side by side; of any layout and type, the reader sees to it himself
+// What has to lie side by side; with `any` the reader takes every layout and type.
+enum class Dense { any, channels, whole };
 
 template <class T>
 [[gnu::noinline]] Copy<T> copy_if_needed(Scratch& scratch, const KOperand& x, Dense dense) {
@@ -242,6 +240,46 @@ void round_out(const KOperand& out, const T* from, int64_t task) {
 template <class T>
 int64_t round_tasks(const KOperand& out) {
   return is_converted<T>(out) ? ceil_div(out.numel, kCopyElements) : 0;
+}
+
+// ---- pieces of the work ----
+
+// Planes of so many by so many pieces, of `rows` by `cols` elements each.
+struct Grid {
+  int64_t rows, cols;
+  int64_t down, across;
+};
+
+// Where a piece lies: they are counted across, then down, then by slices, groups and images.
+struct Place {
+  int64_t image, group, slice, row, col, rows, cols;
+  Place(const Grid& g, int64_t piece, int64_t slices, int64_t groups, int64_t height, int64_t width)
+      : image(piece / g.across / g.down / slices / groups),
+        group(piece / g.across / g.down / slices % groups),
+        slice(piece / g.across / g.down % slices),
+        row(piece / g.across % g.down * g.rows),
+        col(piece % g.across * g.cols),
+        rows(least(g.rows, height - row)),
+        cols(least(g.cols, width - col)) {}
+};
+
+// The lanes [first, last) of so many, the first one at column x, that lie in a line of w elements.
+struct Range {
+  int first, last;
+  static Range of(int64_t x, int64_t w, int64_t lanes) {
+    const int64_t first = least(lanes, most(0, -x));
+    return {static_cast<int>(first), static_cast<int>(most(first, least(lanes, w - x)))};
+  }
+};
+
+// f of the count as a constant, 1 <= count <= kMost: kernels compiled for each number are found so.
+template <int kMost, class F>
+constexpr auto for_count(int64_t count, F f) {
+  if constexpr (kMost == 1) {
+    return f(std::integral_constant<int, 1>{});
+  } else {
+    return count == kMost ? f(std::integral_constant<int, kMost>{}) : for_count<kMost - 1>(count, f);
+  }
 }
 
 // ---- windows ----
@@ -340,11 +378,10 @@ void lay_windows_of(T* to, int64_t to_stride, const T* x, int64_t c_stride, cons
           }
         } else if (s.stride_w == 2) {
           // Lanes [first, last) of two vectors lie in the image, and before the last window.
-          const int64_t first = least(2 * L::kWidth, most(0, -left));
-          const int64_t last = most(first, least(2 * p->count - 1, s.w - left));
+          const Range met = Range::of(left, s.w, 2 * p->count - 1);
           const auto part = [&](int64_t at) __attribute__((always_inline)) {
-            const auto begin = static_cast<int>(least(L::kWidth, most(0, first - at)));
-            const auto end = static_cast<int>(least(L::kWidth, most(0, last - at)));
+            const auto begin = static_cast<int>(least(L::kWidth, most(0, met.first - at)));
+            const auto end = static_cast<int>(least(L::kWidth, most(0, met.last - at)));
             return begin < end ? L::load_range(line + left + at, begin, end) : L::zero();
           };
           store_raw(dst, Pairs<T, L::kWidth>::split({part(0)}, {part(L::kWidth)}).even);

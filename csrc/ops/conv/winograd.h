@@ -29,14 +29,14 @@ GORGO_GEMM_INLINE int64_t inputs_of(const Sizes& s) { return s.group_c * s.kd; }
 // How an image is cut.
 struct Filtering {
   int64_t down, across;  // tiles of an image
-  Tile tile;  // of a unit: its rows and columns are tiles, its copy is that of windows of 4x4 with strides of 2
-  int64_t bands, parts;  // units of an image, down and across
-  int64_t columns;       // room for a unit's tiles in a row of a matrix
-  int64_t strips;        // of outputs
+  Tile tile;        // of a unit: its rows and columns are tiles, its copy is that of windows of 4x4 with strides of 2
+  int64_t columns;  // room for a unit's tiles in a row of a matrix
+  int64_t strips;   // of outputs
   int64_t tasks;
   int64_t images_elements, products_elements;  // of a task's room
   int64_t filter_plane;                        // elements of one place's weights in a group
 
+  int64_t units(const Sizes& s) const { return s.n * s.groups * s.od * tile.down * tile.across; }
   int64_t room_elements() const { return images_elements + products_elements; }
 };
 
@@ -59,8 +59,7 @@ template <class T>
   const int64_t room = kUnitElements / (kPlaces * (inputs_of(s) + kept)) * static_cast<int64_t>(sizeof(float)) /
                        static_cast<int64_t>(sizeof(T));
   const int64_t most_tiles = most(2 * kWidth, least(kMaxUnitTiles, room / kWidth * kWidth));
-  f.parts = ceil_div(f.across, most_tiles);
-  const int64_t cols = ceil_div(f.across, f.parts);
+  const int64_t cols = ceil_div(f.across, ceil_div(f.across, most_tiles));
   // The rows that waste the fewest lanes and rows of tiles; of equals the most.
   int64_t rows = 1;
   int64_t least_cost = 0;
@@ -68,15 +67,15 @@ template <class T>
     const int64_t vectors = ceil_div(f.down, r) * ceil_div(r * cols, kWidth);
     if (r == 1 || vectors <= least_cost) rows = r, least_cost = vectors;
   }
-  f.bands = ceil_div(f.down, rows);
-  rows = ceil_div(f.down, f.bands);
+  rows = ceil_div(f.down, ceil_div(f.down, rows));
   f.tile = tile_with(kTileCopy, 1, cols, rows, f.across, 2, 3, 2, 1);
+  f.tile.down = ceil_div(f.down, rows);
   f.columns = matrix_columns<T>(rows * cols);
   f.filter_plane = s.group_o * inputs_of(s) + 64 / static_cast<int64_t>(sizeof(T));
   f.images_elements = kPlaces * (inputs_of(s) * f.columns + kWidth);
   f.products_elements = kPlaces * (kept * f.columns + kWidth);
   const int64_t work = s.n * s.o * s.pixels * s.k;
-  f.tasks = most(1, least(least(kMaxFilterTasks, s.n * s.groups * s.od * f.bands * f.parts), work / (2 * kTaskWork)));
+  f.tasks = most(1, least(least(kMaxFilterTasks, f.units(s)), work / (2 * kTaskWork)));
   return f;
 }
 
@@ -304,6 +303,11 @@ void lay_tiles(const Filtering& f, int64_t rows, int64_t cols, const T* copy, in
 struct Region {
   int64_t row, col, rows, cols;
 };
+// Of the tiles at a place.
+GORGO_GEMM_INLINE Region region_of(const Sizes& s, const Place& tiles) {
+  return {2 * tiles.row, 2 * tiles.col, least(2 * tiles.rows, s.oh - 2 * tiles.row),
+          least(2 * tiles.cols, s.ow - 2 * tiles.col)};
+}
 
 // A' m A for one output channel, whose rows are `width` apart. Returns what is not zero where a result is not finite.
 template <class T>
@@ -373,14 +377,12 @@ template <class S, class T = typename Stored<S>::Compute>
             const int64_t line = z < 0 || z >= s.d ? -1 : y - s.pad_h + i;
             for (int64_t j = 0; j < 3; ++j) {
               const int64_t left = at.col + col - s.pad_w + j;
-              const int64_t first = least(count, most(0, -left));
-              const int64_t last = line < 0 || line >= s.h ? first : most(first, least(count, s.w - left));
+              const Range met = Range::of(left, line < 0 || line >= s.h ? 0 : s.w, count);
               const T weight = Stored<S>::value(kernel[i * k.row + j * k.col]);
               // Zeros around the image are multiplied too, as everywhere.
               auto value = L::zero();
-              if (first < last) {
-                value = L::load_range(x + c / s.kd * c_stride + (z * s.h + line) * s.w + left, static_cast<int>(first),
-                                      static_cast<int>(last));
+              if (met.first < met.last) {
+                value = L::load_range(x + c / s.kd * c_stride + (z * s.h + line) * s.w + left, met.first, met.last);
               }
               sum = L::fma(L::broadcast(weight), value, sum);
             }
@@ -431,42 +433,36 @@ void run_filtered(const Sizes& s, const FilterRoom<T>& room, const Images<T>& x,
   T* const products = images + f.images_elements;
   const int64_t images_plane = f.images_elements / kPlaces;
   const int64_t products_plane = f.products_elements / kPlaces;
-  const int64_t units = s.n * s.groups * s.od * f.bands * f.parts;
+  const int64_t units = f.units(s);
   const int64_t end = units * (task + 1) / f.tasks;
   for (int64_t unit = units * task / f.tasks; unit < end; ++unit) {
-    const int64_t first_col = unit % f.parts * f.tile.cols;
-    const int64_t first_row = unit / f.parts % f.bands * f.tile.rows;
-    const int64_t slice = unit / f.parts / f.bands % s.od;
-    const int64_t plane = unit / f.parts / f.bands / s.od;
-    const int64_t image = plane / s.groups;
-    const int64_t group = plane % s.groups;
-    const int64_t rows = least(f.tile.rows, f.down - first_row);
-    const int64_t cols = least(f.tile.cols, f.across - first_col);
-    const Region at{2 * first_row, 2 * first_col, least(2 * rows, s.oh - 2 * first_row),
-                    least(2 * cols, s.ow - 2 * first_col)};
-    const T* const from = x.data + image * x.n_stride + group * s.group_c * x.c_stride;
-    T* const to = out + (image * s.o + group * s.group_o) * s.pixels + slice * s.oh * s.ow;
+    const Place place(f.tile, unit, s.od, s.groups, f.down, f.across);
+    const int64_t group = place.group;
+    const Region at = region_of(s, place);
+    const T* const from = x.data + place.image * x.n_stride + group * s.group_c * x.c_stride;
+    T* const to = out + (place.image * s.o + group * s.group_o) * s.pixels + place.slice * s.oh * s.ow;
     const T* const added = bias != nullptr ? bias + group * s.group_o : nullptr;
     for (int64_t c = 0; c < inputs_of(s); ++c) {
-      const int64_t z = slice_of(s, slice, c);
+      const int64_t z = slice_of(s, place.slice, c);
       const T* const channel = from + c / s.kd * x.c_stride;
       copy_slice<T>(f.tile, z < 0 || z >= s.d ? nullptr : channel + z * s.h * s.w, s.h, s.w, at.row - s.pad_h,
                     at.col - s.pad_w, copy);
-      lay_tiles<T>(f, rows, cols, copy, images_plane, images + c * f.columns);
+      lay_tiles<T>(f, place.rows, place.cols, copy, images_plane, images + c * f.columns);
     }
     const T* const filters = room.filters + group * kPlaces * f.filter_plane;
     auto amiss = L::zero();
     each_strip<T>(s, [&](int64_t o, int height) __attribute__((always_inline)) {
-      multiply_places<T>(s, f, filters, images, images_plane, products, products_plane, o, height, rows * cols);
+      multiply_places<T>(s, f, filters, images, images_plane, products, products_plane, o, height,
+                         place.rows * place.cols);
       for (int64_t i = o; i < o + height; ++i) {
-        amiss = lay_outputs<T>(s.ow, at, cols, products + (i - o) * f.columns, products_plane,
+        amiss = lay_outputs<T>(s.ow, at, place.cols, products + (i - o) * f.columns, products_plane,
                                added != nullptr ? added[i] : T{0}, to + i * s.pixels + at.row * s.ow + at.col, amiss);
       }
     });
     if (L::sum(amiss) == T{0}) continue;
     as_stored<T>(weight.dtype, [&](auto element) {
       const Kernels<decltype(element)> kernels(weight, s, transposed);
-      convolve_plainly<decltype(element)>(s, at, slice, from, x.c_stride, kernels, group, added, to);
+      convolve_plainly<decltype(element)>(s, at, place.slice, from, x.c_stride, kernels, group, added, to);
     });
   }
 }

@@ -17,16 +17,16 @@ constexpr int64_t kWeightUnitElements = 128 * 1024;  // of transformed images an
 constexpr int64_t kMaxFilterPartials = 16;
 constexpr int64_t kMostFilterSums = 2 * 1024 * 1024;  // elements of all partial sums, more or less
 
-struct WeightFiltering {
-  int64_t down, across;                               // tiles of an image
-  int64_t rows, cols;                                 // of a unit, in tiles
-  int64_t bands, parts;                               // units of an image, down and across
+// Units are pieces of an image, of so many tiles.
+struct WeightFiltering : Grid {
+  int64_t tiles_down, tiles_across;                   // of an image
   int64_t inputs, outputs;                            // channels, in whole vectors
   int64_t partials;                                   // tasks of a group, each with its own sums
   int64_t images_plane, gradients_plane, sums_plane;  // elements of one place
   int64_t copy_elements;                              // of what a unit stands over
 
-  int64_t units(const Sizes& s) const { return s.n * bands * parts; }
+  Place place(int64_t unit) const { return {*this, unit, 1, 1, tiles_down, tiles_across}; }
+  int64_t units(const Sizes& s) const { return s.n * down * across; }
   int64_t room_elements() const { return copy_elements + kPlaces * (images_plane + gradients_plane + sums_plane); }
 };
 
@@ -35,15 +35,15 @@ template <class T>
   constexpr int64_t kWidth = Lanes<T>::kWidth;
   constexpr int64_t kElements = kWeightUnitElements * static_cast<int64_t>(sizeof(float) / 2) / (sizeof(T) / 2);
   WeightFiltering f;
-  f.down = ceil_div(s.oh, 2);
-  f.across = ceil_div(s.ow, 2);
+  f.tiles_down = ceil_div(s.oh, 2);
+  f.tiles_across = ceil_div(s.ow, 2);
   f.inputs = round_up(s.group_c, kWidth);
   f.outputs = round_up(s.group_o, kWidth);
   const int64_t most_tiles = most(32, least(kMaxUnitTiles, kElements / (kPlaces * (f.inputs + f.outputs))));
-  f.parts = ceil_div(f.across, most_tiles);
-  f.cols = ceil_div(f.across, f.parts);
-  f.bands = ceil_div(f.down, most(1, most_tiles / f.cols));
-  f.rows = ceil_div(f.down, f.bands);
+  f.across = ceil_div(f.tiles_across, most_tiles);
+  f.cols = ceil_div(f.tiles_across, f.across);
+  f.down = ceil_div(f.tiles_down, most(1, most_tiles / f.cols));
+  f.rows = ceil_div(f.tiles_down, f.down);
   f.images_plane = f.rows * f.cols * f.inputs + kWidth;
   f.gradients_plane = f.rows * f.cols * f.outputs + kWidth;
   f.sums_plane = s.group_o * f.inputs + kWidth;
@@ -141,22 +141,6 @@ void lay_gradient_tiles(int64_t rows, int64_t cols, int64_t channels, int64_t st
 struct UnitRange {
   int64_t group, begin, end;
 };
-struct UnitPlace {
-  int64_t image;
-  int64_t rows, cols;  // in tiles
-  Region at;
-};
-GORGO_GEMM_INLINE UnitPlace place_of(const Sizes& s, const WeightFiltering& f, int64_t unit) {
-  const int64_t col = unit % f.parts * f.cols;
-  const int64_t row = unit / f.parts % f.bands * f.rows;
-  const int64_t rows = least(f.rows, f.down - row);
-  const int64_t cols = least(f.cols, f.across - col);
-  return {unit / f.parts / f.bands,
-          rows,
-          cols,
-          {2 * row, 2 * col, least(2 * rows, s.oh - 2 * row), least(2 * cols, s.ow - 2 * col)}};
-}
-
 // Nine sums for one output and one input, over the same units, as they are defined.
 template <class T>
 [[gnu::noinline]] void sum_plainly(const Sizes& s, const WeightFiltering& f, const UnitRange& units, const Images<T>& x,
@@ -165,21 +149,21 @@ template <class T>
   typename L::Vec sums[9];
   for (auto& sum : sums) sum = L::zero();
   for (int64_t unit = units.begin; unit < units.end; ++unit) {
-    const UnitPlace u = place_of(s, f, unit);
+    const Place u = f.place(unit);
+    const Region at = region_of(s, u);
     const T* const g = gradient.data + u.image * gradient.n_stride + (units.group * s.group_o + o) * gradient.c_stride;
     const T* const plane = x.data + u.image * x.n_stride + (units.group * s.group_c + c) * x.c_stride;
-    for (int64_t row = u.at.row; row < u.at.row + u.at.rows; ++row) {
-      for (int64_t q = 0; q < u.at.cols; q += L::kWidth) {
-        const int64_t count = least(L::kWidth, u.at.cols - q);
-        const int64_t col = u.at.col + q;
+    for (int64_t row = at.row; row < at.row + at.rows; ++row) {
+      for (int64_t q = 0; q < at.cols; q += L::kWidth) {
+        const int64_t count = least(L::kWidth, at.cols - q);
+        const int64_t col = at.col + q;
         const auto value = L::load_edge(g + row * s.ow + col, L::edge(static_cast<int>(count)));
         for (int64_t tap = 0; tap < 9; ++tap) {
           const int64_t line = row - s.pad_h + tap / 3;
           const int64_t left = col - s.pad_w + tap % 3;
-          const int64_t first = least(count, most(0, -left));
-          const int64_t last = line < 0 || line >= s.h ? first : most(first, least(count, s.w - left));
-          if (first >= last) continue;
-          const auto met = L::load_range(plane + line * s.w + left, static_cast<int>(first), static_cast<int>(last));
+          const Range range = Range::of(left, line < 0 || line >= s.h ? 0 : s.w, count);
+          if (range.first >= range.last) continue;
+          const auto met = L::load_range(plane + line * s.w + left, range.first, range.last);
           sums[tap] = L::fma(value, met, sums[tap]);
         }
       }
@@ -237,39 +221,36 @@ template <class T>
 void run_filtered_weight(const Sizes& s, const WeightFiltering& f, T* partials, T* room, const Images<T>& x,
                          const Images<T>& gradient, int64_t task) {
   constexpr int64_t kColumns = kPanelColumns<T>;
-  constexpr int64_t kRows = Lanes<T>::kRows;
   T* const copy = room + task * f.room_elements();
   T* const images = copy + f.copy_elements;
   T* const gradients = images + kPlaces * f.images_plane;
   T* const sums = gradients + kPlaces * f.gradients_plane;
   const int64_t part = task % f.partials;
   const UnitRange units{task / f.partials, f.units(s) * part / f.partials, f.units(s) * (part + 1) / f.partials};
-  const int64_t strips = ceil_div(s.group_o, kRows);
   MicroArgs<T> g;
   g.a_col_stride = f.outputs;
   g.b_row_stride = f.inputs;
   g.c_row_stride = f.inputs;
   for (int64_t unit = units.begin; unit < units.end; ++unit) {
-    const UnitPlace u = place_of(s, f, unit);
+    const Place u = f.place(unit);
+    const Region at = region_of(s, u);
     cross_slice<T>(x.data + u.image * x.n_stride + units.group * s.group_c * x.c_stride, x.c_stride, s.group_c, s.h,
-                   s.w, u.at.row - s.pad_h, u.at.col - s.pad_w, 2 * u.rows + 2, 2 * u.cols + 2, copy);
+                   s.w, at.row - s.pad_h, at.col - s.pad_w, 2 * u.rows + 2, 2 * u.cols + 2, copy);
     lay_image_tiles<T>(u.rows, u.cols, s.group_c, f.inputs, copy, f.images_plane, images);
     // Beyond the outputs there is nothing: planes end there.
     cross_slice<T>(gradient.data + u.image * gradient.n_stride + units.group * s.group_o * gradient.c_stride,
-                   gradient.c_stride, s.group_o, s.oh, s.ow, u.at.row, u.at.col, 2 * u.rows, 2 * u.cols, copy);
+                   gradient.c_stride, s.group_o, s.oh, s.ow, at.row, at.col, 2 * u.rows, 2 * u.cols, copy);
     lay_gradient_tiles<T>(u.rows, u.cols, s.group_o, f.outputs, copy, f.gradients_plane, gradients);
     g.k = u.rows * u.cols;
     g.add = unit > units.begin;
     for (int place = 0; place < kPlaces; ++place) {
       for (int64_t c = 0; c < s.group_c; c += kColumns) {
         g.b = images + place * f.images_plane + c;
-        for (int64_t strip = 0; strip < strips; ++strip) {
-          const int64_t o = s.group_o * strip / strips;
+        each_strip<T>(s, [&](int64_t o, int height) __attribute__((always_inline)) {
           g.a = gradients + place * f.gradients_plane + o;
           g.c = sums + place * f.sums_plane + o * f.inputs + c;
-          run_micro(g, static_cast<int>(s.group_o * (strip + 1) / strips - o),
-                    static_cast<int>(least(kColumns, s.group_c - c)), true);
-        }
+          run_micro(g, height, static_cast<int>(least(kColumns, s.group_c - c)), true);
+        });
       }
     }
   }
