@@ -210,6 +210,7 @@ def described(conv: Conv) -> str:
 if toy():
     SHAPES = [
         Conv(2, 1, (8, 8), 4),
+        Conv(1, 8, (9, 9), 8),
         Conv(2, 4, (7, 7), 4, groups=4),
         Conv(2, 4, (7, 7), 6, stride=2, what=BY_IMAGE),
         Conv(2, 4, (7, 7), 6, what=BY_WEIGHT),
@@ -224,6 +225,8 @@ else:
         Conv(8, 64, (56, 56), 64),
         Conv(1, 64, (56, 56), 64),
         Conv(8, 37, (28, 28), 53),
+        Conv(8, 32, (28, 28), 64, (5, 5), padding=2),
+        Conv(8, 64, (56, 56), 128, stride=2),
         Conv(8, 96, (28, 28), 96, groups=96),
         Conv(1, 192, (14, 14), 192, groups=192),
         Conv(1, 192, (14, 14), 192, stride=2, groups=192),

@@ -175,6 +175,21 @@ def test_3x3_kernels_are_as_accurate_as_sums_of_float32(case: tuple) -> None:
         assert np.linalg.norm(mine - exact) < 6e-7 * np.linalg.norm(exact)
 
 
+@pytest.mark.parametrize("channels", [8, 64, 300])
+def test_one_element_of_a_3x3_convolution_is_off_by_its_window_times_the_largest_weights(channels: int) -> None:
+    """What docs/determinism.md says of elements of very different sizes beside weights that are zero."""
+    x, weight, _, options = arrays_of((1, channels, 16, (20, 20), (3, 3), 1, 1, 1, 1), "float32")
+    x = np.where(RNG.random(x.shape) < 0.01, 1000 * x, x)
+    weight = np.where(RNG.random(weight.shape) < 0.5, 0, weight).astype(np.float32)
+    mine = np.asarray(gg.conv2d(gg.asarray(x), gg.asarray(weight), **options))
+    largest = np.broadcast_to(np.abs(weight).max(axis=(2, 3), keepdims=True), weight.shape)
+    exact, measure = (
+        torch.nn.functional.conv2d(*(torch.from_numpy(a.astype(np.float64)) for a in pair), **options).numpy()
+        for pair in ((x, weight), (np.abs(x), largest))
+    )
+    assert (np.abs(mine - exact) <= 2.0**-20 * measure).all()
+
+
 @pytest.mark.parametrize("case", FILTERED[:4])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_3x3_kernels_in_narrow_types_are_those_of_float32_rounded(case: tuple, dtype: str) -> None:

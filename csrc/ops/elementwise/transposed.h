@@ -11,6 +11,7 @@
 #include "core/kernel_args.h"
 #include "core/shape.h"
 #include "kernels/complex.h"
+#include "kernels/move.h"
 #include "kernels/stream.h"
 #include "kernels/zip.h"
 
@@ -48,38 +49,27 @@ struct TransposePlan {
   [[gnu::noinline]] TransposePlan(const KOperand& in, const KOperand& out) noexcept {
     if (!out.contiguous || in.contiguous || in.numel != out.numel || out.numel == 0) return;
     size = dtype_size(out.dtype);
-    // Axes from the last to the first, joined where one step walks both.
-    int64_t step = size;
-    for (int i = in.rank - 1; i >= 0; --i) {
-      const int64_t length = in.shape[i];
-      if (length == 1) continue;
-      const int64_t stride = in.strides[i] * size;
-      if (rank > 0 && stride == from[rank - 1] * shape[rank - 1]) {
-        shape[rank - 1] *= length;
-      } else {
-        shape[rank] = length;
-        from[rank] = stride;
-        to[rank] = step;
-        ++rank;
-      }
-      step *= length;
+    MovePlan axes;
+    int64_t step = out.numel * size;
+    for (int i = 0; i < in.rank; ++i) {
+      step /= in.shape[i];
+      axes.add(in.shape[i], step, in.strides[i] * size);
     }
-    int down = 1;
-    while (down < rank && from[down] != size) ++down;
-    if (down >= rank || from[0] == size) return;
+    const int last = axes.rank - 1;
+    int down = last - 1;
+    while (down >= 0 && axes.from[down] != size) --down;
+    if (down < 0 || axes.from[last] == size) return;
     applies = true;
-    columns = shape[0];
-    column_stride = from[0];
-    rows = shape[down];
-    row_stride = to[down];
-    int around = 0;
-    for (int i = 1; i < rank; ++i) {
+    columns = axes.shape[last];
+    column_stride = axes.from[last];
+    rows = axes.shape[down];
+    row_stride = axes.to[down];
+    for (int i = last - 1; i >= 0; --i) {
       if (i == down) continue;
-      shape[around] = shape[i];
-      from[around] = from[i];
-      to[around++] = to[i];
+      shape[rank] = axes.shape[i];
+      from[rank] = axes.from[i];
+      to[rank++] = axes.to[i];
     }
-    rank = around;
     const int64_t width = kLineBytes / size;
     strips = (columns + width - 1) / width;
     blocks = (rows + kBlockRows - 1) / kBlockRows;
