@@ -82,10 +82,51 @@ def test_chains_come_first() -> None:
     assert joined(lambda x: gg.relu(gg.linear(x, W, B)) * 2 + 1, X) == ["linear", "fused"]
 
 
-def test_the_switch_keeps_ops_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    for value in ("0", "1"):  # off; and the default, with which a CPU gains nothing from epilogues
-        monkeypatch.setenv("GORGO_FUSE", value)
-        assert joined(lambda x: gg.relu(gg.linear(x, W, B)), X) == ["linear", "relu"]
+def test_by_default_a_cpu_joins_what_its_products_apply_in_registers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GORGO_FUSE", "1")
+    assert joined(lambda x: gg.relu(gg.linear(x, W, B)), X) == ["linear_relu"]
+    assert joined(lambda x: gg.relu(gg.conv2d(x, KERNELS)), IMAGES) == ["conv2d", "relu"]
+    monkeypatch.setenv("GORGO_FUSE", "0")
+    assert joined(lambda x: gg.relu(gg.linear(x, W, B)), X) == ["linear", "relu"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ((1, 40), (40, 100)),  # a row: along B, or across it
+        ((100, 40), (40, 1)),  # a column
+        ((3, 0), (0, 5)),
+        ((31, 800), (800, 47)),  # several blocks of k
+        ((200, 300), (300, 500)),  # several tasks
+        ((6, 5, 7), (6, 7, 9)),  # a stack, several to a task
+        ((3, 70, 90), (3, 90, 110)),
+        ((4, 30, 7), (7, 9)),  # one factor for the stack
+    ],
+)
+def test_products_of_all_kinds_equal_eager(a: tuple[int, ...], b: tuple[int, ...], dtype: str) -> None:
+    draw = np.random.default_rng(8)
+    x, w = (gg.asarray(draw.normal(size=shape)).astype(getattr(gg, dtype)) for shape in (a, b))
+    bias = gg.asarray(draw.normal(size=b[-1:])).astype(getattr(gg, dtype))
+    crossed = w.mT.copy()
+
+    def run(x: gg.Tensor, w: gg.Tensor, crossed: gg.Tensor, saved: gg.Tensor) -> list[gg.Tensor]:
+        gate = gg._core._registry["relu_backward"]
+        results = [gg.relu(x @ w), gg.relu(x @ crossed.mT), gate(x @ w, saved)]
+        return [*results, gg.relu(gg.linear(x, crossed, bias))] if w.ndim == 2 else results
+
+    saved = gg.asarray(draw.normal(size=(x @ w).shape)).astype(getattr(gg, dtype))
+    names = joined(run, x, w, crossed, saved)
+    assert [name for name in names if name != "permute_dims"][:3] == [
+        "matmul_relu",
+        "matmul_relu",
+        "matmul_relu_backward",
+    ]
+    compiled = gg.compile(run)
+    across = saved.mT.copy().mT
+    for last in (saved, saved, across, across):
+        for got, want in zip(compiled(x, w, crossed, last), run(x, w, crossed, last), strict=True):
+            same_bits(got, want)
 
 
 def perceptron(dtype: Any) -> gg.nn.Module:

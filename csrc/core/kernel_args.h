@@ -107,6 +107,7 @@ struct Kernel {
   Phase phases[kMaxPhases];
   int32_t phase_count = 0;
   size_t (*scratch_bytes)(const KernelArgs& args) noexcept = nullptr;  // null means none
+  bool epilogue_is_free = false;  // of an op with an epilogue: it is applied in registers, as results are stored
 
   [[nodiscard]] GORGO_INLINE static constexpr Kernel of(Phase a) { return {{a}, 1, nullptr}; }
   [[nodiscard]] GORGO_INLINE static constexpr Kernel of(Phase a, Phase b,

@@ -44,6 +44,11 @@ class Program::Plan::Planner {
  private:
   const IrValue& value(int32_t id) const { return graph_.values[static_cast<size_t>(id)]; }
   Place& place(int32_t id) { return places_[static_cast<size_t>(id)]; }
+  Buffer& buffer_of(const Place& at) { return plan_.buffers[static_cast<size_t>(at.buffer)]; }
+  void put(int32_t id, const Place& at) {
+    place(id) = at;
+    residents_[static_cast<size_t>(at.buffer)].push_back(id);
+  }
   [[nodiscard]] int32_t next_step() const { return static_cast<int32_t>(plan_.steps.size()); }
 
   // The last node that reads a value (a view's reads count for what it views; results and assignments read at the end).
@@ -72,6 +77,7 @@ class Program::Plan::Planner {
     Buffer& buffer = plan_.buffers.emplace_back();
     buffer.kind = kind;
     buffer.bytes = static_cast<size_t>(bytes);
+    residents_.emplace_back();
     return static_cast<int32_t>(plan_.buffers.size()) - 1;
   }
 
@@ -81,12 +87,12 @@ class Program::Plan::Planner {
       if (place(id).buffer >= 0) continue;  // the same tensor given twice
       const int32_t buffer = add_buffer(BufferKind::Input, graph_.bytes_of(id));
       plan_.buffers.back().index = static_cast<int32_t>(i);
-      place(id) = Place{buffer, 0, value(id).strides};
+      put(id, Place{buffer, 0, value(id).strides});
     }
     for (const int32_t id : graph_.captured) {
       const int32_t buffer = add_buffer(BufferKind::Outer, graph_.bytes_of(id));
       plan_.buffers.back().data = value(id).tensor->data();
-      place(id) = Place{buffer, 0, value(id).strides};
+      put(id, Place{buffer, 0, value(id).strides});
     }
   }
 
@@ -95,26 +101,51 @@ class Program::Plan::Planner {
   void place_fresh(int32_t id, int32_t n, const IrNode& node) {
     const auto target = target_of_.find(id);
     if (target != target_of_.end() && may_overwrite(target->second, n, node)) {
-      place(id) = place(target->second);
+      put(id, place(target->second));
       note_write(target->second);
       return;
     }
+    if (take_over(id, n, node)) return;
     const int32_t buffer = add_buffer(BufferKind::Arena, graph_.bytes_of(id));
-    place(id) = Place{buffer, 0, contiguous_strides(value(id).shape)};
+    put(id, Place{buffer, 0, contiguous_strides(value(id).shape)});
+  }
+
+  // Results of elementwise nodes lie where an operand does that nobody needs any more: fewer bytes pass through the caches. Where a device
+  // orders steps by what they touch, values stay apart.
+  bool take_over(int32_t id, int32_t n, const IrNode& node) {
+    if (!node.op->flags.elementwise || plan_.device.type != DeviceType::Cpu) return false;
+    for (const IrOperand& operand : node.inputs) {
+      if (operand.value < 0) continue;
+      const IrValue& from = value(operand.value);
+      const Place& at = place(operand.value);
+      if (buffer_of(at).kind != BufferKind::Arena || from.dtype != value(id).dtype || from.shape != value(id).shape ||
+          at.offset != 0 || !is_contiguous(from.shape, at.strides)) {
+        continue;
+      }
+      const std::vector<int32_t>& residents = residents_[static_cast<size_t>(at.buffer)];
+      const bool free = std::all_of(residents.begin(), residents.end(), [&](int32_t other) {
+        const int32_t last = last_use_[static_cast<size_t>(other)];
+        return value(other).node != n && (last < n || (last == n && is_at(other, operand.value)));
+      });
+      if (!free) continue;
+      put(id, at);
+      return true;
+    }
+    return false;
+  }
+  // Do two values of one buffer have each element in the same place?
+  [[nodiscard]] bool is_at(int32_t id, int32_t other) {
+    return place(id).offset == place(other).offset && place(id).strides == place(other).strides &&
+           value(id).shape == value(other).shape;
   }
 
   // May node n write over `outer` while it runs? Reads by later nodes forbid it, and so do its own unless element by element.
   bool may_overwrite(int32_t outer, int32_t n, const IrNode& node) {
     if (overwritten_.count(place(outer).buffer) != 0) return false;
     if (!is_contiguous(value(outer).shape, value(outer).strides) && !node.op->flags.elementwise) return false;
-    for (size_t id = 0; id < places_.size(); ++id) {
-      if (places_[id].buffer != place(outer).buffer) continue;
-      if (last_use_[id] > n) return false;
-      if (last_use_[id] == n) {
-        const bool exact = places_[id].offset == place(outer).offset && places_[id].strides == place(outer).strides &&
-                           graph_.values[id].shape == value(outer).shape;
-        if (!exact || !node.op->flags.elementwise) return false;
-      }
+    for (const int32_t id : residents_[static_cast<size_t>(place(outer).buffer)]) {
+      const int32_t last = last_use_[static_cast<size_t>(id)];
+      if (last > n || (last == n && (!is_at(id, outer) || !node.op->flags.elementwise))) return false;
     }
     return true;
   }
@@ -133,8 +164,8 @@ class Program::Plan::Planner {
     const int32_t buffer = place(id).buffer;
     const Buffer& home = plan_.buffers[static_cast<size_t>(buffer)];
     bool old_wanted = false;
-    for (size_t other = 0; other < places_.size(); ++other) {
-      old_wanted = old_wanted || (places_[other].buffer == buffer && last_use_[other] > n);
+    for (const int32_t other : residents_[static_cast<size_t>(buffer)]) {
+      old_wanted = old_wanted || last_use_[static_cast<size_t>(other)] > n;
     }
     const bool outer = home.kind == BufferKind::Outer || home.kind == BufferKind::Input;
     const bool ends_there = !outer || assigned_outer(buffer);
@@ -178,7 +209,7 @@ class Program::Plan::Planner {
       for (size_t i = 0; i < node.outputs.size(); ++i) {
         const OutSpec& spec = context.out[static_cast<int>(i)];
         // The value may lie elsewhere in its buffer than its stand-in does; a view is relative to its source.
-        place(node.outputs[i]) = Place{from.buffer, from.offset + (spec.offset - source.offset), spec.strides};
+        put(node.outputs[i], Place{from.buffer, from.offset + (spec.offset - source.offset), spec.strides});
       }
       return;
     }
@@ -186,7 +217,7 @@ class Program::Plan::Planner {
       const Place base = writable(node.inputs[0].value, n);
       const auto& region = node.attrs.as<RegionAttrs>();
       const int32_t out = node.outputs[0];
-      place(out) = base;
+      put(out, base);
       begin_step(*core_ops().copy, nullptr);
       if (node.inputs[1].is_scalar) {
         add_scalar(node.inputs[1].scalar, value(out).dtype, op.name);
@@ -204,7 +235,7 @@ class Program::Plan::Planner {
       const IrOperand& operand = node.inputs[static_cast<size_t>(i)];
       if (operand.value < 0 || !op.mutates_operand(node.attrs.get(), i, operand_count)) continue;
       const int32_t out = node.outputs[made++];
-      place(out) = writable(operand.value, n);
+      put(out, writable(operand.value, n));
       inplace[static_cast<size_t>(i)] = out;
     }
     for (int i = 0; i < context.out.size(); ++i) place_fresh(node.outputs[static_cast<size_t>(i)], n, node);
@@ -407,6 +438,7 @@ class Program::Plan::Planner {
   std::vector<int32_t> last_use_;
   std::unordered_map<int32_t, int32_t> target_of_;  // value -> the outer value it is assigned to
   std::unordered_map<int32_t, bool> overwritten_;   // outer buffers that hold new elements already
+  std::vector<std::vector<int32_t>> residents_;     // by buffer: the values that lie in it, now or before
   Step step_;
 };
 

@@ -12,8 +12,9 @@ constexpr int32_t kNone = -1;
 
 class Joiner {
  public:
-  explicit Joiner(const Graph& graph)
+  Joiner(const Graph& graph, bool free_only)
       : graph_(graph),
+        free_only_(free_only),
         readers_(graph.values.size(), 0),
         kept_(graph.values.size(), false),
         taken_(graph.nodes.size(), kNone),
@@ -63,7 +64,8 @@ class Joiner {
     const IrValue& result = value(then.outputs[0]);
     if (joined == nullptr || result.dtype != value(base.outputs[0]).dtype) return false;
     const auto device = static_cast<size_t>(graph_.device.type);
-    if (joined->kernels[device][static_cast<size_t>(result.dtype)] == nullptr) return false;
+    const Kernel* kernel = joined->kernels[device][static_cast<size_t>(result.dtype)];
+    if (kernel == nullptr || (free_only_ && !kernel->epilogue_is_free)) return false;
     const size_t saved = joined->inputs.size() - base.op->inputs.size();
     if (then.inputs.size() != 1 + saved) return false;
     if (saved == 1) {
@@ -136,6 +138,7 @@ class Joiner {
   }
 
   const Graph& graph_;
+  bool free_only_;
   const OpDef* const reshape_ = Registry::instance().find("reshape");
   std::vector<int32_t> readers_;     // of each value, how many operands
   std::vector<bool> kept_;           // values that are wanted at the end
@@ -146,6 +149,6 @@ class Joiner {
 
 }  // namespace
 
-std::optional<Graph> join_epilogues(const Graph& graph) { return Joiner(graph).run(); }
+std::optional<Graph> join_epilogues(const Graph& graph, bool free_only) { return Joiner(graph, free_only).run(); }
 
 }  // namespace gorgo

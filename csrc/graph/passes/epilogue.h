@@ -12,7 +12,7 @@
 
 namespace gorgo {
 
-// None when there is nothing to take.
-[[nodiscard]] std::optional<Graph> join_epilogues(const Graph& graph);
+// None when there is nothing to take. With `free_only` nothing is taken that costs its kernel another pass over the results.
+[[nodiscard]] std::optional<Graph> join_epilogues(const Graph& graph, bool free_only = false);
 
 }  // namespace gorgo

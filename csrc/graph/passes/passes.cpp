@@ -12,8 +12,8 @@ std::optional<Graph> fused_for_its_device(const Graph& graph) {
   const std::optional<FusionLimits> limits = fusion_limits(graph.device);
   if (!limits) return {};
   std::optional<Graph> fused = fuse_elementwise(graph, *limits);
-  if (graph.device.type != DeviceType::Cuda && env_string("GORGO_FUSE") != "always") return fused;
-  std::optional<Graph> joined = join_epilogues(fused ? *fused : graph);
+  const bool free_only = graph.device.type != DeviceType::Cuda && env_string("GORGO_FUSE") != "always";
+  std::optional<Graph> joined = join_epilogues(fused ? *fused : graph, free_only);
   return joined ? std::move(joined) : std::move(fused);
 }
 

@@ -14,7 +14,7 @@ namespace {
 constexpr int kValues = kFusedInputs + kFusedNumbers + kFusedInstructions;
 
 // How an instruction reads and writes.
-enum class Form : uint8_t { Arithmetic, Test, Logical, Where, Copy, Move, Truth };
+enum class Form : uint8_t { Arithmetic, Test, Logical, Where, Copy, Move };
 
 GORGO_INLINE constexpr Form form_of(FusedOp op) noexcept {
   switch (op) {
@@ -33,7 +33,7 @@ GORGO_INLINE constexpr Form form_of(FusedOp op) noexcept {
     case FusedOp::Move:
       return Form::Move;
     case FusedOp::Truth:
-      return Form::Truth;
+      return Form::Test;
     default:
       return Form::Arithmetic;
   }
@@ -82,34 +82,64 @@ Loop loop_of(FusedOp op) noexcept {
   }
 }
 
-// Runs the program over chunks. T is what it computes in.
+// Runs the program over chunks. T is what it computes in. What does not depend on the chunk is worked out when the machine is made.
 template <class T>
 class Machine {
  public:
   explicit Machine(const KernelArgs& args) noexcept
-      : args_(args), attrs_(args.attrs_as<FusedAttrs>()), operands_(args.in_count), count_(attrs_.count()) {
-    for (int v = 0; v < operands_ + count_; ++v) last_read_[v] = -1;
+      : args_(args), operands_(args.in_count), count_(args.attrs_as<FusedAttrs>().count()) {
+    const auto& attrs = args.attrs_as<FusedAttrs>();
+    int last_read[kValues];
+    for (int v = 0; v < operands_ + count_; ++v) last_read[v] = -1;
     for (int i = 0; i < count_; ++i) {
-      code_[i] = attrs_.at(i);
-      for (const int8_t v : code_[i].reads) {
-        if (v >= 0) last_read_[v] = i;
+      for (const int8_t v : attrs.at(i).reads) {
+        if (v >= 0) last_read[v] = i;
       }
     }
-    for (int r = 0; r < attrs_.results.size(); ++r) last_read_[attrs_.results[r]] = count_;
-  }
-
-  void run(int64_t begin, int64_t end) noexcept {
+    for (int r = 0; r < args.out_count; ++r) {
+      results_[r] = static_cast<int>(attrs.results[r]);
+      last_read[results_[r]] = count_;
+    }
+    last_is_result_ = args.out_count == 1 && results_[0] == operands_ + count_ - 1;
+    int numbers = 0;
     for (int i = 0; i < operands_; ++i) {
       const KOperand& x = args_.in[i];
       dtype_[i] = x.dtype;
       is_number_[i] = x.host;
       if (is_number_[i]) {
-        repeat_element(x.data, numbers_[number_count_], sizeof(T), kChunk);
-        data_[i] = numbers_[number_count_++];
+        repeat_element(x.data, numbers_[numbers], sizeof(T), kChunk);
+        data_[i] = numbers_[numbers++];
       } else {
-        readers_[reader_count_].start(x, args_.out[0], true, begin, end);
         reader_of_[reader_count_++] = i;
       }
+    }
+    int free[kFusedInstructions + 1];
+    int free_count = 0;
+    for (int i = count_ + 1; i-- > 0;) free[free_count++] = i;
+    for (int i = 0; i < count_; ++i) {
+      const FusedInstruction code = attrs.at(i);
+      const int self = operands_ + i;
+      dtype_[self] = code.dtype;
+      is_number_[self] = false;
+      decode(code, steps_[i]);
+      // The last result goes where it belongs: all operands have been read by then, but those that lie there too, by this instruction.
+      const int room = i + 1 == count_ && last_is_result_ ? -1 : free[--free_count];
+      data_[self] = room < 0 ? nullptr : rooms_[room].bytes;
+      room_[self] = room;
+      for (int k = 0; k < 3; ++k) {
+        const auto v = static_cast<int>(code.reads[k]);
+        if (v < operands_ || last_read[v] != i || (k > 0 && v == code.reads[0]) || (k > 1 && v == code.reads[1])) {
+          continue;
+        }
+        free[free_count++] = room_[v];
+      }
+    }
+  }
+
+  // Results [begin, end).
+  void run(int64_t begin, int64_t end) noexcept {
+    for (int r = 0; r < reader_count_; ++r) {
+      readers_[r].start(args_.in[reader_of_[r]], args_.out[0], true, begin, end);
     }
     for (int i = 0; i < args_.out_count; ++i) writers_[i].start(args_.out[i], true, begin);
     for (int64_t at = begin; at < end; at += kChunk) chunk(end - at < kChunk ? end - at : kChunk);
@@ -119,49 +149,59 @@ class Machine {
   struct alignas(64) Room {
     unsigned char bytes[kChunk * sizeof(T) + 64];  // neighbours must not share places of the cache
   };
+  // An instruction with all that its kernel has to be asked for.
+  struct Step {
+    Form form;
+    DType dtype;
+    int8_t arity;
+    int8_t reads[3];
+    bool converts;         // an operand is to be widened, or the result narrowed
+    Loop loop;             // or null
+    Conversion widens[3];  // what brings an operand to T, or null
+    Conversion narrows;    // what rounds the result to its dtype, or null
+  };
+
+  void decode(const FusedInstruction& code, Step& step) const noexcept {
+    step.form = form_of(code.op);
+    step.dtype = code.dtype;
+    step.arity = static_cast<int8_t>(fused_arity(code.op));
+    step.loop = loop_of<T>(code.op);
+    const bool rounds = step.form == Form::Arithmetic || step.form == Form::Move;
+    step.narrows = rounds ? narrowing(code.dtype) : nullptr;
+    step.converts = step.narrows != nullptr;
+    for (int k = 0; k < step.arity; ++k) {
+      const int v = step.reads[k] = code.reads[k];
+      step.widens[k] = is_number_[v] || dtype_[v] == DType::Bool ? nullptr : widening(dtype_[v]);
+      step.converts = step.converts || step.widens[k] != nullptr;
+    }
+  }
 
   void chunk(int64_t n) noexcept {
-    free_count_ = 0;
-    for (int i = count_ + 1; i-- > 0;) free_[free_count_++] = rooms_[i].bytes;
     for (int r = 0; r < reader_count_; ++r) data_[reader_of_[r]] = readers_[r].next(n);
+    if (last_is_result_) data_[operands_ + count_ - 1] = writers_[0].room();
     for (int i = 0; i < count_; ++i) {
-      const int self = operands_ + i;
-      dtype_[self] = code_[i].dtype;
-      is_number_[self] = false;
-      unsigned char* const room = free_[--free_count_];
-      data_[self] = room;
-      instruction(code_[i], room, n);
-      for (int k = 0; k < 3; ++k) {
-        const auto v = static_cast<int>(code_[i].reads[k]);
-        if (v < operands_ || last_read_[v] != i || (k > 0 && v == code_[i].reads[0]) ||
-            (k > 1 && v == code_[i].reads[1])) {
-          continue;
-        }
-        free_[free_count_++] = static_cast<unsigned char*>(const_cast<void*>(data_[v]));
-      }
+      run_step(steps_[i], static_cast<unsigned char*>(const_cast<void*>(data_[operands_ + i])), n);
     }
+    if (last_is_result_) return writers_[0].done(n);
     for (int r = 0; r < args_.out_count; ++r) {
-      const auto v = static_cast<int>(attrs_.results[r]);
+      const int v = results_[r];
       std::memcpy(writers_[r].room(), data_[v], static_cast<size_t>(n * dtype_size(dtype_[v])));
       writers_[r].done(n);
     }
   }
 
-  // Value v as T; `k` is which temporary may hold it.
-  const void* as_compute(int v, int k, int64_t n) noexcept {
-    if (is_number_[v]) return data_[v];
-    const Conversion widens = dtype_[v] == DType::Bool ? nullptr : widening(dtype_[v]);
-    if (widens != nullptr) {
-      widens(data_[v], wide_[k].bytes, n);
-      return wide_[k].bytes;
-    }
-    return data_[v];
+  // Operand k as T.
+  GORGO_INLINE const void* as_compute(const Step& step, int k, int64_t n) noexcept {
+    const void* from = data_[step.reads[k]];
+    if (step.widens[k] == nullptr) return from;
+    step.widens[k](from, wide_[k].bytes, n);
+    return wide_[k].bytes;
   }
   // As it lies in memory as `dtype`.
   const void* as_stored(int v, DType dtype, int k, int64_t n) noexcept {
     if (!is_number_[v]) return data_[v];
     if (dtype == DType::Bool) {
-      std::memset(wide_[k].bytes, numbers_of(v) != T{0} ? 1 : 0, static_cast<size_t>(n));
+      std::memset(wide_[k].bytes, *static_cast<const T*>(data_[v]) != T{0} ? 1 : 0, static_cast<size_t>(n));
       return wide_[k].bytes;
     }
     const Conversion narrows = narrowing(dtype);
@@ -169,34 +209,34 @@ class Machine {
     narrows(data_[v], wide_[k].bytes, n);
     return wide_[k].bytes;
   }
-  T numbers_of(int v) const noexcept { return *static_cast<const T*>(data_[v]); }
 
-  void instruction(const FusedInstruction& code, unsigned char* room, int64_t n) noexcept {
-    const int arity = fused_arity(code.op);
+  GORGO_INLINE void run_step(const Step& step, unsigned char* room, int64_t n) noexcept {
+    if (step.form > Form::Test) return run_other(step, room, n);
+    void* out = room;
+    if (!step.converts) {
+      const void* const in[3] = {data_[step.reads[0]], step.arity > 1 ? data_[step.reads[1]] : nullptr,
+                                 step.arity > 2 ? data_[step.reads[2]] : nullptr};
+      return step.loop(in, &out, n);
+    }
+    const void* in[3] = {};
+    for (int k = 0; k < step.arity; ++k) in[k] = as_compute(step, k, n);
+    if (step.narrows == nullptr) return step.loop(in, &out, n);
+    out = wide_[3].bytes;
+    step.loop(in, &out, n);
+    step.narrows(out, room, n);
+  }
+
+  void run_other(const Step& step, unsigned char* room, int64_t n) noexcept {
     const void* in[3] = {};
     void* out = room;
-    switch (form_of(code.op)) {
-      case Form::Arithmetic: {
-        for (int k = 0; k < arity; ++k) in[k] = as_compute(code.reads[k], k, n);
-        const Conversion narrows = narrowing(code.dtype);
-        if (narrows != nullptr) out = wide_[3].bytes;
-        loop_of<T>(code.op)(in, &out, n);
-        if (narrows != nullptr) narrows(out, room, n);
-        return;
-      }
-      case Form::Test:
-      case Form::Truth:
-        for (int k = 0; k < arity; ++k) in[k] = as_compute(code.reads[k], k, n);
-        loop_of<T>(code.op)(in, &out, n);
-        return;
+    switch (step.form) {
       case Form::Logical:
-        for (int k = 0; k < arity; ++k) in[k] = as_stored(code.reads[k], DType::Bool, k, n);
-        loop_of<T>(code.op)(in, &out, n);
-        return;
+        for (int k = 0; k < step.arity; ++k) in[k] = as_stored(step.reads[k], DType::Bool, k, n);
+        return step.loop(in, &out, n);
       case Form::Where:
-        in[0] = as_stored(code.reads[0], DType::Bool, 0, n);
-        for (int k = 1; k < 3; ++k) in[k] = as_stored(code.reads[k], code.dtype, k, n);
-        switch (dtype_size(code.dtype)) {
+        in[0] = as_stored(step.reads[0], DType::Bool, 0, n);
+        for (int k = 1; k < 3; ++k) in[k] = as_stored(step.reads[k], step.dtype, k, n);
+        switch (dtype_size(step.dtype)) {
           case 1:
             return where_loop<uint8_t>(in, &out, n);
           case 2:
@@ -207,32 +247,29 @@ class Machine {
             return where_loop<uint64_t>(in, &out, n);
         }
       case Form::Copy:
-        std::memcpy(room, as_stored(code.reads[0], code.dtype, 0, n), static_cast<size_t>(n * dtype_size(code.dtype)));
+        std::memmove(room, as_stored(step.reads[0], step.dtype, 0, n), static_cast<size_t>(n * dtype_size(step.dtype)));
         return;
-      case Form::Move: {
-        const Conversion narrows = narrowing(code.dtype);
-        const void* from = as_compute(code.reads[0], 0, n);
-        if (dtype_[code.reads[0]] == DType::Bool) {
+      default: {  // Move
+        const void* from = as_compute(step, 0, n);
+        if (dtype_[step.reads[0]] == DType::Bool) {
           auto* to = reinterpret_cast<T*>(wide_[1].bytes);
           for (int64_t i = 0; i < n; ++i) to[i] = static_cast<const uint8_t*>(from)[i] != 0 ? T{1} : T{0};
           from = to;
         }
-        if (narrows != nullptr) {
-          narrows(from, room, n);
-        } else {
-          std::memcpy(room, from, static_cast<size_t>(n) * sizeof(T));
-        }
+        if (step.narrows != nullptr) return step.narrows(from, room, n);
+        std::memmove(room, from, static_cast<size_t>(n) * sizeof(T));
         return;
       }
     }
   }
 
   const KernelArgs& args_;
-  const FusedAttrs& attrs_;
   int operands_;
   int count_;
-  FusedInstruction code_[kFusedInstructions];
-  int last_read_[kValues];
+  bool last_is_result_;  // and the only one
+  int results_[kFusedOutputs];
+  Step steps_[kFusedInstructions];
+  int room_[kValues];
   DType dtype_[kValues];
   bool is_number_[kValues];
   const void* data_[kValues];  // of this chunk
@@ -241,10 +278,7 @@ class Machine {
   int reader_count_ = 0;
   Writer writers_[kFusedOutputs];
   alignas(64) T numbers_[kFusedNumbers][kChunk + 64 / sizeof(T)];
-  int number_count_ = 0;
   Room rooms_[kFusedInstructions + 1];
-  unsigned char* free_[kFusedInstructions + 1];
-  int free_count_ = 0;
   Room wide_[4];
 };
 
@@ -254,7 +288,6 @@ void run_fused(const KernelArgs& args, int64_t task) noexcept {
   const int64_t end = args.out[0].numel - begin < kTaskElements ? args.out[0].numel : begin + kTaskElements;
   if (begin < end) Machine<T>(args).run(begin, end);
 }
-
 }  // namespace
 
 void fill_elementwise_fused(KernelSink& sink) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/epilogue.h"
 #include "core/kernel_args.h"
 #include "kernels/epilogue.h"
 #include "kernels/gemm/gemm.h"
@@ -51,7 +52,15 @@ int64_t folded_stride(const KOperand& x) {
   return x.strides[x.rank - 2];
 }
 
-template <bool kLinear>
+// The operand that gates the results of an op with that epilogue, if products can read it as they are stored.
+template <Epilogue kEpilogue>
+const KOperand* gate_of(const KernelArgs& args) {
+  if constexpr (!reads_saved(kEpilogue)) return nullptr;
+  const KOperand& saved = args.in[args.in_count - 1];
+  return saved.contiguous ? &saved : nullptr;
+}
+
+template <bool kLinear, Epilogue kEpilogue>
 Stack stack_of(const KernelArgs& args) {
   Stack s;
   const KOperand& a = args.in[0];
@@ -88,6 +97,8 @@ Stack stack_of(const KernelArgs& args) {
   if (p.n == 1) p.b_col_stride = 1;
   if (p.m == 1) p.a_row_stride = p.k;
   p.c_row_stride = p.n;
+  if (kEpilogue == Epilogue::Relu) p.epilogue.activation = GemmEpilogue::Activation::relu;
+  if (const KOperand* gate = gate_of<kEpilogue>(args)) p.epilogue.gate = gate->data, p.epilogue.gate_row_stride = p.n;
   if (p.k == 0) p.a_row_stride = p.a_col_stride = p.b_row_stride = p.b_col_stride = 0;  // no element, no address
   if (a.rank <= 2 && (kLinear || b.rank <= 2)) return s;
   if (kLinear || b.rank <= 2) {
@@ -130,6 +141,7 @@ GemmProblem problem_at(const Stack& s, int64_t index) {
   if (p.k != 0) p.a = static_cast<const T*>(p.a) + stack_offset(s, *s.a, index);
   if (p.k != 0 && !s.shares_b) p.b = static_cast<const T*>(p.b) + stack_offset(s, *s.b, index);
   p.c = static_cast<Result<T>*>(p.c) + index * p.m * p.n;
+  if (p.epilogue.gate != nullptr) p.epilogue.gate = static_cast<const T*>(p.epilogue.gate) + index * p.m * p.n;
   return p;
 }
 
@@ -149,21 +161,21 @@ int64_t packs_of(const Stack& s) {
   return s.shares_b && !kGemmKeepsSums<T> && s.count > 0 ? 1 : s.count;
 }
 
-template <class T, bool kLinear>
+template <class T, bool kLinear, Epilogue kEpilogue>
 size_t scratch_bytes(const KernelArgs& args) noexcept {
-  const Stack s = stack_of<kLinear>(args);
+  const Stack s = stack_of<kLinear, kEpilogue>(args);
   return static_cast<size_t>(packs_of<T>(s)) * packed_bytes<T>(s.first);
 }
 
-template <class T, bool kLinear>
+template <class T, bool kLinear, Epilogue kEpilogue>
 int64_t pack_tasks(const KernelArgs& args) noexcept {
-  const Stack s = stack_of<kLinear>(args);
+  const Stack s = stack_of<kLinear, kEpilogue>(args);
   return packs_of<T>(s) * gemm_pack_tasks<T>(s.first);
 }
 
-template <class T, bool kLinear>
+template <class T, bool kLinear, Epilogue kEpilogue>
 void pack(const KernelArgs& args, int64_t task) noexcept {
-  const Stack s = stack_of<kLinear>(args);
+  const Stack s = stack_of<kLinear, kEpilogue>(args);
   const int64_t each = gemm_pack_tasks<T>(s.first);
   const int64_t index = task / each;
   gemm_pack<T>(problem_at<T>(s, index),
@@ -171,9 +183,9 @@ void pack(const KernelArgs& args, int64_t task) noexcept {
                task % each);
 }
 
-template <class T, bool kLinear>
+template <class T, bool kLinear, Epilogue kEpilogue>
 int64_t run_tasks(const KernelArgs& args) noexcept {
-  const Stack s = stack_of<kLinear>(args);
+  const Stack s = stack_of<kLinear, kEpilogue>(args);
   if (s.count == 0) return 0;
   const int64_t each = gemm_tasks<T>(s.first);
   if (s.count == 1 || each != 1) return s.count * each;
@@ -181,9 +193,9 @@ int64_t run_tasks(const KernelArgs& args) noexcept {
   return (s.count + group - 1) / group;
 }
 
-template <class T, bool kLinear>
+template <class T, bool kLinear, Epilogue kEpilogue>
 void run(const KernelArgs& args, int64_t task) noexcept {
-  const Stack s = stack_of<kLinear>(args);
+  const Stack s = stack_of<kLinear, kEpilogue>(args);
   if (s.count == 1) return gemm_run<T>(s.first, args.scratch, task);
   const size_t bytes = packed_bytes<T>(s.first);
   const bool one_pack = packs_of<T>(s) == 1;
@@ -201,10 +213,19 @@ void run(const KernelArgs& args, int64_t task) noexcept {
 template <class T>
 constexpr bool kEpilogues = std::is_floating_point_v<T> || std::is_same_v<T, Float16> || std::is_same_v<T, BFloat16>;
 
-template <class T, bool kLinear>
+template <class T, bool kLinear, Epilogue kEpilogue = Epilogue::None>
 Kernel kernel_of() {
-  return Kernel::of({pack<T, kLinear>, pack_tasks<T, kLinear>}, {run<T, kLinear>, run_tasks<T, kLinear>},
-                    scratch_bytes<T, kLinear>);
+  Kernel kernel =
+      Kernel::of({pack<T, kLinear, kEpilogue>, pack_tasks<T, kLinear, kEpilogue>},
+                 {run<T, kLinear, kEpilogue>, run_tasks<T, kLinear, kEpilogue>}, scratch_bytes<T, kLinear, kEpilogue>);
+  kernel.epilogue_is_free = kEpilogue != Epilogue::None;
+  // Saved values that lie anyhow are read behind the product.
+  if constexpr (reads_saved(kEpilogue)) {
+    kernel.phases[kernel.phase_count++] = {run_epilogue<T, kEpilogue>, [](const KernelArgs& args) noexcept {
+                                             return gate_of<kEpilogue>(args) != nullptr ? 0 : epilogue_tasks(args);
+                                           }};
+  }
+  return kernel;
 }
 
 template <class T>
@@ -213,12 +234,12 @@ void add_matmul(KernelSink& sink) {
   if constexpr (std::is_same_v<T, BytesToInt32>) {
     sink.add("matmul_integer", DType::Int8, product);
   } else {
-    const Kernel layer = kernel_of<T, true>();
     sink.add("matmul", kDTypeOf<T>, product);
-    sink.add("linear", kDTypeOf<T>, layer);
+    sink.add("linear", kDTypeOf<T>, kernel_of<T, true>());
     if constexpr (kEpilogues<T>) {
-      add_with_epilogues<T>(sink, product, "matmul_relu", "matmul_relu_backward");
-      add_with_epilogues<T>(sink, layer, "linear_relu", nullptr);
+      sink.add("matmul_relu", kDTypeOf<T>, kernel_of<T, false, Epilogue::Relu>());
+      sink.add("matmul_relu_backward", kDTypeOf<T>, kernel_of<T, false, Epilogue::ReluBackward>());
+      sink.add("linear_relu", kDTypeOf<T>, kernel_of<T, true, Epilogue::Relu>());
     }
   }
 }
