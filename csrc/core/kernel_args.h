@@ -86,6 +86,10 @@ struct KernelArgs {
   int32_t out_count = 0;
   const void* attrs = nullptr;
   void* scratch = nullptr;  // 64-byte aligned, of the size that Kernel::scratch_bytes asked for
+  // Scratch stays as it is between runs, for what the kernel makes there of the operand that Kernel::keeps names; and it has that
+  // from an earlier run.
+  bool keeps = false;
+  bool prepared = false;
   Fault* fault = nullptr;
   // On a device with streams: the one in whose order the kernel runs, and where the kernel reports (device memory).
   void* stream = nullptr;
@@ -107,6 +111,10 @@ struct Kernel {
   Phase phases[kMaxPhases];
   int32_t phase_count = 0;
   size_t (*scratch_bytes)(const KernelArgs& args) noexcept = nullptr;  // null means none
+  // The operand of which the first phase makes something in scratch that later phases only read, so that it need not be made again while
+  // operand and scratch stay; -1 where these shapes have none. Null means never.
+  int32_t (*keeps)(const KernelArgs& args) noexcept = nullptr;
+  bool keeps_alone = false;       // the first phase does nothing else
   bool epilogue_is_free = false;  // of an op with an epilogue: it is applied in registers, as results are stored
 
   [[nodiscard]] GORGO_INLINE static constexpr Kernel of(Phase a) { return {{a}, 1, nullptr}; }

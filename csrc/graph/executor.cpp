@@ -84,6 +84,9 @@ std::unique_ptr<Program::Context> Program::lease() {
       context->calls.push_back(std::make_shared<const SavedCall>(*step.op, args));
     }
   }
+  for (const Plan::Kept& kept : plan.kept) context->args[static_cast<size_t>(kept.step)].keeps = true;
+  context->kept.assign(plan.kept.size(), Context::kNothing);
+  context->making = context->kept;
   context->fresh.resize(plan.fresh_shapes.size());
   return context;
 }
@@ -163,11 +166,20 @@ void Program::run(std::span<const Tensor> inputs, std::vector<Tensor>& results) 
 
 void Program::run_steps(Context& context) const {
   const Plan& plan = *plan_;
+  // What a run that breaks off has made is not used.
+  for (size_t i = 0; i < plan.kept.size(); ++i) {
+    const Storage& of = *plan.kept[i].of;
+    const bool known = !of.exported_writable.load(std::memory_order_relaxed);
+    const uint64_t version = known ? of.version.load(std::memory_order_relaxed) : Context::kNothing;
+    context.args[static_cast<size_t>(plan.kept[i].step)].prepared = known && context.kept[i] == version;
+    context.making[i] = version;
+    context.kept[i] = Context::kNothing;
+  }
   for (size_t s = 0; s < plan.steps.size(); ++s) {
     const Plan::Step& step = plan.steps[s];
     const KernelArgs& args = context.args[s];
     const ProfiledKernel profiled(*step.op, args, true);
-    for (int i = 0; i < step.kernel.phase_count; ++i) {
+    for (int i = args.prepared && step.kernel.keeps_alone ? 1 : 0; i < step.kernel.phase_count; ++i) {
       run_phase(step.kernel.phases[i], args, step.tasks[i], plan.is_long);
     }
     if (context.fault.code() != 0) [[unlikely]] {
@@ -179,6 +191,7 @@ void Program::run_steps(Context& context) const {
     }
     if (plan.is_long && interrupt_hook != nullptr) interrupt_hook();
   }
+  context.kept = context.making;
 }
 
 std::vector<Tensor> interpret(const Graph& graph, std::span<const Tensor> inputs) {

@@ -26,6 +26,7 @@ struct Program::Plan {
     int32_t index = -1;    // which input or result
     void* data = nullptr;  // Outer
     size_t offset = 0;     // Arena, after planning
+    bool stays = false;    // Arena: nothing else ever lies there
   };
 
   // Where a value's elements are: a buffer and how they lie in it.
@@ -67,7 +68,14 @@ struct Program::Plan {
   explicit Plan(const Graph& graph);
 
   std::vector<Buffer> buffers;
+  // A step that keeps what it makes of an operand, and the operand's bytes, whose version says whether it may.
+  struct Kept {
+    int32_t step;
+    const Storage* of;
+  };
+
   std::vector<Step> steps;
+  std::vector<Kept> kept;
   std::vector<OperandTemplate> operands;
   std::vector<Element> elements;
   std::vector<std::unique_ptr<Dims>> dims;  // what operands' shape and strides point to
@@ -118,6 +126,9 @@ struct Program::Context {
   Storage* arena = nullptr;
   std::vector<KOperand> operands;
   std::vector<KernelArgs> args;  // per step
+  std::vector<uint64_t> kept;    // by Plan::kept: of which version scratch holds something; kNothing for none
+  std::vector<uint64_t> making;  // of which this run does
+  static constexpr uint64_t kNothing = UINT64_MAX;
   std::vector<Patch> input_patches;
   std::vector<Patch> result_patches;
   std::vector<Tensor> fresh;  // the last results; used again when the caller has dropped them

@@ -19,6 +19,8 @@ namespace {
 // From this many floating-point operations or elements on, a replay lets other threads run.
 constexpr double kLongFlops = 1e6;
 constexpr int64_t kLongElements = 1 << 17;
+// What a program may keep of its captured tensors, packed for its kernels.
+constexpr size_t kMostKeptBytes = size_t{64} << 20;
 
 }  // namespace
 
@@ -380,16 +382,51 @@ class Program::Plan::Planner {
     args.in_count = in_count;
     args.out_count = out_count;
     args.attrs = step_.attrs;
-    for (int i = 0; i < kernel->phase_count; ++i) {
-      step_.tasks[i] = kernel->phases[i].tasks != nullptr ? kernel->phases[i].tasks(args) : 1;
-    }
     if (step_.op->cost != nullptr) plan_.is_long = plan_.is_long || step_.op->cost(args).flops >= kLongFlops;
-    const size_t scratch = kernel->scratch_bytes != nullptr ? kernel->scratch_bytes(args) : 0;
+    const auto size_step = [&] {
+      for (int i = 0; i < kernel->phase_count; ++i) {
+        step_.tasks[i] = kernel->phases[i].tasks != nullptr ? kernel->phases[i].tasks(args) : 1;
+      }
+      return kernel->scratch_bytes != nullptr ? kernel->scratch_bytes(args) : 0;
+    };
+    const Storage* const kept = kept_by(*kernel, args, planned);
+    args.keeps = kept != nullptr;
+    size_t scratch = size_step();
+    if (args.keeps && (scratch == 0 || step_.tasks[0] == 0 || kept_bytes_ + scratch > kMostKeptBytes)) {
+      args.keeps = false;
+      scratch = size_step();
+    }
     if (scratch != 0) {
       step_.scratch_buffer = add_buffer(BufferKind::Arena, static_cast<int64_t>(scratch));
       plan_.buffers.back().first = plan_.buffers.back().last = next_step();
+      plan_.buffers.back().stays = args.keeps;
+    }
+    if (args.keeps) {
+      kept_bytes_ += scratch;
+      plan_.kept.push_back({next_step(), kept});
     }
     plan_.steps.push_back(step_);
+  }
+
+  // The bytes of the operand of which a kernel may keep something between runs: memory of ours outside the graph that the graph does not
+  // write, whatever it calls it. Null for none.
+  const Storage* kept_by(const Kernel& kernel, const KernelArgs& args, const OperandTemplate* operands) const {
+    if (kernel.keeps == nullptr || plan_.device.type != DeviceType::Cpu) return nullptr;
+    const int32_t index = kernel.keeps(args);
+    if (index < 0 || operands[index].buffer < 0) return nullptr;
+    const int32_t id = outer_at(operands[index].buffer);
+    if (id < 0) return nullptr;
+    const Storage* const of = value(id).tensor->storage;
+    if (of->deleter != nullptr) return nullptr;
+    for (const IrAssignment& a : graph_.assignments) {
+      if (value(a.target).kind != IrValue::Kind::Captured || value(a.target).tensor->storage == of) return nullptr;
+    }
+    return of;
+  }
+  // The captured tensor whose buffer this is; -1 for none.
+  [[nodiscard]] int32_t outer_at(int32_t buffer) const {
+    if (plan_.buffers[static_cast<size_t>(buffer)].kind != BufferKind::Outer) return -1;
+    return residents_[static_cast<size_t>(buffer)].front();
   }
 
   // Which operands are written outside the arena. At the end, since an arena buffer may have become a result's.
@@ -419,7 +456,7 @@ class Program::Plan::Planner {
     size_t all_bytes = 0;
     for (Buffer& buffer : plan_.buffers) {
       if (buffer.kind != BufferKind::Arena || buffer.last < 0 || buffer.bytes == 0) continue;
-      lives.push_back({buffer.bytes, buffer.first, buffer.last});
+      lives.push_back({buffer.bytes, buffer.stays ? 0 : buffer.first, buffer.stays ? next_step() : buffer.last});
       owners.push_back(&buffer);
       all_bytes += buffer.bytes;
     }
@@ -439,6 +476,7 @@ class Program::Plan::Planner {
   std::unordered_map<int32_t, int32_t> target_of_;  // value -> the outer value it is assigned to
   std::unordered_map<int32_t, bool> overwritten_;   // outer buffers that hold new elements already
   std::vector<std::vector<int32_t>> residents_;     // by buffer: the values that lie in it, now or before
+  size_t kept_bytes_ = 0;
   Step step_;
 };
 

@@ -43,6 +43,7 @@ struct GemmProblem {
   std::int64_t b_row_stride = 0, b_col_stride = 1;
   std::int64_t c_row_stride = 0;
   bool accumulate = false;                        // C += A B, before the rest of the epilogue
+  bool keeps_b = false;                           // what is packed of B serves many products
   bool a_is_signed = false, b_is_signed = false;  // BytesToInt32 only, which takes no epilogue
   GemmEpilogue epilogue;
 };
@@ -76,6 +77,15 @@ template <class T>
 inline constexpr bool kGemmHas =
     std::is_floating_point_v<T> || (sizeof(T) == 2 && !std::is_integral_v<T>) || std::is_same_v<T, std::int32_t> ||
     std::is_same_v<T, std::int64_t> || kGemmIsOfBytes<T>;
+#endif
+
+// Whether gemm_pack looks at B alone.
+template <class T>
+inline constexpr bool kGemmPacksOnlyB =
+#if defined(GORGO_ISA_AVX512_BF16) || defined(GORGO_ISA_AVX512_VNNI)
+    false;
+#else
+    !kGemmIsOfBytes<T>;
 #endif
 
 // Whether scratch holds more than the packed B: sums of a problem's own.

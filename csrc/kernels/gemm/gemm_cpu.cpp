@@ -110,6 +110,10 @@ Plan plan_of(const GemmProblem& p) {
   } else {
     plan.path = PathB::scratch;
   }
+  // What is packed once may be packed whenever it is not at hand.
+  const bool at_hand = plan.path == PathB::in_place && b_elements * static_cast<std::int64_t>(sizeof(T)) <=
+                                                           (p.m == 1 ? kInPlaceBytes : kInPlaceBytesOfMany<T>);
+  if (p.keeps_b && p.k > 0 && !at_hand) plan.path = PathB::scratch;
   // Rows a multiple of 2 KiB apart fall into the same few sets of L1 and drive each other out.
   plan.packs_a = kConverts || (plan.path == PathB::scratch && p.n > kColumns) ||
                  (plan.path == PathB::in_place && p.m > 4 && p.n > kColumns &&
@@ -127,7 +131,7 @@ Plan plan_of(const GemmProblem& p) {
 // Small products are answered without a plan, which would take longer than they do.
 template <class S>
 GORGO_GEMM_INLINE bool needs_no_scratch(const GemmProblem& p) {
-  return !Stored<S>::kConverts && p.m * p.n * most(p.k, 1) <= kSmallWork;
+  return !Stored<S>::kConverts && !p.keeps_b && p.m * p.n * most(p.k, 1) <= kSmallWork;
 }
 
 template <class S>

@@ -52,6 +52,11 @@ struct Forward {
     }
   };
   static size_t scratch(const KernelArgs& args) noexcept { return Setup(args).f.scratch.bytes(); }
+  // Weights as they are packed or transformed.
+  static int32_t keeps(const KernelArgs& args) noexcept {
+    const Way way = Setup(args).way;
+    return way == Way::filtered || way == Way::outputs ? 1 : -1;
+  }
   static int64_t prepare_tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
     const int64_t copies = setup.f.copy_tasks();
@@ -63,6 +68,7 @@ struct Forward {
     const Setup setup(args);
     const int64_t copies = setup.f.copy_tasks();
     if (task < copies) return setup.f.copy(task);
+    if (args.prepared) return;
     if (setup.way == Way::outputs) {
       return pack_outputs<T>(setup.s, setup.plan, setup.f.second.data(), setup.packed, task - copies);
     }
@@ -329,6 +335,10 @@ struct Transpose {
     bool phased_apart() const { return way == Way::phases && !s.has_unit_strides(); }
   };
   static size_t scratch(const KernelArgs& args) noexcept { return Setup(args).f.scratch.bytes(); }
+  static int32_t keeps(const KernelArgs& args) noexcept {
+    const Way way = Setup(args).way;
+    return way == Way::filtered || way == Way::phases ? 1 : -1;
+  }
   static int64_t prepare_tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
     const int64_t copies = setup.f.copy_tasks();
@@ -340,6 +350,7 @@ struct Transpose {
     const Setup setup(args);
     const int64_t copies = setup.f.copy_tasks();
     if (task < copies) return setup.f.copy(task);
+    if (args.prepared) return;
     if (setup.way == Way::filtered) {
       return lay_filters_task<T>(setup.phase, setup.filtering, args.in[1], true, task - copies);
     }

@@ -420,6 +420,7 @@ Kernel kernel_of() {
   kernel.phases[2] = {Family::finish, Family::finish_tasks};
   kernel.phase_count = 3;
   kernel.scratch_bytes = Family::scratch;
+  if constexpr (requires { Family::keeps; }) kernel.keeps = Family::keeps;
   return kernel;
 }
 

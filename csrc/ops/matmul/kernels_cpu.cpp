@@ -75,6 +75,7 @@ Stack stack_of(const KernelArgs& args) {
   p.a_is_signed = a.dtype == DType::Int8;
   p.b_is_signed = b.dtype == DType::Int8;
   p.c = out.data;
+  p.keeps_b = args.keeps;
   p.k = a.shape[a.rank - 1];
   p.a_col_stride = a.strides[a.rank - 1];
   p.m = a.rank > 1 ? a.shape[a.rank - 2] : 1;
@@ -219,6 +220,10 @@ Kernel kernel_of() {
       Kernel::of({pack<T, kLinear, kEpilogue>, pack_tasks<T, kLinear, kEpilogue>},
                  {run<T, kLinear, kEpilogue>, run_tasks<T, kLinear, kEpilogue>}, scratch_bytes<T, kLinear, kEpilogue>);
   kernel.epilogue_is_free = kEpilogue != Epilogue::None;
+  if constexpr (kGemmPacksOnlyB<T>) {
+    kernel.keeps = [](const KernelArgs&) noexcept { return int32_t{1}; };
+    kernel.keeps_alone = true;
+  }
   // Saved values that lie anyhow are read behind the product.
   if constexpr (reads_saved(kEpilogue)) {
     kernel.phases[kernel.phase_count++] = {run_epilogue<T, kEpilogue>, [](const KernelArgs& args) noexcept {
