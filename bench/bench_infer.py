@@ -1,4 +1,4 @@
-"""Forward only, on the same five networks: logits of one batch, no tape.
+"""Forward only, on the same five networks and on small batches of three: logits of one batch, no tape.
 
 The logits of the last batch must be those of float64 NumPy. Read first: networks.py.
 """
@@ -51,4 +51,4 @@ def infer_case(network: networks.Network) -> Case:
     return Case(network.name, {library: maker(library) for library in libraries}, tolerance=1e-5)
 
 
-CASES = [infer_case(network) for network in networks.NETWORKS]
+CASES = [infer_case(network) for network in (*networks.NETWORKS, *networks.SMALL_BATCHES)]

@@ -107,6 +107,7 @@ if toy():
         lenet(batch=2),
         convnet(side=8, batch=2),
     ]
+    SMALL_BATCHES = [mlp(20, 16, 12, 10, batch=1), mlp(16, 16, 16, 16, 10, batch=2), convnet(side=8, batch=1)]
 else:
     NETWORKS = [
         mlp(64, 128, 10, batch=32),
@@ -114,6 +115,12 @@ else:
         mlp(1024, 1024, 1024, 1024, 10, batch=256),
         lenet(batch=32),
         convnet(side=32, batch=32),
+    ]
+    # For inference alone: what a server sees.
+    SMALL_BATCHES = [
+        *(mlp(784, 256, 128, 10, batch=rows) for rows in (1, 8)),
+        *(mlp(1024, 1024, 1024, 1024, 10, batch=rows) for rows in (1, 8, 32)),
+        *(convnet(side=32, batch=images) for images in (1, 4)),
     ]
 
 
