@@ -28,13 +28,13 @@ struct SourceOf {
   using W = Vec<WideT, kLanes>;
   static constexpr int kMaskBytes = static_cast<int>(sizeof(ComputeType<S>));
 
-  GORGO_INLINE V load(const S* p, int64_t column) const {
-    return self().value(gorgo::GORGO_ISA_NS::load<S, kLanes, kMaskBytes>(p), column);
+  template <int kCount = kLanes>
+  GORGO_INLINE Vec<Lane, kCount> load(const S* p, int64_t column) const {
+    return self().value(gorgo::GORGO_ISA_NS::load<S, kCount, kMaskBytes>(p), column);
   }
   GORGO_INLINE V load_partial(const S* p, int64_t column, int n) const {
     return fill(self().value(gorgo::GORGO_ISA_NS::load_partial<S, kLanes, kMaskBytes>(p, n), column), n);
   }
-  GORGO_INLINE static W widen(V v) { return convert<WideT>(v); }
 
  private:
   GORGO_INLINE const Derived& self() const { return static_cast<const Derived&>(*this); }

@@ -45,14 +45,14 @@ struct ArgSourceOf {
   static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Lane));
   using V = Vec<Lane, kLanes>;
   using W = V;
-  GORGO_INLINE V load(const S* p, int64_t) const {
-    return value(gorgo::GORGO_ISA_NS::load<S, kLanes, static_cast<int>(sizeof(Lane))>(p));
+  template <int kCount = kLanes>
+  GORGO_INLINE Vec<Lane, kCount> load(const S* p, int64_t) const {
+    return value(gorgo::GORGO_ISA_NS::load<S, kCount, static_cast<int>(sizeof(Lane))>(p));
   }
   GORGO_INLINE V load_partial(const S* p, int64_t, int n) const {
     const auto loaded = gorgo::GORGO_ISA_NS::load_partial<S, kLanes, static_cast<int>(sizeof(Lane))>(p, n);
     return keep_first(value(loaded), n, Combine::template kIdentity<Lane>);
   }
-  GORGO_INLINE static W widen(V v) { return v; }
 
  private:
   template <class L>
