@@ -36,6 +36,8 @@ CASES: list[tuple[tuple[int, ...], Any]] = [
     ((5000, 8), 0),
     ((1111, 17), 0),
     ((2500, 28), 0),
+    ((700, 300), 0),
+    ((200, 1500), 0),
     ((3, 900, 5), 1),
     ((300, 100), 0),
     ((4, 5, 6), 1),
@@ -182,6 +184,20 @@ def test_a_long_float32_sum_keeps_six_digits() -> None:
     assert abs(gg.sum(gg.asarray(a)).item() - expected) < 1e-6 * expected
     columns = gg.asarray(a.reshape(-1, 10))
     np.testing.assert_allclose(gg.sum(columns, axis=0).numpy(), expected / 10, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sum", "var", "max"])
+@pytest.mark.parametrize("rows", [30, 700])
+def test_a_column_does_not_see_the_columns_beside_it(name: str, rows: int) -> None:
+    """Few columns, many, and what lies beyond the caches are read in different ways, with the same bits and no stranger."""
+    a = np.random.default_rng(5).standard_normal((rows, 1100)).astype("float32")
+    reduce = getattr(gg, name)
+    expected = reduce(gg.asarray(a), axis=0).numpy()
+    for width in (2, 3, 5, 8, 17, 31, 32, 33, 100, 300, 700, 1024):
+        assert np.array_equal(reduce(gg.asarray(a[:, :width].copy()), axis=0).numpy(), expected[:width]), width
+        masked = np.full_like(a, np.nan)
+        masked[:, :width] = a[:, :width]
+        assert np.array_equal(reduce(gg.asarray(masked)[:, :width], axis=0).numpy(), expected[:width]), width
 
 
 def test_a_variance_far_from_zero_keeps_its_digits() -> None:

@@ -99,8 +99,8 @@ class Cursor {
 
 struct ReducePlan {
   static constexpr int64_t kRowChunk = 32768;      // elements of one output that a task folds at most, by rows
-  static constexpr int64_t kColumnChunk = 1024;    // and by columns
-  static constexpr int64_t kStrip = 512;           // outputs side by side, folded together
+  static constexpr int64_t kColumnChunk = 512;     // and by columns
+  static constexpr int64_t kStrip = 1024;          // outputs side by side, folded together
   static constexpr int64_t kTaskElements = 16384;  // smaller units share a task
 
   Walk kept;

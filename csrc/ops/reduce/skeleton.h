@@ -87,67 +87,152 @@ GORGO_INLINE void copy_few(const unsigned char* from, int64_t bytes, unsigned ch
 
 // ---- folding by columns ----
 
+// Rows folded in lanes of V, one after the other, before they go on to lanes of W.
 constexpr int kRowsAtOnce = 16;
 // Folds `rows` lines of n columns, whole vectors of them, from `column` on into `into`, or starts it.
 using BlockFn = void (*)(const void* source, const unsigned char* const* line, int rows, int64_t column, int64_t n,
                          void* into, bool start) noexcept;
 
-// The same for any number of lines that lie `pitch` bytes apart, from column 0 on.
+// The same for any number of lines that lie `pitch` bytes apart, from column 0 on; far: they come from the outer caches
+// or beyond.
 using EvenFn = void (*)(const void* source, const unsigned char* first, int64_t pitch, int64_t rows, int64_t n,
-                        void* into) noexcept;
+                        bool far, void* into) noexcept;
 
-// One vector of columns of up to kRowsAtOnce rows; row(r) is where row r of them is.
-template <class Source, class Row>
-GORGO_INLINE void fold_vector(const Source& source, const Row& row, int rows, int64_t column,
-                              typename Source::W::Lane* into, bool start) noexcept {
-  using V = typename Source::V;
-  using W = typename Source::W;
+// Vectors of columns are those that RunFolder takes, for the same reason.
+template <class Source>
+using ColumnPart = typename RunFolder<Source>::Part;
+
+// Where the wide sums of a vector of columns lie. Vectors longer than the processor's would go through memory.
+template <class Source>
+struct WideColumns {
+  using Part = ColumnPart<Source>;
+  using Wide = typename Source::W::Lane;
   using Combine = typename Source::Combine;
-  const auto load = [&](int r) GORGO_INLINE_LAMBDA { return source.load(row(r), column); };
-  V v;
-  if (rows == kRowsAtOnce) {
-    const auto four = [&](int r) GORGO_INLINE_LAMBDA {
-      return Combine::of(Combine::of(load(r), load(r + 1)), Combine::of(load(r + 2), load(r + 3)));
-    };
-    v = Combine::of(Combine::of(four(0), four(4)), Combine::of(four(8), four(12)));
-  } else {
-    v = load(0);
-    for (int r = 1; r < rows; ++r) v = Combine::of(v, load(r));
+  static constexpr int kHalves = Part::kLanes * static_cast<int>(sizeof(Wide)) > kVectorBytes ? 2 : 1;
+  using Sums = Vec<Wide, Part::kLanes / kHalves>;
+  Sums sums[kHalves];
+
+  // A sum starts from -0, which leaves any first element as it is.
+  GORGO_INLINE void start() {
+    constexpr bool kSigned = std::is_same_v<Combine, FoldSum> && std::is_floating_point_v<Wide>;
+    constexpr Wide kNothing = kSigned ? -Combine::template kIdentity<Wide> : Combine::template kIdentity<Wide>;
+    for (auto& part : sums) part = broadcast<Sums>(kNothing);
   }
-  const auto fold = [=](auto part, int64_t at) GORGO_INLINE_LAMBDA {
-    auto wide = convert<typename W::Lane>(part);
-    if (!start) wide = Combine::of(load_raw<decltype(wide)>(into + at), wide);
-    store_raw(into + at, wide);
+  GORGO_INLINE void load(const Wide* from) {
+    for (int half = 0; half < kHalves; ++half) sums[half] = load_raw<Sums>(from + half * Sums::kLanes);
+  }
+  GORGO_INLINE void store(Wide* to) const {
+    for (int half = 0; half < kHalves; ++half) store_raw(to + half * Sums::kLanes, sums[half]);
+  }
+  GORGO_INLINE void fold(Part part) {
+    if constexpr (kHalves == 2) {
+      sums[0] = Combine::of(sums[0], convert<Wide>(low_half(part)));
+      sums[1] = Combine::of(sums[1], convert<Wide>(high_half(part)));
+    } else {
+      sums[0] = Combine::of(sums[0], convert<Wide>(part));
+    }
+  }
+};
+
+// kVectors vectors of columns from `column` on, of any number of rows; row(r) is where row r of them is.
+template <class Source, int kVectors, class Row>
+GORGO_INLINE void fold_vectors(const Source& source, const Row& row, int64_t rows, int64_t column,
+                               typename Source::W::Lane* into, bool start) noexcept {
+  using Part = ColumnPart<Source>;
+  WideColumns<Source> wide[kVectors];
+  const auto each = [](const auto& body) GORGO_INLINE_LAMBDA {
+#pragma GCC unroll 4
+    for (int k = 0; k < kVectors; ++k) body(k);
   };
-  // Vectors longer than the processor's would go through memory.
-  if constexpr (W::kBytes > kVectorBytes) {
-    fold(low_half(v), column);
-    fold(high_half(v), column + V::kLanes / 2);
-  } else {
-    fold(v, column);
+  const auto load = [&](int64_t r, int k) GORGO_INLINE_LAMBDA {
+    return source.template load<Part::kLanes>(row(r) + k * Part::kLanes, column + k * Part::kLanes);
+  };
+  each([&](int k) GORGO_INLINE_LAMBDA { start ? wide[k].start() : wide[k].load(into + column + k * Part::kLanes); });
+  for (int64_t r = 0; r < rows; r += kRowsAtOnce) {
+    Part sums[kVectors];
+    each([&](int k) GORGO_INLINE_LAMBDA { sums[k] = load(r, k); });
+    const auto add = [&](int64_t i) GORGO_INLINE_LAMBDA {
+      each([&](int k) GORGO_INLINE_LAMBDA { sums[k] = Source::Combine::of(sums[k], load(r + i, k)); });
+    };
+    const int64_t together = rows - r < kRowsAtOnce ? rows - r : kRowsAtOnce;
+    // Unrolled, several vectors were read at half the rate: loads that come in order are best left to one instruction.
+    if (kVectors == 1 && together == kRowsAtOnce) {
+#pragma GCC unroll 5
+      for (int64_t i = 1; i < kRowsAtOnce; ++i) add(i);
+    } else {
+      for (int64_t i = 1; i < together; ++i) add(i);
+    }
+    each([&](int k) GORGO_INLINE_LAMBDA { wide[k].fold(sums[k]); });
   }
+  each([&](int k) GORGO_INLINE_LAMBDA { wide[k].store(into + column + k * Part::kLanes); });
 }
 template <class Source>
 void fold_block(const void* given, const unsigned char* const* line, int rows, int64_t column, int64_t n, void* to,
                 bool start) noexcept {
   using S = typename Source::Storage;
   const Source source = *static_cast<const Source*>(given);
-  for (int64_t j = 0; j < n; j += Source::V::kLanes) {
-    const auto row = [=](int r) GORGO_INLINE_LAMBDA { return reinterpret_cast<const S*>(line[r]) + j; };
-    fold_vector(source, row, rows, column + j, static_cast<typename Source::W::Lane*>(to), start);
+  for (int64_t j = 0; j < n; j += ColumnPart<Source>::kLanes) {
+    const auto row = [=](int64_t r) GORGO_INLINE_LAMBDA { return reinterpret_cast<const S*>(line[r]) + j; };
+    fold_vectors<Source, 1>(source, row, rows, column + j, static_cast<typename Source::W::Lane*>(to), start);
+  }
+}
+// Row after row: what is far comes at twice the rate if it is read in order.
+template <class Source>
+GORGO_INLINE void fold_in_order(const Source& source, const unsigned char* first, int64_t pitch, int64_t rows,
+                                int64_t n, typename Source::W::Lane* into) noexcept {
+  using Part = ColumnPart<Source>;
+  using Lane = typename Part::Lane;
+  alignas(64) Lane sums[ReducePlan::kStrip];
+  for (int64_t r = 0; r < rows; ++r, first += pitch) {
+    const auto* row = reinterpret_cast<const typename Source::Storage*>(first);
+    const bool starts = r % kRowsAtOnce == 0;
+    const auto add = [&](auto vectors, int64_t at) GORGO_INLINE_LAMBDA {
+      constexpr int kVectors = decltype(vectors)::value;
+      Part v[kVectors];
+#pragma GCC unroll 4
+      for (int k = 0; k < kVectors; ++k) {
+        v[k] = source.template load<Part::kLanes>(row + at + k * Part::kLanes, at + k * Part::kLanes);
+        if (!starts) v[k] = Source::Combine::of(load_raw<Part>(sums + at + k * Part::kLanes), v[k]);
+      }
+#pragma GCC unroll 4
+      for (int k = 0; k < kVectors; ++k) store_raw(sums + at + k * Part::kLanes, v[k]);
+    };
+    int64_t j = 0;
+    for (; j + 4 * Part::kLanes <= n; j += 4 * Part::kLanes) add(std::integral_constant<int, 4>{}, j);
+    for (; j < n; j += Part::kLanes) add(std::integral_constant<int, 1>{}, j);
+    if (r % kRowsAtOnce != kRowsAtOnce - 1 && r != rows - 1) continue;
+    for (j = 0; j < n; j += Part::kLanes) {
+      WideColumns<Source> wide;
+      r < kRowsAtOnce ? wide.start() : wide.load(into + j);
+      wide.fold(load_raw<Part>(sums + j));
+      wide.store(into + j);
+    }
   }
 }
 template <class Source>
-void fold_even(const void* given, const unsigned char* first, int64_t pitch, int64_t rows, int64_t n,
+void fold_even(const void* given, const unsigned char* first, int64_t pitch, int64_t rows, int64_t n, bool far,
                void* to) noexcept {
   using S = typename Source::Storage;
+  constexpr int64_t kLanes = ColumnPart<Source>::kLanes;
   const Source source = *static_cast<const Source*>(given);
-  for (int64_t r0 = 0; r0 < rows; r0 += kRowsAtOnce, first += kRowsAtOnce * pitch) {
-    const int together = rows - r0 < kRowsAtOnce ? static_cast<int>(rows - r0) : kRowsAtOnce;
-    for (int64_t j = 0; j < n; j += Source::V::kLanes) {
-      const auto row = [=](int r) GORGO_INLINE_LAMBDA { return reinterpret_cast<const S*>(first + r * pitch) + j; };
-      fold_vector(source, row, together, j, static_cast<typename Source::W::Lane*>(to), r0 == 0);
+  auto* into = static_cast<typename Source::W::Lane*>(to);
+  // Few columns keep their sums in registers down all rows.
+  const bool few = n <= 4 * kLanes;
+  const bool in_order = far && !few && 4 * n * static_cast<int64_t>(sizeof(S)) > 3 * pitch;
+  if (in_order) return fold_in_order(source, first, pitch, rows, n, into);
+  // Parts of long rows come fastest as so many streams, a vector of each at a time.
+  const bool many_streams = far && !few;
+  const int64_t together = few ? rows : kRowsAtOnce;
+  for (int64_t r0 = 0; r0 < rows; r0 += together) {
+    const int64_t count = rows - r0 < together ? rows - r0 : together;
+    const unsigned char* from = first + r0 * pitch;
+    int64_t j = 0;
+    const auto row = [&](int64_t r) GORGO_INLINE_LAMBDA { return reinterpret_cast<const S*>(from + r * pitch) + j; };
+    while (!many_streams && j + 4 * kLanes <= n) {
+      fold_vectors<Source, 4>(source, row, count, j, into, r0 == 0);
+      j += 4 * kLanes;
     }
+    for (; j < n; j += kLanes) fold_vectors<Source, 1>(source, row, count, j, into, r0 == 0);
   }
 }
 
@@ -169,17 +254,33 @@ void fold_even(const void* given, const unsigned char* first, int64_t pitch, int
   const int64_t tile_row = step == 1 ? lanes * bytes : kGathered;
   const int64_t piece = step == 1 ? lanes : kGathered / (lanes * bytes) * lanes;
   const int together = step == 1 ? kMostRows : kRowsAtOnce;
+  const auto* from = static_cast<const unsigned char*>(base);
+  const bool even = plan.reduced.rank == 1 && step == 1;
+  const int64_t pitch = plan.reduced.rank == 1 ? plan.reduced.stride[0] * bytes : 0;  // of rows that lie evenly
+  int64_t row = begin;
+  if (even) {
+    // Vectors may reach beyond the last column as long as that lies before the end of the last row.
+    const int64_t beyond = dense < width ? (dense + lanes - width) * bytes : 0;
+    int64_t whole = plan.count;
+    if (beyond > 0) whole = pitch > 0 ? plan.count - (beyond + pitch - 1) / pitch : 0;
+    if (whole >= end) {
+      row = end;
+    } else if (whole > begin) {
+      row += (whole - begin) / kRowsAtOnce * kRowsAtOnce;
+    }
+    if (row > begin) {
+      const bool far = pitch * plan.count > 512 * 1024;
+      const int64_t n = dense < width ? dense + lanes : dense;
+      fold_rows_apart(source, from + begin * pitch, pitch, row - begin, n, far, into);
+    }
+    if (row == end) return;
+  }
   if (dense < width) {
     __builtin_memset(tile, 0, static_cast<size_t>(together * tile_row));
     for (int r = 0; r < together; ++r) gathered[r] = tile + r * tile_row;
   }
-  const auto* from = static_cast<const unsigned char*>(base);
-  const int64_t pitch = plan.reduced.rank == 1 ? plan.reduced.stride[0] * bytes : 0;  // of rows that lie evenly
-  const bool even = plan.reduced.rank == 1 && dense > 0;
-  if (even) fold_rows_apart(source, from + begin * pitch, pitch, end - begin, dense, into);
-  if (even && dense == width) return;
-  Cursor at(plan.reduced, plan.reduced.rank, begin);
-  for (int64_t row = begin; row < end; row += together) {
+  Cursor at(plan.reduced, plan.reduced.rank, row);
+  for (; row < end; row += together) {
     const int rows = end - row < together ? static_cast<int>(end - row) : together;
     const unsigned char* line[kMostRows];
     if (plan.reduced.rank == 1) {
@@ -192,7 +293,7 @@ void fold_even(const void* given, const unsigned char* first, int64_t pitch, int
         fold(source, rows_of + r, rows - r < kRowsAtOnce ? rows - r : kRowsAtOnce, column, n, into, row + r == begin);
       }
     };
-    if (dense > 0 && !even) fold_all(line, 0, dense);
+    if (dense > 0) fold_all(line, 0, dense);
     for (int64_t j = dense; j < width; j += piece) {
       const int64_t left = width - j < piece ? width - j : piece;
       for (int r = 0; r < rows; ++r) {
@@ -210,8 +311,8 @@ void fold_even(const void* given, const unsigned char* first, int64_t pitch, int
 template <class Source>
 GORGO_INLINE void fold_columns(const Source& source, const typename Source::Storage* base, const ReducePlan& plan,
                                int64_t chunk, int64_t step, int64_t width, typename Source::W::Lane* into) noexcept {
-  walk_columns(fold_block<Source>, fold_even<Source>, &source, sizeof(typename Source::Storage), Source::V::kLanes,
-               base, plan, chunk, step, width, into);
+  walk_columns(fold_block<Source>, fold_even<Source>, &source, sizeof(typename Source::Storage),
+               ColumnPart<Source>::kLanes, base, plan, chunk, step, width, into);
 }
 
 // ---- folding by rows ----
