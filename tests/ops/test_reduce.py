@@ -189,7 +189,7 @@ def test_a_long_float32_sum_keeps_six_digits() -> None:
 @pytest.mark.parametrize("name", ["sum", "var", "max"])
 @pytest.mark.parametrize("rows", [30, 700])
 def test_a_column_does_not_see_the_columns_beside_it(name: str, rows: int) -> None:
-    """Few columns, many, and what lies beyond the caches are read in different ways, with the same bits and no stranger."""
+    """However rows are read, a column has the same bits, and nothing beside it comes in."""
     a = np.random.default_rng(5).standard_normal((rows, 1100)).astype("float32")
     reduce = getattr(gg, name)
     expected = reduce(gg.asarray(a), axis=0).numpy()

@@ -239,35 +239,73 @@ struct Runs {
   }
 };
 
-// The sum over a box: in each run, element c goes to lane c % kLanes. `dense` says that runs lie side by side.
+// The lanes of a sum. In each run of elements, element c goes to lane c % kLanes.
+template <class S>
+struct LaneSums {
+  using P = Stored<S>;
+  using T = typename P::Compute;
+  static constexpr int kWidth = Vec<T>::kLanes;
+  static constexpr int kVectors = kLanes / kWidth;
+  Vec<T> sums[kVectors];
+
+  GORGO_INLINE LaneSums() {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) sums[v] = broadcast<Vec<T>>(T{0});
+  }
+  // Elements side by side; edge is that of length % kWidth.
+  GORGO_INLINE void add(const S* at, int64_t length, typename P::L::Edge edge) {
+    int64_t c = 0;
+    for (; c + kLanes <= length; c += kLanes) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) sums[v] = sums[v] + Vec<T>{P::load(at + c + v * kWidth)};
+    }
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v, c += kWidth) {
+      if (c + kWidth <= length) {
+        sums[v] = sums[v] + Vec<T>{P::load(at + c)};
+      } else if (c < length) {
+        sums[v] = sums[v] + Vec<T>{P::load_edge(at + c, edge, static_cast<int>(length - c))};
+      }
+    }
+  }
+  [[nodiscard]] GORGO_INLINE T fold() {
+#pragma GCC unroll 8
+    for (int half = kVectors / 2; half > 0; half /= 2) {
+#pragma GCC unroll 16
+      for (int v = 0; v < half; ++v) sums[v] = sums[v] + sums[v + half];
+    }
+    return P::L::sum(sums[0].raw);
+  }
+  GORGO_INLINE static typename P::L::Edge edge_of(int64_t length) {
+    return P::L::edge(static_cast<int>(length % kWidth));
+  }
+};
+
+// The averages of `count` dense planes, `step` apart: a function of its own, so that little is between a plane and the next.
+template <class S>
+[[gnu::noinline]] void average_planes(const S* at, int64_t step, int64_t length, int64_t count,
+                                      typename Stored<S>::Compute divisor, S* out) noexcept {
+  const auto edge = LaneSums<S>::edge_of(length);
+  for (int64_t i = 0; i < count; ++i, at += step) {
+    LaneSums<S> sums;
+    sums.add(at, length, edge);
+    out[i] = Stored<S>::round(sums.fold() / divisor);
+  }
+}
+
+// The sum over a box; `dense` says that runs lie side by side.
 template <class S>
 GORGO_INLINE typename Stored<S>::Compute box_sum(const Plane<S>& x, const Runs& runs, bool dense, const Span& d,
                                                  const Span& h, const Span& w) {
   using P = Stored<S>;
   using T = typename P::Compute;
-  constexpr int kWidth = Vec<T>::kLanes;
-  constexpr int kVectors = kLanes / kWidth;
-  Vec<T> sums[kVectors];
-#pragma GCC unroll 16
-  for (int v = 0; v < kVectors; ++v) sums[v] = broadcast<Vec<T>>(T{0});
+  LaneSums<S> sums;
+  const auto edge = LaneSums<S>::edge_of(runs.length);
   for (int64_t z = 0; z < runs.slices; ++z) {
     for (int64_t p = 0; p < runs.rows; ++p) {
       const S* at = x.at(d.begin + z, h.begin + p, w.begin);
       if (dense) {
-        int64_t c = 0;
-        for (; c + kLanes <= runs.length; c += kLanes) {
-#pragma GCC unroll 16
-          for (int v = 0; v < kVectors; ++v) sums[v] = sums[v] + Vec<T>{P::load(at + c + v * kWidth)};
-        }
-#pragma GCC unroll 16
-        for (int v = 0; v < kVectors; ++v, c += kWidth) {
-          if (c + kWidth <= runs.length) {
-            sums[v] = sums[v] + Vec<T>{P::load(at + c)};
-          } else if (c < runs.length) {
-            const auto count = static_cast<int>(runs.length - c);
-            sums[v] = sums[v] + Vec<T>{P::load_edge(at + c, P::L::edge(count), count)};
-          }
-        }
+        sums.add(at, runs.length, edge);
         continue;
       }
       for (int64_t c = 0; c < runs.length; c += kLanes) {
@@ -277,16 +315,13 @@ GORGO_INLINE typename Stored<S>::Compute box_sum(const Plane<S>& x, const Runs& 
           lanes[k] = P::value(at[row / h.size() * x.slice + row % h.size() * x.row + (c + k) % w.size() * x.col]);
         }
 #pragma GCC unroll 16
-        for (int v = 0; v < kVectors; ++v) sums[v] = sums[v] + load_raw<Vec<T>>(lanes + v * kWidth);
+        for (int v = 0; v < LaneSums<S>::kVectors; ++v) {
+          sums.sums[v] = sums.sums[v] + load_raw<Vec<T>>(lanes + v * LaneSums<S>::kWidth);
+        }
       }
     }
   }
-#pragma GCC unroll 8
-  for (int half = kVectors / 2; half > 0; half /= 2) {
-#pragma GCC unroll 16
-    for (int v = 0; v < half; ++v) sums[v] = sums[v] + sums[v + half];
-  }
-  return P::L::sum(sums[0].raw);
+  return sums.fold();
 }
 
 // Calls body(d, h, w, divisor, depth, i, j) for the windows of a plane in order.
@@ -320,6 +355,14 @@ void avg_run(const KernelArgs& args, int64_t task) noexcept {
       const Span d(s.d, 0), h(s.h, 0), w(s.w, 0);
       const Runs runs(s, d, h, w);
       const auto divisor = static_cast<T>(divisors.of_line(s, 0, 0) * divisors.along(s.w, 0));
+      if (dense && runs.rows * runs.slices == 1 && planes_lie_evenly(args.in[0], axes_of(attrs))) {
+        const int64_t begin = planes_of(s, task).begin;
+        const Plane<S> first(args.in[0], axes_of(attrs), begin);
+        const int64_t step = s.planes > 1 ? Plane<S>(args.in[0], axes_of(attrs), 1).data - any.data : 0;
+        average_planes<S>(first.at(d.begin, h.begin, w.begin), step, runs.length, planes_of(s, task).end - begin,
+                          divisor, out + begin);
+        return;
+      }
       each_plane(s, task, [&](int64_t index) {
         const Plane<S> x(args.in[0], axes_of(attrs), index);
         out[index] = Stored<S>::round(box_sum<S>(x, runs, dense, d, h, w) / divisor);

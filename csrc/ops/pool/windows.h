@@ -94,6 +94,11 @@ GORGO_GEMM_INLINE int64_t tasks_of(const Windows& s) {
   return most(1, least(s.planes, s.planes * most(s.inputs(), s.outputs()) / kPoolTaskElements));
 }
 
+// Whether one step leads from each plane of an operand of `axes` axes to the next.
+GORGO_GEMM_INLINE bool planes_lie_evenly(const KOperand& x, int axes) {
+  return x.rank - axes != 2 || x.strides[0] == x.shape[1] * x.strides[1];
+}
+
 // One plane of an operand of `axes` axes after its images and channels.
 template <class S>
 struct Plane {
@@ -101,10 +106,10 @@ struct Plane {
   int64_t slice, row, col;
   Plane(const KOperand& x, int axes, int64_t index) : data(x.as<S>()) {
     const int leading = x.rank - axes;
-    if (leading == 2 && x.strides[0] != x.shape[1] * x.strides[1]) {
-      data += index / x.shape[1] * x.strides[0] + index % x.shape[1] * x.strides[1];
-    } else {
+    if (planes_lie_evenly(x, axes)) {
       data += index * x.strides[leading - 1];
+    } else {
+      data += index / x.shape[1] * x.strides[0] + index % x.shape[1] * x.strides[1];
     }
     slice = axes == 3 ? x.strides[leading] : 0;
     row = axes >= 2 ? x.strides[x.rank - 2] : 0;
@@ -126,12 +131,19 @@ GORGO_GEMM_INLINE int axes_of(const A& a) {
   return a.output_size.empty() ? a.kernel_size.size() : a.output_size.size();
 }
 
-// Runs body(plane) over the planes of a task.
+// The planes [begin, end) of a task.
+struct PlaneRange {
+  int64_t begin, end;
+};
+GORGO_GEMM_INLINE PlaneRange planes_of(const Windows& s, int64_t task) {
+  const int64_t tasks = tasks_of(s);
+  return {s.planes * task / tasks, s.planes * (task + 1) / tasks};
+}
+// Runs body(plane) over them.
 template <class F>
 GORGO_GEMM_INLINE void each_plane(const Windows& s, int64_t task, F&& body) {
-  const int64_t tasks = tasks_of(s);
-  const int64_t end = s.planes * (task + 1) / tasks;
-  for (int64_t plane = s.planes * task / tasks; plane < end; ++plane) body(plane);
+  const PlaneRange planes = planes_of(s, task);
+  for (int64_t plane = planes.begin; plane < planes.end; ++plane) body(plane);
 }
 
 // Adds to a plane of S: 16-bit types are summed in float, in the task's part of scratch, and rounded once.
