@@ -1,8 +1,8 @@
 """Kernels whose pace memory sets, float32: pools, a transposed copy, sums, softmax, norms, elementary functions.
 
 16,384 elements lie in the second-level cache, a million outside of it. Cases with a gradient time a forward and a
-gradient of its operand. Everybody does what its documentation would have it do; NumPy has no pools. Read first:
-harness.py.
+gradient of its operand, for a given gradient of the result: one of ones would be a constant to a compiler. Everybody
+does what its documentation would have it do; NumPy has no pools. Read first: harness.py.
 """
 
 from __future__ import annotations
@@ -20,35 +20,41 @@ from bench.libraries import LIBRARIES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-Functions = dict[str, "Callable[[Any], Callable[[Any], Any]]"]
+Functions = dict[str, "Callable[[Any], Callable[..., Any]]"]
 
 
 def case(
     name: str,
     shape: tuple[int, ...],
     functions: Functions,
-    oracle: Callable[[np.ndarray], np.ndarray],
+    oracle: Callable[..., np.ndarray],
     *,
+    beside: tuple[int, ...] | None = None,
     elements: int | None = None,
     tolerance: float = 1e-6,
 ) -> Case:
     """Build a case over one random operand: for each library the function to time, and the float64 result.
 
-    `elements` counts those of the result where they are not as many as the operand's.
+    `beside` is the shape of a second operand. `elements` counts those of the result where they are not as many as the
+    operand's.
     """
+    shapes = {"x": shape} if beside is None else {"x": shape, "g": beside}
 
     def maker(library_name: str) -> Callable[[Any], Prepared]:
         def make(loaded: Any) -> Prepared:
             library = LIBRARIES[library_name]
             size = 4 * math.prod(shape)
-            raw = ring_of(lambda rng: (rng.standard_normal(shape).astype(np.float32),), bytes_each=2 * size)
-            ring = [(library.asarray(loaded, x),) for (x,) in raw]
+            raw = ring_of(
+                lambda rng: tuple(rng.standard_normal(each).astype(np.float32) for each in shapes.values()),
+                bytes_each=2 * size,
+            )
+            ring = [tuple(library.asarray(loaded, x) for x in operands) for operands in raw]
 
             def verify(result: Any) -> float:
-                return relative_error(library.to_numpy(result), oracle(raw[-1][0].astype(np.float64)))
+                return relative_error(library.to_numpy(result), oracle(*(x.astype(np.float64) for x in raw[-1])))
 
             scope = {"function": functions[library_name](loaded)}
-            return Prepared("function(x)", ("x",), ring, scope, verify)
+            return Prepared(f"function({', '.join(shapes)})", tuple(shapes), ring, scope, verify)
 
         return make
 
@@ -56,7 +62,7 @@ def case(
         name,
         {library: maker(library) for library in functions},
         tolerance=tolerance,
-        read=4.0 * math.prod(shape),
+        read=4.0 * sum(map(math.prod, shapes.values())),
         written=4.0 * (math.prod(shape) if elements is None else elements),
     )
 
@@ -70,8 +76,8 @@ def windows(x: np.ndarray, kernel: int, stride: int, padding: int, fill: float) 
     return np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))[:, :, ::stride, ::stride]
 
 
-def spread(kind: str, x: np.ndarray, kernel: int, stride: int, padding: int) -> np.ndarray:
-    """Return the gradient of the sum of a pool of x."""
+def spread(kind: str, x: np.ndarray, g: np.ndarray, kernel: int, stride: int, padding: int) -> np.ndarray:
+    """Return the gradient of x where g is that of its pool."""
     n, c, h, w = x.shape
     cut = windows(x, kernel, stride, padding, -np.inf)
     out = np.zeros((n, c, h + 2 * padding, w + 2 * padding))
@@ -79,6 +85,7 @@ def spread(kind: str, x: np.ndarray, kernel: int, stride: int, padding: int) -> 
     if kind == "max":
         best = cut.reshape(*cut.shape[:4], kernel**2).argmax(-1)
         shares = (np.arange(kernel**2) == best[..., None]).reshape(cut.shape).astype(np.float64)
+    shares = shares * g[..., None, None]
     for p in range(kernel):
         for q in range(kernel):
             rows, columns = cut.shape[2] * stride, cut.shape[3] * stride
@@ -89,27 +96,27 @@ def spread(kind: str, x: np.ndarray, kernel: int, stride: int, padding: int) -> 
 def pool_case(kind: str, shape: tuple[int, ...], kernel: int, stride: int, padding: int, backward: bool) -> Case:
     """Build a pool's forward, or its forward and gradient."""
 
-    def torch_function(torch: Any) -> Callable[[Any], Any]:
+    def torch_function(torch: Any) -> Callable[..., Any]:
         pool = getattr(torch.nn.functional, f"{kind}_pool2d")
 
-        def gradient(x: Any) -> Any:
+        def gradient(x: Any, g: Any) -> Any:
             leaf = x.detach().requires_grad_()
             out = pool(leaf, kernel, stride, padding)
-            return torch.autograd.grad(out, [leaf], torch.ones_like(out))[0]
+            return torch.autograd.grad(out, [leaf], g)[0]
 
         return gradient if backward else lambda x: pool(x, kernel, stride, padding)
 
-    def gorgo_function(gg: Any) -> Callable[[Any], Any]:
+    def gorgo_function(gg: Any) -> Callable[..., Any]:
         pool = getattr(gg, f"{kind}_pool2d")
 
-        def gradient(x: Any) -> Any:
+        def gradient(x: Any, g: Any) -> Any:
             leaf = x.detach().requires_grad_()
             out = pool(leaf, kernel, stride, padding)
-            return gg.grad(out, [leaf], gg.ones(out.shape))[0]
+            return gg.grad(out, [leaf], g)[0]
 
         return gradient if backward else lambda x: pool(x, kernel, stride, padding)
 
-    def jax_function(jax: Any) -> Callable[[Any], Any]:
+    def jax_function(jax: Any) -> Callable[..., Any]:
         lax, jnp = importlib.import_module("jax.lax"), importlib.import_module("jax.numpy")
         window = ((1, 1, kernel, kernel), (1, 1, stride, stride), ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2))
 
@@ -118,21 +125,27 @@ def pool_case(kind: str, shape: tuple[int, ...], kernel: int, stride: int, paddi
                 return lax.reduce_window(x, -jnp.inf, lax.max, *window)
             return lax.reduce_window(x, 0.0, lax.add, *window) / kernel**2
 
-        return jax.jit(jax.grad(lambda x: pool(x).sum()) if backward else pool)
+        def both(x: Any, g: Any) -> tuple[Any, Any]:
+            out, back = jax.vjp(pool, x)
+            return out, back(g)[0]
 
-    def oracle(x: np.ndarray) -> np.ndarray:
-        if backward:
-            return spread(kind, x, kernel, stride, padding)
+        compiled: Callable[..., Any] = jax.jit(both if backward else pool)
+        return (lambda *operands: compiled(*operands)[1]) if backward else compiled
+
+    def oracle(x: np.ndarray, *gradient: np.ndarray) -> np.ndarray:
+        for g in gradient:
+            return spread(kind, x, g, kernel, stride, padding)
         if kind == "max":
             return windows(x, kernel, stride, padding, -np.inf).max((-2, -1))
         return windows(x, kernel, stride, padding, 0.0).mean((-2, -1))
 
     way = " and gradient" if backward else ""
     text = f"{kind} pool {kernel}x{kernel}/{stride}{way}, {'x'.join(map(str, shape))}"
-    n, c, *size = shape
-    pooled = n * c * math.prod((length + 2 * padding - kernel) // stride + 1 for length in size)
+    pooled = (*shape[:2], *((length + 2 * padding - kernel) // stride + 1 for length in shape[2:]))
     functions: Functions = {"torch": torch_function, "jax": jax_function, "gorgo": gorgo_function}
-    return case(text, shape, functions, oracle, elements=None if backward else pooled)
+    if backward:
+        return case(text, shape, functions, oracle, beside=pooled)
+    return case(text, shape, functions, oracle, elements=math.prod(pooled))
 
 
 def global_average(shape: tuple[int, ...]) -> Case:
