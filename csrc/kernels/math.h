@@ -530,7 +530,7 @@ GORGO_INLINE Vec<double, N> exp_q(Vec<double, N> r) {
 }
 
 // The smaller of x and a limit, the larger, and what lies between two; NaN stays. In this order of the operands it is one
-// instruction, which compilers find but for vectors of 64 bytes.
+// instruction, which compilers do not find for vectors of 32 and 64 bytes.
 template <class V>
 GORGO_INLINE V at_most(V x, V high) {
 #if defined(GORGO_ISA_AVX512)
@@ -538,6 +538,12 @@ GORGO_INLINE V at_most(V x, V high) {
     return {(typename V::Raw)_mm512_min_ps((__m512)high.raw, (__m512)x.raw)};
   if constexpr (std::is_same_v<V, Vec<double, 8>>)
     return {(typename V::Raw)_mm512_min_pd((__m512d)high.raw, (__m512d)x.raw)};
+#endif
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (std::is_same_v<V, Vec<float, 8>>)
+    return {(typename V::Raw)_mm256_min_ps((__m256)high.raw, (__m256)x.raw)};
+  if constexpr (std::is_same_v<V, Vec<double, 4>>)
+    return {(typename V::Raw)_mm256_min_pd((__m256d)high.raw, (__m256d)x.raw)};
 #endif
   return select(high < x, high, x);
 }
@@ -548,6 +554,12 @@ GORGO_INLINE V at_least(V x, V low) {
     return {(typename V::Raw)_mm512_max_ps((__m512)low.raw, (__m512)x.raw)};
   if constexpr (std::is_same_v<V, Vec<double, 8>>)
     return {(typename V::Raw)_mm512_max_pd((__m512d)low.raw, (__m512d)x.raw)};
+#endif
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (std::is_same_v<V, Vec<float, 8>>)
+    return {(typename V::Raw)_mm256_max_ps((__m256)low.raw, (__m256)x.raw)};
+  if constexpr (std::is_same_v<V, Vec<double, 4>>)
+    return {(typename V::Raw)_mm256_max_pd((__m256d)low.raw, (__m256d)x.raw)};
 #endif
   return select(low > x, low, x);
 }
@@ -891,37 +903,35 @@ GORGO_INLINE Vec<double, N> erfc(Vec<double, N> x) {
 constexpr float kTailTop[] = {0x1p-1f, 0x1.c13998p-2f, 0x1.77e01ap-3f, 0x1.4db0d8p-5f, 0x1.0ebf1ep-8f};
 constexpr float kTailBottom[] = {0x1p+0f,        0x1.acdefcp+0f, 0x1.34283ep+0f,
                                  0x1.e18b02p-2f, 0x1.a23ec8p-4f, 0x1.5353a0p-7f};
-// m, W(m) and e^(-m^2/2) = 2^n (1 + rise), for m up to where the product rounds to 0.
 template <int N>
-struct NormalTail {
-  Vec<float, N> m;
-  Vec<float, N> w;
-  Vec<float, N> rise;
-  ExpReduced<float, N> e;
-};
+GORGO_INLINE Vec<float, N> normal_weight(Vec<float, N> m) {
+  return polynomial(m, kTailTop) / polynomial(m, kTailBottom);
+}
+// e^(-m^2/2) = 2^n (1 + rise) for m up to where P(X > m) rounds to 0.
 constexpr float kTailEnd = 15.0f;
 template <int N>
-GORGO_INLINE NormalTail<N> normal_tail(Vec<float, N> m) {
-  const auto e = exp_reduce_product(broadcast<Vec<float, N>>(-0.5f) * m, m);
-  return {m, polynomial(m, kTailTop) / polynomial(m, kTailBottom), exp_rise(e.r), e};
+GORGO_INLINE ExpReduced<float, N> normal_exponent(Vec<float, N> m) {
+  return exp_reduce_product(broadcast<Vec<float, N>>(-0.5f) * m, m);
 }
 
 // x times the normal distribution function of x, as max(x, 0) - |x| P(X > |x|), so that neither side cancels; its
 // slope. -inf times 0 is NaN here too. functors.h has the plain formulas, for everything but float32.
 template <int N>
 GORGO_INLINE Vec<float, N> gelu(Vec<float, N> x) {
-  const auto tail = normal_tail(magnitude_at_most(x, kTailEnd));
-  const auto v = tail.m * tail.w;
+  const auto m = magnitude_at_most(x, kTailEnd);
+  const auto e = normal_exponent(m);
+  const auto v = m * normal_weight(m);
   const auto zero = broadcast<Vec<float, N>>(0.0f);
-  return select(x < zero, x * zero, x) - times_power(mul_add(v, tail.rise, v), tail.e);
+  return select(x < zero, x * zero, x) - times_power(mul_add(v, exp_rise(e.r), v), e);
 }
 template <int N>
 GORGO_INLINE Vec<float, N> gelu_slope(Vec<float, N> x) {
   using V = Vec<float, N>;
   constexpr float kInvSqrtTwoPi = 0x1.988454p-2f;
-  const auto tail = normal_tail(at_most(abs(x), broadcast<V>(kTailEnd)));
-  const auto v = tail.w - tail.m * broadcast<V>(kInvSqrtTwoPi);
-  const auto slope = times_power(mul_add(v, tail.rise, v), tail.e);
+  const auto m = at_most(abs(x), broadcast<V>(kTailEnd));
+  const auto e = normal_exponent(m);
+  const auto v = normal_weight(m) - m * broadcast<V>(kInvSqrtTwoPi);
+  const auto slope = times_power(mul_add(v, exp_rise(e.r), v), e);
   return select(x < broadcast<V>(0.0f), slope, broadcast<V>(1.0f) - slope);
 }
 template <int N>
