@@ -206,6 +206,43 @@ void transpose(T* to, int64_t width, const Matrix<T>& x, int64_t rows, int64_t c
 template <class T>
 constexpr int kLanesOf = kVectorBytes / static_cast<int>(sizeof(T));
 
+// Scores are counted in units of ln 2 where powers of 2 are cheaper than those of e.
+template <class T>
+constexpr bool kBinary = std::is_same_v<T, float>;
+template <class T>
+constexpr double kPerUnit = kBinary<T> ? 0.693147180559945309417 : 1.0;
+
+// 2^r = 1 + r P(r) on |r| <= 1/2, relative error 3e-9.
+constexpr float kPowerP[] = {0x1.62e430p-1f, 0x1.ebfbdcp-3f,  0x1.c6af7ap-5f,
+                             0x1.3b2dd2p-7f, 0x1.5f0948p-10f, 0x1.417a9cp-13f};
+// The weight of a score x <= 0. Powers of 2 are within 1 ulp, and what is below 2^-126 may be 0; NaN stays.
+template <int N>
+GORGO_INLINE Vec<float, N> weight_of(Vec<float, N> x) {
+  using V = Vec<float, N>;
+  using I = Vec<int32_t, N>;
+  const auto one = broadcast<V>(1.0f);
+#if defined(GORGO_ISA_AVX512)
+  constexpr bool kScales = N == 16;
+#else
+  constexpr bool kScales = false;
+#endif
+  // So low that the power is 0: by its rounding, or by an exponent of 0.
+  const auto z = at_least(x, broadcast<V>(kScales ? -160.0f : -127.0f));
+  const auto magic = broadcast<V>(Ln2<float>::kMagic);
+  const auto shifted = z + magic;
+  const auto whole = shifted - magic;
+  const auto r = z - whole;
+  const auto p = mul_add(r, polynomial(r, kPowerP), one);
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (kScales) return {(typename V::Raw)_mm512_scalef_ps((__m512)p.raw, (__m512)whole.raw)};
+#endif
+  return p * power_of_two(I{bits_as<int32_t>(shifted) - bits_as<int32_t>(magic)});
+}
+template <int N>
+GORGO_INLINE Vec<double, N> weight_of(Vec<double, N> x) {
+  return exp(x);
+}
+
 // Operands: queries, keys, values, mask; results: (..., h, l, ev) and the logarithms of the rows' sums (..., h, l).
 template <class S>
 struct Forward {
@@ -267,7 +304,7 @@ struct Forward {
     const Mask2<S> mask(args, head);
     q.data += q0 * q.stride;
     transpose<T>(queries, kQueries, q, nq, z.e);
-    const auto scale = static_cast<T>(z.scale);
+    const auto scale = static_cast<T>(z.scale / kPerUnit<T>);
     for (int64_t j = 0; j < z.e; ++j) {
       for (int64_t i = 0; i < nq; ++i) queries[j * kQueries + i] *= scale;
     }
@@ -290,6 +327,12 @@ struct Forward {
       Product<T>{nk, whole, z.e, k.data + k0 * k.stride, k.stride, 1, queries, kQueries, scores, kQueries, false}.run();
       hide(mask, z, scores, q0, nq, k0, nk);
       bool moves = false;
+      // What the next products read is fetched while scores become weights.
+      const Matrix<T> values{v.data + k0 * v.stride, v.stride};
+      const int64_t keys_left = least(kKeys<T>, seen - k0 - nk);
+      const int64_t ahead = keys_left > 0 ? keys_left : least(kQueries, z.l - q0 - nq);
+      const Matrix<T>& next = keys_left > 0 ? k : q;
+      const T* next_rows = next.data + (keys_left > 0 ? k0 + nk : ahead > 0 ? nq : 0) * next.stride;
       for (int64_t i = 0; i < whole; i += kWide) {
         const T* column = scores + i;
         V most = load<T, kWide>(column);
@@ -300,11 +343,13 @@ struct Forward {
         const V from = select(now == never, zero, now);
         V added = zero;
         for (int64_t j = 0; j < nk; ++j) {
-          const V w = exp(load<T, kWide>(column + j * kQueries) - from);
+          __builtin_prefetch(values.data + j * values.stride + least(i, z.ev - 1), 0, 2);
+          if (j < ahead) __builtin_prefetch(next_rows + j * next.stride + least(i, z.e - 1), 0, 2);
+          const V w = weight_of(load<T, kWide>(column + j * kQueries) - from);
           store(scores + j * kQueries + i, w);
           added = added + w;
         }
-        const V less = exp(before - from);
+        const V less = weight_of(before - from);
         store(top + i, now);
         store(shrink + i, less);
         store(sum + i, load<T, kWide>(sum + i) * less + added);
@@ -317,7 +362,8 @@ struct Forward {
     for (int64_t i = 0; i < whole; i += kWide) {
       const V total = load<T, kWide>(sum + i);
       const V now = load<T, kWide>(top + i);
-      const V log_sum = select(total == zero, never, now + log(total));
+      const V in_units = now * broadcast<V>(static_cast<T>(kPerUnit<T>));
+      const V log_sum = select(total == zero, never, in_units + log(total));
       store_partial(logs + i, log_sum, static_cast<int>(least(kWide, nq - i)));
       // A query that sees no key yields zero.
       store(shrink + i, select(total == zero, zero, broadcast<V>(T{1}) / total));
@@ -343,14 +389,15 @@ struct Forward {
   // Adds the mask, and takes away keys behind the query.
   static void hide(const Mask2<S>& mask, const AttentionSizes& z, T* scores, int64_t q0, int64_t nq, int64_t k0,
                    int64_t nk) noexcept {
+    constexpr auto per_unit = static_cast<T>(1.0 / kPerUnit<T>);
     if (mask.x != nullptr && mask.row == 0) {
       for (int64_t j = 0; j < nk; ++j) {
-        const T add = mask.template at<T>(0, k0 + j);
+        const T add = mask.template at<T>(0, k0 + j) * per_unit;
         for (int64_t i = 0; i < nq; ++i) scores[j * kQueries + i] += add;
       }
     } else if (mask.x != nullptr) {
       for (int64_t i = 0; i < nq; ++i) {
-        for (int64_t j = 0; j < nk; ++j) scores[j * kQueries + i] += mask.template at<T>(q0 + i, k0 + j);
+        for (int64_t j = 0; j < nk; ++j) scores[j * kQueries + i] += mask.template at<T>(q0 + i, k0 + j) * per_unit;
       }
     }
     if (!z.causal) return;
@@ -493,7 +540,9 @@ struct Backward {
         .run();
     Product<T>{nq, whole, z.ev, g.data + q0 * g.stride, g.stride, 1, room.values, kBlock, room.slopes, kBlock, false}
         .run();
+    constexpr auto per_unit = static_cast<T>(1.0 / kPerUnit<T>);
     const V scale = broadcast<V>(static_cast<T>(z.scale));
+    const auto units = static_cast<T>(z.scale / kPerUnit<T>);
     const int64_t first_row = head * z.l + q0;
     const T* logs = args.in[5].as<const T>();
     for (int64_t i = 0; i < nq; ++i) {
@@ -505,13 +554,13 @@ struct Backward {
         continue;
       }
       if (mask.x != nullptr) {
-        for (int64_t j = 0; j < nk; ++j) w[j] = w[j] * static_cast<T>(z.scale) + mask.template at<T>(q0 + i, k0 + j);
+        for (int64_t j = 0; j < nk; ++j) w[j] = w[j] * units + mask.template at<T>(q0 + i, k0 + j) * per_unit;
       }
-      const V from = broadcast<V>(log_sum);
+      const V from = broadcast<V>(log_sum * per_unit);
       const V common = broadcast<V>(delta_of(args)[first_row + i]);
       for (int64_t j = 0; j < whole; j += kWide) {
         const V score = load<T, kWide>(w + j);
-        const V weight = exp((mask.x != nullptr ? score : score * scale) - from);
+        const V weight = weight_of((mask.x != nullptr ? score : score * broadcast<V>(units)) - from);
         store(w + j, weight);
         store(d + j, weight * (load<T, kWide>(d + j) - common) * scale);
       }
