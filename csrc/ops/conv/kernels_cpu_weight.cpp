@@ -4,6 +4,7 @@
 //  - groups of one input and few output channels: a vector of the gradient meets each tap's elements, where they lie (dots.h) or in the copy of a
 //    tile.
 //  - 3x3 kernels with unit strides, float32: products of filtered tiles (winograd_weight.h).
+//  - kernels of one element over large images: dot products of their rows and the gradient's, where they lie.
 //  - channels that fill vectors: products along pixels, on the micro-kernel (pixels.h).
 //  - others: dot products along all pixels, of rows of windows, laid out for a part of the pixels at a time, and rows of the output's gradient.
 // Tasks have sums of their own, which are added in order.
@@ -28,9 +29,18 @@ constexpr int kDotO = Lanes<T>::kRows == 14 ? 4 : 3;
 template <class T>
 constexpr int kDotK = Lanes<T>::kRows == 14 ? 6 : 4;
 
-// sums[i * sums_stride + j] += dot(a row i, b row j) over `length`, a multiple of the vector.
+// Rows of elements side by side, `stride` apart.
+template <class T>
+struct Rows {
+  const T* data;
+  int64_t stride;
+  Rows from(int64_t row) const { return {data + row * stride, stride}; }
+};
+
+// sums[i * sums_stride + j] += dot(a row i, b row j) over `length`. Meanwhile fetches two rows.
 template <class T, int kI, int kJ>
-void dot_tile(const T* a, const T* b, int64_t row_stride, int64_t length, T* sums, int64_t sums_stride) {
+void dot_tile(const Rows<T>& a, const Rows<T>& b, int64_t length, const T* one, const T* two, T* sums,
+              int64_t sums_stride) {
   using L = Lanes<T>;
   typename L::Vec acc[kI][kJ];
 #pragma GCC unroll 8
@@ -38,21 +48,48 @@ void dot_tile(const T* a, const T* b, int64_t row_stride, int64_t length, T* sum
 #pragma GCC unroll 8
     for (int j = 0; j < kJ; ++j) acc[i][j] = L::zero();
   }
-  for (int64_t at = 0; at < length; at += L::kWidth) {
+  const auto add = [&](int64_t at, auto load) __attribute__((always_inline)) {
     typename L::Vec av[kI];
 #pragma GCC unroll 8
-    for (int i = 0; i < kI; ++i) av[i] = L::load(a + i * row_stride + at);
+    for (int i = 0; i < kI; ++i) av[i] = load(a.data + i * a.stride + at);
 #pragma GCC unroll 8
     for (int j = 0; j < kJ; ++j) {
-      const auto bv = L::load(b + j * row_stride + at);
+      const auto bv = load(b.data + j * b.stride + at);
 #pragma GCC unroll 8
       for (int i = 0; i < kI; ++i) acc[i][j] = L::fma(av[i], bv, acc[i][j]);
     }
+  };
+  const int64_t whole = length / L::kWidth * L::kWidth;
+  for (int64_t at = 0; at < whole; at += L::kWidth) {
+    __builtin_prefetch(one + at, 0, 2);
+    __builtin_prefetch(two + at, 0, 2);
+    add(at, [](const T* from) __attribute__((always_inline)) { return L::load(from); });
+  }
+  if (whole < length) {
+    const auto edge = L::edge(static_cast<int>(length - whole));
+    add(whole, [&](const T* from) __attribute__((always_inline)) { return L::load_edge(from, edge); });
   }
 #pragma GCC unroll 8
   for (int i = 0; i < kI; ++i) {
 #pragma GCC unroll 8
     for (int j = 0; j < kJ; ++j) sums[i * sums_stride + j] = sums[i * sums_stride + j] + L::sum(acc[i][j]);
+  }
+}
+
+// sums (down, across) += the dot products of `down` rows of a and `across` rows of b. A tile fetches
+// the rows ahead(2 i, j) and ahead(2 i + 1, j), i being its place among those of a column.
+template <class T, class Ahead>
+void dot_rows(const Rows<T>& a, int64_t down, const Rows<T>& b, int64_t across, int64_t length, T* sums,
+              int64_t sums_stride, const Ahead& ahead) {
+  for (int64_t j = 0; j < across; j += kDotK<T>) {
+    for (int64_t i = 0; i < down; i += kDotO<T>) {
+      const auto dot = for_count<kDotO<T>>(least(kDotO<T>, down - i), [&]<int kI>(std::integral_constant<int, kI>) {
+        return for_count<kDotK<T>>(least(kDotK<T>, across - j),
+                                   []<int kJ>(std::integral_constant<int, kJ>) { return dot_tile<T, kI, kJ>; });
+      });
+      dot(a.from(i), b.from(j), length, ahead(i / kDotO<T> * 2, j), ahead(i / kDotO<T> * 2 + 1, j),
+          sums + i * sums_stride + j, sums_stride);
+    }
   }
 }
 
@@ -148,18 +185,60 @@ void run_grad_weight(const Sizes& s, const Units& u, T* partials, const WeightRo
     for (int64_t k_begin = 0; k_begin < s.k; k_begin += u.rows) {
       const int64_t k_end = least(s.k, k_begin + u.rows);
       lay_windows<T>(windows, stride, from, x.c_stride, s, k_begin, k_end, pieces, count);
-      for (int64_t k = k_begin; k < k_end; k += kDotK<T>) {
-        const auto across = static_cast<int>(least(kDotK<T>, k_end - k));
-        for (int64_t o = 0; o < s.group_o; o += kDotO<T>) {
-          const auto down = static_cast<int>(least(kDotO<T>, s.group_o - o));
-          const auto dot = for_count<kDotO<T>>(down, [&]<int kI>(std::integral_constant<int, kI>) {
-            return for_count<kDotK<T>>(across,
-                                       []<int kJ>(std::integral_constant<int, kJ>) { return dot_tile<T, kI, kJ>; });
-          });
-          dot(rows + o * stride, windows + (k - k_begin) * stride, stride, stride, sums + o * s.k + k, s.k);
-        }
-      }
+      dot_rows<T>({rows, stride}, s.group_o, {windows, stride}, k_end - k_begin, stride, sums + k_begin, s.k,
+                  [&](int64_t, int64_t) { return rows; });
     }
+  }
+}
+
+// ---- kernels of one element ----
+
+constexpr int64_t kLeastLine = 384;      // pixels that repay the sums across lanes
+constexpr int64_t kLineElements = 1024;  // and a piece of a row: those of a tile fit L1
+
+// Pieces of the images.
+struct LinePlan {
+  bool fits;
+  int64_t pieces;  // of an image
+  int64_t pixels;  // of a piece
+  int64_t units;   // of a group
+};
+template <class T>
+[[gnu::noinline]] LinePlan line_plan(const Sizes& s) {
+  LinePlan p;
+  p.fits = s.taps == 1 && s.has_unit_strides() && s.inside && s.od == s.d && s.oh == s.h && s.ow == s.w &&
+           s.pixels >= kLeastLine;
+  p.pieces = ceil_div(s.pixels, kLineElements);
+  p.pixels = round_up(ceil_div(s.pixels, most(1, p.pieces)), Lanes<T>::kWidth);
+  p.units = s.n * p.pieces;
+  return p;
+}
+template <class T>
+void run_lines(const Sizes& s, const LinePlan& p, const Images<T>& x, const Images<T>& gradient, int64_t group,
+               int64_t begin, int64_t end, T* sums) {
+  for (int64_t i = 0; i < s.group_o * s.k; ++i) sums[i] = T{0};
+  for (int64_t unit = begin; unit < end; ++unit) {
+    const int64_t image = unit / p.pieces;
+    const int64_t at = unit % p.pieces * p.pixels;
+    const Rows<T> g{gradient.data + image * gradient.n_stride + group * s.group_o * gradient.c_stride + at,
+                    gradient.c_stride};
+    const Rows<T> lines{x.data + image * x.n_stride + group * s.group_c * x.c_stride + at, x.c_stride};
+    // So many streams are more than the processor foresees: the first tiles down a column fetch the rows of the next column, the
+    // others what the next unit meets.
+    const bool last = unit + 1 == end;
+    const T* const next = g.data + (unit % p.pieces < p.pieces - 1 ? p.pixels : gradient.n_stride - at);
+    const T* const next_x = lines.data + (unit % p.pieces < p.pieces - 1 ? p.pixels : x.n_stride - at);
+    const int64_t of_gradient = most(0, 2 * ceil_div(s.group_o, kDotO<T>) - kDotK<T>);
+    const auto ahead = [&](int64_t i, int64_t j) {
+      if (i < kDotK<T>) {
+        const int64_t row = j + kDotK<T> + i;
+        if (row < s.k) return lines.data + row * lines.stride;
+        return last || row >= 2 * s.k ? lines.data : next_x + (row - s.k) * lines.stride;
+      }
+      const int64_t row = j / kDotK<T> * of_gradient + i - kDotK<T>;
+      return last || row >= s.group_o ? g.data : next + row * g.stride;
+    };
+    dot_rows<T>(g, s.group_o, lines, s.k, least(p.pixels, s.pixels - at), sums, s.k, ahead);
   }
 }
 
@@ -301,13 +380,14 @@ template <class S>
 
 template <class T>
 struct GradWeight {
-  enum class Way { direct, filtered, pixels, windows };
+  enum class Way { direct, filtered, lines, pixels, windows };
   struct Setup {
     Sizes s;
     Frame<T> f;
     Way way;
     DirectPlan direct{};
     WeightFiltering filtering{};
+    LinePlan lines{};
     PixelPlan pixels{};
     Units units{};
     int64_t partials;
@@ -327,6 +407,9 @@ struct GradWeight {
         filtering = weight_filtering_of<T>(s);
         partials = filtering.partials;
         room_elements = filtering.room_elements();
+      } else if (lines = line_plan<T>(s); lines.fits) {
+        way = Way::lines;
+        partials = partials_of(s, lines.units, kMaxPixelPartials);
       } else if (pixels = pixel_plan<T>(s); pixels.fits) {
         way = Way::pixels;
         partials = partials_of(s, pixels.units, kMaxPixelPartials);
@@ -360,12 +443,15 @@ struct GradWeight {
     }
     if (setup.way == Way::direct) {
       run_direct_weight<T>(s, setup.direct, setup.sums, x, g, task);
-    } else if (setup.way == Way::pixels) {
+    } else if (setup.way == Way::pixels || setup.way == Way::lines) {
       const int64_t group = task / setup.partials;
       const int64_t part = task % setup.partials;
-      const int64_t units = setup.pixels.units;
-      run_pixels<T>(setup.pixels, x, g, group, units * part / setup.partials, units * (part + 1) / setup.partials,
-                    setup.room + task * setup.room_elements, setup.sums + (part * s.o + group * s.group_o) * s.k);
+      const int64_t units = setup.way == Way::pixels ? setup.pixels.units : setup.lines.units;
+      const int64_t begin = units * part / setup.partials;
+      const int64_t end = units * (part + 1) / setup.partials;
+      T* const sums = setup.sums + (part * s.o + group * s.group_o) * s.k;
+      if (setup.way == Way::lines) return run_lines<T>(s, setup.lines, x, g, group, begin, end, sums);
+      run_pixels<T>(setup.pixels, x, g, group, begin, end, setup.room + task * setup.room_elements, sums);
     } else {
       run_grad_weight<T>(s, setup.units, setup.sums, setup.windows, x, g, task);
     }
