@@ -33,7 +33,9 @@ const BuildInfo& build_info() noexcept {
 #if GORGO_HAVE_AVX512_BF16
       " avx512_bf16"
 #endif
-#if GORGO_HAVE_AMX
+#if GORGO_TILES_MODEL
+      " amx_model"
+#elif GORGO_HAVE_AMX
       " amx"
 #endif
       ,

@@ -23,7 +23,7 @@ constexpr Row kTable[] = {
      "pays, too"},
     {"GORGO_FUSE_COMPILE",
      "0 has fused chains interpreted on CUDA, where otherwise the driver compiles a kernel for each"},
-    {"GORGO_ISA", "highest instruction set that kernels may use: base, avx2, avx512, avx512_vnni or avx512_bf16"},
+    {"GORGO_ISA", "highest instruction set that kernels may use: base, avx2, avx512, avx512_vnni, avx512_bf16 or amx"},
     {"GORGO_NUM_THREADS", "threads of the pool, a whole number of at least 1; wins over OMP_NUM_THREADS"},
     {"OMP_NUM_THREADS", "threads of the pool when GORGO_NUM_THREADS is unset; of a list such as 4,2 the first counts"},
     {"GORGO_MEMORY_DEBUG", "1 surrounds every block with guard bytes and poisons it when released"},

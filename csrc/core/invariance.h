@@ -11,4 +11,7 @@ namespace gorgo {
 
 inline std::atomic<bool> batch_invariant{false};
 
+// For kernel files: an inline variable would be one of their own.
+[[nodiscard]] bool asks_for_batch_invariance() noexcept;
+
 }  // namespace gorgo

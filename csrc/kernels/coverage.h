@@ -4,7 +4,7 @@
 // For kernel files (compiled per ISA). Invariant: base compiles everything.
 #pragma once
 
-#if !defined(GORGO_ISA_AVX512) && !defined(GORGO_ISA_AMX)
+#if !defined(GORGO_ISA_AVX512)
 // Complex numbers and all integers but int32 and int64.
 #define GORGO_WITH_RARE_DTYPES 1
 // Kernels that gain little from vectors wider than AVX2's, or that few programs spend their time in.

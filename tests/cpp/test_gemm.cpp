@@ -16,6 +16,8 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "core/invariance.h"
+#include "device/cpu/isa.h"
 #include "kernels/gemm/gemm.h"
 
 #define DECLARE_GEMM(isa)                                                   \
@@ -67,6 +69,9 @@ DECLARE_GEMM(isa_avx512_vnni)
 #endif
 #ifdef GORGO_HAVE_AVX512_BF16
 DECLARE_GEMM(isa_avx512_bf16)
+#endif
+#ifdef GORGO_HAVE_AMX
+DECLARE_GEMM(isa_amx)
 #endif
 
 namespace {
@@ -190,10 +195,10 @@ void run(const GemmProblem& p, Order order = Order::rising) {
 struct Case {
   std::int64_t m, n, k;
 };
-constexpr Case kCases[] = {{0, 3, 4},      {3, 0, 4},     {3, 4, 0},     {1, 1, 1},    {4, 4, 4},     {3, 5, 7},
-                           {13, 31, 9},    {14, 32, 16},  {15, 33, 17},  {29, 10, 64}, {64, 64, 64},  {1, 100, 40},
-                           {1, 7, 800},    {100, 1, 40},  {1, 1, 1000},  {7, 1, 19},   {31, 47, 390}, {40, 200, 390},
-                           {70, 130, 130}, {2, 300, 500}, {100, 17, 769}};
+constexpr Case kCases[] = {{0, 3, 4},      {3, 0, 4},     {3, 4, 0},      {1, 1, 1},     {4, 4, 4},     {3, 5, 7},
+                           {13, 31, 9},    {14, 32, 16},  {15, 33, 17},   {29, 10, 64},  {64, 64, 64},  {1, 100, 40},
+                           {1, 7, 800},    {100, 1, 40},  {1, 1, 1000},   {7, 1, 19},    {31, 47, 390}, {40, 200, 390},
+                           {70, 130, 130}, {2, 300, 500}, {100, 17, 769}, {64, 64, 130}, {97, 84, 1100}};
 
 template <class G, class T>
 void check_values() {
@@ -277,8 +282,15 @@ void check_values() {
 // The whole product in one layout and task order, then each row alone, in every layout: the same bits.
 template <class G, class T>
 void check_rows_are_batch_invariant() {
+  struct Asked {
+    Asked() { gorgo::batch_invariant = true; }
+    ~Asked() { gorgo::batch_invariant = false; }
+    Asked(const Asked&) = delete;
+    Asked& operator=(const Asked&) = delete;
+  } const asked;
   RandomValue<T> random;
-  for (const Case& size : {Case{45, 1, 300}, Case{45, 10, 128}, Case{45, 40, 800}, Case{45, 520, 400}}) {
+  for (const Case& size : {Case{45, 1, 300}, Case{45, 10, 128}, Case{45, 40, 800}, Case{45, 520, 400}, Case{70, 64, 64},
+                           Case{101, 75, 1050}}) {
     Matrix<T> a(size.m, size.k, Layout::rows);
     Matrix<T> b(size.k, size.n, Layout::rows);
     a.fill(random);
@@ -353,6 +365,65 @@ void check_special_values() {
       run<G, T>(p);
       CHECK(to_double(c[0]) == 0);
       CHECK(to_double(c[static_cast<std::size_t>(7 * n)]) == 30);
+    }
+  }
+}
+
+// Rows of every kind of numbers beside one another, in both factors, at sizes where products go by other ways than plain sums:
+// what plain sums give, to the last denormal number.
+template <class G>
+void check_extreme_rows() {
+  std::mt19937 engine(11);
+  std::normal_distribution<double> normal;
+  const float inf = std::numeric_limits<float>::infinity();
+  const float scales[] = {1.0F, 1e38F, 1e-38F, 1e-42F, 1e19F, 1e-19F, 1e-30F, 1e25F};
+  for (const Layout layout : {Layout::rows, Layout::columns, Layout::general}) {
+    for (const bool second : {false, true}) {
+      const Case size{75, 100, 580};
+      Matrix<float> a(size.m, size.k, layout);
+      Matrix<float> b(size.k, size.n, layout);
+      for (std::int64_t i = 0; i < size.m; ++i) {
+        const float scale = second ? 1.0F : scales[static_cast<std::size_t>(i % 13) % 8];
+        for (std::int64_t k = 0; k < size.k; ++k)
+          a.at(i, k) = static_cast<float>(normal(engine) * static_cast<double>(scale) / 8);
+      }
+      // Panels of one scale, whatever their width, so that some hold nothing special.
+      for (std::int64_t j = 0; j < size.n; ++j) {
+        const float scale = second && j >= 32 ? scales[static_cast<std::size_t>(j / 8) % 8] : 1.0F;
+        for (std::int64_t k = 0; k < size.k; ++k)
+          b.at(k, j) = static_cast<float>(normal(engine) * static_cast<double>(scale) / 8);
+      }
+      a.at(3, 579) = inf;
+      a.at(4, 0) = -inf;
+      a.at(4, 1) = inf;
+      a.at(5, 300) = std::numeric_limits<float>::quiet_NaN();
+      a.at(6, 17) = 1e-40F;  // one denormal number among others
+      for (std::int64_t k = 0; k < size.k; ++k) a.at(7, k) = k == 40 ? 1e-40F : 0.0F;  // and alone
+      a.at(8, 2) = std::numeric_limits<float>::max();
+      if (second) b.at(300, 90) = inf, b.at(301, 91) = std::numeric_limits<float>::quiet_NaN();
+      std::vector<float> c(static_cast<std::size_t>(size.m * size.n));
+      run<G, float>(problem_of(a, b, c, size.n));
+      std::int64_t wrong = 0;
+      for (std::int64_t i = 0; i < size.m; ++i) {
+        for (std::int64_t j = 0; j < size.n; ++j) {
+          double sum = 0;
+          double magnitude = 0;
+          for (std::int64_t k = 0; k < size.k; ++k) {
+            const double product = static_cast<double>(a.at(i, k)) * static_cast<double>(b.at(k, j));
+            sum += product;
+            if (std::isfinite(product)) magnitude += std::abs(product);
+          }
+          const auto found = static_cast<double>(c[static_cast<std::size_t>(i * size.n + j)]);
+          if (std::isnan(sum)) {
+            wrong += !std::isnan(found);
+          } else if (magnitude < 0x1p127) {  // beyond, the order of a sum decides whether it overflows
+            const double bound = static_cast<double>(size.k) * (0x1p-24 * magnitude + 0x1p-149);
+            wrong += std::isinf(sum) ? found != sum : !(std::abs(found - sum) <= bound);
+          }
+        }
+      }
+      INFO("layout ", static_cast<int>(layout), " second ", second);
+      CHECK(wrong == 0);
     }
   }
 }
@@ -459,6 +530,7 @@ void check_isa() {
   check_rows_are_batch_invariant<G, double>();
   check_special_values<G, float>();
   check_special_values<G, double>();
+  check_extreme_rows<G>();
 }
 
 }  // namespace
@@ -502,5 +574,21 @@ TEST_CASE("gemm: AVX512_BF16") {
     return;
   }
   check_bfloat16<gorgo::isa_avx512_bf16::Gemm>();
+}
+#endif
+
+#ifdef GORGO_HAVE_AMX
+TEST_CASE("gemm: AMX") {
+  if (!gorgo::is_available(gorgo::Isa::Amx)) {
+    MESSAGE("this machine has no AMX, nothing was tested");
+    return;
+  }
+  using gorgo::isa_amx::Gemm;
+  check_values<Gemm, float>();
+  check_rows_are_batch_invariant<Gemm, float>();
+  check_special_values<Gemm, float>();
+  check_extreme_rows<Gemm>();
+  check_bfloat16<Gemm>();
+  check_bytes<Gemm>();
 }
 #endif

@@ -24,7 +24,7 @@ add(
         call(make(3, 0), make(0, 4)),
     ],
     np.matmul,
-    large=lambda make: call(make(150, 70), make(70, 130)),
+    large=lambda make: call(make(210, 150), make(150, 130)),
     no_rank0="a product of matrices needs an axis",
 )
 add(
@@ -36,7 +36,7 @@ add(
         call(make(0, 5), make(4, 5), make(4)),
     ],
     linear,
-    large=lambda make: call(make(150, 70), make(130, 70), make(130)),
+    large=lambda make: call(make(210, 150), make(130, 150), make(130)),
     no_rank0="x has an axis of features",
 )
 add(
@@ -49,6 +49,6 @@ add(
         call(make(3, 0), make(0, 4)),
     ],
     lambda x1, x2: np.matmul(x1.astype(np.int32), x2.astype(np.int32)),
-    large=lambda make: call(make(150, 70, low=-128, high=127), make(70, 130, low=-128, high=127)),
+    large=lambda make: call(make(300, 260, low=-128, high=127), make(260, 250, low=-128, high=127)),
     no_rank0="a product of matrices needs an axis",
 )

@@ -1,6 +1,7 @@
 #include "device/cpu/isa.h"
 
 #include <cstring>
+#include <iterator>
 #include <optional>
 
 #include "core/check.h"
@@ -42,7 +43,7 @@ uint64_t saved_state(const Leaf& one) noexcept {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
-#if defined(GORGO_HAVE_AMX)
+#if defined(GORGO_HAVE_AMX) && !defined(GORGO_TILES_MODEL)
 // Linux gives the tile registers only to processes that ask.
 bool may_use_tiles() noexcept {
 #if defined(__linux__)
@@ -52,6 +53,12 @@ bool may_use_tiles() noexcept {
 #else
   return false;
 #endif
+}
+// Eight tiles of 16 rows of 64 bytes, which is palette 1.
+bool has_palette() noexcept {
+  if (cpuid(0x1d).a < 1) return false;
+  const Leaf palette = cpuid(0x1d, 1);
+  return (palette.b & 0xffff) >= 64 && palette.b >> 16 >= 8 && (palette.c & 0xffff) >= 16;
 }
 #endif
 
@@ -80,9 +87,9 @@ Isa probe() noexcept {
   isa = Isa::Avx512Bf16;
 #endif
 #endif
-#if defined(GORGO_HAVE_AMX)
-  const bool tiles = (state & 0x60000) == 0x60000;
-  if (tiles && bit(seven.d, 22) && bit(seven.d, 24) && bit(seven.d, 25) && may_use_tiles()) isa = Isa::Amx;
+#if defined(GORGO_HAVE_AMX) && !defined(GORGO_TILES_MODEL)
+  const bool tiles = (state & 0x60000) == 0x60000 && bit(seven.d, 22) && bit(seven.d, 24) && bit(seven.d, 25);
+  if (tiles && has_palette() && may_use_tiles()) isa = Isa::Amx;
 #endif
 #endif
 #endif
@@ -106,15 +113,24 @@ Isa best_isa() noexcept {
 #endif
 }
 
+bool is_available(Isa isa) noexcept {
+#if defined(GORGO_TILES_MODEL)
+  if (isa == Isa::Amx) return best_isa() >= Isa::Avx512;
+#endif
+  return isa <= best_isa();
+}
+
 Isa chosen_isa() {
   static const Isa chosen = [] {
     const std::optional<std::string> wanted = env_string("GORGO_ISA");
     if (!wanted) return best_isa();
-    for (int i = 0; i <= static_cast<int>(best_isa()); ++i) {
-      if (*wanted == kNames[i]) return static_cast<Isa>(i);
-    }
     std::string available;
-    for (int i = 0; i <= static_cast<int>(best_isa()); ++i) available += std::string(i > 0 ? ", " : "") + kNames[i];
+    for (size_t i = 0; i < std::size(kNames); ++i) {
+      const auto isa = static_cast<Isa>(i);
+      if (!is_available(isa)) continue;
+      if (*wanted == kNames[i]) return isa;
+      available += std::string(i > 0 ? ", " : "") + kNames[i];
+    }
     fail<ValueError>("GORGO_ISA: must be one of ", available, " on this processor, got ", *wanted);
   }();
   return chosen;

@@ -27,6 +27,12 @@
 #define GORGO_WITH_AVX512_BF16(X, ...)
 #endif
 
+#if defined(GORGO_HAVE_AMX)
+#define GORGO_WITH_AMX(X, ...) X(isa_amx, Amx, __VA_ARGS__)
+#else
+#define GORGO_WITH_AMX(X, ...)
+#endif
+
 // Calls X(namespace, enumerator, arguments...) once per set.
 #define GORGO_FOR_EACH_ISA(X, ...) \
   X(isa_base, Base, __VA_ARGS__)   \
@@ -36,4 +42,5 @@
 // The same for the sets that add products alone: they hold kernels of the matmul family and no other.
 #define GORGO_FOR_EACH_PRODUCT_ISA(X, ...) \
   GORGO_WITH_AVX512_VNNI(X, __VA_ARGS__)   \
-  GORGO_WITH_AVX512_BF16(X, __VA_ARGS__)
+  GORGO_WITH_AVX512_BF16(X, __VA_ARGS__)   \
+  GORGO_WITH_AMX(X, __VA_ARGS__)

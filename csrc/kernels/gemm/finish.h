@@ -1,10 +1,11 @@
 // What follows the sums of a tile: epilogue, rounding, store; and the order of tiles: rows shared out among strips of A,
 // strips and panels of B in turn.
 //
-// Read next: gemm_cpu.cpp, gemm_groups_cpu.cpp (who call it).
+// Read next: gemm_cpu.cpp, gemm_groups_cpu.cpp, gemm_tiles_cpu.cpp (who call it).
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/lanes.h"
@@ -105,6 +106,35 @@ GORGO_GEMM_INLINE void each_tile(bool panels_outside, const Block& block, const 
         run_tile(rows, panel);
       }
     }
+  }
+}
+
+// The same for elements of any kind: sums of bytes keep their low bits.
+template <class S, class Sum>
+static void finish_sums(const GemmProblem& p, const Sum* tile, int tile_columns, Rows rows, std::int64_t column,
+                        int columns, const Sum* partial, std::int64_t partial_row_stride) {
+  if constexpr (std::is_same_v<S, BytesToInt32>) {
+    for (int i = 0; i < rows.count; ++i, tile += tile_columns) {
+      Sum* c = static_cast<Sum*>(p.c) + (rows.first + i) * p.c_row_stride + column;
+      for (int j = 0; j < columns; ++j) c[j] = p.accumulate ? c[j] + tile[j] : tile[j];
+    }
+  } else if constexpr (std::is_integral_v<S>) {
+    const GemmEpilogue& e = p.epilogue;
+    for (int i = 0; i < rows.count; ++i) {
+      const std::int64_t row = rows.first + i;
+      S* c = static_cast<S*>(p.c) + row * p.c_row_stride + column;
+      for (int j = 0; j < columns; ++j) {
+        const auto low_bits = [](S x) { return static_cast<Sum>(static_cast<std::uint8_t>(x)); };
+        Sum v = tile[i * tile_columns + j];
+        if (p.accumulate) v += low_bits(c[j]);
+        if (partial != nullptr) v += partial[i * partial_row_stride + j];
+        if (e.bias != nullptr) v += low_bits(static_cast<const S*>(e.bias)[(column + j) * e.bias_stride]);
+        if (e.row_bias != nullptr) v += low_bits(static_cast<const S*>(e.row_bias)[row * e.row_bias_stride]);
+        c[j] = static_cast<S>(v);
+      }
+    }
+  } else {
+    finish_tile<S>(p, tile, rows.first, column, rows.count, columns, partial, partial_row_stride);
   }
 }
 

@@ -6,8 +6,9 @@
 //
 // Invariant: the order in which the products of one output element are summed depends on (K, N, dtype, ISA) alone,
 // never on M, the strides, the task split or whether B was packed. So one thread equals two, and a row of a batch
-// equals the batch of one. Read next: micro.h (the arithmetic), pack.h (how operands are laid out for it), gemm_cpu.cpp
-// (the choice of path), gemm_groups_cpu.cpp (bytes, and bfloat16 where an instruction multiplies its pairs).
+// equals the batch of one. With AMX a float32 product of few rows keeps to that under set_batch_invariant(True) only. Read next: micro.h (the arithmetic), pack.h (how operands are laid out for it), gemm_cpu.cpp
+// (the choice of path), gemm_groups_cpu.cpp (bytes, and bfloat16 where an instruction multiplies its pairs),
+// gemm_tiles_cpu.cpp (what AMX multiplies).
 #pragma once
 
 #include <cstddef>
@@ -63,7 +64,10 @@ namespace gorgo::GORGO_ISA_NS {
 template <class T>
 inline constexpr bool kGemmIsOfBytes =
     std::is_same_v<T, std::int8_t> || std::is_same_v<T, std::uint8_t> || std::is_same_v<T, BytesToInt32>;
-#if defined(GORGO_ISA_AVX512_BF16)
+#if defined(GORGO_ISA_AMX)
+template <class T>
+inline constexpr bool kGemmHas = kGemmIsOfBytes<T> || std::is_same_v<T, BFloat16> || std::is_same_v<T, float>;
+#elif defined(GORGO_ISA_AVX512_BF16)
 template <class T>
 inline constexpr bool kGemmHas = std::is_same_v<T, BFloat16>;
 #elif defined(GORGO_ISA_AVX512_VNNI)
@@ -82,19 +86,23 @@ inline constexpr bool kGemmHas =
 // Whether gemm_pack looks at B alone.
 template <class T>
 inline constexpr bool kGemmPacksOnlyB =
-#if defined(GORGO_ISA_AVX512_BF16) || defined(GORGO_ISA_AVX512_VNNI)
+#if defined(GORGO_ISA_AVX512_BF16) || defined(GORGO_ISA_AVX512_VNNI) || defined(GORGO_ISA_AMX)
     false;
 #else
     !kGemmIsOfBytes<T>;
 #endif
 
-// Whether scratch holds more than the packed B: sums of a problem's own.
+// Whether scratch holds more than the packed B: sums of a problem's own, or strips of its A.
 template <class T>
 inline constexpr bool kGemmKeepsSums = sizeof(T) <= 2;
+#if defined(GORGO_ISA_AMX)
+template <>
+inline constexpr bool kGemmKeepsSums<float> = true;
+#endif
 
 // T is float, double, BFloat16 or Float16 (both summed in float), int32_t, int64_t, int8_t, uint8_t or BytesToInt32; the
-// remaining integers and the complex types exist for the base and AVX2 builds only. The builds for AVX512_VNNI and
-// AVX512_BF16 hold what these are for, bytes and BFloat16. Integers wrap.
+// remaining integers and the complex types exist for the base and AVX2 builds only. The builds for AVX512_VNNI,
+// AVX512_BF16 and AMX hold what these are for: bytes; BFloat16; both and float. Integers wrap.
 template <class T>
 std::size_t gemm_scratch_bytes(const GemmProblem& problem);
 template <class T>
@@ -105,6 +113,20 @@ template <class T>
 std::int64_t gemm_tasks(const GemmProblem& problem);
 template <class T>
 void gemm_run(const GemmProblem& problem, void* scratch, std::int64_t task);
+
+#if defined(GORGO_ISA_AMX)
+// Below this many of k, n or m, products of float32 are faster by multiply-adds than by pieces on tiles. Rows do not count under
+// set_batch_invariant(True), and scratch and tasks never depend on whether they do.
+constexpr std::int64_t kPiecesFrom = 64;
+GORGO_INLINE bool may_go_by_pieces(const GemmProblem& p) { return p.k >= kPiecesFrom && p.n >= kPiecesFrom; }
+
+// The same for float32 by pieces of bfloat16: gemm_*<float> call them where may_go_by_pieces.
+std::size_t pieces_scratch_bytes(const GemmProblem& problem);
+std::int64_t pieces_pack_tasks(const GemmProblem& problem);
+void pieces_pack(const GemmProblem& problem, void* scratch, std::int64_t task);
+std::int64_t pieces_tasks(const GemmProblem& problem);
+void pieces_run(const GemmProblem& problem, void* scratch, std::int64_t task);
+#endif
 
 }  // namespace gorgo::GORGO_ISA_NS
 #endif

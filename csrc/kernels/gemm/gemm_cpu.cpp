@@ -12,6 +12,7 @@
 
 #include "core/counts.h"
 #include "core/dtype.h"
+#include "core/invariance.h"
 #include "core/rounded.h"
 #include "kernels/gemm/finish.h"
 #include "kernels/gemm/lanes.h"
@@ -46,6 +47,15 @@ constexpr std::int64_t kSmallWork = 40 * 1024;
 constexpr std::int64_t kPanelBytes = 24 * 1024;
 
 enum class PathB : std::uint8_t { in_place, stack, scratch, column };
+
+// Whether tiles may take a product of S.
+template <class S>
+GORGO_GEMM_INLINE bool is_for_tiles([[maybe_unused]] const GemmProblem& p) {
+#if defined(GORGO_ISA_AMX)
+  if constexpr (std::is_same_v<S, float>) return may_go_by_pieces(p);
+#endif
+  return false;
+}
 
 template <class S>
 constexpr bool kHasVectors =
@@ -118,6 +128,15 @@ Plan plan_of(const GemmProblem& p) {
   plan.packs_a = kConverts || (plan.path == PathB::scratch && p.n > kColumns) ||
                  (plan.path == PathB::in_place && p.m > 4 && p.n > kColumns &&
                   p.a_row_stride * static_cast<std::int64_t>(sizeof(T)) % 2048 == 0);
+#if defined(GORGO_ISA_AMX)
+  if (is_for_tiles<S>(p)) {
+    // Few rows, which might have gone by tiles: cut as for these, and without scratch, which is theirs.
+    if (plan.path == PathB::scratch) plan.path = PathB::stack;
+    plan.packs_a = plan.packs_a && plan.path == PathB::in_place;
+    plan.column_tasks = pieces_tasks(p);
+    return plan;
+  }
+#endif
   if (plan.path == PathB::scratch) plan.pack_tasks = plan.k_blocks * ceil_div(plan.panels, 4);
   if (work <= kSmallWork) return plan;
   const std::int64_t block_panels =
@@ -546,6 +565,9 @@ std::int64_t plain_tasks(const GemmProblem& p) {
 
 template <class T>
 std::size_t gemm_scratch_bytes(const GemmProblem& p) {
+#if defined(GORGO_ISA_AMX)
+  if (is_for_tiles<T>(p)) return pieces_scratch_bytes(p);
+#endif
   if constexpr (kHasVectors<T>) {
     using C = typename Stored<T>::Compute;
     if (needs_no_scratch<T>(p)) return 0;
@@ -562,6 +584,9 @@ std::size_t gemm_scratch_bytes(const GemmProblem& p) {
 
 template <class T>
 std::int64_t gemm_pack_tasks(const GemmProblem& p) {
+#if defined(GORGO_ISA_AMX)
+  if (is_for_tiles<T>(p)) return pieces_pack_tasks(p);
+#endif
   if constexpr (kHasVectors<T>) {
     return needs_no_scratch<T>(p) ? 0 : plan_of<T>(p).pack_tasks;
   } else {
@@ -571,6 +596,9 @@ std::int64_t gemm_pack_tasks(const GemmProblem& p) {
 
 template <class T>
 void gemm_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
+#if defined(GORGO_ISA_AMX)
+  if (is_for_tiles<T>(p)) return pieces_pack(p, scratch, task);
+#endif
   if constexpr (kHasVectors<T>) {
     using C = typename Stored<T>::Compute;
     constexpr std::int64_t kColumns = kPanelColumns<C>;
@@ -596,6 +624,9 @@ void gemm_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
 
 template <class T>
 std::int64_t gemm_tasks(const GemmProblem& p) {
+#if defined(GORGO_ISA_AMX)
+  if (is_for_tiles<T>(p)) return pieces_tasks(p);
+#endif
   if constexpr (kHasVectors<T>) {
     if (p.m > 0 && p.n > 0 && needs_no_scratch<T>(p)) return 1;
     const Plan plan = plan_of<T>(p);
@@ -607,6 +638,9 @@ std::int64_t gemm_tasks(const GemmProblem& p) {
 
 template <class T>
 void gemm_run(const GemmProblem& p, void* scratch, std::int64_t task) {
+#if defined(GORGO_ISA_AMX)
+  if (is_for_tiles<T>(p) && (p.m >= kPiecesFrom || asks_for_batch_invariance())) return pieces_run(p, scratch, task);
+#endif
   if constexpr (kHasVectors<T>) {
     const Plan plan = plan_of<T>(p);
     std::int64_t tile_begin = 0;
@@ -646,11 +680,13 @@ void gemm_run(const GemmProblem& p, void* scratch, std::int64_t task) {
   template void gemm_run<T>(const GemmProblem&, void*, std::int64_t);
 
 GORGO_GEMM_INSTANTIATE(float)
+#if !defined(GORGO_ISA_AMX)
 GORGO_GEMM_INSTANTIATE(double)
 GORGO_GEMM_INSTANTIATE(BFloat16)
 GORGO_GEMM_INSTANTIATE(Float16)
 GORGO_GEMM_INSTANTIATE(std::int32_t)
 GORGO_GEMM_INSTANTIATE(std::int64_t)
+#endif
 #ifdef GORGO_WITH_RARE_DTYPES
 GORGO_GEMM_INSTANTIATE(std::int16_t)
 GORGO_GEMM_INSTANTIATE(std::uint16_t)

@@ -219,30 +219,6 @@ void offset_strip(std::uint32_t* to, const std::uint32_t* strip, std::int64_t wo
 }
 #endif
 
-// What the micro-kernel does not finish: a single row, and sums that are added to C, or gated.
-template <class S, class Sum>
-void finish(const GemmProblem& p, const Sum* tile, int tile_columns, Rows rows, std::int64_t column, int columns,
-            const Sum* partial, std::int64_t partial_row_stride) {
-  if constexpr (std::is_integral_v<S>) {
-    const GemmEpilogue& e = p.epilogue;
-    for (int i = 0; i < rows.count; ++i) {
-      const std::int64_t row = rows.first + i;
-      S* c = static_cast<S*>(p.c) + row * p.c_row_stride + column;
-      for (int j = 0; j < columns; ++j) {
-        const auto low_bits = [](S x) { return static_cast<Sum>(static_cast<std::uint8_t>(x)); };
-        Sum v = tile[i * tile_columns + j];
-        if (p.accumulate) v += low_bits(c[j]);
-        if (partial != nullptr) v += partial[i * partial_row_stride + j];
-        if (e.bias != nullptr) v += low_bits(static_cast<const S*>(e.bias)[(column + j) * e.bias_stride]);
-        if (e.row_bias != nullptr) v += low_bits(static_cast<const S*>(e.row_bias)[row * e.row_bias_stride]);
-        c[j] = static_cast<S>(v);
-      }
-    }
-  } else {
-    finish_tile<S>(p, tile, rows.first, column, rows.count, columns, partial, partial_row_stride);
-  }
-}
-
 template <class S, class G>
 void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64_t tile_begin, std::int64_t tile_end,
                std::int64_t panel_begin, std::int64_t panel_end, G) {
@@ -368,7 +344,7 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
       if constexpr (kNarrows<S>) {
         if (to_tile) {
           const Sum* before = kb > 0 ? partial + rows.first * partial_row_stride + column : nullptr;
-          finish<S>(p, tile_buffer, kColumns, rows, column, columns, before, partial_row_stride);
+          finish_sums<S>(p, tile_buffer, kColumns, rows, column, columns, before, partial_row_stride);
         }
       }
     };
@@ -464,7 +440,7 @@ void run_single_row(const GemmProblem& p, const Plan& plan, std::int64_t column,
       }
     }
     if constexpr (kNarrows<S>) {
-      finish<S>(p, totals, 0, Rows{0, 1}, column, columns, static_cast<const Sum*>(nullptr), 0);
+      finish_sums<S>(p, totals, 0, Rows{0, 1}, column, columns, static_cast<const Sum*>(nullptr), 0);
     } else {
       auto* c = static_cast<Sum*>(p.c) + column;
       for (int j = 0; j < columns; j += kWidth) {

@@ -1,5 +1,5 @@
 // Groups: elements that are neighbours along k, which one instruction multiplies and adds up. bfloat16 goes by pairs
-// (AVX512_BF16), bytes by fours (VNNI), or widened to int16 by pairs where there is no VNNI.
+// (AVX512_BF16, AMX), bytes by fours (VNNI, AMX), or widened to int16 by pairs where there is neither.
 //
 // A word is a group in 32 bits; the words of a vector belong to neighbouring columns of B or rows of A. Where A lies
 // with k contiguous, its groups are words as they stand, and the micro-kernel reads them in place. Invariant: sums of
@@ -57,29 +57,16 @@ GORGO_GEMM_INLINE Words broadcast_word(const void* p) {
 //   interleave   a word for each lane, whose elements lie `stride` apart; `lanes` and `rows` of them, zeros around
 //   kFlip        an operand's other signedness, see there
 
-#if defined(GORGO_ISA_AVX512_BF16)
+#if defined(GORGO_ISA_AVX512)
 
-struct PairsOfBFloat16 {};
-
-template <>
-struct Operands<PairsOfBFloat16> {
+// How pairs of bfloat16 become words.
+struct WordsOfBFloat16 {
   using Source = BFloat16;
   using Element = BFloat16;
-  using Narrow = BFloat16;
   using Word = std::uint32_t;
   using Sum = float;
   using Vec = Words;
   static constexpr int kGroup = 2;
-  static constexpr bool kInPlace = true;
-  GORGO_GEMM_INLINE Vec load(const Word* p) { return Lanes<Word>::load(p); }
-  GORGO_GEMM_INLINE Vec broadcast(const BFloat16* p) { return broadcast_word(p); }
-  GORGO_GEMM_INLINE __m512 multiply_add(Vec a, Vec b, __m512 c) {
-    return _mm512_dpbf16_ps(c, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
-  }
-  GORGO_GEMM_INLINE void narrow(BFloat16* p, __m512 v) { Stored<BFloat16>::store(p, v); }
-  GORGO_GEMM_INLINE void narrow_edge(BFloat16* p, Lanes<float>::Edge edge, int count, __m512 v) {
-    Stored<BFloat16>::store_edge(p, edge, count, v);
-  }
 
   template <bool>
   GORGO_GEMM_INLINE Vec run(const BFloat16* p) {
@@ -111,38 +98,14 @@ struct Operands<PairsOfBFloat16> {
   }
 };
 
-#elif defined(GORGO_ISA_AVX512_VNNI)
-
-// The instruction multiplies unsigned bytes with signed ones. A is read as it is; B is, if it has A's signedness, moved
-// by 128 (kFlip) into the other range, and 128 times the sums of A's rows set that right.
-template <bool kSignedA>
-struct FoursOfBytes {};
-
-template <bool kSignedA>
-struct Operands<FoursOfBytes<kSignedA>> {
+// How fours of bytes do; kFlip moves them by 128 into the other signedness's range.
+struct WordsOfBytes {
   using Source = std::uint8_t;
   using Element = std::uint8_t;
-  using Narrow = std::uint8_t;
   using Word = std::uint32_t;
   using Sum = std::uint32_t;
   using Vec = Words;
   static constexpr int kGroup = 4;
-  static constexpr bool kInPlace = true;
-  GORGO_GEMM_INLINE Vec load(const Word* p) { return Lanes<Word>::load(p); }
-  GORGO_GEMM_INLINE Vec broadcast(const std::uint8_t* p) { return broadcast_word(p); }
-  GORGO_GEMM_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
-    // GCC 12 copies the sums around the intrinsic of this instruction.
-    const Vec& of_unsigned = kSignedA ? b : a;
-    const Vec& of_signed = kSignedA ? a : b;
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(c) : "v"(of_unsigned), "v"(of_signed));
-    return c;
-  }
-  GORGO_GEMM_INLINE void narrow(std::uint8_t* p, Vec v) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(v)));
-  }
-  GORGO_GEMM_INLINE void narrow_edge(std::uint8_t* p, Lanes<float>::Edge edge, int, Vec v) {
-    _mm_mask_storeu_epi8(p, edge, _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(v)));
-  }
 
   template <bool kFlip>
   GORGO_GEMM_INLINE Vec run(const std::uint8_t* p) {
@@ -183,6 +146,65 @@ struct Operands<FoursOfBytes<kSignedA>> {
   }
 };
 
+#endif
+
+struct PairsOfBFloat16 {};
+
+#if defined(GORGO_ISA_AMX)
+
+// Tiles multiply words (tiles.h); bytes of either signedness go as they are.
+struct FoursOfBytes {};
+
+template <>
+struct Operands<PairsOfBFloat16> : WordsOfBFloat16 {};
+template <>
+struct Operands<FoursOfBytes> : WordsOfBytes {};
+
+#elif defined(GORGO_ISA_AVX512_BF16)
+
+template <>
+struct Operands<PairsOfBFloat16> : WordsOfBFloat16 {
+  using Narrow = BFloat16;
+  static constexpr bool kInPlace = true;
+  GORGO_GEMM_INLINE Vec load(const Word* p) { return Lanes<Word>::load(p); }
+  GORGO_GEMM_INLINE Vec broadcast(const BFloat16* p) { return broadcast_word(p); }
+  GORGO_GEMM_INLINE __m512 multiply_add(Vec a, Vec b, __m512 c) {
+    return _mm512_dpbf16_ps(c, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+  }
+  GORGO_GEMM_INLINE void narrow(BFloat16* p, __m512 v) { Stored<BFloat16>::store(p, v); }
+  GORGO_GEMM_INLINE void narrow_edge(BFloat16* p, Lanes<float>::Edge edge, int count, __m512 v) {
+    Stored<BFloat16>::store_edge(p, edge, count, v);
+  }
+};
+
+#elif defined(GORGO_ISA_AVX512_VNNI)
+
+// The instruction multiplies unsigned bytes with signed ones. A is read as it is; B is, if it has A's signedness, moved
+// by 128 (kFlip) into the other range, and 128 times the sums of A's rows set that right.
+template <bool kSignedA>
+struct FoursOfBytes {};
+
+template <bool kSignedA>
+struct Operands<FoursOfBytes<kSignedA>> : WordsOfBytes {
+  using Narrow = std::uint8_t;
+  static constexpr bool kInPlace = true;
+  GORGO_GEMM_INLINE Vec load(const Word* p) { return Lanes<Word>::load(p); }
+  GORGO_GEMM_INLINE Vec broadcast(const std::uint8_t* p) { return broadcast_word(p); }
+  GORGO_GEMM_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
+    // GCC 12 copies the sums around the intrinsic of this instruction.
+    const Vec& of_unsigned = kSignedA ? b : a;
+    const Vec& of_signed = kSignedA ? a : b;
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(c) : "v"(of_unsigned), "v"(of_signed));
+    return c;
+  }
+  GORGO_GEMM_INLINE void narrow(std::uint8_t* p, Vec v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(v)));
+  }
+  GORGO_GEMM_INLINE void narrow_edge(std::uint8_t* p, Lanes<float>::Edge edge, int, Vec v) {
+    _mm_mask_storeu_epi8(p, edge, _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(v)));
+  }
+};
+
 // The sums over k of `count` bytes of A that lie side by side.
 template <bool kSignedA>
 GORGO_GEMM_INLINE std::uint32_t sum_of_bytes(const std::uint8_t* p, std::int64_t count) {
@@ -214,7 +236,7 @@ struct Operands<PairsOfInt16> {
   GORGO_GEMM_INLINE Vec load(const Word* p) { return Lanes<Word>::load(p); }
   GORGO_GEMM_INLINE Vec broadcast(const std::int16_t* p) { return broadcast_word(p); }
   GORGO_GEMM_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AMX)
+#if defined(GORGO_ISA_AVX512)
     return c + reinterpret_cast<Vec>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
 #elif defined(GORGO_ISA_AVX2)
     return c + reinterpret_cast<Vec>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
@@ -228,7 +250,7 @@ struct Operands<PairsOfInt16> {
 #endif
   }
   GORGO_GEMM_INLINE void narrow(std::uint8_t* p, Vec v) {
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AMX)
+#if defined(GORGO_ISA_AVX512)
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(v)));
 #else
     for (int i = 0; i < kWidth; ++i) p[i] = static_cast<std::uint8_t>(v[i]);
@@ -242,7 +264,7 @@ struct Operands<PairsOfInt16> {
 
   template <bool kFlip>
   GORGO_GEMM_INLINE Vec run(const std::uint8_t* p) {
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AMX)
+#if defined(GORGO_ISA_AVX512)
     const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return reinterpret_cast<Vec>(kFlip ? _mm512_cvtepi8_epi16(bytes) : _mm512_cvtepu8_epi16(bytes));
 #elif defined(GORGO_ISA_AVX2)
@@ -262,7 +284,7 @@ struct Operands<PairsOfInt16> {
   }
   template <bool kFlip>
   GORGO_GEMM_INLINE Vec interleave(const std::uint8_t* p, std::int64_t stride) {
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AMX)
+#if defined(GORGO_ISA_AVX512)
     const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + stride));
     const __m256i bytes =

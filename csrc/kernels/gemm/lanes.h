@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#if defined(GORGO_ISA_AVX2) || defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AMX)
+#if defined(GORGO_ISA_AVX2) || defined(GORGO_ISA_AVX512)
 #include <immintrin.h>
 #endif
 
@@ -33,7 +33,7 @@ struct Operands {
   GORGO_GEMM_INLINE Vec multiply_add(Vec a, Vec b, Vec c) { return Lanes<T>::fma(a, b, c); }
 };
 
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AMX)
+#if defined(GORGO_ISA_AVX512)
 
 template <>
 struct Lanes<float> {

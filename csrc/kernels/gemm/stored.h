@@ -58,7 +58,7 @@ struct StoredHalf {
 template <>
 struct Stored<BFloat16> : StoredHalf<BFloat16> {
   using Values = gorgo::GORGO_ISA_NS::Vec<float, L::kWidth>;  // the same lanes as other kernels know them
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AMX)
+#if defined(GORGO_ISA_AVX512)
   GORGO_GEMM_INLINE Vec widen(__m256i bits) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
   }
@@ -91,7 +91,7 @@ struct Stored<BFloat16> : StoredHalf<BFloat16> {
 
 template <>
 struct Stored<Float16> : StoredHalf<Float16> {
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AMX)
+#if defined(GORGO_ISA_AVX512)
   GORGO_GEMM_INLINE Vec load(const Float16* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }

@@ -1,0 +1,495 @@
+// Products on the tiles of AMX: bfloat16, bytes, and float32 as pieces of bfloat16 (pieces.h); how they are cut into tasks, packed,
+// summed and finished.
+//
+// B is packed panel by panel, beforehand or by the only task that needs the panel; A is read in place where its words lie
+// side by side. Invariant: an element's sums are one chain over k (float32: one for each block of k), whose order comes from k alone; a
+// row's numbers alone decide, with those of a panel of B, whether tiles or multiply-adds sum it.
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "core/counts.h"
+#include "core/dtype.h"
+#include "core/float32_mode.h"
+#include "kernels/gemm/finish.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/groups.h"
+#include "kernels/gemm/lanes.h"
+#include "kernels/gemm/micro.h"
+#include "kernels/gemm/pack.h"
+#include "kernels/gemm/pieces.h"
+#include "kernels/gemm/tile_sums.h"
+#include "kernels/gemm/tiles.h"
+
+namespace gorgo::GORGO_ISA_NS {
+
+namespace {
+
+constexpr std::int64_t kMaxTasks = 48;
+constexpr std::int64_t kPackPanels = 4;  // packed by one task
+// A block of packed B that a task walks for every strip of A: less than half of L2.
+constexpr std::int64_t kBlockBytes = 768 * 1024;
+constexpr std::int64_t kCacheLine = 64;
+
+struct Plan {
+  std::int64_t steps = 0;  // of a block of k
+  std::int64_t k_blocks = 1;
+  std::int64_t strips = 0;
+  std::int64_t panels = 0;
+  std::int64_t row_tasks = 0;
+  std::int64_t column_tasks = 1;
+  std::int64_t pack_tasks = 0;
+  std::int64_t panel_bytes = 0;  // of a block of k
+  std::int64_t packed_at = 0;    // where packed B begins in scratch, and where what each task has for itself does
+  std::int64_t own_at = 0;
+  std::int64_t own_bytes = 0;
+
+  [[nodiscard]] bool packs_ahead() const { return row_tasks > 1; }
+  [[nodiscard]] std::int64_t bytes() const { return own_at + row_tasks * column_tasks * own_bytes; }
+};
+
+// `task_work` multiply-adds are worth a task.
+Plan cut(const GemmProblem& p, std::int64_t steps, std::int64_t k_blocks, int pieces, std::int64_t task_work) {
+  Plan plan;
+  if (p.m <= 0 || p.n <= 0) return plan;
+  plan.steps = steps;
+  plan.k_blocks = k_blocks;
+  plan.strips = ceil_div(p.m, kStripRows);
+  plan.panels = ceil_div(p.n, kTilePanel);
+  plan.panel_bytes = steps * pieces * kStepBytes;
+  const std::int64_t wanted = most(1, least(kMaxTasks, p.m * p.n * most(p.k, 1) / task_work));
+  const std::int64_t block_panels = most(1, kBlockBytes / most(plan.panel_bytes, 1));
+  // Few rows: a panel is packed by the task that uses it.
+  plan.column_tasks = plan.strips <= 2 ? least(plan.panels, wanted) : ceil_div(plan.panels, block_panels);
+  plan.row_tasks = plan.strips <= 2 ? 1 : least(plan.strips, most(1, wanted / plan.column_tasks));
+  if (plan.packs_ahead()) plan.pack_tasks = k_blocks * ceil_div(plan.panels, kPackPanels);
+  plan.own_at = k_blocks * plan.panels * plan.panel_bytes;
+  return plan;
+}
+
+struct Range {
+  std::int64_t begin, end;
+};
+Range strips_of(const Plan& plan, std::int64_t task) {
+  const std::int64_t row_task = task / plan.column_tasks;
+  return {plan.strips * row_task / plan.row_tasks, plan.strips * (row_task + 1) / plan.row_tasks};
+}
+Range panels_of(const Plan& plan, std::int64_t task) {
+  const std::int64_t column_task = task % plan.column_tasks;
+  return {plan.panels * column_task / plan.column_tasks, plan.panels * (column_task + 1) / plan.column_tasks};
+}
+// The block of k and the panels of a task that packs.
+std::int64_t block_of(const Plan& plan, std::int64_t task) { return task / ceil_div(plan.panels, kPackPanels); }
+Range packed_by(const Plan& plan, std::int64_t task) {
+  const std::int64_t first = task % ceil_div(plan.panels, kPackPanels) * kPackPanels;
+  return {first, least(first + kPackPanels, plan.panels)};
+}
+int rows_at(const GemmProblem& p, std::int64_t strip) {
+  return static_cast<int>(least(kStripRows, p.m - strip * kStripRows));
+}
+int columns_at(const GemmProblem& p, std::int64_t panel) {
+  return static_cast<int>(least(kTilePanel, p.n - panel * kTilePanel));
+}
+unsigned char* bytes_at(void* scratch, std::int64_t offset) { return static_cast<unsigned char*>(scratch) + offset; }
+
+// ---- words as they lie: bfloat16 and bytes ----
+
+template <class S>
+using WordsOf = std::conditional_t<std::is_same_v<S, BFloat16>, PairsOfBFloat16, FoursOfBytes>;
+// Elements of k in a step.
+template <class T>
+constexpr std::int64_t kStepOf = kTileWords * Operands<T>::kGroup;
+// What takes about as long as one another: a task's worth.
+template <class S>
+constexpr std::int64_t kTaskWorkOf = (std::is_same_v<S, BFloat16> ? 4 : 8) * std::int64_t{1024 * 1024};
+
+bool reads_in_place(const GemmProblem& p) { return p.a_col_stride == 1; }
+
+template <class S>
+Plan plan_of(const GemmProblem& p) {
+  Plan plan = cut(p, ceil_div(p.k, kStepOf<WordsOf<S>>), 1, 1, kTaskWorkOf<S>);
+  // Strips that do not lie as tiles, or not wholly, are copied.
+  if (!reads_in_place(p) || p.m % kStripRows != 0) plan.own_bytes = plan.steps * kStepBytes;
+  return plan;
+}
+
+template <class T>
+void pack_panel_of_words(const GemmProblem& p, const Plan& plan, void* scratch, std::int64_t panel) {
+  unsigned char* to = bytes_at(scratch, panel * plan.panel_bytes);
+  const auto* b = static_cast<const typename Operands<T>::Source*>(p.b) + panel * kTilePanel * p.b_col_stride;
+  pack_words<T, false>(reinterpret_cast<std::uint32_t*>(to), {kTilePanel, kTileWords, 0}, b, p.b_col_stride,
+                       p.b_row_stride, p.k, columns_at(p, panel));
+  const std::int64_t used = words_of<T>(p.k) * kPanelStride;
+  std::memset(to + used, 0, static_cast<std::size_t>(plan.panel_bytes - used));
+}
+
+// The tiles of a strip, densely: `rows` rows of k elements, zeros around them.
+template <class T>
+void pack_strip_of_words(unsigned char* to, const typename Operands<T>::Source* a, std::int64_t row_stride,
+                         std::int64_t col_stride, std::int64_t k, int rows) {
+  using O = Operands<T>;
+  using L = Lanes<std::uint32_t>;
+  constexpr int kGroup = O::kGroup;
+  constexpr auto kStep = static_cast<int>(kStepOf<T>);
+  for (std::int64_t k0 = 0; k0 < k; k0 += kStep, to += kStepBytes, a += kStep * col_stride) {
+    const auto count = static_cast<int>(least(kStep, k - k0));
+    for (int tile = 0; tile < 2; ++tile) {
+      const auto* from = a + tile * kTileHeight * row_stride;
+      int here = rows - tile * kTileHeight;
+      here = here < 0 ? 0 : here > kTileHeight ? kTileHeight : here;
+      Words v[kTileHeight];
+      if (col_stride != 1 && row_stride == 1) {
+#pragma GCC unroll 16
+        for (int word = 0; word < kTileWords; ++word) {
+          const auto* p = from + word * kGroup * col_stride;
+          const int left = count - word * kGroup;
+          v[word] = left <= 0 || here == 0 ? L::zero()
+                    : left >= kGroup && here == kTileHeight
+                        ? O::template interleave<false>(p, col_stride)
+                        : O::template interleave<false>(p, col_stride, left < kGroup ? left : kGroup, here);
+        }
+        transpose_square<std::uint32_t, kTileHeight>(v);
+      } else {
+        for (int row = 0; row < kTileHeight; ++row) {
+          const auto* p = from + row * row_stride;
+          typename O::Source gathered[kStep];
+          if (col_stride != 1 && row < here) {
+            for (int i = 0; i < count; ++i) gathered[i] = p[i * col_stride];
+            p = gathered;
+          }
+          v[row] = row >= here      ? L::zero()
+                   : count == kStep ? O::template run<false>(p)
+                                    : O::template run<false>(p, count);
+        }
+      }
+      auto* words = reinterpret_cast<std::uint32_t*>(to + tile * kTileBytes);
+      for (int row = 0; row < kTileHeight; ++row) L::store(words + row * kTileWords, v[row]);
+    }
+  }
+}
+
+template <class S, TileProduct kProduct>
+void run_words(const GemmProblem& p, void* scratch, std::int64_t task) {
+  using T = WordsOf<S>;
+  using O = Operands<T>;
+  using Sum = typename O::Sum;
+  constexpr auto kBytes = static_cast<std::int64_t>(sizeof(typename O::Source));
+  const Plan plan = plan_of<S>(p);
+  const Range strips = strips_of(plan, task);
+  const Range panels = panels_of(plan, task);
+  unsigned char* const own = bytes_at(scratch, plan.own_at + task * plan.own_bytes);
+  alignas(kCacheLine) unsigned char tail[kStepBytes];
+  alignas(kCacheLine) Sum sums[kStripRows * kTilePanel];
+  Tiles tiles;
+  for (std::int64_t t = strips.begin; t < strips.end; ++t) {
+    const Rows rows{t * kStripRows, rows_at(p, t)};
+    const auto* a = static_cast<const typename O::Source*>(p.a) + rows.first * p.a_row_stride;
+    TileStrip strip;
+    if (reads_in_place(p) && rows.count == kStripRows) {
+      strip.at = reinterpret_cast<const unsigned char*>(a);
+      strip.row_stride = p.a_row_stride * kBytes;
+      strip.tile_stride = kTileHeight * strip.row_stride;
+      strip.step_stride = kTileRowBytes;
+      const std::int64_t whole = p.k / kStepOf<T> * kStepOf<T>;
+      if (whole < p.k) {
+        pack_strip_of_words<T>(tail, a + whole, p.a_row_stride, 1, p.k - whole, rows.count);
+        strip.tail = tail;
+      }
+    } else {
+      pack_strip_of_words<T>(own, a, p.a_row_stride, p.a_col_stride, p.k, rows.count);
+      strip.at = own;
+    }
+    for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
+      if (!plan.packs_ahead() && t == strips.begin) pack_panel_of_words<T>(p, plan, scratch, panel);
+      const int columns = columns_at(p, panel);
+      sum_tiles_of<kProduct, 1>(tiles, rows.count, columns, strip, {bytes_at(scratch, panel * plan.panel_bytes)},
+                                plan.steps, sums, [](std::int64_t) {});
+      finish_sums<S>(p, sums, kTilePanel, rows, panel * kTilePanel, columns, static_cast<const Sum*>(nullptr), 0);
+    }
+  }
+}
+
+// ---- float32 by pieces ----
+
+constexpr std::int64_t kTaskWorkOfPieces = 1024 * 1024;
+
+// What a packed panel of a block of k holds.
+struct PanelFacts {
+  Sizes sizes;
+  std::int32_t pieces = 0;
+};
+
+Plan plan_of_pieces(const GemmProblem& p) {
+  // Blocks as even as whole steps allow.
+  const std::int64_t blocks = most(1, ceil_div(p.k, kBlockK));
+  const std::int64_t steps = ceil_div(ceil_div(p.k, blocks), kStepK);
+  Plan plan = cut(p, steps, most(1, ceil_div(p.k, most(1, steps) * kStepK)), kMostPieces, kTaskWorkOfPieces);
+  plan.packed_at = round_up(plan.k_blocks * plan.panels * static_cast<std::int64_t>(sizeof(PanelFacts)), kCacheLine);
+  plan.own_at += plan.packed_at;
+  // Two strips, one of which is split while the other is multiplied, and a copy of one that does not lie by rows.
+  plan.own_bytes = 2 * steps * kMostPieces * kStepBytes + (reads_in_place(p) ? 0 : steps * kStepK * kStripRows * 4);
+  return plan;
+}
+
+// Which numbers of k a block has.
+Range block_at(const GemmProblem& p, const Plan& plan, std::int64_t kb) {
+  const std::int64_t size = plan.steps * kStepK;
+  return {kb * size, least(p.k, (kb + 1) * size)};
+}
+
+int pieces_now() {
+  switch (float32_mode_now()) {
+    case Float32Mode::highest:
+      return 3;
+    case Float32Mode::high:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+template <class Use>
+GORGO_GEMM_INLINE void with_pieces(int pieces, const Use& use) {
+  if (pieces == 3) {
+    use(std::integral_constant<int, 3>{});
+  } else if (pieces == 2) {
+    use(std::integral_constant<int, 2>{});
+  } else {
+    use(std::integral_constant<int, 1>{});
+  }
+}
+
+PanelFacts& facts_of(const Plan& plan, void* scratch, std::int64_t kb, std::int64_t panel) {
+  return static_cast<PanelFacts*>(scratch)[kb * plan.panels + panel];
+}
+unsigned char* packed_panel(const Plan& plan, void* scratch, std::int64_t kb, std::int64_t panel) {
+  return bytes_at(scratch, plan.packed_at + (kb * plan.panels + panel) * plan.panel_bytes);
+}
+
+void pack_panel_of_pieces(const GemmProblem& p, const Plan& plan, void* scratch, std::int64_t kb, std::int64_t panel,
+                          int pieces) {
+  const Range block = block_at(p, plan, kb);
+  const int columns = columns_at(p, panel);
+  const bool in_place = p.b_col_stride == 1 && columns == kTilePanel;
+  alignas(kCacheLine) float copy[kStepK * kTilePanel];
+  LaneSizes sizes;
+  unsigned char* to = packed_panel(plan, scratch, kb, panel);
+  for (std::int64_t k = block.begin; k < block.end; k += kStepK) {
+    const auto count = static_cast<int>(least(kStepK, block.end - k));
+    const float* b = static_cast<const float*>(p.b) + k * p.b_row_stride + panel * kTilePanel * p.b_col_stride;
+    if (!in_place) pack_panel<float>(copy, b, p.b_row_stride, p.b_col_stride, count, columns);
+    with_pieces(pieces, [&](auto n) {
+      split_panel_step<n.value>(to, in_place ? b : copy, in_place ? p.b_row_stride : kTilePanel, count, columns,
+                                &sizes);
+      to += n.value * kStepBytes;
+    });
+  }
+  facts_of(plan, scratch, kb, panel) = {sizes.all(), pieces};
+}
+
+// One strip of A in a block of k: where it lies, and where its pieces go.
+struct Splitting {
+  StepRows from;
+  unsigned char* to = nullptr;
+  int rows = 0;
+  LaneSizes sizes[kStripRows];
+};
+
+// Makes a strip ready to be split: what does not lie by rows is copied, and rows that it lacks become zeros.
+void prepare(Splitting& s, const GemmProblem& p, const Range& block, std::int64_t strip, int pieces, unsigned char* to,
+             float* copy) {
+  s.to = to;
+  s.rows = rows_at(p, strip);
+  const float* a = static_cast<const float*>(p.a) + strip * kStripRows * p.a_row_stride + block.begin * p.a_col_stride;
+  const std::int64_t steps = ceil_div(block.end - block.begin, kStepK);
+  if (reads_in_place(p)) {
+    s.from = {a, p.a_row_stride, kStepK};
+  } else {
+    for (std::int64_t step = 0; step < steps; ++step) {
+      const auto count = static_cast<int>(least(kStepK, block.end - block.begin - step * kStepK));
+      pack_panel<float>(copy + step * kStripRows * kStepK, a + step * kStepK * p.a_col_stride, p.a_row_stride,
+                        p.a_col_stride, s.rows, count);
+    }
+    s.from = {copy, kStepK, kStripRows * kStepK};
+  }
+  for (int row = 0; row < s.rows; ++row) s.sizes[row] = {};
+  if (s.rows == kStripRows) return;
+  for (std::int64_t piece = 0; piece < steps * pieces; ++piece) {
+    std::memset(to + piece * kStepBytes + s.rows * kTileRowBytes, 0,
+                static_cast<std::size_t>(kStripRows - s.rows) * kTileRowBytes);
+  }
+}
+
+// Rows of a strip that are no affair of tiles, by multiply-adds.
+__attribute__((noinline)) void multiply_add_rows(const GemmProblem& p, const Range& block, Rows rows,
+                                                 std::uint32_t which, std::int64_t column, int columns, float* sums) {
+  alignas(kCacheLine) float panel[kMaxBlockK * kTilePanel];
+  const BlocksOfK parts = blocks_of_k(block.end - block.begin);
+  MicroArgs<float> g;
+  g.a_row_stride = p.a_row_stride;
+  g.a_col_stride = p.a_col_stride;
+  g.c_row_stride = kTilePanel;
+  for (std::int64_t part = 0; part < parts.count; ++part) {
+    const std::int64_t k = block.begin + part * parts.size;
+    g.k = least(parts.size, block.end - k);
+    g.add = part > 0;
+    g.b = static_cast<const float*>(p.b) + k * p.b_row_stride + column * p.b_col_stride;
+    g.b_row_stride = p.b_row_stride;
+    if (p.b_col_stride != 1) {
+      pack_panel<float>(panel, g.b, p.b_row_stride, p.b_col_stride, g.k, columns);
+      g.b = panel;
+      g.b_row_stride = kTilePanel;
+    }
+    for (int row = 0; row < rows.count;) {
+      int count = 0;
+      while (count < Lanes<float>::kRows && row + count < rows.count && (which >> (row + count) & 1U) != 0) ++count;
+      if (count > 0) {
+        g.a = static_cast<const float*>(p.a) + (rows.first + row) * p.a_row_stride + k * p.a_col_stride;
+        g.c = sums + row * kTilePanel;
+        run_micro(g, count, columns, p.a_row_stride == 1);
+      }
+      row += count > 0 ? count : 1;
+    }
+  }
+}
+
+void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
+  const Plan plan = plan_of_pieces(p);
+  const Range strips = strips_of(plan, task);
+  const Range panels = panels_of(plan, task);
+  const std::int64_t strip_bytes = plan.steps * kMostPieces * kStepBytes;
+  unsigned char* const own = bytes_at(scratch, plan.own_at + task * plan.own_bytes);
+  auto* const copy = reinterpret_cast<float*>(own + 2 * strip_bytes);
+  const int pieces = pieces_now();
+  // A share of the next strip's rows is split beside each panel of this one.
+  const auto share = static_cast<int>(ceil_div(kStripRows, panels.end - panels.begin));
+  alignas(kCacheLine) float sums[kStripRows * kTilePanel];
+  Splitting next;
+  Sizes sizes[kStripRows];
+  Tiles tiles;
+  for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
+    const Range block = block_at(p, plan, kb);
+    const std::int64_t steps = ceil_div(block.end - block.begin, kStepK);
+    const bool last = kb + 1 == plan.k_blocks;
+    GemmProblem partly = p;  // all blocks but the last leave their sums in C
+    partly.accumulate = p.accumulate || kb > 0;
+    partly.epilogue = {};
+    const auto count_at = [&](std::int64_t step) {
+      return static_cast<int>(least(kStepK, block.end - block.begin - step * kStepK));
+    };
+    with_pieces(pieces, [&](auto n) {
+      prepare(next, p, block, strips.begin, n.value, own, copy);
+      for (std::int64_t step = 0; step < steps; ++step)
+        split_rows<n.value>(next.to, next.from, step, count_at(step), 0, next.rows, next.sizes);
+    });
+    for (std::int64_t t = strips.begin; t < strips.end; ++t) {
+      const Rows rows{t * kStripRows, next.rows};
+      const TileStrip strip{next.to, kTileRowBytes, kTileBytes, pieces * kStepBytes, nullptr};
+      Sizes whole;
+      for (int row = 0; row < rows.count; ++row) whole = join(whole, sizes[row] = next.sizes[row].all());
+      const bool has_next = t + 1 < strips.end;
+      if (has_next) prepare(next, p, block, t + 1, pieces, own + ((t - strips.begin + 1) & 1) * strip_bytes, copy);
+      for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
+        if (!plan.packs_ahead() && t == strips.begin) pack_panel_of_pieces(p, plan, scratch, kb, panel, pieces);
+        const std::int64_t column = panel * kTilePanel;
+        const int columns = columns_at(p, panel);
+        const PanelFacts& facts = facts_of(plan, scratch, kb, panel);
+        const TilePanel packed{packed_panel(plan, scratch, kb, panel), pieces * kStepBytes};
+        const auto first = static_cast<int>(least((panel - panels.begin) * share, next.rows));
+        const auto end = has_next ? static_cast<int>(least(first + share, next.rows)) : first;
+        const float* c = static_cast<const float*>(p.c) + rows.first * p.c_row_stride + column;
+        with_pieces(pieces, [&](auto n) {
+          const auto between = [&](std::int64_t step) __attribute__((always_inline)) {
+            for (std::int64_t row = 2 * step; row < least(2 * step + 2, rows.count); ++row) {
+              __builtin_prefetch(c + row * p.c_row_stride, 1);
+              __builtin_prefetch(c + row * p.c_row_stride + columns - 1, 1);
+            }
+            split_rows<n.value>(next.to, next.from, step, count_at(step), first, end, next.sizes);
+          };
+          sum_tiles_of<TileProduct::bfloat16, n.value>(tiles, rows.count, columns, strip, packed, steps, sums, between);
+        });
+        std::uint32_t others = 0;
+        if (facts.pieces != pieces) {  // the setting was changed meanwhile
+          others = ~std::uint32_t{0};
+        } else if (!(stays_finite(whole, facts.sizes) && stays_normal(whole, facts.sizes))) {
+          for (int row = 0; row < rows.count; ++row) others |= std::uint32_t{!fits(sizes[row], facts.sizes)} << row;
+        }
+        if (others != 0) multiply_add_rows(p, block, rows, others, column, columns, sums);
+        const float* partial = last && kb > 0 ? c : nullptr;
+        finish_tile<float>(last ? p : partly, sums, rows.first, column, rows.count, columns, partial, p.c_row_stride);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::size_t pieces_scratch_bytes(const GemmProblem& p) { return static_cast<std::size_t>(plan_of_pieces(p).bytes()); }
+std::int64_t pieces_pack_tasks(const GemmProblem& p) { return plan_of_pieces(p).pack_tasks; }
+void pieces_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
+  const Plan plan = plan_of_pieces(p);
+  const Range panels = packed_by(plan, task);
+  for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
+    pack_panel_of_pieces(p, plan, scratch, block_of(plan, task), panel, pieces_now());
+  }
+}
+std::int64_t pieces_tasks(const GemmProblem& p) {
+  const Plan plan = plan_of_pieces(p);
+  return plan.row_tasks * plan.column_tasks;
+}
+void pieces_run(const GemmProblem& p, void* scratch, std::int64_t task) { run_pieces(p, scratch, task); }
+
+template <class S>
+std::size_t gemm_scratch_bytes(const GemmProblem& p) {
+  return static_cast<std::size_t>(plan_of<S>(p).bytes());
+}
+
+template <class S>
+std::int64_t gemm_pack_tasks(const GemmProblem& p) {
+  return plan_of<S>(p).pack_tasks;
+}
+
+template <class S>
+void gemm_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
+  const Plan plan = plan_of<S>(p);
+  const Range panels = packed_by(plan, task);
+  for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
+    pack_panel_of_words<WordsOf<S>>(p, plan, scratch, panel);
+  }
+}
+
+template <class S>
+std::int64_t gemm_tasks(const GemmProblem& p) {
+  const Plan plan = plan_of<S>(p);
+  return plan.row_tasks * plan.column_tasks;
+}
+
+template <class S>
+void gemm_run(const GemmProblem& p, void* scratch, std::int64_t task) {
+  if constexpr (std::is_same_v<S, BFloat16>) {
+    run_words<S, TileProduct::bfloat16>(p, scratch, task);
+  } else if constexpr (!std::is_same_v<S, BytesToInt32>) {
+    run_words<S, TileProduct::unsigned_unsigned>(p, scratch, task);  // low bits are the same whatever the signs
+  } else if (p.a_is_signed) {
+    if (p.b_is_signed) return run_words<S, TileProduct::signed_signed>(p, scratch, task);
+    run_words<S, TileProduct::signed_unsigned>(p, scratch, task);
+  } else {
+    if (p.b_is_signed) return run_words<S, TileProduct::unsigned_signed>(p, scratch, task);
+    run_words<S, TileProduct::unsigned_unsigned>(p, scratch, task);
+  }
+}
+
+#define GORGO_GEMM_INSTANTIATE(T)                                      \
+  template std::size_t gemm_scratch_bytes<T>(const GemmProblem&);      \
+  template std::int64_t gemm_pack_tasks<T>(const GemmProblem&);        \
+  template void gemm_pack<T>(const GemmProblem&, void*, std::int64_t); \
+  template std::int64_t gemm_tasks<T>(const GemmProblem&);             \
+  template void gemm_run<T>(const GemmProblem&, void*, std::int64_t);
+
+GORGO_GEMM_INSTANTIATE(BFloat16)
+GORGO_GEMM_INSTANTIATE(std::int8_t)
+GORGO_GEMM_INSTANTIATE(std::uint8_t)
+GORGO_GEMM_INSTANTIATE(BytesToInt32)
+#undef GORGO_GEMM_INSTANTIATE
+
+}  // namespace gorgo::GORGO_ISA_NS

@@ -1,0 +1,132 @@
+// The micro-kernel of tiles: the sums of at most two by two tiles of C, kept in tiles over a run of k.
+//
+// A step is sixteen words of k. Each element of C is one chain over the steps in rising order, within a step over the products of its
+// pieces (pieces.h) in the order below; neither the other rows nor the other columns are seen in it. Read next:
+// gemm_tiles_cpu.cpp.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "kernels/gemm/tiles.h"
+
+namespace gorgo::GORGO_ISA_NS {
+
+constexpr int kStripRows = 2 * kTileHeight;            // of A
+constexpr int kTilePanel = 2 * kTileWords;             // columns of B
+constexpr int kPanelStride = kTilePanel * 4;           // bytes from one word of k of packed B to the next
+constexpr int kStepBytes = kTileWords * kPanelStride;  // a step of packed B, one piece of it; of packed A too
+static_assert(kStepBytes == 2 * kTileBytes);
+
+// Where the tiles of a strip of A lie: bytes between rows, between its two tiles, and between steps. Pieces of a step are
+// kStepBytes apart. A strip in place has its last step elsewhere, with zeros behind the end of k.
+struct TileStrip {
+  const unsigned char* at = nullptr;
+  std::int64_t row_stride = kTileRowBytes;
+  std::int64_t tile_stride = kTileBytes;
+  std::int64_t step_stride = kStepBytes;
+  const unsigned char* tail = nullptr;  // packed, or null
+};
+struct TilePanel {
+  const unsigned char* at = nullptr;
+  std::int64_t step_stride = kStepBytes;
+};
+
+// Which piece of A meets which of B, so that from one product to the next only one of them changes; small products come first
+// where that leaves a choice.
+struct PiecePair {
+  int a, b;
+};
+template <int kPieces>
+struct PieceProducts;
+template <>
+struct PieceProducts<1> {
+  static constexpr PiecePair at[] = {{0, 0}};
+};
+template <>
+struct PieceProducts<2> {
+  static constexpr PiecePair at[] = {{0, 1}, {0, 0}, {1, 0}};
+};
+template <>
+struct PieceProducts<3> {
+  static constexpr PiecePair at[] = {{0, 2}, {0, 1}, {0, 0}, {2, 0}, {1, 0}, {1, 1}};
+};
+
+// Tiles 0 to 3 are the sums by rows, 4 and 5 are A's, 6 and 7 are B's.
+template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, int kIndex>
+GORGO_GEMM_INLINE void multiply_pieces(Tiles& tiles, const unsigned char* a0, const unsigned char* a1,
+                                       std::int64_t a_stride, const unsigned char* b) {
+  constexpr auto& kPairs = PieceProducts<kPieces>::at;
+  constexpr PiecePair kPair = kPairs[kIndex];
+  constexpr bool kNewA = kIndex == 0 || kPairs[kIndex == 0 ? 0 : kIndex - 1].a != kPair.a;
+  constexpr bool kNewB = kIndex == 0 || kPairs[kIndex == 0 ? 0 : kIndex - 1].b != kPair.b;
+  constexpr int kOffsetA = kPair.a * kStepBytes;
+  constexpr int kOffsetB = kPair.b * kStepBytes;
+  if constexpr (kNewA) tiles.load<4, kOffsetA>(a0, a_stride);
+  if constexpr (kNewB) tiles.load<6, kOffsetB>(b, kPanelStride);
+  tiles.multiply<kProduct, 0, 4, 6>();
+  if constexpr (kColumnTiles == 2) {
+    if constexpr (kNewB) tiles.load<7, kOffsetB + kTileRowBytes>(b, kPanelStride);
+    tiles.multiply<kProduct, 1, 4, 7>();
+  }
+  if constexpr (kRowTiles == 2) {
+    if constexpr (kNewA) tiles.load<5, kOffsetA>(a1, a_stride);
+    tiles.multiply<kProduct, 2, 5, 6>();
+    if constexpr (kColumnTiles == 2) tiles.multiply<kProduct, 3, 5, 7>();
+  }
+}
+
+// Stores the sums to `to`, whose rows are kTilePanel words long. between(step) runs among the products, which leave the vector
+// unit idle. kStep: pieces of A and B that a step of theirs holds are told by the strides.
+template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, class Between>
+GORGO_GEMM_INLINE void sum_tiles(Tiles& tiles, const TileStrip& strip, const TilePanel& panel, std::int64_t steps,
+                                 void* to, const Between& between) {
+  tiles.zero<0>();
+  if constexpr (kColumnTiles == 2) tiles.zero<1>();
+  if constexpr (kRowTiles == 2) tiles.zero<2>();
+  if constexpr (kRowTiles == 2 && kColumnTiles == 2) tiles.zero<3>();
+  const unsigned char* a0 = strip.at;
+  const unsigned char* a1 = a0 + strip.tile_stride;
+  const unsigned char* b = panel.at;
+  std::int64_t a_stride = strip.row_stride;
+  for (std::int64_t step = 0; step < steps; ++step) {
+    if (step + 1 == steps && strip.tail != nullptr) {
+      a0 = strip.tail;
+      a1 = a0 + kTileBytes;
+      a_stride = kTileRowBytes;
+    }
+    [&]<int... kIndex>(std::integer_sequence<int, kIndex...>) __attribute__((always_inline)) {
+      (multiply_pieces<kProduct, kPieces, kRowTiles, kColumnTiles, kIndex>(tiles, a0, a1, a_stride, b), ...);
+    }(std::make_integer_sequence<int, kPieces*(kPieces + 1) / 2>{});
+    a0 += strip.step_stride;
+    a1 += strip.step_stride;
+    b += panel.step_stride;
+    between(step);
+  }
+  auto* sums = static_cast<unsigned char*>(to);
+  tiles.store<0>(sums, kPanelStride);
+  if constexpr (kColumnTiles == 2) tiles.store<1>(sums + kTileRowBytes, kPanelStride);
+  if constexpr (kRowTiles == 2) {
+    tiles.store<2>(sums + kTileHeight * kPanelStride, kPanelStride);
+    if constexpr (kColumnTiles == 2) tiles.store<3>(sums + kTileHeight * kPanelStride + kTileRowBytes, kPanelStride);
+  }
+}
+
+// The same for as many tiles as `rows` and `columns` need.
+template <TileProduct kProduct, int kPieces, class Between>
+GORGO_GEMM_INLINE void sum_tiles_of(Tiles& tiles, int rows, int columns, const TileStrip& strip, const TilePanel& panel,
+                                    std::int64_t steps, void* to, const Between& between) {
+  if (rows > kTileHeight) {
+    if (columns > kTileWords) {
+      sum_tiles<kProduct, kPieces, 2, 2>(tiles, strip, panel, steps, to, between);
+    } else {
+      sum_tiles<kProduct, kPieces, 2, 1>(tiles, strip, panel, steps, to, between);
+    }
+  } else if (columns > kTileWords) {
+    sum_tiles<kProduct, kPieces, 1, 2>(tiles, strip, panel, steps, to, between);
+  } else {
+    sum_tiles<kProduct, kPieces, 1, 1>(tiles, strip, panel, steps, to, between);
+  }
+}
+
+}  // namespace gorgo::GORGO_ISA_NS
