@@ -87,6 +87,19 @@ def test_large_products(dtype: gg.dtype) -> None:
             assert_rows_stand_alone(lambda x, w=w_t, b=b: gg.linear(x, w, b), x, (k, n))
 
 
+def test_rows_of_products_stand_alone_beside_rows_of_extreme_numbers() -> None:
+    draw = Draw(gg.float32)
+    for k, n in [(64, 64), (300, 100), (1100, 70)]:
+        w = draw(k, n)
+        for batch in (5, 40, 70):
+            x = np.array(draw(batch, k))
+            x[::3] *= np.float32(1e-30)
+            x[1, 3] = np.inf
+            x[batch // 2, 5] = 1e-41
+            x[batch - 1] *= np.float32(1e36)
+            assert_rows_stand_alone(lambda x, w=w: x @ w, gg.asarray(x), (k, n))
+
+
 REDUCTIONS = ["sum", "mean", "prod", "max", "min", "var", "std", "logsumexp"]
 
 

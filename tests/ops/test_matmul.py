@@ -262,6 +262,98 @@ def test_bits_depend_neither_on_threads_nor_on_the_batch(dtype: str, m: int, k: 
         gg.set_batch_invariant(False)
 
 
+EXTREMES = {
+    "infinity": np.inf,
+    "minus infinity": -np.inf,
+    "NaN": np.nan,
+    "the largest": np.finfo(np.float32).max,
+    "1e38": 1e38,
+    "1e-38": 1e-38,
+    "denormal": 1e-40,
+    "the least": 2.0**-149,
+}
+
+
+def _check_sums(found: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+    """Compare with float64: to rounding of the sums' sizes, and of denormal numbers; infinities and NaN as they are."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        true = a @ b
+        sizes = np.where(np.isfinite(a), np.abs(a), 0) @ np.where(np.isfinite(b), np.abs(b), 0)
+    k = a.shape[1]
+    is_plain = sizes < 2.0**127  # beyond, the order of a sum decides whether it overflows
+    special = is_plain & ~np.isfinite(true)
+    np.testing.assert_array_equal(found[special], true[special].astype(np.float32))
+    plain = is_plain & np.isfinite(true)
+    bound = k * (2.0**-24 * sizes + 2.0**-149)
+    assert (np.abs(found[plain] - true[plain]) <= bound[plain]).all()
+
+
+@pytest.mark.parametrize("what", EXTREMES)
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize(("m", "k", "n"), [(64, 64, 64), (97, 130, 75), (70, 1100, 100)])
+def test_matmul_of_extreme_numbers_beside_others_is_what_plain_sums_give(
+    what: str, side: int, m: int, k: int, n: int
+) -> None:
+    value = np.float32(EXTREMES[what])
+    operands = [random((m, k), "float32"), random((k, n), "float32")]
+    x = operands[side]
+    x[x.shape[0] // 2, x.shape[1] // 3] = value  # one among others
+    line = (0, slice(None)) if side == 0 else (slice(None), n - 1)
+    x[line] = value * np.abs(x[line] / 8) if np.isfinite(value) else value  # a whole row or column of such a size
+    alone = (5, slice(None)) if side == 0 else (slice(None), 40)
+    x[alone] = 0  # one among zeros
+    x[5, 40] = value
+    a, b = operands
+    with np.errstate(over="ignore"):
+        for left in layouts(a):
+            for right in layouts(b):
+                _check_sums(np.asarray(left @ right), a, b)
+
+
+def test_every_precision_of_float32_products_takes_extreme_numbers_for_what_they_are() -> None:
+    a, b = random((70, 200), "float32"), random((200, 80), "float32")
+    a[3, 4], a[10, 7], b[9, 60] = np.inf, np.nan, -np.inf
+    a[20] *= np.float32(1e-42)
+    a[21] *= np.float32(1e35)
+    true = a.astype(np.float64) @ b.astype(np.float64)
+    sizes = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)
+    before = gg.get_float32_matmul_precision()
+    try:
+        for precision, off in (("highest", 2.0**-17), ("high", 2.0**-14), ("medium", 2.0**-6)):
+            gg.set_float32_matmul_precision(precision)
+            found = np.asarray(gg.asarray(a) @ gg.asarray(b))
+            finite = np.isfinite(true)
+            np.testing.assert_array_equal(found[~finite], true[~finite].astype(np.float32))
+            assert (np.abs(found[finite] - true[finite]) <= off * sizes[finite] + 200 * 2.0**-149).all(), precision
+    finally:
+        gg.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize(
+    ("m", "k", "n"), [(64, 64, 64), (65, 65, 65), (96, 63, 128), (127, 1025, 33), (200, 96, 310), (31, 513, 1000)]
+)
+def test_bits_depend_neither_on_threads_nor_on_where_operands_begin(dtype: str, m: int, k: int, n: int) -> None:
+    a, b = (_bytes(s, "int8") if dtype == "int8" else random(s, "float32") for s in ((m, k), (k, n)))
+    before = gg.get_num_threads()
+    results = []
+    try:
+        for threads, shift in ((1, 0), (2, 0), (2, 1), (1, 3)):
+            gg.set_num_threads(threads)
+            operands = []
+            for x in (a, b):
+                room = gg.zeros(x.size + shift, dtype=dtype)
+                room[shift:] = gg.asarray(x.ravel()).astype(dtype)
+                operands.append(room[shift:].reshape(x.shape))
+            product = gg.matmul_integer(*operands) if dtype == "int8" else operands[0] @ operands[1]
+            results.append(np.asarray(product.astype("float64")))
+    finally:
+        gg.set_num_threads(before)
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+
+
 def check_two_orders(
     ours: Callable[..., gg.Tensor], theirs: Callable[..., torch.Tensor], arrays: list[np.ndarray]
 ) -> None:

@@ -272,19 +272,23 @@ void pack_panel_of_pieces(const GemmProblem& p, const Plan& plan, void* scratch,
   const int columns = columns_at(p, panel);
   const bool in_place = p.b_col_stride == 1 && columns == kTilePanel;
   alignas(kCacheLine) float copy[kStepK * kTilePanel];
-  LaneSizes sizes;
+  LaneSizes sizes[2];
   unsigned char* to = packed_panel(plan, scratch, kb, panel);
   for (std::int64_t k = block.begin; k < block.end; k += kStepK) {
     const auto count = static_cast<int>(least(kStepK, block.end - k));
     const float* b = static_cast<const float*>(p.b) + k * p.b_row_stride + panel * kTilePanel * p.b_col_stride;
     if (!in_place) pack_panel<float>(copy, b, p.b_row_stride, p.b_col_stride, count, columns);
     with_pieces(pieces, [&](auto n) {
-      split_panel_step<n.value>(to, in_place ? b : copy, in_place ? p.b_row_stride : kTilePanel, count, columns,
-                                &sizes);
+      split_panel_step<n.value>(to, in_place ? b : copy, in_place ? p.b_row_stride : kTilePanel, count, columns, sizes);
       to += n.value * kStepBytes;
     });
   }
-  facts_of(plan, scratch, kb, panel) = {sizes.all(), pieces};
+  const auto edge = [&](int first) {
+    return Lanes<float>::edge(columns - first < kTileWords ? columns - first : kTileWords);
+  };
+  Sizes all = sizes[0].of_columns(edge(0));
+  if (columns > kTileWords) all = join(all, sizes[1].of_columns(edge(kTileWords)));
+  facts_of(plan, scratch, kb, panel) = {all, pieces};
 }
 
 // One strip of A in a block of k: where it lies, and where its pieces go.
@@ -386,7 +390,7 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
       const Rows rows{t * kStripRows, next.rows};
       const TileStrip strip{next.to, kTileRowBytes, kTileBytes, pieces * kStepBytes, nullptr};
       Sizes whole;
-      for (int row = 0; row < rows.count; ++row) whole = join(whole, sizes[row] = next.sizes[row].all());
+      for (int row = 0; row < rows.count; ++row) whole = join(whole, sizes[row] = next.sizes[row].of_row());
       const bool has_next = t + 1 < strips.end;
       if (has_next) prepare(next, p, block, t + 1, pieces, own + ((t - strips.begin + 1) & 1) * strip_bytes, copy);
       for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {

@@ -21,9 +21,10 @@ constexpr std::int64_t kStepK = 2 * kTileWords;  // elements of k in a step
 constexpr std::int64_t kBlockK = kBlockSteps * kStepK;
 constexpr int kMostPieces = 3;
 
-// Sizes as the bits of a float without its sign, which order as the sizes do.
+// Sizes of the numbers of a row of A or of a panel of B, as the bits of a float without its sign, which order as the sizes do.
 struct Sizes {
   std::uint32_t greatest = 0;
+  std::uint32_t least_greatest = 0;         // of a panel: in the column where it is least; of a row: the same
   std::uint32_t least = ~std::uint32_t{0};  // of those that are not zero, minus one
   std::uint32_t least_of_all = ~std::uint32_t{0};
 };
@@ -40,14 +41,22 @@ struct LaneSizes {
     least = _mm512_mask_min_epu32(least, which, least, _mm512_sub_epi32(size, _mm512_set1_epi32(1)));
     least_of_all = _mm512_mask_min_epu32(least_of_all, which, least_of_all, size);
   }
-  [[nodiscard]] GORGO_INLINE Sizes all() const {
-    return {_mm512_reduce_max_epu32(greatest), _mm512_reduce_min_epu32(least), _mm512_reduce_min_epu32(least_of_all)};
+  // Of a row, whose numbers are in all lanes.
+  [[nodiscard]] GORGO_INLINE Sizes of_row() const {
+    const std::uint32_t most = _mm512_reduce_max_epu32(greatest);
+    return {most, most, _mm512_reduce_min_epu32(least), _mm512_reduce_min_epu32(least_of_all)};
+  }
+  // Of the columns that the lanes are.
+  [[nodiscard]] GORGO_INLINE Sizes of_columns(__mmask16 which) const {
+    return {_mm512_reduce_max_epu32(greatest), _mm512_mask_reduce_min_epu32(which, greatest),
+            _mm512_reduce_min_epu32(least), _mm512_reduce_min_epu32(least_of_all)};
   }
 };
 
 GORGO_GEMM_INLINE Sizes join(const Sizes& a, const Sizes& b) {
-  return {a.greatest > b.greatest ? a.greatest : b.greatest, a.least < b.least ? a.least : b.least,
-          a.least_of_all < b.least_of_all ? a.least_of_all : b.least_of_all};
+  const auto less = [](std::uint32_t x, std::uint32_t y) { return x < y ? x : y; };
+  return {a.greatest > b.greatest ? a.greatest : b.greatest, less(a.least_greatest, b.least_greatest),
+          less(a.least, b.least), less(a.least_of_all, b.least_of_all)};
 }
 
 // Exponents are biased by 127 in what follows; a sum over a block has at most 2^9 terms.
@@ -72,7 +81,7 @@ GORGO_GEMM_INLINE bool stays_normal(const Sizes& a, const Sizes& b) {
   return ea >= kLeastExponent && eb >= kLeastExponent && ea + eb >= kLeastProduct;
 }
 // What is lost as denormal is less than a quarter of a rounding, beside one product of which no factor is missing: the largest
-// number of one side with the least of the other.
+// number of the row, or of the column, with the least of the other.
 GORGO_GEMM_INLINE bool loses_nothing(const Sizes& a, const Sizes& b) {
   const std::int64_t ea = a.greatest >> 23;
   const std::int64_t eb = b.greatest >> 23;
@@ -82,7 +91,7 @@ GORGO_GEMM_INLINE bool loses_nothing(const Sizes& a, const Sizes& b) {
     const std::int64_t exponent = least_of_all >> 23;
     return exponent == 0 ? std::int64_t{-1000} : greatest + exponent - 2 * 127;
   };
-  return lost + 26 <= most(product(ea, b.least_of_all), product(eb, a.least_of_all));
+  return lost + 26 <= most(product(ea, b.least_of_all), product(b.least_greatest >> 23, a.least_of_all));
 }
 
 GORGO_GEMM_INLINE bool fits(const Sizes& a, const Sizes& b) {
@@ -151,7 +160,8 @@ static void split_rows(unsigned char* to, const StepRows& rows, std::int64_t ste
   }
 }
 
-// Splits a step of a panel of B: `count` <= kStepK rows of `columns` numbers at `from`; kTilePanel numbers of each row may be read.
+// Splits a step of a panel of B: `count` <= kStepK rows of `columns` numbers at `from`; kTilePanel numbers of each row may be
+// read. There are sizes for each of the panel's vectors.
 template <int kPieces>
 static void split_panel_step(unsigned char* to, const float* from, std::int64_t row_stride, int count, int columns,
                              LaneSizes* sizes) {
@@ -159,7 +169,7 @@ static void split_panel_step(unsigned char* to, const float* from, std::int64_t 
   constexpr int kWidth = L::kWidth;
   for (int j = 0; j < columns; j += kWidth) {
     const auto edge = L::edge(columns - j < kWidth ? columns - j : kWidth);
-    LaneSizes noted = *sizes;
+    LaneSizes noted = sizes[j / kWidth];
     for (int k = 0; k < static_cast<int>(kStepK); k += 2) {
       const float* p = from + k * row_stride + j;
       const __m512 even = k < count ? L::load(p) : L::zero();
@@ -176,7 +186,7 @@ static void split_panel_step(unsigned char* to, const float* from, std::int64_t 
         _mm512_store_si512(at + i * kStepBytes, _mm512_or_si512(_mm512_srli_epi32(pieces0[i], 16), pieces1[i]));
       }
     }
-    *sizes = noted;
+    sizes[j / kWidth] = noted;
   }
 }
 

@@ -1,11 +1,11 @@
 // The micro-kernel of tiles: the sums of at most two by two tiles of C, kept in tiles over a run of k.
 //
-// A step is sixteen words of k. Each element of C is one chain over the steps in rising order, within a step over the products of its
-// pieces (pieces.h) in the order below; neither the other rows nor the other columns are seen in it. Read next:
-// gemm_tiles_cpu.cpp.
+// A step is sixteen words of k. Each element of C is one chain over the steps in rising order, over products of its pieces
+// (pieces.h) in the order below; neither the other rows nor the other columns are seen in it. Read next: gemm_tiles_cpu.cpp.
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 #include <utility>
 
 #include "kernels/gemm/tiles.h"
@@ -32,8 +32,9 @@ struct TilePanel {
   std::int64_t step_stride = kStepBytes;
 };
 
-// Which piece of A meets which of B, so that from one product to the next only one of them changes; small products come first
-// where that leaves a choice.
+// Which piece of A meets which of B, so that from one product to the next only one of them changes. Of three pieces the product of the
+// high ones, which outweighs the others by far, goes over all steps after them: a sum is then rounded once in a step, not six
+// times.
 struct PiecePair {
   int a, b;
 };
@@ -42,24 +43,27 @@ struct PieceProducts;
 template <>
 struct PieceProducts<1> {
   static constexpr PiecePair at[] = {{0, 0}};
+  static constexpr int kInFirstPass = 1;
 };
 template <>
 struct PieceProducts<2> {
   static constexpr PiecePair at[] = {{0, 1}, {0, 0}, {1, 0}};
+  static constexpr int kInFirstPass = 3;
 };
 template <>
 struct PieceProducts<3> {
-  static constexpr PiecePair at[] = {{0, 2}, {0, 1}, {0, 0}, {2, 0}, {1, 0}, {1, 1}};
+  static constexpr PiecePair at[] = {{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}, {0, 0}};
+  static constexpr int kInFirstPass = 5;
 };
 
 // Tiles 0 to 3 are the sums by rows, 4 and 5 are A's, 6 and 7 are B's.
-template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, int kIndex>
+template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, int kIndex, bool kFirst>
 GORGO_GEMM_INLINE void multiply_pieces(Tiles& tiles, const unsigned char* a0, const unsigned char* a1,
                                        std::int64_t a_stride, const unsigned char* b) {
   constexpr auto& kPairs = PieceProducts<kPieces>::at;
   constexpr PiecePair kPair = kPairs[kIndex];
-  constexpr bool kNewA = kIndex == 0 || kPairs[kIndex == 0 ? 0 : kIndex - 1].a != kPair.a;
-  constexpr bool kNewB = kIndex == 0 || kPairs[kIndex == 0 ? 0 : kIndex - 1].b != kPair.b;
+  constexpr bool kNewA = kFirst || kPairs[kFirst ? 0 : kIndex - 1].a != kPair.a;
+  constexpr bool kNewB = kFirst || kPairs[kFirst ? 0 : kIndex - 1].b != kPair.b;
   constexpr int kOffsetA = kPair.a * kStepBytes;
   constexpr int kOffsetB = kPair.b * kStepBytes;
   if constexpr (kNewA) tiles.load<4, kOffsetA>(a0, a_stride);
@@ -76,15 +80,10 @@ GORGO_GEMM_INLINE void multiply_pieces(Tiles& tiles, const unsigned char* a0, co
   }
 }
 
-// Stores the sums to `to`, whose rows are kTilePanel words long. between(step) runs among the products, which leave the vector
-// unit idle. kStep: pieces of A and B that a step of theirs holds are told by the strides.
-template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, class Between>
-GORGO_GEMM_INLINE void sum_tiles(Tiles& tiles, const TileStrip& strip, const TilePanel& panel, std::int64_t steps,
-                                 void* to, const Between& between) {
-  tiles.zero<0>();
-  if constexpr (kColumnTiles == 2) tiles.zero<1>();
-  if constexpr (kRowTiles == 2) tiles.zero<2>();
-  if constexpr (kRowTiles == 2 && kColumnTiles == 2) tiles.zero<3>();
+// Products [kFrom, kEnd) of the pieces over all steps.
+template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, int kFrom, int kEnd, class Between>
+GORGO_GEMM_INLINE void pass_over_steps(Tiles& tiles, const TileStrip& strip, const TilePanel& panel, std::int64_t steps,
+                                       const Between& between) {
   const unsigned char* a0 = strip.at;
   const unsigned char* a1 = a0 + strip.tile_stride;
   const unsigned char* b = panel.at;
@@ -96,12 +95,33 @@ GORGO_GEMM_INLINE void sum_tiles(Tiles& tiles, const TileStrip& strip, const Til
       a_stride = kTileRowBytes;
     }
     [&]<int... kIndex>(std::integer_sequence<int, kIndex...>) __attribute__((always_inline)) {
-      (multiply_pieces<kProduct, kPieces, kRowTiles, kColumnTiles, kIndex>(tiles, a0, a1, a_stride, b), ...);
-    }(std::make_integer_sequence<int, kPieces*(kPieces + 1) / 2>{});
+      (multiply_pieces<kProduct, kPieces, kRowTiles, kColumnTiles, kFrom + kIndex, kIndex == 0>(tiles, a0, a1, a_stride,
+                                                                                                b),
+       ...);
+    }(std::make_integer_sequence<int, kEnd - kFrom>{});
     a0 += strip.step_stride;
     a1 += strip.step_stride;
     b += panel.step_stride;
     between(step);
+  }
+}
+
+// Stores the sums to `to`, whose rows are kTilePanel words long. between(step) runs once for each step, among products, which
+// leave the vector unit idle.
+template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, class Between>
+GORGO_GEMM_INLINE void sum_tiles(Tiles& tiles, const TileStrip& strip, const TilePanel& panel, std::int64_t steps,
+                                 void* to, const Between& between) {
+  tiles.zero<0>();
+  if constexpr (kColumnTiles == 2) tiles.zero<1>();
+  if constexpr (kRowTiles == 2) tiles.zero<2>();
+  if constexpr (kRowTiles == 2 && kColumnTiles == 2) tiles.zero<3>();
+  using Products = PieceProducts<kPieces>;
+  constexpr auto kAll = static_cast<int>(std::size(Products::at));
+  constexpr int kFirst = Products::kInFirstPass;
+  pass_over_steps<kProduct, kPieces, kRowTiles, kColumnTiles, 0, kFirst>(tiles, strip, panel, steps, between);
+  if constexpr (kFirst < kAll) {
+    pass_over_steps<kProduct, kPieces, kRowTiles, kColumnTiles, kFirst, kAll>(tiles, strip, panel, steps,
+                                                                              [](std::int64_t) {});
   }
   auto* sums = static_cast<unsigned char*>(to);
   tiles.store<0>(sums, kPanelStride);
