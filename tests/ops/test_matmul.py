@@ -274,19 +274,24 @@ EXTREMES = {
 }
 
 
-def _check_sums(found: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
-    """Compare with float64: to rounding of the sums' sizes, and of denormal numbers; infinities and NaN as they are."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        true = a @ b
-        sizes = np.where(np.isfinite(a), np.abs(a), 0) @ np.where(np.isfinite(b), np.abs(b), 0)
-    k = a.shape[1]
-    is_plain = sizes < 2.0**127  # beyond, the order of a sum decides whether it overflows
-    special = is_plain & ~np.isfinite(true)
-    np.testing.assert_array_equal(found[special], true[special].astype(np.float32))
-    plain = is_plain & np.isfinite(true)
-    bound = k * (2.0**-24 * sizes + 2.0**-149)
-    assert (np.abs(found[plain] - true[plain]) <= bound[plain]).all()
+class Truth:
+    """A product in float64, and how far from it one in float32 may be: roundings of the sums and of denormals."""
+
+    def __init__(self, a: np.ndarray, b: np.ndarray) -> None:
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):
+            true = a @ b
+            sizes = np.where(np.isfinite(a), np.abs(a), 0) @ np.where(np.isfinite(b), np.abs(b), 0)
+        is_plain = sizes < 2.0**127  # beyond, the order of a sum decides whether it overflows
+        self.special = is_plain & ~np.isfinite(true)
+        self.specials = true[self.special].astype(np.float32)
+        self.finite = is_plain & np.isfinite(true)
+        self.values = true[self.finite]
+        self.bound = a.shape[1] * (2.0**-24 * sizes[self.finite] + 2.0**-149)
+
+    def check(self, found: np.ndarray) -> None:
+        np.testing.assert_array_equal(found[self.special], self.specials)
+        assert (np.abs(found[self.finite] - self.values) <= self.bound).all()
 
 
 @pytest.mark.parametrize("what", EXTREMES)
@@ -304,11 +309,9 @@ def test_matmul_of_extreme_numbers_beside_others_is_what_plain_sums_give(
     alone = (5, slice(None)) if side == 0 else (slice(None), 40)
     x[alone] = 0  # one among zeros
     x[5, 40] = value
-    a, b = operands
-    with np.errstate(over="ignore"):
-        for left in layouts(a):
-            for right in layouts(b):
-                _check_sums(np.asarray(left @ right), a, b)
+    truth = Truth(*operands)
+    for left, right in itertools.product(*map(layouts, operands)):
+        truth.check(np.asarray(left @ right))
 
 
 def test_every_precision_of_float32_products_takes_extreme_numbers_for_what_they_are() -> None:
