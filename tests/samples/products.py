@@ -24,7 +24,7 @@ add(
         call(make(3, 0), make(0, 4)),
     ],
     np.matmul,
-    large=lambda make: call(make(210, 150), make(150, 130)),
+    large=lambda make: call(make(300, 150), make(150, 200)),
     no_rank0="a product of matrices needs an axis",
 )
 add(
@@ -36,7 +36,7 @@ add(
         call(make(0, 5), make(4, 5), make(4)),
     ],
     linear,
-    large=lambda make: call(make(210, 150), make(130, 150), make(130)),
+    large=lambda make: call(make(300, 150), make(200, 150), make(200)),
     no_rank0="x has an axis of features",
 )
 add(

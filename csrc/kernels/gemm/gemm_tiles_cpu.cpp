@@ -27,6 +27,8 @@ namespace {
 
 constexpr std::int64_t kMaxTasks = 48;
 constexpr std::int64_t kPackPanels = 4;  // packed by one task
+// A task of few rows has as many at least: it packs all of A for itself.
+constexpr std::int64_t kLeastPanels = 4;
 // A block of packed B that a task walks for every strip of A: less than half of L2.
 constexpr std::int64_t kBlockBytes = 768 * 1024;
 constexpr std::int64_t kCacheLine = 64;
@@ -60,7 +62,8 @@ Plan cut(const GemmProblem& p, std::int64_t steps, std::int64_t k_blocks, int pi
   const std::int64_t wanted = most(1, least(kMaxTasks, p.m * p.n * most(p.k, 1) / task_work));
   const std::int64_t block_panels = most(1, kBlockBytes / most(plan.panel_bytes, 1));
   // Few rows: a panel is packed by the task that uses it.
-  plan.column_tasks = plan.strips <= 2 ? least(plan.panels, wanted) : ceil_div(plan.panels, block_panels);
+  plan.column_tasks =
+      plan.strips <= 2 ? least(ceil_div(plan.panels, kLeastPanels), wanted) : ceil_div(plan.panels, block_panels);
   plan.row_tasks = plan.strips <= 2 ? 1 : least(plan.strips, most(1, wanted / plan.column_tasks));
   if (plan.packs_ahead()) plan.pack_tasks = k_blocks * ceil_div(plan.panels, kPackPanels);
   plan.own_at = k_blocks * plan.panels * plan.panel_bytes;
@@ -211,7 +214,8 @@ void run_words(const GemmProblem& p, void* scratch, std::int64_t task) {
 
 // ---- float32 by pieces ----
 
-constexpr std::int64_t kTaskWorkOfPieces = 1024 * 1024;
+// Of multiply-adds: several strips to a task, so that all but the first are split in the shadow of the one before.
+constexpr std::int64_t kTaskWorkOfPieces = 4 * 1024 * 1024;
 
 // What a packed panel of a block of k holds.
 struct PanelFacts {
@@ -296,32 +300,34 @@ struct Splitting {
   StepRows from;
   unsigned char* to = nullptr;
   int rows = 0;
+  std::int64_t k = 0;
   LaneSizes sizes[kStripRows];
 };
 
-// Makes a strip ready to be split: what does not lie by rows is copied, and rows that it lacks become zeros.
-void prepare(Splitting& s, const GemmProblem& p, const Range& block, std::int64_t strip, int pieces, unsigned char* to,
+// Makes a strip ready to be split; one that does not lie by rows is copied.
+void prepare(Splitting& s, const GemmProblem& p, const Range& block, std::int64_t strip, unsigned char* to,
              float* copy) {
   s.to = to;
   s.rows = rows_at(p, strip);
+  s.k = block.end - block.begin;
   const float* a = static_cast<const float*>(p.a) + strip * kStripRows * p.a_row_stride + block.begin * p.a_col_stride;
-  const std::int64_t steps = ceil_div(block.end - block.begin, kStepK);
   if (reads_in_place(p)) {
     s.from = {a, p.a_row_stride, kStepK};
   } else {
-    for (std::int64_t step = 0; step < steps; ++step) {
-      const auto count = static_cast<int>(least(kStepK, block.end - block.begin - step * kStepK));
-      pack_panel<float>(copy + step * kStripRows * kStepK, a + step * kStepK * p.a_col_stride, p.a_row_stride,
-                        p.a_col_stride, s.rows, count);
+    float* at = copy;
+    for (std::int64_t k = 0; k < s.k; k += kStepK, at += kStripRows * kStepK, a += kStepK * p.a_col_stride) {
+      pack_panel<float>(at, a, p.a_row_stride, p.a_col_stride, s.rows, static_cast<int>(least(kStepK, s.k - k)));
     }
     s.from = {copy, kStepK, kStripRows * kStepK};
   }
   for (int row = 0; row < s.rows; ++row) s.sizes[row] = {};
-  if (s.rows == kStripRows) return;
-  for (std::int64_t piece = 0; piece < steps * pieces; ++piece) {
-    std::memset(to + piece * kStepBytes + s.rows * kTileRowBytes, 0,
-                static_cast<std::size_t>(kStripRows - s.rows) * kTileRowBytes);
-  }
+}
+
+template <int kPieces>
+GORGO_GEMM_INLINE void split_rows_of(Splitting& s, std::int64_t step, int first, int end) {
+  const std::int64_t left = s.k - step * kStepK;
+  if (left <= 0 || first >= end) return;
+  split_rows<kPieces>(s.to, s.from, step, static_cast<int>(least(kStepK, left)), first, end, s.sizes);
 }
 
 // Rows of a strip that are no affair of tiles, by multiply-adds.
@@ -365,64 +371,72 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
   unsigned char* const own = bytes_at(scratch, plan.own_at + task * plan.own_bytes);
   auto* const copy = reinterpret_cast<float*>(own + 2 * strip_bytes);
   const int pieces = pieces_now();
-  // A share of the next strip's rows is split beside each panel of this one.
-  const auto share = static_cast<int>(ceil_div(kStripRows, panels.end - panels.begin));
+  GemmProblem partly = p;  // all blocks of k but the last leave their sums in C
+  partly.epilogue = {};
   alignas(kCacheLine) float sums[kStripRows * kTilePanel];
-  Splitting next;
   Sizes sizes[kStripRows];
+
+  // While a strip is multiplied the next one is split, a share of its rows beside each panel. After a block's last strip comes
+  // the first one in the next block, which is no longer.
+  struct Turn {
+    std::int64_t kb, strip;
+  };
+  const auto share = static_cast<int>(ceil_div(kStripRows, panels.end - panels.begin));
+  Splitting next;
+  Turn turn{0, strips.begin};
+  prepare(next, p, block_at(p, plan, turn.kb), turn.strip, own, copy);
+  with_pieces(pieces, [&](auto n) {
+    for (std::int64_t step = 0; step < plan.steps; ++step) split_rows_of<n.value>(next, step, 0, next.rows);
+  });
+
   Tiles tiles;
-  for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
-    const Range block = block_at(p, plan, kb);
+  for (int side = 1; turn.kb < plan.k_blocks; side ^= 1) {
+    const Range block = block_at(p, plan, turn.kb);
     const std::int64_t steps = ceil_div(block.end - block.begin, kStepK);
-    const bool last = kb + 1 == plan.k_blocks;
-    GemmProblem partly = p;  // all blocks but the last leave their sums in C
-    partly.accumulate = p.accumulate || kb > 0;
-    partly.epilogue = {};
-    const auto count_at = [&](std::int64_t step) {
-      return static_cast<int>(least(kStepK, block.end - block.begin - step * kStepK));
-    };
-    with_pieces(pieces, [&](auto n) {
-      prepare(next, p, block, strips.begin, n.value, own, copy);
-      for (std::int64_t step = 0; step < steps; ++step)
-        split_rows<n.value>(next.to, next.from, step, count_at(step), 0, next.rows, next.sizes);
-    });
-    for (std::int64_t t = strips.begin; t < strips.end; ++t) {
-      const Rows rows{t * kStripRows, next.rows};
-      const TileStrip strip{next.to, kTileRowBytes, kTileBytes, pieces * kStepBytes, nullptr};
-      Sizes whole;
-      for (int row = 0; row < rows.count; ++row) whole = join(whole, sizes[row] = next.sizes[row].of_row());
-      const bool has_next = t + 1 < strips.end;
-      if (has_next) prepare(next, p, block, t + 1, pieces, own + ((t - strips.begin + 1) & 1) * strip_bytes, copy);
-      for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
-        if (!plan.packs_ahead() && t == strips.begin) pack_panel_of_pieces(p, plan, scratch, kb, panel, pieces);
-        const std::int64_t column = panel * kTilePanel;
-        const int columns = columns_at(p, panel);
-        const PanelFacts& facts = facts_of(plan, scratch, kb, panel);
-        const TilePanel packed{packed_panel(plan, scratch, kb, panel), pieces * kStepBytes};
-        const auto first = static_cast<int>(least((panel - panels.begin) * share, next.rows));
-        const auto end = has_next ? static_cast<int>(least(first + share, next.rows)) : first;
-        const float* c = static_cast<const float*>(p.c) + rows.first * p.c_row_stride + column;
-        with_pieces(pieces, [&](auto n) {
-          const auto between = [&](std::int64_t step) __attribute__((always_inline)) {
-            for (std::int64_t row = 2 * step; row < least(2 * step + 2, rows.count); ++row) {
-              __builtin_prefetch(c + row * p.c_row_stride, 1);
-              __builtin_prefetch(c + row * p.c_row_stride + columns - 1, 1);
-            }
-            split_rows<n.value>(next.to, next.from, step, count_at(step), first, end, next.sizes);
-          };
-          sum_tiles_of<TileProduct::bfloat16, n.value>(tiles, rows.count, columns, strip, packed, steps, sums, between);
-        });
-        std::uint32_t others = 0;
-        if (facts.pieces != pieces) {  // the setting was changed meanwhile
-          others = ~std::uint32_t{0};
-        } else if (!(stays_finite(whole, facts.sizes) && stays_normal(whole, facts.sizes))) {
-          for (int row = 0; row < rows.count; ++row) others |= std::uint32_t{!fits(sizes[row], facts.sizes)} << row;
-        }
-        if (others != 0) multiply_add_rows(p, block, rows, others, column, columns, sums);
-        const float* partial = last && kb > 0 ? c : nullptr;
-        finish_tile<float>(last ? p : partly, sums, rows.first, column, rows.count, columns, partial, p.c_row_stride);
-      }
+    const bool is_last = turn.kb + 1 == plan.k_blocks;
+    const Rows rows{turn.strip * kStripRows, next.rows};
+    const TileStrip strip{next.to, kTileRowBytes, kTileBytes, pieces * kStepBytes, nullptr};
+    Sizes whole;
+    for (int row = 0; row < rows.count; ++row) whole = join(whole, sizes[row] = next.sizes[row].of_row());
+    const Turn then = turn.strip + 1 < strips.end ? Turn{turn.kb, turn.strip + 1} : Turn{turn.kb + 1, strips.begin};
+    if (then.kb < plan.k_blocks) {
+      prepare(next, p, block_at(p, plan, then.kb), then.strip, own + side * strip_bytes, copy);
+    } else {
+      next.rows = 0;
     }
+    partly.accumulate = p.accumulate || turn.kb > 0;
+    for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
+      if (!plan.packs_ahead() && turn.strip == strips.begin) {
+        pack_panel_of_pieces(p, plan, scratch, turn.kb, panel, pieces);
+      }
+      const std::int64_t column = panel * kTilePanel;
+      const int columns = columns_at(p, panel);
+      const PanelFacts& facts = facts_of(plan, scratch, turn.kb, panel);
+      const TilePanel packed{packed_panel(plan, scratch, turn.kb, panel), pieces * kStepBytes};
+      const auto first = static_cast<int>((panel - panels.begin) * share);
+      const auto end = static_cast<int>(least(first + share, next.rows));
+      const float* c = static_cast<const float*>(p.c) + rows.first * p.c_row_stride + column;
+      with_pieces(pieces, [&](auto n) {
+        const auto between = [&](std::int64_t step) __attribute__((always_inline)) {
+          for (std::int64_t row = 2 * step; row < least(2 * step + 2, rows.count); ++row) {
+            __builtin_prefetch(c + row * p.c_row_stride, 1);
+            __builtin_prefetch(c + row * p.c_row_stride + columns - 1, 1);
+          }
+          split_rows_of<n.value>(next, step, first, end);
+        };
+        sum_tiles_of<TileProduct::bfloat16, n.value>(tiles, rows.count, columns, strip, packed, steps, sums, between);
+      });
+      std::uint32_t others = 0;
+      if (facts.pieces != pieces) {  // the setting was changed meanwhile
+        others = ~std::uint32_t{0};
+      } else if (!(stays_finite(whole, facts.sizes) && stays_normal(whole, facts.sizes))) {
+        for (int row = 0; row < rows.count; ++row) others |= std::uint32_t{!fits(sizes[row], facts.sizes)} << row;
+      }
+      if (others != 0) multiply_add_rows(p, block, rows, others, column, columns, sums);
+      const float* partial = is_last && turn.kb > 0 ? c : nullptr;
+      finish_tile<float>(is_last ? p : partly, sums, rows.first, column, rows.count, columns, partial, p.c_row_stride);
+    }
+    turn = then;
   }
 }
 
