@@ -3,6 +3,8 @@
 // Beside values: nothing outside C is touched, NaN and infinity go where they must, and the bits of a row depend
 // neither on the rows around it, nor on the layout of the operands, nor on the order of the tasks.
 #include <doctest/doctest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <complex>
@@ -456,6 +458,64 @@ void check_complex() {
   }
 }
 
+// Memory of exactly so many elements between two pages that nobody may touch: they end, or begin, right beside one.
+template <class T>
+class Fenced {
+ public:
+  Fenced(std::int64_t count, bool at_end) {
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
+    const std::size_t inside = (bytes + page - 1) / page * page;
+    size_ = inside + 2 * page;
+    pages_ =
+        static_cast<unsigned char*>(mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    REQUIRE(pages_ != MAP_FAILED);
+    REQUIRE(mprotect(pages_, page, PROT_NONE) == 0);
+    REQUIRE(mprotect(pages_ + page + inside, page, PROT_NONE) == 0);
+    first_ = reinterpret_cast<T*>(pages_ + page + (at_end ? inside - bytes : 0));
+  }
+  ~Fenced() { munmap(pages_, size_); }
+  Fenced(const Fenced&) = delete;
+  Fenced& operator=(const Fenced&) = delete;
+  [[nodiscard]] T* data() const { return first_; }
+
+ private:
+  unsigned char* pages_ = nullptr;
+  std::size_t size_ = 0;
+  T* first_ = nullptr;
+};
+
+// Nothing beside the operands is touched: it would end the process.
+template <class G, class T>
+void check_touches_operands_alone() {
+  using Result = std::conditional_t<std::is_same_v<T, gorgo::BytesToInt32>, std::int32_t, T>;
+  using Factor = std::conditional_t<std::is_same_v<T, gorgo::BytesToInt32>, std::uint8_t, T>;
+  for (const Case& size : {Case{1, 70, 65}, Case{33, 17, 31}, Case{64, 64, 64}, Case{67, 81, 131}, Case{96, 97, 530}}) {
+    for (const bool at_end : {false, true}) {
+      for (const bool turned : {false, true}) {
+        const Fenced<Factor> a(size.m * size.k, at_end);
+        const Fenced<Factor> b(size.k * size.n, at_end);
+        const Fenced<Result> c(size.m * size.n, at_end);
+        for (std::int64_t i = 0; i < size.m * size.k; ++i) a.data()[i] = from_double<Factor>(1);
+        for (std::int64_t i = 0; i < size.k * size.n; ++i) b.data()[i] = from_double<Factor>(1);
+        GemmProblem p;
+        p.m = size.m, p.n = size.n, p.k = size.k;
+        p.a = a.data(), p.b = b.data(), p.c = c.data();
+        p.a_row_stride = turned ? 1 : size.k, p.a_col_stride = turned ? size.m : 1;
+        p.b_row_stride = turned ? 1 : size.n, p.b_col_stride = turned ? size.k : 1;
+        p.c_row_stride = size.n;
+        run<G, T>(p);
+        std::int64_t wrong = 0;
+        for (std::int64_t i = 0; i < size.m * size.n; ++i) {
+          wrong += to_double(c.data()[i]) != to_double(from_double<Result>(static_cast<double>(size.k)));
+        }
+        INFO("m ", size.m, " n ", size.n, " k ", size.k, " at end ", at_end, " turned ", turned);
+        CHECK(wrong == 0);
+      }
+    }
+  }
+}
+
 // Bytes of every value and both signs, whose sums in int32 are exact; nothing behind the operands is read.
 template <class G>
 void check_bytes() {
@@ -503,6 +563,7 @@ void check_bytes() {
   }
   check_values<G, std::int8_t>();
   check_values<G, std::uint8_t>();
+  check_touches_operands_alone<G, gorgo::BytesToInt32>();
 }
 
 template <class G>
@@ -510,6 +571,7 @@ void check_bfloat16() {
   check_values<G, BFloat16>();
   check_rows_are_batch_invariant<G, BFloat16>();
   check_special_values<G, BFloat16>();
+  check_touches_operands_alone<G, BFloat16>();
 }
 
 template <class G>
@@ -531,6 +593,8 @@ void check_isa() {
   check_special_values<G, float>();
   check_special_values<G, double>();
   check_extreme_rows<G>();
+  check_touches_operands_alone<G, float>();
+  check_touches_operands_alone<G, double>();
 }
 
 }  // namespace
@@ -588,6 +652,7 @@ TEST_CASE("gemm: AMX") {
   check_rows_are_batch_invariant<Gemm, float>();
   check_special_values<Gemm, float>();
   check_extreme_rows<Gemm>();
+  check_touches_operands_alone<Gemm, float>();
   check_bfloat16<Gemm>();
   check_bytes<Gemm>();
 }
