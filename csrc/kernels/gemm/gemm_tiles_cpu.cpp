@@ -47,7 +47,20 @@ struct Plan {
   std::int64_t own_bytes = 0;
 
   [[nodiscard]] bool packs_ahead() const { return row_tasks > 1; }
+  // A panel that a single strip uses is done with before the next one, and takes its place.
+  [[nodiscard]] bool uses_panels_once() const { return strips == 1; }
   [[nodiscard]] std::int64_t bytes() const { return own_at + row_tasks * column_tasks * own_bytes; }
+
+  // To be called once: what a task has for itself, beside its panel.
+  void set_own(std::int64_t bytes) {
+    own_at = packed_at + (uses_panels_once() ? 0 : k_blocks * panels * panel_bytes);
+    own_bytes = bytes + (uses_panels_once() ? panel_bytes : 0);
+  }
+  [[nodiscard]] std::int64_t own_of(std::int64_t task) const { return own_at + task * own_bytes; }
+  // Where a panel of a block of k lies for a task.
+  [[nodiscard]] std::int64_t panel_of(std::int64_t task, std::int64_t kb, std::int64_t panel) const {
+    return uses_panels_once() ? own_of(task + 1) - panel_bytes : packed_at + (kb * panels + panel) * panel_bytes;
+  }
 };
 
 // `task_work` multiply-adds are worth a task.
@@ -66,7 +79,6 @@ Plan cut(const GemmProblem& p, std::int64_t steps, std::int64_t k_blocks, int pi
       plan.strips <= 2 ? least(ceil_div(plan.panels, kLeastPanels), wanted) : ceil_div(plan.panels, block_panels);
   plan.row_tasks = plan.strips <= 2 ? 1 : least(plan.strips, most(1, wanted / plan.column_tasks));
   if (plan.packs_ahead()) plan.pack_tasks = k_blocks * ceil_div(plan.panels, kPackPanels);
-  plan.own_at = k_blocks * plan.panels * plan.panel_bytes;
   return plan;
 }
 
@@ -112,13 +124,12 @@ template <class S>
 Plan plan_of(const GemmProblem& p) {
   Plan plan = cut(p, ceil_div(p.k, kStepOf<WordsOf<S>>), 1, 1, kTaskWorkOf<S>);
   // Strips that do not lie as tiles, or not wholly, are copied.
-  if (!reads_in_place(p) || p.m % kStripRows != 0) plan.own_bytes = plan.steps * kStepBytes;
+  plan.set_own(reads_in_place(p) && p.m % kStripRows == 0 ? 0 : plan.steps * kStepBytes);
   return plan;
 }
 
 template <class T>
-void pack_panel_of_words(const GemmProblem& p, const Plan& plan, void* scratch, std::int64_t panel) {
-  unsigned char* to = bytes_at(scratch, panel * plan.panel_bytes);
+void pack_panel_of_words(const GemmProblem& p, const Plan& plan, unsigned char* to, std::int64_t panel) {
   const auto* b = static_cast<const typename Operands<T>::Source*>(p.b) + panel * kTilePanel * p.b_col_stride;
   pack_words<T, false>(reinterpret_cast<std::uint32_t*>(to), {kTilePanel, kTileWords, 0}, b, p.b_col_stride,
                        p.b_row_stride, p.k, columns_at(p, panel));
@@ -180,7 +191,7 @@ void run_words(const GemmProblem& p, void* scratch, std::int64_t task) {
   const Plan plan = plan_of<S>(p);
   const Range strips = strips_of(plan, task);
   const Range panels = panels_of(plan, task);
-  unsigned char* const own = bytes_at(scratch, plan.own_at + task * plan.own_bytes);
+  unsigned char* const own = bytes_at(scratch, plan.own_of(task));
   alignas(kCacheLine) unsigned char tail[kStepBytes];
   alignas(kCacheLine) Sum sums[kStripRows * kTilePanel];
   Tiles tiles;
@@ -203,10 +214,10 @@ void run_words(const GemmProblem& p, void* scratch, std::int64_t task) {
       strip.at = own;
     }
     for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
-      if (!plan.packs_ahead() && t == strips.begin) pack_panel_of_words<T>(p, plan, scratch, panel);
+      unsigned char* const packed = bytes_at(scratch, plan.panel_of(task, 0, panel));
+      if (!plan.packs_ahead() && t == strips.begin) pack_panel_of_words<T>(p, plan, packed, panel);
       const int columns = columns_at(p, panel);
-      sum_tiles_of<kProduct, 1>(tiles, rows.count, columns, strip, {bytes_at(scratch, panel * plan.panel_bytes)},
-                                plan.steps, sums, [](std::int64_t) {});
+      sum_tiles_of<kProduct, 1>(tiles, rows.count, columns, strip, {packed}, plan.steps, sums, [](std::int64_t) {});
       finish_sums<S>(p, sums, kTilePanel, rows, panel * kTilePanel, columns, static_cast<const Sum*>(nullptr), 0);
     }
   }
@@ -229,9 +240,8 @@ Plan plan_of_pieces(const GemmProblem& p) {
   const std::int64_t steps = ceil_div(ceil_div(p.k, blocks), kStepK);
   Plan plan = cut(p, steps, most(1, ceil_div(p.k, most(1, steps) * kStepK)), kMostPieces, kTaskWorkOfPieces);
   plan.packed_at = round_up(plan.k_blocks * plan.panels * static_cast<std::int64_t>(sizeof(PanelFacts)), kCacheLine);
-  plan.own_at += plan.packed_at;
   // Two strips, one of which is split while the other is multiplied, and a copy of one that does not lie by rows.
-  plan.own_bytes = 2 * steps * kMostPieces * kStepBytes + (reads_in_place(p) ? 0 : steps * kStepK * kStripRows * 4);
+  plan.set_own(2 * steps * kMostPieces * kStepBytes + (reads_in_place(p) ? 0 : steps * kStepK * kStripRows * 4));
   return plan;
 }
 
@@ -266,18 +276,14 @@ GORGO_GEMM_INLINE void with_pieces(int pieces, const Use& use) {
 PanelFacts& facts_of(const Plan& plan, void* scratch, std::int64_t kb, std::int64_t panel) {
   return static_cast<PanelFacts*>(scratch)[kb * plan.panels + panel];
 }
-unsigned char* packed_panel(const Plan& plan, void* scratch, std::int64_t kb, std::int64_t panel) {
-  return bytes_at(scratch, plan.packed_at + (kb * plan.panels + panel) * plan.panel_bytes);
-}
 
-void pack_panel_of_pieces(const GemmProblem& p, const Plan& plan, void* scratch, std::int64_t kb, std::int64_t panel,
-                          int pieces) {
+PanelFacts pack_panel_of_pieces(const GemmProblem& p, const Plan& plan, unsigned char* to, std::int64_t kb,
+                                std::int64_t panel, int pieces) {
   const Range block = block_at(p, plan, kb);
   const int columns = columns_at(p, panel);
   const bool in_place = p.b_col_stride == 1 && columns == kTilePanel;
   alignas(kCacheLine) float copy[kStepK * kTilePanel];
   LaneSizes sizes[2];
-  unsigned char* to = packed_panel(plan, scratch, kb, panel);
   for (std::int64_t k = block.begin; k < block.end; k += kStepK) {
     const auto count = static_cast<int>(least(kStepK, block.end - k));
     const float* b = static_cast<const float*>(p.b) + k * p.b_row_stride + panel * kTilePanel * p.b_col_stride;
@@ -292,7 +298,7 @@ void pack_panel_of_pieces(const GemmProblem& p, const Plan& plan, void* scratch,
   };
   Sizes all = sizes[0].of_columns(edge(0));
   if (columns > kTileWords) all = join(all, sizes[1].of_columns(edge(kTileWords)));
-  facts_of(plan, scratch, kb, panel) = {all, pieces};
+  return {all, pieces};
 }
 
 // One strip of A in a block of k: where it lies, and where its pieces go.
@@ -368,7 +374,7 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
   const Range strips = strips_of(plan, task);
   const Range panels = panels_of(plan, task);
   const std::int64_t strip_bytes = plan.steps * kMostPieces * kStepBytes;
-  unsigned char* const own = bytes_at(scratch, plan.own_at + task * plan.own_bytes);
+  unsigned char* const own = bytes_at(scratch, plan.own_of(task));
   auto* const copy = reinterpret_cast<float*>(own + 2 * strip_bytes);
   const int pieces = pieces_now();
   GemmProblem partly = p;  // all blocks of k but the last leave their sums in C
@@ -406,13 +412,13 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
     }
     partly.accumulate = p.accumulate || turn.kb > 0;
     for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
+      unsigned char* const packed = bytes_at(scratch, plan.panel_of(task, turn.kb, panel));
+      PanelFacts& facts = facts_of(plan, scratch, turn.kb, panel);
       if (!plan.packs_ahead() && turn.strip == strips.begin) {
-        pack_panel_of_pieces(p, plan, scratch, turn.kb, panel, pieces);
+        facts = pack_panel_of_pieces(p, plan, packed, turn.kb, panel, pieces);
       }
       const std::int64_t column = panel * kTilePanel;
       const int columns = columns_at(p, panel);
-      const PanelFacts& facts = facts_of(plan, scratch, turn.kb, panel);
-      const TilePanel packed{packed_panel(plan, scratch, turn.kb, panel), pieces * kStepBytes};
       const auto first = static_cast<int>((panel - panels.begin) * share);
       const auto end = static_cast<int>(least(first + share, next.rows));
       const float* c = static_cast<const float*>(p.c) + rows.first * p.c_row_stride + column;
@@ -424,7 +430,8 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
           }
           split_rows_of<n.value>(next, step, first, end);
         };
-        sum_tiles_of<TileProduct::bfloat16, n.value>(tiles, rows.count, columns, strip, packed, steps, sums, between);
+        sum_tiles_of<TileProduct::bfloat16, n.value>(tiles, rows.count, columns, strip, {packed, pieces * kStepBytes},
+                                                     steps, sums, between);
       });
       std::uint32_t others = 0;
       if (facts.pieces != pieces) {  // the setting was changed meanwhile
@@ -448,7 +455,9 @@ void pieces_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
   const Plan plan = plan_of_pieces(p);
   const Range panels = packed_by(plan, task);
   for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
-    pack_panel_of_pieces(p, plan, scratch, block_of(plan, task), panel, pieces_now());
+    const std::int64_t kb = block_of(plan, task);
+    unsigned char* const packed = bytes_at(scratch, plan.panel_of(0, kb, panel));
+    facts_of(plan, scratch, kb, panel) = pack_panel_of_pieces(p, plan, packed, kb, panel, pieces_now());
   }
 }
 std::int64_t pieces_tasks(const GemmProblem& p) {
@@ -472,7 +481,7 @@ void gemm_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
   const Plan plan = plan_of<S>(p);
   const Range panels = packed_by(plan, task);
   for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
-    pack_panel_of_words<WordsOf<S>>(p, plan, scratch, panel);
+    pack_panel_of_words<WordsOf<S>>(p, plan, bytes_at(scratch, plan.panel_of(0, 0, panel)), panel);
   }
 }
 
