@@ -162,6 +162,23 @@ def test_stacks_of_bytes_share_a_factor_of_many_rows() -> None:
     np.testing.assert_array_equal(np.asarray(found), np.matmul(a.astype("int64"), b.astype("int64")).astype("int8"))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_elements_of_a_long_stack_are_products_of_their_own(dtype: str, shared: bool) -> None:
+    # More elements than tasks, of a size that packs; a right factor for all, by rows that do not fold.
+    a, b = (
+        _bytes(s, "int8") if dtype == "int8" else random(s, "float32") for s in ((150, 2, 64, 65), (150, 2, 65, 70))
+    )
+    left = gg.asarray(a).astype(dtype)
+    left = gg.moveaxis(gg.moveaxis(left, 0, 1).copy(), 0, 1)
+    right = gg.asarray(b[0, 0] if shared else b).astype(dtype)
+    product = gg.matmul_integer if dtype == "int8" else gg.matmul
+    whole = np.asarray(product(left, right).astype("float64"))
+    for i, j in itertools.product((0, 1, 74, 149), (0, 1)):
+        alone = product(left[i, j], right if shared else right[i, j])
+        np.testing.assert_array_equal(np.asarray(alone.astype("float64")), whole[i, j])
+
+
 def test_matmul_promotes_and_reads_broadcast_operands() -> None:
     a, b = random((4, 3), "int32"), random((3, 2), "float32")
     assert gg.matmul(gg.asarray(a), gg.asarray(b)).dtype == gg.result_type(gg.int32, gg.float32)

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/counts.h"
 #include "core/epilogue.h"
 #include "core/kernel_args.h"
 #include "kernels/epilogue.h"
@@ -16,6 +17,8 @@ namespace {
 
 // Multiply-adds of small products that one task takes together.
 constexpr int64_t kStackWork = 256 * 1024;
+// Tasks of a stack whose elements need scratch of their own while they run: so often is there room for it.
+constexpr int64_t kMostPlaces = 64;
 constexpr size_t kAlignment = 64;
 
 struct Stack {
@@ -151,21 +154,31 @@ size_t packed_bytes(const GemmProblem& p) {
   return (gemm_scratch_bytes<T>(p) + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+// Whether an element is done with its scratch before the same task's next one.
+template <class T>
+bool reuses_scratch(const Stack& s) {
+  return kGemmKeepsSums<T> && gemm_tasks<T>(s.first) == 1 && gemm_pack_tasks<T>(s.first) == 0;
+}
+
+template <class T>
 int64_t elements_per_task(const Stack& s) {
   const int64_t work = s.first.m * s.first.n * (s.first.k > 0 ? s.first.k : 1);
-  return work >= kStackWork ? 1 : kStackWork / (work > 0 ? work : 1);
+  const int64_t worth_it = work >= kStackWork ? 1 : kStackWork / (work > 0 ? work : 1);
+  return reuses_scratch<T>(s) ? most(worth_it, ceil_div(s.count, kMostPlaces)) : worth_it;
 }
 
 // How many packed factors the elements of the stack need.
 template <class T>
 int64_t packs_of(const Stack& s) {
+  if (reuses_scratch<T>(s)) return ceil_div(s.count, elements_per_task<T>(s));
   return s.shares_b && !kGemmKeepsSums<T> && s.count > 0 ? 1 : s.count;
 }
 
 template <class T, bool kLinear, Epilogue kEpilogue>
 size_t scratch_bytes(const KernelArgs& args) noexcept {
   const Stack s = stack_of<kLinear, kEpilogue>(args);
-  return static_cast<size_t>(packs_of<T>(s)) * packed_bytes<T>(s.first);
+  const size_t each = packed_bytes<T>(s.first);
+  return each == 0 ? 0 : static_cast<size_t>(packs_of<T>(s)) * each;
 }
 
 template <class T, bool kLinear, Epilogue kEpilogue>
@@ -190,8 +203,7 @@ int64_t run_tasks(const KernelArgs& args) noexcept {
   if (s.count == 0) return 0;
   const int64_t each = gemm_tasks<T>(s.first);
   if (s.count == 1 || each != 1) return s.count * each;
-  const int64_t group = elements_per_task(s);
-  return (s.count + group - 1) / group;
+  return ceil_div(s.count, elements_per_task<T>(s));
 }
 
 template <class T, bool kLinear, Epilogue kEpilogue>
@@ -206,9 +218,11 @@ void run(const KernelArgs& args, int64_t task) noexcept {
   };
   const int64_t each = gemm_tasks<T>(s.first);
   if (each != 1) return gemm_run<T>(problem_at<T>(s, task / each), scratch_at(task / each), task % each);
-  const int64_t group = elements_per_task(s);
-  const int64_t end = (task + 1) * group < s.count ? (task + 1) * group : s.count;
-  for (int64_t index = task * group; index < end; ++index) gemm_run<T>(problem_at<T>(s, index), scratch_at(index), 0);
+  const int64_t group = elements_per_task<T>(s);
+  const bool reuses = reuses_scratch<T>(s);
+  for (int64_t index = task * group; index < least(s.count, (task + 1) * group); ++index) {
+    gemm_run<T>(problem_at<T>(s, index), scratch_at(reuses ? task : index), 0);
+  }
 }
 
 template <class T>
