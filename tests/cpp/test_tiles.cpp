@@ -1,4 +1,5 @@
 // The model of AMX's tiles against plain scalar arithmetic: what its instructions are documented to give, bit for bit.
+#if defined(__x86_64__)
 #ifndef GORGO_ISA_NS
 #define GORGO_ISA_NS isa_test
 #endif
@@ -205,3 +206,4 @@ TEST_CASE("tiles: rows are loaded and stored by their stride, and tiles are zero
   tiles.store<5>(to.data(), 68);
   CHECK(to[kSide - 1] == 0);
 }
+#endif

@@ -128,13 +128,18 @@ Plan plan_of(const GemmProblem& p) {
   return plan;
 }
 
+// Panels side by side at `to`: rows of B are read as far as all of them reach.
 template <class T>
-void pack_panel_of_words(const GemmProblem& p, const Plan& plan, unsigned char* to, std::int64_t panel) {
-  const auto* b = static_cast<const typename Operands<T>::Source*>(p.b) + panel * kTilePanel * p.b_col_stride;
-  pack_words<T, false>(reinterpret_cast<std::uint32_t*>(to), {kTilePanel, kTileWords, 0}, b, p.b_col_stride,
-                       p.b_row_stride, p.k, columns_at(p, panel));
+void pack_panels_of_words(const GemmProblem& p, const Plan& plan, unsigned char* to, Range panels) {
+  const auto* b = static_cast<const typename Operands<T>::Source*>(p.b) + panels.begin * kTilePanel * p.b_col_stride;
+  const auto columns =
+      static_cast<int>(least((panels.end - panels.begin) * kTilePanel, p.n - panels.begin * kTilePanel));
+  pack_words<T, false>(reinterpret_cast<std::uint32_t*>(to), {kTilePanel, kTileWords, plan.panel_bytes / 4}, b,
+                       p.b_col_stride, p.b_row_stride, p.k, columns);
   const std::int64_t used = words_of<T>(p.k) * kPanelStride;
-  std::memset(to + used, 0, static_cast<std::size_t>(plan.panel_bytes - used));
+  for (std::int64_t i = panels.begin; i < panels.end; ++i, to += plan.panel_bytes) {
+    std::memset(to + used, 0, static_cast<std::size_t>(plan.panel_bytes - used));
+  }
 }
 
 // The tiles of a strip, densely: `rows` rows of k elements, zeros around them.
@@ -215,7 +220,7 @@ void run_words(const GemmProblem& p, void* scratch, std::int64_t task) {
     }
     for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
       unsigned char* const packed = bytes_at(scratch, plan.panel_of(task, 0, panel));
-      if (!plan.packs_ahead() && t == strips.begin) pack_panel_of_words<T>(p, plan, packed, panel);
+      if (!plan.packs_ahead() && t == strips.begin) pack_panels_of_words<T>(p, plan, packed, {panel, panel + 1});
       const int columns = columns_at(p, panel);
       sum_tiles_of<kProduct, 1>(tiles, rows.count, columns, strip, {packed}, plan.steps, sums, [](std::int64_t) {});
       finish_sums<S>(p, sums, kTilePanel, rows, panel * kTilePanel, columns, static_cast<const Sum*>(nullptr), 0);
@@ -277,28 +282,38 @@ PanelFacts& facts_of(const Plan& plan, void* scratch, std::int64_t kb, std::int6
   return static_cast<PanelFacts*>(scratch)[kb * plan.panels + panel];
 }
 
-PanelFacts pack_panel_of_pieces(const GemmProblem& p, const Plan& plan, unsigned char* to, std::int64_t kb,
-                                std::int64_t panel, int pieces) {
+// Panels side by side at `to`, at most kPackPanels: rows of B are read as far as all of them reach.
+void pack_panels_of_pieces(const GemmProblem& p, const Plan& plan, unsigned char* to, std::int64_t kb, Range panels,
+                           int pieces, PanelFacts* facts) {
   const Range block = block_at(p, plan, kb);
-  const int columns = columns_at(p, panel);
-  const bool in_place = p.b_col_stride == 1 && columns == kTilePanel;
   alignas(kCacheLine) float copy[kStepK * kTilePanel];
-  LaneSizes sizes[2];
-  for (std::int64_t k = block.begin; k < block.end; k += kStepK) {
+  LaneSizes sizes[kPackPanels][2];
+  for (std::int64_t k = block.begin; k < block.end; k += kStepK, to += pieces * kStepBytes) {
     const auto count = static_cast<int>(least(kStepK, block.end - k));
-    const float* b = static_cast<const float*>(p.b) + k * p.b_row_stride + panel * kTilePanel * p.b_col_stride;
-    if (!in_place) pack_panel<float>(copy, b, p.b_row_stride, p.b_col_stride, count, columns);
-    with_pieces(pieces, [&](auto n) {
-      split_panel_step<n.value>(to, in_place ? b : copy, in_place ? p.b_row_stride : kTilePanel, count, columns, sizes);
-      to += n.value * kStepBytes;
-    });
+    for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
+      const std::int64_t i = panel - panels.begin;
+      const int columns = columns_at(p, panel);
+      const float* b = static_cast<const float*>(p.b) + k * p.b_row_stride + panel * kTilePanel * p.b_col_stride;
+      std::int64_t stride = p.b_row_stride;
+      if (p.b_col_stride != 1 || columns < kTilePanel) {
+        pack_panel<float>(copy, b, p.b_row_stride, p.b_col_stride, count, columns);
+        b = copy;
+        stride = kTilePanel;
+      }
+      with_pieces(pieces, [&](auto n) {
+        split_panel_step<n.value>(to + i * plan.panel_bytes, b, stride, count, columns, sizes[i]);
+      });
+    }
   }
-  const auto edge = [&](int first) {
-    return Lanes<float>::edge(columns - first < kTileWords ? columns - first : kTileWords);
-  };
-  Sizes all = sizes[0].of_columns(edge(0));
-  if (columns > kTileWords) all = join(all, sizes[1].of_columns(edge(kTileWords)));
-  return {all, pieces};
+  for (std::int64_t panel = panels.begin; panel < panels.end; ++panel, ++facts) {
+    const LaneSizes(&own)[2] = sizes[panel - panels.begin];
+    const int columns = columns_at(p, panel);
+    const auto edge = [&](int first) {
+      return Lanes<float>::edge(static_cast<int>(least(columns - first, kTileWords)));
+    };
+    *facts = {own[0].of_columns(edge(0)), pieces};
+    if (columns > kTileWords) facts->sizes = join(facts->sizes, own[1].of_columns(edge(kTileWords)));
+  }
 }
 
 // One strip of A in a block of k: where it lies, and where its pieces go.
@@ -415,7 +430,7 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
       unsigned char* const packed = bytes_at(scratch, plan.panel_of(task, turn.kb, panel));
       PanelFacts& facts = facts_of(plan, scratch, turn.kb, panel);
       if (!plan.packs_ahead() && turn.strip == strips.begin) {
-        facts = pack_panel_of_pieces(p, plan, packed, turn.kb, panel, pieces);
+        pack_panels_of_pieces(p, plan, packed, turn.kb, {panel, panel + 1}, pieces, &facts);
       }
       const std::int64_t column = panel * kTilePanel;
       const int columns = columns_at(p, panel);
@@ -454,11 +469,9 @@ std::int64_t pieces_pack_tasks(const GemmProblem& p) { return plan_of_pieces(p).
 void pieces_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
   const Plan plan = plan_of_pieces(p);
   const Range panels = packed_by(plan, task);
-  for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
-    const std::int64_t kb = block_of(plan, task);
-    unsigned char* const packed = bytes_at(scratch, plan.panel_of(0, kb, panel));
-    facts_of(plan, scratch, kb, panel) = pack_panel_of_pieces(p, plan, packed, kb, panel, pieces_now());
-  }
+  const std::int64_t kb = block_of(plan, task);
+  pack_panels_of_pieces(p, plan, bytes_at(scratch, plan.panel_of(0, kb, panels.begin)), kb, panels, pieces_now(),
+                        &facts_of(plan, scratch, kb, panels.begin));
 }
 std::int64_t pieces_tasks(const GemmProblem& p) {
   const Plan plan = plan_of_pieces(p);
@@ -480,9 +493,7 @@ template <class S>
 void gemm_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
   const Plan plan = plan_of<S>(p);
   const Range panels = packed_by(plan, task);
-  for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
-    pack_panel_of_words<WordsOf<S>>(p, plan, bytes_at(scratch, plan.panel_of(0, 0, panel)), panel);
-  }
+  pack_panels_of_words<WordsOf<S>>(p, plan, bytes_at(scratch, plan.panel_of(0, 0, panels.begin)), panels);
 }
 
 template <class S>
