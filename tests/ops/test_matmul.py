@@ -350,9 +350,26 @@ def test_every_precision_of_float32_products_takes_extreme_numbers_for_what_they
         gg.set_float32_matmul_precision(before)
 
 
+def test_captured_products_follow_precision_and_batch_invariance_as_eager_ones_do() -> None:
+    a, b = gg.asarray(random((40, 300), "float32")), gg.asarray(random((300, 70), "float32"))
+    large = gg.asarray(random((100, 300), "float32"))
+    captured = gg.compile(lambda x: x @ b)
+    before = gg.get_float32_matmul_precision()
+    try:
+        for precision, asked in itertools.product(("highest", "medium", "high", "highest"), (False, True, False)):
+            gg.set_float32_matmul_precision(precision)
+            gg.set_batch_invariant(asked)
+            for x in (a, large):
+                for _ in range(2):
+                    np.testing.assert_array_equal(np.asarray(captured(x)), np.asarray(x @ b))
+    finally:
+        gg.set_float32_matmul_precision(before)
+        gg.set_batch_invariant(False)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 @pytest.mark.parametrize(
-    ("m", "k", "n"), [(64, 64, 64), (65, 65, 65), (96, 63, 128), (127, 1025, 33), (200, 96, 310), (31, 513, 1000)]
+    ("m", "k", "n"), [(64, 64, 64), (65, 65, 65), (96, 63, 128), (127, 1025, 33), (300, 600, 310), (31, 1100, 1000)]
 )
 def test_bits_depend_neither_on_threads_nor_on_where_operands_begin(dtype: str, m: int, k: int, n: int) -> None:
     a, b = (_bytes(s, "int8") if dtype == "int8" else random(s, "float32") for s in ((m, k), (k, n)))

@@ -555,7 +555,7 @@ void run_plain(const GemmProblem& p, std::int64_t row_begin, std::int64_t row_en
   }
 }
 
-std::int64_t plain_tasks(const GemmProblem& p) {
+[[maybe_unused]] std::int64_t plain_tasks(const GemmProblem& p) {
   if (p.m <= 0 || p.n <= 0) return 0;
   const std::int64_t work = p.m * p.n * most(p.k, 1);
   return work <= kSmallWork ? 1 : most(1, least(kMaxTasks, least(p.m, 8 * work / kTaskWork)));
