@@ -395,7 +395,6 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
   GemmProblem partly = p;  // all blocks of k but the last leave their sums in C
   partly.epilogue = {};
   alignas(kCacheLine) float sums[kStripRows * kTilePanel];
-  Sizes sizes[kStripRows];
 
   // While a strip is multiplied the next one is split, a share of its rows beside each panel. After a block's last strip comes
   // the first one in the next block, which is no longer.
@@ -403,25 +402,28 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
     std::int64_t kb, strip;
   };
   const auto share = static_cast<int>(ceil_div(kStripRows, panels.end - panels.begin));
-  Splitting next;
+  Splitting both[2];
   Turn turn{0, strips.begin};
-  prepare(next, p, block_at(p, plan, turn.kb), turn.strip, own, copy);
+  prepare(both[0], p, block_at(p, plan, turn.kb), turn.strip, own, copy);
   with_pieces(pieces, [&](auto n) {
-    for (std::int64_t step = 0; step < plan.steps; ++step) split_rows_of<n.value>(next, step, 0, next.rows);
+    for (std::int64_t step = 0; step < plan.steps; ++step) split_rows_of<n.value>(both[0], step, 0, both[0].rows);
   });
 
   Tiles tiles;
-  for (int side = 1; turn.kb < plan.k_blocks; side ^= 1) {
+  for (int side = 0; turn.kb < plan.k_blocks; side ^= 1) {
+    const Splitting& now = both[side];
+    Splitting& next = both[side ^ 1];
     const Range block = block_at(p, plan, turn.kb);
     const std::int64_t steps = ceil_div(block.end - block.begin, kStepK);
     const bool is_last = turn.kb + 1 == plan.k_blocks;
-    const Rows rows{turn.strip * kStripRows, next.rows};
-    const TileStrip strip{next.to, kTileRowBytes, kTileBytes, pieces * kStepBytes, nullptr};
-    Sizes whole;
-    for (int row = 0; row < rows.count; ++row) whole = join(whole, sizes[row] = next.sizes[row].of_row());
+    const Rows rows{turn.strip * kStripRows, now.rows};
+    const TileStrip strip{now.to, kTileRowBytes, kTileBytes, pieces * kStepBytes, nullptr};
+    LaneSizes all_rows;
+    for (int row = 0; row < rows.count; ++row) all_rows.join(now.sizes[row]);
+    const Sizes whole = all_rows.of_row();
     const Turn then = turn.strip + 1 < strips.end ? Turn{turn.kb, turn.strip + 1} : Turn{turn.kb + 1, strips.begin};
     if (then.kb < plan.k_blocks) {
-      prepare(next, p, block_at(p, plan, then.kb), then.strip, own + side * strip_bytes, copy);
+      prepare(next, p, block_at(p, plan, then.kb), then.strip, own + (side ^ 1) * strip_bytes, copy);
     } else {
       next.rows = 0;
     }
@@ -452,7 +454,8 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
       if (facts.pieces != pieces) {  // the setting was changed meanwhile
         others = ~std::uint32_t{0};
       } else if (!(stays_finite(whole, facts.sizes) && stays_normal(whole, facts.sizes))) {
-        for (int row = 0; row < rows.count; ++row) others |= std::uint32_t{!fits(sizes[row], facts.sizes)} << row;
+        for (int row = 0; row < rows.count; ++row)
+          others |= std::uint32_t{!fits(now.sizes[row].of_row(), facts.sizes)} << row;
       }
       if (others != 0) multiply_add_rows(p, block, rows, others, column, columns, sums);
       const float* partial = is_last && turn.kb > 0 ? c : nullptr;

@@ -41,6 +41,11 @@ struct LaneSizes {
     least = _mm512_mask_min_epu32(least, which, least, _mm512_sub_epi32(size, _mm512_set1_epi32(1)));
     least_of_all = _mm512_mask_min_epu32(least_of_all, which, least_of_all, size);
   }
+  GORGO_INLINE void join(const LaneSizes& other) {
+    greatest = _mm512_max_epu32(greatest, other.greatest);
+    least = _mm512_min_epu32(least, other.least);
+    least_of_all = _mm512_min_epu32(least_of_all, other.least_of_all);
+  }
   // Of a row, whose numbers are in all lanes.
   [[nodiscard]] GORGO_INLINE Sizes of_row() const {
     const std::uint32_t most = _mm512_reduce_max_epu32(greatest);
