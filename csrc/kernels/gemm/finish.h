@@ -14,6 +14,12 @@
 
 namespace gorgo::GORGO_ISA_NS {
 
+// Whether nothing is done to sums.
+GORGO_GEMM_INLINE bool is_plain(const GemmEpilogue& e) {
+  return e.bias == nullptr && e.row_bias == nullptr && e.activation == GemmEpilogue::Activation::none &&
+         e.gate == nullptr;
+}
+
 // Bias, activation and gate of one tile that lies in `tile` (rows kPanelColumns apart), rounded and stored to C.
 // `partial` holds the sums of earlier blocks of k, or null.
 template <class S>

@@ -79,11 +79,6 @@ bool is_in_registers(const GemmEpilogue& e) {
          (e.row_bias == nullptr || e.row_bias_stride == 1);
 }
 
-bool is_plain(const GemmEpilogue& e) {
-  return e.bias == nullptr && e.row_bias == nullptr && e.activation == GemmEpilogue::Activation::none &&
-         e.gate == nullptr;
-}
-
 template <class S>
 Plan plan_of(const GemmProblem& p) {
   using T = typename Stored<S>::Compute;

@@ -105,6 +105,13 @@ int rows_at(const GemmProblem& p, std::int64_t strip) {
 int columns_at(const GemmProblem& p, std::int64_t panel) {
   return static_cast<int>(least(kTilePanel, p.n - panel * kTilePanel));
 }
+// Sums that nothing is done to are stored to C at once, four whole tiles of them.
+bool is_whole(const Rows& rows, int columns) { return rows.count == kStripRows && columns == kTilePanel; }
+template <class Sum>
+TileSums in_c(const GemmProblem& p, const Rows& rows, std::int64_t column) {
+  return {static_cast<Sum*>(p.c) + rows.first * p.c_row_stride + column,
+          p.c_row_stride * static_cast<std::int64_t>(sizeof(Sum))};
+}
 unsigned char* bytes_at(void* scratch, std::int64_t offset) { return static_cast<unsigned char*>(scratch) + offset; }
 
 // ---- words as they lie: bfloat16 and bytes ----
@@ -221,9 +228,15 @@ void run_words(const GemmProblem& p, void* scratch, std::int64_t task) {
     for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
       unsigned char* const packed = bytes_at(scratch, plan.panel_of(task, 0, panel));
       if (!plan.packs_ahead() && t == strips.begin) pack_panels_of_words<T>(p, plan, packed, {panel, panel + 1});
+      const std::int64_t column = panel * kTilePanel;
       const int columns = columns_at(p, panel);
-      sum_tiles_of<kProduct, 1>(tiles, rows.count, columns, strip, {packed}, plan.steps, sums, [](std::int64_t) {});
-      finish_sums<S>(p, sums, kTilePanel, rows, panel * kTilePanel, columns, static_cast<const Sum*>(nullptr), 0);
+      TileSums to{sums};
+      if constexpr (std::is_same_v<S, BytesToInt32>) {
+        if (!p.accumulate && is_whole(rows, columns)) to = in_c<Sum>(p, rows, column);
+      }
+      sum_tiles_of<kProduct, 1>(tiles, rows.count, columns, strip, {packed}, plan.steps, to, [](std::int64_t) {});
+      if (to.at == sums)
+        finish_sums<S>(p, sums, kTilePanel, rows, column, columns, static_cast<const Sum*>(nullptr), 0);
     }
   }
 }
@@ -439,6 +452,17 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
       const auto first = static_cast<int>((panel - panels.begin) * share);
       const auto end = static_cast<int>(least(first + share, next.rows));
       const float* c = static_cast<const float*>(p.c) + rows.first * p.c_row_stride + column;
+      std::uint32_t others = 0;
+      if (facts.pieces != pieces) {  // the setting was changed meanwhile
+        others = ~std::uint32_t{0};
+      } else if (!(stays_finite(whole, facts.sizes) && stays_normal(whole, facts.sizes))) {
+        for (int row = 0; row < rows.count; ++row)
+          others |= std::uint32_t{!fits(now.sizes[row].of_row(), facts.sizes)} << row;
+      }
+      // The first block's sums go to C as they are, or the only one's; what follows is added to them.
+      const bool is_direct =
+          others == 0 && is_whole(rows, columns) && !partly.accumulate && (!is_last || is_plain(p.epilogue));
+      const TileSums to = is_direct ? in_c<float>(p, rows, column) : TileSums{sums};
       with_pieces(pieces, [&](auto n) {
         const auto between = [&](std::int64_t step) __attribute__((always_inline)) {
           for (std::int64_t row = 2 * step; row < least(2 * step + 2, rows.count); ++row) {
@@ -448,15 +472,9 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
           split_rows_of<n.value>(next, step, first, end);
         };
         sum_tiles_of<TileProduct::bfloat16, n.value>(tiles, rows.count, columns, strip, {packed, pieces * kStepBytes},
-                                                     steps, sums, between);
+                                                     steps, to, between);
       });
-      std::uint32_t others = 0;
-      if (facts.pieces != pieces) {  // the setting was changed meanwhile
-        others = ~std::uint32_t{0};
-      } else if (!(stays_finite(whole, facts.sizes) && stays_normal(whole, facts.sizes))) {
-        for (int row = 0; row < rows.count; ++row)
-          others |= std::uint32_t{!fits(now.sizes[row].of_row(), facts.sizes)} << row;
-      }
+      if (is_direct) continue;
       if (others != 0) multiply_add_rows(p, block, rows, others, column, columns, sums);
       const float* partial = is_last && turn.kb > 0 ? c : nullptr;
       finish_tile<float>(is_last ? p : partly, sums, rows.first, column, rows.count, columns, partial, p.c_row_stride);

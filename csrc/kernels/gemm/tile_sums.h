@@ -32,6 +32,12 @@ struct TilePanel {
   std::int64_t step_stride = kStepBytes;
 };
 
+// Where the sums go, whole tiles of them: a buffer whose rows are kTilePanel words long, or C.
+struct TileSums {
+  void* at = nullptr;
+  std::int64_t row_stride = kPanelStride;  // bytes
+};
+
 // Which piece of A meets which of B, so that from one product to the next only one of them changes. Of three pieces the product of the
 // high ones, which outweighs the others by far, goes over all steps after them: a sum is then rounded once in a step, not six
 // times.
@@ -106,11 +112,11 @@ GORGO_GEMM_INLINE void pass_over_steps(Tiles& tiles, const TileStrip& strip, con
   }
 }
 
-// Stores the sums to `to`, whose rows are kTilePanel words long. between(step) runs once for each step, among products, which
+// Stores the sums to `to`. between(step) runs once for each step, among products, which
 // leave the vector unit idle.
 template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, class Between>
 GORGO_GEMM_INLINE void sum_tiles(Tiles& tiles, const TileStrip& strip, const TilePanel& panel, std::int64_t steps,
-                                 void* to, const Between& between) {
+                                 const TileSums& to, const Between& between) {
   tiles.zero<0>();
   if constexpr (kColumnTiles == 2) tiles.zero<1>();
   if constexpr (kRowTiles == 2) tiles.zero<2>();
@@ -123,19 +129,20 @@ GORGO_GEMM_INLINE void sum_tiles(Tiles& tiles, const TileStrip& strip, const Til
     pass_over_steps<kProduct, kPieces, kRowTiles, kColumnTiles, kFirst, kAll>(tiles, strip, panel, steps,
                                                                               [](std::int64_t) {});
   }
-  auto* sums = static_cast<unsigned char*>(to);
-  tiles.store<0>(sums, kPanelStride);
-  if constexpr (kColumnTiles == 2) tiles.store<1>(sums + kTileRowBytes, kPanelStride);
+  auto* sums = static_cast<unsigned char*>(to.at);
+  tiles.store<0>(sums, to.row_stride);
+  if constexpr (kColumnTiles == 2) tiles.store<1>(sums + kTileRowBytes, to.row_stride);
   if constexpr (kRowTiles == 2) {
-    tiles.store<2>(sums + kTileHeight * kPanelStride, kPanelStride);
-    if constexpr (kColumnTiles == 2) tiles.store<3>(sums + kTileHeight * kPanelStride + kTileRowBytes, kPanelStride);
+    sums += kTileHeight * to.row_stride;
+    tiles.store<2>(sums, to.row_stride);
+    if constexpr (kColumnTiles == 2) tiles.store<3>(sums + kTileRowBytes, to.row_stride);
   }
 }
 
 // The same for as many tiles as `rows` and `columns` need.
 template <TileProduct kProduct, int kPieces, class Between>
 GORGO_GEMM_INLINE void sum_tiles_of(Tiles& tiles, int rows, int columns, const TileStrip& strip, const TilePanel& panel,
-                                    std::int64_t steps, void* to, const Between& between) {
+                                    std::int64_t steps, const TileSums& to, const Between& between) {
   if (rows > kTileHeight) {
     if (columns > kTileWords) {
       sum_tiles<kProduct, kPieces, 2, 2>(tiles, strip, panel, steps, to, between);
