@@ -69,11 +69,12 @@ Isa probe() noexcept {
   const bool ymm = (state & 0x6) == 0x6;
   const bool zmm = (state & 0xe6) == 0xe6;
   Isa isa = Isa::Base;
-#if defined(GORGO_HAVE_AVX2)
   const bool avx2 =
       ymm && bit(one.c, 12) && bit(one.c, 29) && bit(seven.b, 5) && bit(seven.b, 8);  // fma f16c avx2 bmi2
   if (!avx2) return isa;
+#if defined(GORGO_HAVE_AVX2)
   isa = Isa::Avx2;
+#endif
 #if defined(GORGO_HAVE_AVX512)
   const bool avx512 =
       zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);  // f dq bw vl
@@ -92,9 +93,6 @@ Isa probe() noexcept {
   if (tiles && has_palette() && may_use_tiles()) isa = Isa::Amx;
 #endif
 #endif
-#endif
-  static_cast<void>(seven);
-  static_cast<void>(ymm);
   static_cast<void>(zmm);
   return isa;
 }

@@ -144,6 +144,7 @@ void pack_panels_of_words(const GemmProblem& p, const Plan& plan, unsigned char*
   pack_words<T, false>(reinterpret_cast<std::uint32_t*>(to), {kTilePanel, kTileWords, plan.panel_bytes / 4}, b,
                        p.b_col_stride, p.b_row_stride, p.k, columns);
   const std::int64_t used = words_of<T>(p.k) * kPanelStride;
+  if (used == plan.panel_bytes) return;
   for (std::int64_t i = panels.begin; i < panels.end; ++i, to += plan.panel_bytes) {
     std::memset(to + used, 0, static_cast<std::size_t>(plan.panel_bytes - used));
   }
