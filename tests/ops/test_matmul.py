@@ -331,6 +331,17 @@ def test_matmul_of_extreme_numbers_beside_others_is_what_plain_sums_give(
         truth.check(np.asarray(left @ right))
 
 
+@pytest.mark.parametrize("scale", [1e-44, 1e-38, 1e-25, 1e18, 1e36, np.inf])
+@pytest.mark.parametrize("side", [0, 1, 2])
+def test_matmul_of_factors_of_extreme_numbers_alone_is_what_plain_sums_give(scale: float, side: int) -> None:
+    operands = [random((70, 600), "float32") / 8, random((600, 100), "float32") / 8]
+    for i in {0: [0], 1: [1], 2: [0, 1]}[side]:
+        operands[i] = (operands[i].astype(np.float64) * scale).astype(np.float32)
+    truth = Truth(*operands)
+    for left, right in zip(*map(layouts, operands), strict=True):
+        truth.check(np.asarray(left @ right))
+
+
 def test_every_precision_of_float32_products_takes_extreme_numbers_for_what_they_are() -> None:
     a, b = random((70, 200), "float32"), random((200, 80), "float32")
     a[3, 4], a[10, 7], b[9, 60] = np.inf, np.nan, -np.inf

@@ -464,7 +464,12 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
       const bool is_direct =
           others == 0 && is_whole(rows, columns) && !partly.accumulate && (!is_last || is_plain(p.epilogue));
       const TileSums to = is_direct ? in_c<float>(p, rows, column) : TileSums{sums};
+      const std::uint32_t every = ~std::uint32_t{0} >> (kStripRows - rows.count);
       with_pieces(pieces, [&](auto n) {
+        if ((others & every) == every) {
+          for (std::int64_t step = 0; step < steps; ++step) split_rows_of<n.value>(next, step, first, end);
+          return;
+        }
         const auto between = [&](std::int64_t step) __attribute__((always_inline)) {
           for (std::int64_t row = 2 * step; row < least(2 * step + 2, rows.count); ++row) {
             __builtin_prefetch(c + row * p.c_row_stride, 1);
