@@ -238,6 +238,18 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return np.asarray(x * scipy.special.ndtr(x))
 
 
+def sum_along(matrix: tuple[int, int], axis: int) -> Case:
+    """Build the sums of a matrix along one axis."""
+    return statement_case(
+        f"sum along axis {axis}, {matrix[0]}x{matrix[1]}",
+        matrix,
+        dict.fromkeys(("numpy", "jax", "gorgo"), f"m.sum(x, axis={axis})") | {"torch": f"m.sum(x, dim={axis})"},
+        lambda x: x.sum(axis),
+        elements=matrix[1 - axis],
+        tolerance=1e-5,
+    )
+
+
 def everything_of(n: int) -> list[Case]:
     """Build the cases over n elements, as a matrix or as images."""
     rows = 64 if n < 10**6 else 1000
@@ -258,17 +270,7 @@ def everything_of(n: int) -> list[Case]:
             },
             lambda x: x.T,
         ),
-        *[
-            statement_case(
-                f"sum along axis {axis}, {text}",
-                matrix,
-                dict.fromkeys(("numpy", "jax", "gorgo"), f"m.sum(x, axis={axis})") | {"torch": f"m.sum(x, dim={axis})"},
-                lambda x, axis=axis: x.sum(axis),
-                elements=matrix[1 - axis],
-                tolerance=1e-5,
-            )
-            for axis in (0, 1)
-        ],
+        *[sum_along(matrix, axis) for axis in (0, 1)],
         statement_case(
             f"softmax, {text}",
             matrix,
@@ -327,6 +329,7 @@ def everything_of(n: int) -> list[Case]:
     ]
 
 
+NARROW = [(100, 8)] if toy() else [(10_000, 8), (100_000, 8), (100_000, 32), (5_000, 192)]
 POOLED = [(2, 3, 10, 12)] if toy() else [(32, 16, 28, 28), (8, 64, 56, 56)]
 CASES = [
     *[
@@ -340,4 +343,5 @@ CASES = [
     average_of_boxes((2, 3, 4, 6, 6) if toy() else (4, 16, 16, 28, 28), 2),
     adaptive_average((2, 3, 7, 7) if toy() else (8, 64, 30, 30), 3 if toy() else 7),
     *(case for n in ((16_384,) if toy() else (16_384, 1_000_000)) for case in everything_of(n)),
+    *[sum_along(matrix, 0) for matrix in NARROW],
 ]
