@@ -485,19 +485,28 @@ GORGO_INLINE ExpReduced<T, N> exp_reduce(Vec<T, N> x) {
   const auto r = head - tail;
   return {bits_as<I>(shifted) - bits_as<I>(magic), whole, r, (head - r) - tail};
 }
-// x 2^n and x 2^-n. AVX-512 has an instruction for it, which rounds once too.
+// x 2^n for whole n by one instruction, which rounds once; for the vectors that have one.
+#if defined(GORGO_ISA_AVX512)
+template <class T, int N>
+constexpr bool kHasTimesPower = N * sizeof(T) == 64;
+template <class T, int N>
+GORGO_INLINE Vec<T, N> times_power_of_two(Vec<T, N> x, Vec<T, N> n) {
+  using R = RawVector<T, N>;
+  if constexpr (std::is_same_v<T, float>) return {(R)_mm512_scalef_ps((__m512)x.raw, (__m512)n.raw)};
+  if constexpr (std::is_same_v<T, double>) return {(R)_mm512_scalef_pd((__m512d)x.raw, (__m512d)n.raw)};
+}
+#else
+template <class T, int N>
+constexpr bool kHasTimesPower = false;
+#endif
+// x 2^n and x 2^-n.
 template <class T, int N>
 GORGO_INLINE Vec<T, N> times_power(Vec<T, N> x, const ExpReduced<T, N>& e) {
-#if defined(GORGO_ISA_AVX512)
-  using R = RawVector<T, N>;
-  if constexpr (std::is_same_v<T, float> && N == 16) {
-    return {(R)_mm512_scalef_ps((__m512)x.raw, (__m512)e.whole.raw)};
+  if constexpr (kHasTimesPower<T, N>) {
+    return times_power_of_two(x, e.whole);
+  } else {
+    return scale(x, e.n);
   }
-  if constexpr (std::is_same_v<T, double> && N == 8) {
-    return {(R)_mm512_scalef_pd((__m512d)x.raw, (__m512d)e.whole.raw)};
-  }
-#endif
-  return scale(x, e.n);
 }
 template <class T, int N>
 GORGO_INLINE Vec<T, N> over_power(Vec<T, N> x, const ExpReduced<T, N>& e) {

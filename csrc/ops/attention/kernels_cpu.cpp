@@ -221,22 +221,18 @@ GORGO_INLINE Vec<float, N> weight_of(Vec<float, N> x) {
   using V = Vec<float, N>;
   using I = Vec<int32_t, N>;
   const auto one = broadcast<V>(1.0f);
-#if defined(GORGO_ISA_AVX512)
-  constexpr bool kScales = N == 16;
-#else
-  constexpr bool kScales = false;
-#endif
   // So low that the power is 0: by its rounding, or by an exponent of 0.
-  const auto z = at_least(x, broadcast<V>(kScales ? -160.0f : -127.0f));
+  const auto z = at_least(x, broadcast<V>(kHasTimesPower<float, N> ? -160.0f : -127.0f));
   const auto magic = broadcast<V>(Ln2<float>::kMagic);
   const auto shifted = z + magic;
   const auto whole = shifted - magic;
   const auto r = z - whole;
   const auto p = mul_add(r, polynomial(r, kPowerP), one);
-#if defined(GORGO_ISA_AVX512)
-  if constexpr (kScales) return {(typename V::Raw)_mm512_scalef_ps((__m512)p.raw, (__m512)whole.raw)};
-#endif
-  return p * power_of_two(I{bits_as<int32_t>(shifted) - bits_as<int32_t>(magic)});
+  if constexpr (kHasTimesPower<float, N>) {
+    return times_power_of_two(p, whole);
+  } else {
+    return p * power_of_two(I{bits_as<int32_t>(shifted) - bits_as<int32_t>(magic)});
+  }
 }
 template <int N>
 GORGO_INLINE Vec<double, N> weight_of(Vec<double, N> x) {
