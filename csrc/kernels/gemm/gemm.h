@@ -83,10 +83,10 @@ inline constexpr bool kGemmHas =
     std::is_same_v<T, std::int64_t> || kGemmIsOfBytes<T>;
 #endif
 
-// Whether gemm_pack looks at B alone.
+// Whether gemm_pack looks at B alone, if C has more than one column.
 template <class T>
 inline constexpr bool kGemmPacksOnlyB =
-#if defined(GORGO_ISA_AVX512_BF16) || defined(GORGO_ISA_AVX512_VNNI) || defined(GORGO_ISA_AMX)
+#if defined(GORGO_ISA_AMX)
     false;
 #else
     !kGemmIsOfBytes<T>;

@@ -147,7 +147,8 @@ Plan plan_of(const GemmProblem& p) {
   const bool is_used_up = plan.row_tiles <= 2 || plan.panels == 1;
   const bool a_is_resident = plan.a_in_place && plan.k_blocks == 1 && p.m <= kResidentRows &&
                              p.m * p.k * static_cast<std::int64_t>(sizeof(typename O::Source)) <= kResidentBytes;
-  plan.packs_ahead = !is_used_up && !a_is_resident;
+  const bool is_kept = p.keeps_b && p.k > 0 && (p.m > 1 || p.b_col_stride != 1);
+  plan.packs_ahead = is_kept || (!is_used_up && !a_is_resident);
   if (plan.packs_ahead) plan.a_in_place = false;
   const std::int64_t wanted = most(1, least(kMaxTasks, p.m * p.n * words_of<T>(p.k) / kTaskWork));
   if (plan.packs_ahead) {

@@ -235,7 +235,9 @@ Kernel kernel_of() {
                  {run<T, kLinear, kEpilogue>, run_tasks<T, kLinear, kEpilogue>}, scratch_bytes<T, kLinear, kEpilogue>);
   kernel.epilogue_is_free = kEpilogue != Epilogue::None;
   if constexpr (kGemmPacksOnlyB<T>) {
-    kernel.keeps = [](const KernelArgs&) noexcept { return int32_t{1}; };
+    kernel.keeps = [](const KernelArgs& args) noexcept {
+      return stack_of<kLinear, kEpilogue>(args).first.n == 1 ? int32_t{-1} : int32_t{1};
+    };
     kernel.keeps_alone = true;
   }
   // Saved values that lie anyhow are read behind the product.
