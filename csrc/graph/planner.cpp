@@ -389,8 +389,8 @@ class Program::Plan::Planner {
       }
       return kernel->scratch_bytes != nullptr ? kernel->scratch_bytes(args) : 0;
     };
-    const Storage* const kept = kept_by(*kernel, args, planned);
-    args.keeps = kept != nullptr;
+    const Storage* const of = kept_by(*kernel, args, planned);
+    args.keeps = of != nullptr;
     size_t scratch = size_step();
     if (args.keeps && (scratch == 0 || step_.tasks[0] == 0 || kept_bytes_ + scratch > kMostKeptBytes)) {
       args.keeps = false;
@@ -403,18 +403,18 @@ class Program::Plan::Planner {
     }
     if (args.keeps) {
       kept_bytes_ += scratch;
-      plan_.kept.push_back({next_step(), kept});
+      plan_.kept.push_back({next_step(), of});
     }
     plan_.steps.push_back(step_);
   }
 
   // The bytes of the operand of which a kernel may keep something between runs: memory of ours outside the graph that the graph does not
   // write, whatever it calls it. Null for none.
-  const Storage* kept_by(const Kernel& kernel, const KernelArgs& args, const OperandTemplate* operands) const {
+  const Storage* kept_by(const Kernel& kernel, const KernelArgs& args, const OperandTemplate* planned) const {
     if (kernel.keeps == nullptr || plan_.device.type != DeviceType::Cpu) return nullptr;
     const int32_t index = kernel.keeps(args);
-    if (index < 0 || operands[index].buffer < 0) return nullptr;
-    const int32_t id = outer_at(operands[index].buffer);
+    if (index < 0 || planned[index].buffer < 0) return nullptr;
+    const int32_t id = outer_at(planned[index].buffer);
     if (id < 0) return nullptr;
     const Storage* const of = value(id).tensor->storage;
     if (of->deleter != nullptr) return nullptr;
