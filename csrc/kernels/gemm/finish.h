@@ -115,7 +115,7 @@ GORGO_GEMM_INLINE void each_tile(bool panels_outside, const Block& block, const 
   }
 }
 
-// The same for elements of any kind: sums of bytes keep their low bits.
+// finish_tile for elements of any kind: sums of bytes keep their low bits.
 template <class S, class Sum>
 static void finish_sums(const GemmProblem& p, const Sum* tile, int tile_columns, Rows rows, std::int64_t column,
                         int columns, const Sum* partial, std::int64_t partial_row_stride) {

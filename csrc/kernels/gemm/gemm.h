@@ -114,6 +114,14 @@ std::int64_t gemm_tasks(const GemmProblem& problem);
 template <class T>
 void gemm_run(const GemmProblem& problem, void* scratch, std::int64_t task);
 
+// For the files that define them.
+#define GORGO_GEMM_INSTANTIATE(T)                                      \
+  template std::size_t gemm_scratch_bytes<T>(const GemmProblem&);      \
+  template std::int64_t gemm_pack_tasks<T>(const GemmProblem&);        \
+  template void gemm_pack<T>(const GemmProblem&, void*, std::int64_t); \
+  template std::int64_t gemm_tasks<T>(const GemmProblem&);             \
+  template void gemm_run<T>(const GemmProblem&, void*, std::int64_t);
+
 #if defined(GORGO_ISA_AMX)
 // Below this many of k, n or m, products of float32 are faster by multiply-adds than by pieces on tiles. Rows do not count under
 // set_batch_invariant(True), and scratch and tasks never depend on whether they do.

@@ -667,13 +667,6 @@ void gemm_run(const GemmProblem& p, void* scratch, std::int64_t task) {
   }
 }
 
-#define GORGO_GEMM_INSTANTIATE(T)                                      \
-  template std::size_t gemm_scratch_bytes<T>(const GemmProblem&);      \
-  template std::int64_t gemm_pack_tasks<T>(const GemmProblem&);        \
-  template void gemm_pack<T>(const GemmProblem&, void*, std::int64_t); \
-  template std::int64_t gemm_tasks<T>(const GemmProblem&);             \
-  template void gemm_run<T>(const GemmProblem&, void*, std::int64_t);
-
 GORGO_GEMM_INSTANTIATE(float)
 #if !defined(GORGO_ISA_AMX)
 GORGO_GEMM_INSTANTIATE(double)
@@ -690,6 +683,5 @@ GORGO_GEMM_INSTANTIATE(std::uint64_t)
 GORGO_GEMM_INSTANTIATE(std::complex<float>)
 GORGO_GEMM_INSTANTIATE(std::complex<double>)
 #endif
-#undef GORGO_GEMM_INSTANTIATE
 
 }  // namespace gorgo::GORGO_ISA_NS

@@ -520,13 +520,6 @@ void gemm_run(const GemmProblem& problem, void* scratch, std::int64_t task) {
   });
 }
 
-#define GORGO_GEMM_INSTANTIATE(T)                                      \
-  template std::size_t gemm_scratch_bytes<T>(const GemmProblem&);      \
-  template std::int64_t gemm_pack_tasks<T>(const GemmProblem&);        \
-  template void gemm_pack<T>(const GemmProblem&, void*, std::int64_t); \
-  template std::int64_t gemm_tasks<T>(const GemmProblem&);             \
-  template void gemm_run<T>(const GemmProblem&, void*, std::int64_t);
-
 #if defined(GORGO_ISA_AVX512_BF16)
 GORGO_GEMM_INSTANTIATE(BFloat16)
 #else
@@ -534,6 +527,5 @@ GORGO_GEMM_INSTANTIATE(std::int8_t)
 GORGO_GEMM_INSTANTIATE(std::uint8_t)
 GORGO_GEMM_INSTANTIATE(BytesToInt32)
 #endif
-#undef GORGO_GEMM_INSTANTIATE
 
 }  // namespace gorgo::GORGO_ISA_NS

@@ -544,17 +544,9 @@ void gemm_run(const GemmProblem& p, void* scratch, std::int64_t task) {
   }
 }
 
-#define GORGO_GEMM_INSTANTIATE(T)                                      \
-  template std::size_t gemm_scratch_bytes<T>(const GemmProblem&);      \
-  template std::int64_t gemm_pack_tasks<T>(const GemmProblem&);        \
-  template void gemm_pack<T>(const GemmProblem&, void*, std::int64_t); \
-  template std::int64_t gemm_tasks<T>(const GemmProblem&);             \
-  template void gemm_run<T>(const GemmProblem&, void*, std::int64_t);
-
 GORGO_GEMM_INSTANTIATE(BFloat16)
 GORGO_GEMM_INSTANTIATE(std::int8_t)
 GORGO_GEMM_INSTANTIATE(std::uint8_t)
 GORGO_GEMM_INSTANTIATE(BytesToInt32)
-#undef GORGO_GEMM_INSTANTIATE
 
 }  // namespace gorgo::GORGO_ISA_NS
