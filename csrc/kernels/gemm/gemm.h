@@ -6,9 +6,10 @@
 //
 // Invariant: the order in which the products of one output element are summed depends on (K, N, dtype, ISA) alone,
 // never on M, the strides, the task split or whether B was packed. So one thread equals two, and a row of a batch
-// equals the batch of one. With AMX a float32 product of few rows keeps to that under set_batch_invariant(True) only. Read next: micro.h (the arithmetic), pack.h (how operands are laid out for it), gemm_cpu.cpp
-// (the choice of path), gemm_groups_cpu.cpp (bytes, and bfloat16 where an instruction multiplies its pairs),
-// gemm_tiles_cpu.cpp (what AMX multiplies).
+// equals the batch of one. With AMX a float32 product of few rows keeps to that under set_batch_invariant(True) only.
+// Read next: micro.h (the arithmetic), pack.h (how operands are laid out for it), gemm_cpu.cpp (the choice of path),
+// gemm_groups_cpu.cpp (bytes, and bfloat16 where an instruction multiplies its pairs), gemm_tiles_cpu.cpp (what AMX
+// multiplies).
 #pragma once
 
 #include <cstddef>
