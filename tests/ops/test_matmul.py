@@ -402,6 +402,42 @@ def test_bits_depend_neither_on_threads_nor_on_where_operands_begin(dtype: str, 
         np.testing.assert_array_equal(results[0], other)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize(("m", "k", "n"), [(90, 400, 7001), (200, 801, 3010)])
+def test_wide_products_in_every_layout_on_any_number_of_threads(dtype: str, m: int, k: int, n: int) -> None:
+    a, b, bias = random((m, k), "float64"), random((k, n), "float64"), random((n,), "float64")
+    before = gg.get_num_threads()
+    left, right, add = (gg.asarray(x).astype(dtype) for x in (a, b, bias))
+    a, b, bias = (np.asarray(x.astype("float64")) for x in (left, right, add))
+    expected = a @ b
+    # A sum is off by a rounding of each of its terms at most, and a stored one by one more.
+    off = {"float32": 2.0**-24, "float64": 2.0**-53, "bfloat16": 2.0**-8, "float16": 2.0**-11}[dtype]
+    limit = (k * min(off, 2.0**-24)) * (np.abs(a) @ np.abs(b)) + 2 * off * (np.abs(expected) + np.abs(bias))
+    results = []
+    try:
+        for threads in (1, 2):
+            gg.set_num_threads(threads)
+            for x, y in ((left, right), (left.mT.copy().mT, right.mT.copy().mT)):
+                plain = x @ y
+                assert (np.abs(np.asarray(plain.astype("float64")) - expected) <= limit).all()
+                results.append(
+                    (np.asarray(plain.astype("float64")), np.asarray(gg.linear(x, y.mT, add).astype("float64")))
+                )
+    finally:
+        gg.set_num_threads(before)
+    assert (np.abs(results[0][1] - (expected + bias)) <= limit).all()
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0][0], other[0])
+        np.testing.assert_array_equal(results[0][1], other[1])
+    # A stack whose elements share the right factor, and cannot be one product.
+    stack = gg.stack([left.mT, left.mT * 2]).mT
+    for found, factor in zip(stack @ right, (1, 2), strict=True):
+        np.testing.assert_array_equal(np.asarray(found.astype("float64")), results[0][0] * factor)
+    kept = gg.compile(lambda x: x @ right)
+    for _ in range(3):
+        np.testing.assert_array_equal(np.asarray(kept(left).astype("float64")), results[0][0])
+
+
 def check_two_orders(
     ours: Callable[..., gg.Tensor], theirs: Callable[..., torch.Tensor], arrays: list[np.ndarray]
 ) -> None:

@@ -46,6 +46,7 @@ struct GemmProblem {
   std::int64_t c_row_stride = 0;
   bool accumulate = false;                        // C += A B, before the rest of the epilogue
   bool keeps_b = false;                           // what is packed of B serves many products
+  bool shares_scratch = false;                    // with other problems that have the same B
   bool a_is_signed = false, b_is_signed = false;  // BytesToInt32 only, which takes no epilogue
   GemmEpilogue epilogue;
 };

@@ -39,6 +39,13 @@ constexpr std::int64_t kInPlaceBytesOfMany = (kPanelColumns<T> * sizeof(T) > 64 
 constexpr std::int64_t kRepackElements = 16 * 1024;
 // A block of packed B (kMaxBlockK rows) that a task walks for every strip of A: half of a small L2.
 constexpr std::int64_t kBlockBytes = 512 * 1024;
+// A task of a large product takes so much of a block of A, if that makes so many tasks of all, and no fewer blocks of B than it
+// must for that. Its strips are packed once, into scratch, and stay in L2 beside one block of B while the blocks pass by.
+constexpr std::int64_t kTaskBytes = 256 * 1024;
+constexpr std::int64_t kEnoughTasks = 24;
+constexpr std::int64_t kPackPanels =
+    4;  // of B, packed by one task, so many rows of each in turn: they lie on the same pages
+constexpr std::int64_t kPackRows = 16;
 // Below this many multiply-adds a task is not worth a thread.
 constexpr std::int64_t kTaskWork = 512 * 1024;
 constexpr std::int64_t kMaxTasks = 48;
@@ -71,7 +78,17 @@ struct Plan {
   std::int64_t row_tasks = 1;
   std::int64_t column_tasks = 1;
   std::int64_t pack_tasks = 0;
+  std::int64_t block_panels = 0;  // of B, if a task walks several blocks and has packed strips of A in scratch for that
+
+  [[nodiscard]] std::int64_t most_strips() const { return ceil_div(row_tiles, row_tasks); }  // of a task
 };
+
+// Elements of scratch before strips of A: packed B and the sums of a type that is stored narrower.
+template <class S>
+std::int64_t elements_before_strips(const GemmProblem& p, const Plan& plan) {
+  const std::int64_t padded = plan.panels * kPanelColumns<typename Stored<S>::Compute>;
+  return (p.k + (Stored<S>::kConverts && plan.k_blocks > 1 ? p.m : 0)) * padded;
+}
 
 // The micro-kernel itself adds biases that lie densely and applies relu.
 bool is_in_registers(const GemmEpilogue& e) {
@@ -132,13 +149,21 @@ Plan plan_of(const GemmProblem& p) {
     return plan;
   }
 #endif
-  if (plan.path == PathB::scratch) plan.pack_tasks = plan.k_blocks * ceil_div(plan.panels, 4);
+  if (plan.path == PathB::scratch) plan.pack_tasks = plan.k_blocks * ceil_div(plan.panels, kPackPanels);
   if (work <= kSmallWork) return plan;
-  const std::int64_t block_panels =
-      most(1, kBlockBytes / (most(plan.block_k, 1) * kColumns * static_cast<std::int64_t>(sizeof(T))));
-  plan.column_tasks = ceil_div(plan.panels, block_panels);
+  const std::int64_t row_bytes = most(plan.block_k, 1) * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t block_panels = most(1, kBlockBytes / (row_bytes * kColumns));
+  const std::int64_t column_blocks = ceil_div(plan.panels, block_panels);
   const std::int64_t wanted = least(kMaxTasks, work / kTaskWork);
-  plan.row_tasks = least(plan.row_tiles, most(1, wanted / plan.column_tasks));
+  if (plan.path == PathB::scratch && plan.packs_a && !p.shares_scratch && column_blocks > 1) {
+    const std::int64_t row_tasks = most(p.m * row_bytes / kTaskBytes, ceil_div(kEnoughTasks, column_blocks));
+    plan.row_tasks = least(most(1, wanted), least(plan.row_tiles, row_tasks));
+    plan.column_tasks = least(column_blocks, ceil_div(kEnoughTasks, plan.row_tasks));
+    if (plan.column_tasks < column_blocks) plan.block_panels = block_panels;
+  } else {
+    plan.column_tasks = column_blocks;
+    plan.row_tasks = least(plan.row_tiles, most(1, wanted / column_blocks));
+  }
   return plan;
 }
 
@@ -148,9 +173,18 @@ GORGO_GEMM_INLINE bool needs_no_scratch(const GemmProblem& p) {
   return !Stored<S>::kConverts && !p.keeps_b && p.m * p.n * most(p.k, 1) <= kSmallWork;
 }
 
+// Asks for the lines of C that a tile will be added to or stored in; they come while it is summed.
+template <class T>
+GORGO_GEMM_INLINE void fetch_tile(const T* c, std::int64_t row_stride, int rows, int columns) {
+  for (int i = 0; i < rows; ++i, c += row_stride) {
+    __builtin_prefetch(c, 1);
+    __builtin_prefetch(c + columns - 1, 1);
+  }
+}
+
 template <class S>
-void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64_t tile_begin, std::int64_t tile_end,
-               std::int64_t panel_begin, std::int64_t panel_end) {
+void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64_t task, std::int64_t tile_begin,
+               std::int64_t tile_end, std::int64_t panel_begin, std::int64_t panel_end) {
   using T = typename Stored<S>::Compute;
   using L = Lanes<T>;
   constexpr int kColumns = kPanelColumns<T>;
@@ -176,8 +210,15 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
     partial_row_stride = p.c_row_stride;
   }
 
+  const bool keeps_strips = plan.block_panels != 0;
+  const std::int64_t strip_stride = strip_elements<T>(plan.block_k);
+  T* strips = nullptr;
+  if (keeps_strips) {
+    strips = static_cast<T*>(scratch) + elements_before_strips<S>(p, plan) + task * plan.most_strips() * strip_stride;
+  }
+
   MicroArgs<T> g;
-  for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
+  const auto run_k_block = [&](std::int64_t kb, std::int64_t first_panel, std::int64_t panel_end_here) {
     const std::int64_t k0 = kb * plan.block_k;
     const std::int64_t kc = least(plan.block_k, p.k - k0);
     const bool last = kb + 1 == plan.k_blocks;
@@ -204,11 +245,13 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
       }
     };
     bool adjacent = false;
+    T* strip = keeps_strips ? strips : strip_buffer;
     const auto set_strip = [&](Rows rows) __attribute__((always_inline)) {
       const S* a = a_block + rows.first * p.a_row_stride;
       if (plan.packs_a) {
-        pack_strip<S>(strip_buffer, a, p.a_row_stride, p.a_col_stride, kc, rows.count);
-        g.a = strip_buffer;
+        if (first_panel == panel_begin) pack_strip<S>(strip, a, p.a_row_stride, p.a_col_stride, kc, rows.count);
+        g.a = strip;
+        if (keeps_strips) strip += strip_stride;
         g.a_col_stride = L::kRows;
         adjacent = true;
       } else if constexpr (!kConverts) {
@@ -232,6 +275,7 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
             g.row_bias = e.row_bias != nullptr ? static_cast<const T*>(e.row_bias) + rows.first : nullptr;
           }
         }
+        if (plan.path == PathB::scratch) fetch_tile(g.c, g.c_row_stride, rows.count, columns);
         run_micro(g, rows.count, columns, adjacent);
       } else {
         g.c = tile_buffer;
@@ -246,8 +290,14 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
     const bool panels_outside =
         plan.path == PathB::stack || (plan.path == PathB::in_place && !plan.packs_a &&
                                       kc * kColumns * static_cast<std::int64_t>(sizeof(T)) <= kPanelBytes);
-    each_tile(panels_outside, {tile_begin, tile_end, panel_begin, panel_end, base, extra}, set_panel, set_strip,
+    each_tile(panels_outside, {tile_begin, tile_end, first_panel, panel_end_here, base, extra}, set_panel, set_strip,
               run_tile);
+  };
+  const std::int64_t at_once = keeps_strips ? plan.block_panels : panel_end - panel_begin;
+  for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
+    for (std::int64_t panel = panel_begin; panel < panel_end; panel += at_once) {
+      run_k_block(kb, panel, least(panel + at_once, panel_end));
+    }
   }
 }
 
@@ -569,8 +619,10 @@ std::size_t gemm_scratch_bytes(const GemmProblem& p) {
     const Plan plan = plan_of<T>(p);
     if (plan.path == PathB::column) return plan.pack_tasks != 0 ? static_cast<std::size_t>(p.k) * sizeof(C) : 0;
     if (plan.path != PathB::scratch) return 0;
-    std::int64_t elements = p.k * plan.panels * kPanelColumns<C>;
-    if (Stored<T>::kConverts && plan.k_blocks > 1) elements += p.m * plan.panels * kPanelColumns<C>;
+    std::int64_t elements = elements_before_strips<T>(p, plan);
+    if (plan.block_panels != 0) {
+      elements += plan.row_tasks * plan.column_tasks * plan.most_strips() * strip_elements<C>(plan.block_k);
+    }
     return static_cast<std::size_t>(elements) * sizeof(C);
   } else {
     return 0;
@@ -604,15 +656,21 @@ void gemm_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
       for (std::int64_t k = 0; k < p.k; ++k) to[k] = Stored<T>::value(b[k * p.b_row_stride]);
       return;
     }
-    const std::int64_t groups = ceil_div(plan.panels, 4);
+    const std::int64_t groups = ceil_div(plan.panels, kPackPanels);
     const std::int64_t kb = task / groups;
     const std::int64_t k0 = kb * plan.block_k;
     const std::int64_t kc = least(plan.block_k, p.k - k0);
-    const std::int64_t first = task % groups * 4;
-    for (std::int64_t panel = first; panel < least(first + 4, plan.panels); ++panel) {
-      const T* b = static_cast<const T*>(p.b) + k0 * p.b_row_stride + panel * kColumns * p.b_col_stride;
-      pack_panel<T>(to + k0 * plan.panels * kColumns + panel * kc * kColumns, b, p.b_row_stride, p.b_col_stride, kc,
-                    static_cast<int>(least(kColumns, p.n - panel * kColumns)));
+    const std::int64_t first = task % groups * kPackPanels;
+    const std::int64_t end = least(first + kPackPanels, plan.panels);
+    const std::int64_t at_once = p.b_col_stride == 1 ? kPackRows : kc;
+    to += k0 * plan.panels * kColumns;
+    for (std::int64_t row = 0; row < kc; row += at_once) {
+      const T* b = static_cast<const T*>(p.b) + (k0 + row) * p.b_row_stride;
+      for (std::int64_t panel = first; panel < end; ++panel) {
+        pack_panel<T>(to + (panel * kc + row) * kColumns, b + panel * kColumns * p.b_col_stride, p.b_row_stride,
+                      p.b_col_stride, least(at_once, kc - row),
+                      static_cast<int>(least(kColumns, p.n - panel * kColumns)));
+      }
     }
   }
 }
@@ -660,7 +718,7 @@ void gemm_run(const GemmProblem& p, void* scratch, std::int64_t task) {
                                             least(p.n, panel_end * kPanelColumns<T>));
       }
     }
-    run_block<T>(p, plan, scratch, tile_begin, tile_end, panel_begin, panel_end);
+    run_block<T>(p, plan, scratch, task, tile_begin, tile_end, panel_begin, panel_end);
   } else {
     const std::int64_t tasks = plain_tasks(p);
     run_plain<T>(p, p.m * task / tasks, p.m * (task + 1) / tasks);

@@ -56,6 +56,10 @@ GORGO_GEMM_INLINE BlocksOfK blocks_of_k(std::int64_t k, std::int64_t most = kMax
   return {(k + size - 1) / size, size};
 }
 
+// Packed B is fetched so many rows before they are multiplied: the first strip of A to meet a block of it finds it in an
+// outer cache or in memory.
+constexpr int kRowsAhead = 32;
+
 // kAt: rows of B lie where b_at says, and whole vectors of them may be read.
 template <class T, int kRows, int kVectors, bool kAdjacentRows, bool kEdge, bool kAt = false>
 static void micro(const MicroArgs<T>& g) {
@@ -74,6 +78,10 @@ static void micro(const MicroArgs<T>& g) {
   for (int i = 0; i < kGroups; ++i) a[i] = g.a + 3 * i * s;
   const typename O::Word* b = g.b;
   const auto edge = L::edge(g.edge_lanes);
+  // Strips of A are packed for large products only; numbers of four bytes come fast enough by themselves.
+  constexpr bool kFetches = kAdjacentRows && !kAt && 2 * kRows > kTileRows<T> && sizeof(Sum) == 8;
+  constexpr int kLine = 64 / static_cast<int>(sizeof(typename O::Word));
+  const std::int64_t ahead = kRowsAhead * b_step;
 
   Vec acc[kRows][kVectors];
 #pragma GCC unroll 16
@@ -91,6 +99,10 @@ static void micro(const MicroArgs<T>& g) {
       bv[kLast] = L::load_edge(b + kLast * L::kWidth, edge);
     } else {
       bv[kLast] = O::load(b + kLast * L::kWidth);
+    }
+    if constexpr (kFetches) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors * L::kWidth; j += kLine) __builtin_prefetch(b + ahead + j);
     }
     if constexpr (!kAt) b += b_step;
 #pragma GCC unroll 16

@@ -119,6 +119,7 @@ Stack stack_of(const KernelArgs& args) {
   s.rank = rank_a > rank_b ? rank_a : rank_b;
   const int64_t each = p.m * p.n;
   s.count = each == 0 ? 0 : out.numel / each;
+  p.shares_scratch = s.shares_b && s.count > 1;
   return s;
 }
 
