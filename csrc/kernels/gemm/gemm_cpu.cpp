@@ -37,6 +37,13 @@ template <class T>
 constexpr std::int64_t kInPlaceBytesOfMany = (kPanelColumns<T> * sizeof(T) > 64 ? 240 : 160) * std::int64_t{1024};
 // B is packed once per task, on the stack, where that costs little beside the task.
 constexpr std::int64_t kRepackElements = 16 * 1024;
+// For so many rows of A, too, if there are panels enough to share out, each task packs its panels for itself: one that is
+// multiplied at once stays near the core, and is fetched so many rows ahead. Not where rows of B are far apart, or where A's
+// fall into the same sets of L1 and want packing.
+constexpr std::int64_t kSomeRows = 256;
+constexpr std::int64_t kLeastPanels = 8;
+constexpr std::int64_t kNearBytes = 3072;
+constexpr std::int64_t kRowsAheadOfPacking = 32;
 // A block of packed B (kMaxBlockK rows) that a task walks for every strip of A: half of a small L2.
 constexpr std::int64_t kBlockBytes = 512 * 1024;
 // A task of a large product takes so much of a block of A, if that makes so many tasks of all, and no fewer blocks of B than it
@@ -121,13 +128,19 @@ Plan plan_of(const GemmProblem& p) {
   plan.k_blocks = blocks.count;
   plan.block_k = blocks.size;
   const std::int64_t b_elements = p.k * p.n;
+  // Rows a multiple of 2 KiB apart fall into the same few sets of L1 and drive each other out.
+  const std::int64_t a_stride = p.a_row_stride == 1 ? p.a_col_stride : p.a_row_stride;
+  const bool a_collides = a_stride * static_cast<std::int64_t>(sizeof(T)) % 2048 == 0;
+  const bool packs_for_itself =
+      p.m <= kSomeRows && plan.panels >= kLeastPanels && !a_collides &&
+      (p.b_col_stride != 1 || p.b_row_stride * static_cast<std::int64_t>(sizeof(T)) <= kNearBytes);
   if (kConverts) {
     plan.path = p.n <= kColumns && plan.k_blocks == 1 ? PathB::stack : PathB::scratch;
   } else if (p.b_col_stride == 1 &&
              (p.m <= 2 * kRows || b_elements * static_cast<std::int64_t>(sizeof(T)) <=
                                       (p.m < kManyRows ? kInPlaceBytes : kInPlaceBytesOfMany<T>))) {
     plan.path = PathB::in_place;
-  } else if (p.m <= 2 * kRows || b_elements <= kRepackElements) {
+  } else if (p.m <= 2 * kRows || b_elements <= kRepackElements || packs_for_itself) {
     plan.path = PathB::stack;
   } else {
     plan.path = PathB::scratch;
@@ -136,10 +149,8 @@ Plan plan_of(const GemmProblem& p) {
   const bool at_hand = plan.path == PathB::in_place && b_elements * static_cast<std::int64_t>(sizeof(T)) <=
                                                            (p.m == 1 ? kInPlaceBytes : kInPlaceBytesOfMany<T>);
   if (p.keeps_b && p.k > 0 && !at_hand) plan.path = PathB::scratch;
-  // Rows a multiple of 2 KiB apart fall into the same few sets of L1 and drive each other out.
   plan.packs_a = kConverts || (plan.path == PathB::scratch && p.n > kColumns) ||
-                 (plan.path == PathB::in_place && p.m > 4 && p.n > kColumns &&
-                  p.a_row_stride * static_cast<std::int64_t>(sizeof(T)) % 2048 == 0);
+                 (plan.path == PathB::in_place && p.m > 4 && p.n > kColumns && a_collides && p.a_row_stride != 1);
 #if defined(GORGO_ISA_AMX)
   if (is_for_tiles<S>(p)) {
     // Few rows, which might have gone by tiles: cut as for these, and without scratch, which is theirs.
@@ -160,6 +171,8 @@ Plan plan_of(const GemmProblem& p) {
     plan.row_tasks = least(most(1, wanted), least(plan.row_tiles, row_tasks));
     plan.column_tasks = least(column_blocks, ceil_div(kEnoughTasks, plan.row_tasks));
     if (plan.column_tasks < column_blocks) plan.block_panels = block_panels;
+  } else if (plan.path == PathB::stack && packs_for_itself) {
+    plan.column_tasks = least(plan.panels, most(1, wanted));
   } else {
     plan.column_tasks = column_blocks;
     plan.row_tasks = least(plan.row_tiles, most(1, wanted / column_blocks));
@@ -235,7 +248,7 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
         const S* b = static_cast<const S*>(p.b) + k0 * p.b_row_stride + panel * kColumns * p.b_col_stride;
         if (plan.path == PathB::stack) {
           const auto columns = static_cast<int>(least(kColumns, p.n - panel * kColumns));
-          pack_panel<S>(panel_buffer, b, p.b_row_stride, p.b_col_stride, kc, columns);
+          pack_panel<S>(panel_buffer, b, p.b_row_stride, p.b_col_stride, kc, columns, kRowsAheadOfPacking);
           g.b = panel_buffer;
           g.b_row_stride = kColumns;
         } else if constexpr (!kConverts) {

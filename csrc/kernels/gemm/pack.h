@@ -45,16 +45,20 @@ GORGO_GEMM_INLINE void transpose_block(typename Stored<S>::Compute* to, std::int
   }
 }
 
-// One panel: `columns` <= kPanelColumns columns of k rows.
+// One panel: `columns` <= kPanelColumns columns of k rows. Rows of a whole panel are fetched `ahead` of their turn, if not 0.
 template <class S>
 static void pack_panel(typename Stored<S>::Compute* to, const S* b, std::int64_t row_stride, std::int64_t col_stride,
-                       std::int64_t k, int columns) {
+                       std::int64_t k, int columns, std::int64_t ahead = 0) {
   using T = typename Stored<S>::Compute;
   using L = Lanes<T>;
   constexpr int kWidth = L::kWidth;
   constexpr int kColumns = kPanelColumns<T>;
   if (col_stride == 1 && columns == kColumns) {
     for (std::int64_t i = 0; i < k; ++i, b += row_stride, to += kColumns) {
+      if (ahead != 0) {
+        __builtin_prefetch(b + ahead * row_stride);
+        __builtin_prefetch(b + ahead * row_stride + kWidth);
+      }
       L::store(to, Stored<S>::load(b));
       L::store(to + kWidth, Stored<S>::load(b + kWidth));
     }
