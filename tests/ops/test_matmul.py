@@ -403,8 +403,10 @@ def test_bits_depend_neither_on_threads_nor_on_where_operands_begin(dtype: str, 
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
-@pytest.mark.parametrize(("m", "k", "n"), [(90, 400, 7001), (200, 801, 3010)])
-def test_wide_products_in_every_layout_on_any_number_of_threads(dtype: str, m: int, k: int, n: int) -> None:
+@pytest.mark.parametrize(
+    ("m", "k", "n"), [(90, 400, 7001), (200, 801, 3010), (64, 784, 257), (31, 1024, 513), (250, 512, 300)]
+)
+def test_products_in_every_layout_on_any_number_of_threads(dtype: str, m: int, k: int, n: int) -> None:
     a, b, bias = random((m, k), "float64"), random((k, n), "float64"), random((n,), "float64")
     before = gg.get_num_threads()
     left, right, add = (gg.asarray(x).astype(dtype) for x in (a, b, bias))

@@ -38,8 +38,7 @@ constexpr std::int64_t kInPlaceBytesOfMany = (kPanelColumns<T> * sizeof(T) > 64 
 // B is packed once per task, on the stack, where that costs little beside the task.
 constexpr std::int64_t kRepackElements = 16 * 1024;
 // For so many rows of A, too, if there are panels enough to share out, each task packs its panels for itself: one that is
-// multiplied at once stays near the core, and is fetched so many rows ahead. Not where rows of B are far apart, or where A's
-// fall into the same sets of L1 and want packing.
+// multiplied at once stays near the core, and is fetched so many rows ahead. Not where rows of B are far apart.
 constexpr std::int64_t kSomeRows = 256;
 constexpr std::int64_t kLeastPanels = 8;
 constexpr std::int64_t kNearBytes = 3072;
@@ -61,6 +60,8 @@ constexpr std::int64_t kSmallWork = 40 * 1024;
 constexpr std::int64_t kPanelBytes = 24 * 1024;
 
 enum class PathB : std::uint8_t { in_place, stack, scratch, column };
+// Strips of A: as they lie; packed on the stack for every block of B; into scratch, once in a task or ahead of all tasks.
+enum class PathA : std::uint8_t { in_place, stack, once, ahead };
 
 // Whether tiles may take a product of S.
 template <class S>
@@ -77,7 +78,7 @@ constexpr bool kHasVectors =
 
 struct Plan {
   PathB path = PathB::in_place;
-  bool packs_a = false;
+  PathA path_a = PathA::in_place;  // `ahead` leaves no scratch for B
   std::int64_t k_blocks = 1;
   std::int64_t block_k = 0;
   std::int64_t row_tiles = 0;  // strips of A; rows are split evenly among them
@@ -85,7 +86,7 @@ struct Plan {
   std::int64_t row_tasks = 1;
   std::int64_t column_tasks = 1;
   std::int64_t pack_tasks = 0;
-  std::int64_t block_panels = 0;  // of B, if a task walks several blocks and has packed strips of A in scratch for that
+  std::int64_t block_panels = 0;  // of B, if PathA::once
 
   [[nodiscard]] std::int64_t most_strips() const { return ceil_div(row_tiles, row_tasks); }  // of a task
 };
@@ -132,7 +133,7 @@ Plan plan_of(const GemmProblem& p) {
   const std::int64_t a_stride = p.a_row_stride == 1 ? p.a_col_stride : p.a_row_stride;
   const bool a_collides = a_stride * static_cast<std::int64_t>(sizeof(T)) % 2048 == 0;
   const bool packs_for_itself =
-      p.m <= kSomeRows && plan.panels >= kLeastPanels && !a_collides &&
+      p.m <= kSomeRows && plan.panels >= kLeastPanels && !(a_collides && p.shares_scratch) &&
       (p.b_col_stride != 1 || p.b_row_stride * static_cast<std::int64_t>(sizeof(T)) <= kNearBytes);
   if (kConverts) {
     plan.path = p.n <= kColumns && plan.k_blocks == 1 ? PathB::stack : PathB::scratch;
@@ -149,13 +150,14 @@ Plan plan_of(const GemmProblem& p) {
   const bool at_hand = plan.path == PathB::in_place && b_elements * static_cast<std::int64_t>(sizeof(T)) <=
                                                            (p.m == 1 ? kInPlaceBytes : kInPlaceBytesOfMany<T>);
   if (p.keeps_b && p.k > 0 && !at_hand) plan.path = PathB::scratch;
-  plan.packs_a = kConverts || (plan.path == PathB::scratch && p.n > kColumns) ||
-                 (plan.path == PathB::in_place && p.m > 4 && p.n > kColumns && a_collides && p.a_row_stride != 1);
+  const bool collides_in_place =
+      plan.path == PathB::in_place && p.m > 4 && p.n > kColumns && a_collides && p.a_row_stride != 1;
+  if (kConverts || (plan.path == PathB::scratch && p.n > kColumns) || collides_in_place) plan.path_a = PathA::stack;
 #if defined(GORGO_ISA_AMX)
   if (is_for_tiles<S>(p)) {
     // Few rows, which might have gone by tiles: cut as for these, and without scratch, which is theirs.
     if (plan.path == PathB::scratch) plan.path = PathB::stack;
-    plan.packs_a = plan.packs_a && plan.path == PathB::in_place;
+    if (plan.path != PathB::in_place) plan.path_a = PathA::in_place;
     plan.column_tasks = pieces_tasks(p);
     return plan;
   }
@@ -166,13 +168,20 @@ Plan plan_of(const GemmProblem& p) {
   const std::int64_t block_panels = most(1, kBlockBytes / (row_bytes * kColumns));
   const std::int64_t column_blocks = ceil_div(plan.panels, block_panels);
   const std::int64_t wanted = least(kMaxTasks, work / kTaskWork);
-  if (plan.path == PathB::scratch && plan.packs_a && !p.shares_scratch && column_blocks > 1) {
+  if (plan.path == PathB::scratch && plan.path_a == PathA::stack && !p.shares_scratch && column_blocks > 1) {
     const std::int64_t row_tasks = most(p.m * row_bytes / kTaskBytes, ceil_div(kEnoughTasks, column_blocks));
     plan.row_tasks = least(most(1, wanted), least(plan.row_tiles, row_tasks));
     plan.column_tasks = least(column_blocks, ceil_div(kEnoughTasks, plan.row_tasks));
-    if (plan.column_tasks < column_blocks) plan.block_panels = block_panels;
+    if (plan.column_tasks < column_blocks) {
+      plan.path_a = PathA::once;
+      plan.block_panels = block_panels;
+    }
   } else if (plan.path == PathB::stack && packs_for_itself) {
     plan.column_tasks = least(plan.panels, most(1, wanted));
+    if (a_collides && p.m > 4) {
+      plan.path_a = PathA::ahead;
+      plan.pack_tasks = plan.row_tiles;
+    }
   } else {
     plan.column_tasks = column_blocks;
     plan.row_tasks = least(plan.row_tiles, most(1, wanted / column_blocks));
@@ -223,10 +232,10 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
     partial_row_stride = p.c_row_stride;
   }
 
-  const bool keeps_strips = plan.block_panels != 0;
   const std::int64_t strip_stride = strip_elements<T>(plan.block_k);
-  T* strips = nullptr;
-  if (keeps_strips) {
+  T* strips = strip_buffer;
+  if (plan.path_a == PathA::ahead) strips = static_cast<T*>(scratch);
+  if (plan.path_a == PathA::once) {
     strips = static_cast<T*>(scratch) + elements_before_strips<S>(p, plan) + task * plan.most_strips() * strip_stride;
   }
 
@@ -240,6 +249,7 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
     g.add = !to_tile && (kb > 0 || (!kConverts && p.accumulate));
 
     const S* const a_block = static_cast<const S*>(p.a) + k0 * p.a_col_stride;
+    T* strip = strips;
     const auto set_panel = [&](std::int64_t panel) __attribute__((always_inline)) {
       if (plan.path == PathB::scratch) {
         g.b = static_cast<const T*>(scratch) + k0 * padded_columns + panel * kc * kColumns;
@@ -247,6 +257,7 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
       } else {
         const S* b = static_cast<const S*>(p.b) + k0 * p.b_row_stride + panel * kColumns * p.b_col_stride;
         if (plan.path == PathB::stack) {
+          if (plan.path_a == PathA::ahead) strip = strips + kb * plan.row_tiles * strip_stride;
           const auto columns = static_cast<int>(least(kColumns, p.n - panel * kColumns));
           pack_panel<S>(panel_buffer, b, p.b_row_stride, p.b_col_stride, kc, columns, kRowsAheadOfPacking);
           g.b = panel_buffer;
@@ -258,13 +269,13 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
       }
     };
     bool adjacent = false;
-    T* strip = keeps_strips ? strips : strip_buffer;
     const auto set_strip = [&](Rows rows) __attribute__((always_inline)) {
       const S* a = a_block + rows.first * p.a_row_stride;
-      if (plan.packs_a) {
-        if (first_panel == panel_begin) pack_strip<S>(strip, a, p.a_row_stride, p.a_col_stride, kc, rows.count);
+      if (plan.path_a != PathA::in_place) {
+        const bool is_packed = plan.path_a == PathA::ahead || (plan.path_a == PathA::once && first_panel > panel_begin);
+        if (!is_packed) pack_strip<S>(strip, a, p.a_row_stride, p.a_col_stride, kc, rows.count);
         g.a = strip;
-        if (keeps_strips) strip += strip_stride;
+        if (plan.path_a != PathA::stack) strip += strip_stride;
         g.a_col_stride = L::kRows;
         adjacent = true;
       } else if constexpr (!kConverts) {
@@ -301,12 +312,12 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
     };
 
     const bool panels_outside =
-        plan.path == PathB::stack || (plan.path == PathB::in_place && !plan.packs_a &&
+        plan.path == PathB::stack || (plan.path == PathB::in_place && plan.path_a == PathA::in_place &&
                                       kc * kColumns * static_cast<std::int64_t>(sizeof(T)) <= kPanelBytes);
     each_tile(panels_outside, {tile_begin, tile_end, first_panel, panel_end_here, base, extra}, set_panel, set_strip,
               run_tile);
   };
-  const std::int64_t at_once = keeps_strips ? plan.block_panels : panel_end - panel_begin;
+  const std::int64_t at_once = plan.path_a == PathA::once ? plan.block_panels : panel_end - panel_begin;
   for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
     for (std::int64_t panel = panel_begin; panel < panel_end; panel += at_once) {
       run_k_block(kb, panel, least(panel + at_once, panel_end));
@@ -631,9 +642,12 @@ std::size_t gemm_scratch_bytes(const GemmProblem& p) {
     if (needs_no_scratch<T>(p)) return 0;
     const Plan plan = plan_of<T>(p);
     if (plan.path == PathB::column) return plan.pack_tasks != 0 ? static_cast<std::size_t>(p.k) * sizeof(C) : 0;
+    if (plan.path_a == PathA::ahead) {
+      return static_cast<std::size_t>(plan.k_blocks * plan.row_tiles * strip_elements<C>(plan.block_k)) * sizeof(C);
+    }
     if (plan.path != PathB::scratch) return 0;
     std::int64_t elements = elements_before_strips<T>(p, plan);
-    if (plan.block_panels != 0) {
+    if (plan.path_a == PathA::once) {
       elements += plan.row_tasks * plan.column_tasks * plan.most_strips() * strip_elements<C>(plan.block_k);
     }
     return static_cast<std::size_t>(elements) * sizeof(C);
@@ -667,6 +681,16 @@ void gemm_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
     if (plan.path == PathB::column) {
       const T* b = static_cast<const T*>(p.b);
       for (std::int64_t k = 0; k < p.k; ++k) to[k] = Stored<T>::value(b[k * p.b_row_stride]);
+      return;
+    }
+    if (plan.path_a == PathA::ahead) {
+      const Rows rows = rows_of(task, p.m / plan.row_tiles, p.m % plan.row_tiles);
+      for (std::int64_t kb = 0; kb < plan.k_blocks; ++kb) {
+        const std::int64_t k0 = kb * plan.block_k;
+        pack_strip<T>(to + (kb * plan.row_tiles + task) * strip_elements<C>(plan.block_k),
+                      static_cast<const T*>(p.a) + rows.first * p.a_row_stride + k0 * p.a_col_stride, p.a_row_stride,
+                      p.a_col_stride, least(plan.block_k, p.k - k0), rows.count);
+      }
       return;
     }
     const std::int64_t groups = ceil_div(plan.panels, kPackPanels);
