@@ -786,9 +786,44 @@ GORGO_INLINE Vec<float, N> tanh_by_quotient(Vec<float, N> x) {
   return copysign(select(magnitude < broadcast<V>(0.625f), small, large), x);
 }
 
-// tanh x = v + (x - c) P(x - c), x in [0, 10], each piece for two leading bits of 1 + x, error 0.09 places. The tanh of a centre c
-// is next to the float v, to a thousandth of a place; in the first piece v is x itself.
-struct TanhPieces {
+// A function of m >= 0 by pieces, as many as a table has entries that one instruction picks from: value + t P(t), t = m - centre. A
+// piece is two or one of the leading bits of m kScale + kOffset behind its first. At a centre the function is next to a float, to a
+// thousandth of a place; in the first piece, which lies around 0, the value is a multiple of m that the caller knows.
+template <int N>
+struct Piece {
+  Vec<float, N> t;
+  Vec<float, N> p;
+  Vec<float, N> value;
+};
+template <class Pieces, int N, int I = 0>
+GORGO_INLINE Vec<float, N> polynomial_of_piece(Vec<float, N> t, Vec<std::int32_t, N> index) {
+  const auto c = pick(Pieces::kC[I], index);
+  if constexpr (I + 1 == sizeof Pieces::kC / sizeof Pieces::kC[0]) {
+    return c;
+  } else {
+    return mul_add(polynomial_of_piece<Pieces, N, I + 1>(t, index), t, c);
+  }
+}
+template <class Pieces, int N>
+GORGO_INLINE Piece<N> piece_of(Vec<float, N> m, Vec<float, N> first_value) {
+  using V = Vec<float, N>;
+  constexpr int kBits = kPickSize == 16 ? 2 : 1;
+  constexpr float kFirstEnd = 1.0f + 1.0f / (1 << kBits);
+  const auto place = mul_add(m, broadcast<V>(Pieces::kScale), broadcast<V>(Pieces::kOffset));
+  const auto index = shift_right_by<23 - kBits>(bits_as<std::int32_t>(place));
+  const auto t = m - pick(Pieces::kCentre, index);
+  const auto p = polynomial_of_piece<Pieces>(t, index);
+  return {t, p, select(place < broadcast<V>(kFirstEnd), first_value, pick(Pieces::kValue, index))};
+}
+
+// tanh on [0, kEnd], from where on it is 1, error 0.09 places; with eight pieces 0.24.
+template <int Count>
+struct TanhPieces;
+template <>
+struct TanhPieces<16> {
+  static constexpr float kEnd = 10.0f;
+  static constexpr float kScale = 1.0f;
+  static constexpr float kOffset = 1.0f;
   alignas(64) static constexpr float kCentre[16] = {0x1.3fed1ep+0f, 0x1.bff09ap+0f, 0x1.202ec8p+1f, 0x1.5fe7f2p+1f,
                                                     0x1.c01338p+1f, 0x1.1fe142p+2f, 0x1.5fe8bep+2f, 0x1.9fef28p+2f,
                                                     0x1.0a2b24p+3f, 0x1.2p+3f,      0x1.2p+3f,      0x1.2p+3f,
@@ -797,47 +832,56 @@ struct TanhPieces {
                                                    0x1.ff1174p-1f, 0x1.ffdf88p-1f, 0x1.fffb9cp-1f, 0x1.ffff68p-1f,
                                                    0x1.fffffcp-1f, 0x1p+0f,        0x1p+0f,        0x1p+0f,
                                                    0x0p+0f,        0x1.6f08e8p-2f, 0x1.1bfe2cp-1f, 0x1.686fb4p-1f};
-  alignas(64) static constexpr float kC1[16] = {0x1.1f48fcp-2f,  0x1.d26162p-4f,  0x1.631256p-5f,  0x1.0a0ac4p-6f,
-                                                0x1.dcab24p-9f,  0x1.03b92ap-11f, 0x1.190054p-14f, 0x1.30017ep-17f,
-                                                0x1.fefa4cp-23f, 0x0p+0f,         0x0p+0f,         0x0p+0f,
-                                                0x1.5a01a4p-28f, 0x1.be38aep-1f,  0x1.627a08p-1f,  0x1.0242d2p-1f};
-  alignas(64) static constexpr float kC2[16] = {-0x1.e75a36p-3f,  -0x1.b706cep-4f,  -0x1.5b4a8ep-5f,  -0x1.07df88p-6f,
-                                                -0x1.dbcc52p-9f,  -0x1.03a81cp-11f, -0x1.18fd5ap-14f, -0x1.300096p-17f,
-                                                -0x1.017678p-22f, 0x0p+0f,          0x0p+0f,          0x0p+0f,
-                                                -0x1.8de414p-20f, -0x1.3fe164p-2f,  -0x1.893cd8p-2f,  -0x1.6b9ea8p-2f};
-  alignas(64) static constexpr float kC3[16] = {0x1.bbc32ep-4f, 0x1.01d826p-4f,  0x1.baa752p-6f,  0x1.5a1234p-7f,
-                                                0x1.3bbf3ep-9f, 0x1.59acf4p-12f, 0x1.763b0ap-15f, 0x1.94e6c4p-18f,
-                                                0x1.5e6a3p-23f, 0x0p+0f,         0x0p+0f,         0x0p+0f,
-                                                -0x1.5542bp-2f, -0x1.6da45ep-3f, -0x1.23582ap-6f, 0x1.4f3bd8p-4f};
-  alignas(64) static constexpr float kC4[16] = {-0x1.9b63ccp-7f,  -0x1.817dbcp-6f,  -0x1.92e07p-7f,   -0x1.4eb1acp-8f,
-                                                -0x1.398092p-10f, -0x1.596ebcp-13f, -0x1.76458ap-16f, -0x1.94facap-19f,
-                                                -0x1.320078p-24f, 0x0p+0f,          0x0p+0f,          0x0p+0f,
-                                                -0x1.483d24p-10f, 0x1.584f0ap-3f,   0x1.1a56c8p-3f,   0x1.f1ad46p-5f};
-  alignas(64) static constexpr float kC5[16] = {-0x1.430048p-6f, 0x1.c81e84p-9f,  0x1.0443dcp-8f,  0x1.f6927ap-10f,
-                                                0x1.00bf22p-11f, 0x1.1f7ef6p-14f, 0x1.382ffcp-17f, 0x1.51ead4p-20f,
-                                                0x1.c191d8p-26f, 0x0p+0f,         0x0p+0f,         0x0p+0f,
-                                                0x1.25937p-3f,   0x1.312daap-6f,  -0x1.bbcecep-5f, -0x1.e174eep-5f};
-  alignas(64) static constexpr float kC6[16] = {0x1.edced8p-7f,   0x1.12bfecp-9f,   -0x1.77621ap-11f, -0x1.1dff72p-11f,
-                                                -0x1.4a9808p-13f, -0x1.7b742cp-16f, -0x1.9df9bap-19f, -0x1.c0a80ep-22f,
-                                                -0x1.8ee1cap-26f, 0x0p+0f,          0x0p+0f,          0x0p+0f,
-                                                -0x1.320272p-5f,  -0x1.1b61e2p-4f,  -0x1.8349eap-6f,  0x1.ab94d6p-7f};
+  alignas(64) static constexpr float kC[6][16] = {
+      {0x1.1f48fcp-2f, 0x1.d26162p-4f, 0x1.631256p-5f, 0x1.0a0ac4p-6f, 0x1.dcab24p-9f, 0x1.03b92ap-11f, 0x1.190054p-14f,
+       0x1.30017ep-17f, 0x1.fefa4cp-23f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x1.5a01a4p-28f, 0x1.be38aep-1f, 0x1.627a08p-1f,
+       0x1.0242d2p-1f},
+      {-0x1.e75a36p-3f, -0x1.b706cep-4f, -0x1.5b4a8ep-5f, -0x1.07df88p-6f, -0x1.dbcc52p-9f, -0x1.03a81cp-11f,
+       -0x1.18fd5ap-14f, -0x1.300096p-17f, -0x1.017678p-22f, 0x0p+0f, 0x0p+0f, 0x0p+0f, -0x1.8de414p-20f,
+       -0x1.3fe164p-2f, -0x1.893cd8p-2f, -0x1.6b9ea8p-2f},
+      {0x1.bbc32ep-4f, 0x1.01d826p-4f, 0x1.baa752p-6f, 0x1.5a1234p-7f, 0x1.3bbf3ep-9f, 0x1.59acf4p-12f, 0x1.763b0ap-15f,
+       0x1.94e6c4p-18f, 0x1.5e6a3p-23f, 0x0p+0f, 0x0p+0f, 0x0p+0f, -0x1.5542bp-2f, -0x1.6da45ep-3f, -0x1.23582ap-6f,
+       0x1.4f3bd8p-4f},
+      {-0x1.9b63ccp-7f, -0x1.817dbcp-6f, -0x1.92e07p-7f, -0x1.4eb1acp-8f, -0x1.398092p-10f, -0x1.596ebcp-13f,
+       -0x1.76458ap-16f, -0x1.94facap-19f, -0x1.320078p-24f, 0x0p+0f, 0x0p+0f, 0x0p+0f, -0x1.483d24p-10f,
+       0x1.584f0ap-3f, 0x1.1a56c8p-3f, 0x1.f1ad46p-5f},
+      {-0x1.430048p-6f, 0x1.c81e84p-9f, 0x1.0443dcp-8f, 0x1.f6927ap-10f, 0x1.00bf22p-11f, 0x1.1f7ef6p-14f,
+       0x1.382ffcp-17f, 0x1.51ead4p-20f, 0x1.c191d8p-26f, 0x0p+0f, 0x0p+0f, 0x0p+0f, 0x1.25937p-3f, 0x1.312daap-6f,
+       -0x1.bbcecep-5f, -0x1.e174eep-5f},
+      {0x1.edced8p-7f, 0x1.12bfecp-9f, -0x1.77621ap-11f, -0x1.1dff72p-11f, -0x1.4a9808p-13f, -0x1.7b742cp-16f,
+       -0x1.9df9bap-19f, -0x1.c0a80ep-22f, -0x1.8ee1cap-26f, 0x0p+0f, 0x0p+0f, 0x0p+0f, -0x1.320272p-5f,
+       -0x1.1b61e2p-4f, -0x1.8349eap-6f, 0x1.ab94d6p-7f}};
+};
+template <>
+struct TanhPieces<8> {
+  static constexpr float kEnd = 9.02f;
+  static constexpr float kScale = 1.66f;
+  static constexpr float kOffset = 1.0f;
+  alignas(64) static constexpr float kCentre[8] = {0x1.d41334p-1f, 0x1.81bdbap+0f, 0x1.36bdc4p+1f, 0x1.d0fe5ep+1f,
+                                                   0x1.5a0bdap+2f, 0x1.f70402p+2f, 0x0p+0f,        0x1.d44e6ep-2f};
+  alignas(64) static constexpr float kValue[8] = {0x1.72403cp-1f, 0x1.d00fb2p-1f, 0x1.f81686p-1f, 0x1.ff48d4p-1f,
+                                                  0x1.fffabap-1f, 0x1.fffff6p-1f, 0x0p+0f,        0x1.b62cfap-2f};
+  alignas(64) static constexpr float kC[7][8] = {{0x1.e8823ep-2f, 0x1.6d8e34p-3f, 0x1.f67532p-6f, 0x1.6e165ap-9f,
+                                                  0x1.517598p-14f, 0x1.3fe596p-21f, 0x1.56d05p-31f, 0x1.a24042p-1f},
+                                                 {-0x1.6143b4p-2f, -0x1.4b5404p-3f, -0x1.eeae78p-6f, -0x1.6d95a2p-9f,
+                                                  -0x1.52282cp-14f, -0x1.409e44p-21f, -0x1.a5cp-23f, -0x1.65f1b6p-2f},
+                                                 {0x1.728756p-4f, 0x1.64e86cp-4f, 0x1.3f85fep-6f, 0x1.e61a62p-10f,
+                                                  0x1.c29228p-15f, 0x1.ac7368p-22f, -0x1.5552b2p-2f, -0x1.f6ab4p-4f},
+                                                 {0x1.96cf66p-5f, -0x1.9a8f22p-6f, -0x1.2bcc8ep-7f, -0x1.e2cae2p-11f,
+                                                  -0x1.b6aef2p-16f, -0x1.a062dp-23f, -0x1.927e88p-13f, 0x1.5a2b48p-3f},
+                                                 {-0x1.c77cf2p-5f, -0x1.370a14p-9f, 0x1.a2f582p-9f, 0x1.7d60bcp-12f,
+                                                  0x1.6165a8p-17f, 0x1.46cffcp-24f, 0x1.14917p-3f, -0x1.b2b7bcp-7f},
+                                                 {0x1.d64968p-7f, 0x1.cfa648p-8f, -0x1.715e9cp-11f, -0x1.03c798p-13f,
+                                                  -0x1.2376acp-18f, -0x1.13e418p-25f, -0x1.e83f2p-8f, -0x1.daf0aap-5f},
+                                                 {0x1.3ca0e2p-7f, -0x1.fe2726p-9f, -0x1.10761p-19f, 0x1.2258bep-15f,
+                                                  0x1.42321p-20f, 0x1.531664p-27f, -0x1.4a07dep-5f, 0x1.89e378p-6f}};
 };
 template <int N>
 GORGO_INLINE Vec<float, N> tanh_by_pieces(Vec<float, N> x) {
-  using V = Vec<float, N>;
-  using Pieces = TanhPieces;
-  const auto magnitude = at_most(abs(x), broadcast<V>(10.0f));
-  const auto place = magnitude + broadcast<V>(1.0f);
-  const auto index = shift_right_by<21>(bits_as<std::int32_t>(place));
-  const auto t = magnitude - pick(Pieces::kCentre, index);
-  auto p = pick(Pieces::kC6, index);
-  p = mul_add(p, t, pick(Pieces::kC5, index));
-  p = mul_add(p, t, pick(Pieces::kC4, index));
-  p = mul_add(p, t, pick(Pieces::kC3, index));
-  p = mul_add(p, t, pick(Pieces::kC2, index));
-  p = mul_add(p, t, pick(Pieces::kC1, index));
-  const auto value = select(place < broadcast<V>(1.25f), magnitude, pick(Pieces::kValue, index));
-  return copysign(mul_add(t, p, value), x);
+  using Pieces = TanhPieces<kPickSize>;
+  const auto m = at_most(abs(x), broadcast<Vec<float, N>>(Pieces::kEnd));
+  const auto piece = piece_of<Pieces>(m, m);
+  return copysign(mul_add(piece.t, piece.p, piece.value), x);
 }
 template <int N>
 GORGO_INLINE Vec<float, N> tanh(Vec<float, N> x) {

@@ -221,14 +221,11 @@ GORGO_INLINE Vec<U, N> map_lanes(Vec<T, N> a, Vec<T, N> b, F f) {
   return out;
 }
 
-// table[index mod 16] for each lane. Where kPicks holds, a whole vector takes an instruction or three.
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
-constexpr bool kPicks = true;
-#else
-constexpr bool kPicks = false;
-#endif
+// table[index mod kPickSize] for each lane. Where kPicks holds, a whole vector takes one instruction.
+constexpr bool kPicks = kVectorBytes >= 32;
+constexpr int kPickSize = kVectorBytes == 64 ? 16 : 8;
 template <int N>
-GORGO_INLINE Vec<float, N> pick(const float (&table)[16], Vec<std::int32_t, N> index) {
+GORGO_INLINE Vec<float, N> pick(const float (&table)[kPickSize], Vec<std::int32_t, N> index) {
   using R [[maybe_unused]] = RawVector<float, N>;
 #if defined(GORGO_ISA_AVX512)
   if constexpr (N == 16) return {(R)_mm512_permutexvar_ps((__m512i)index.raw, _mm512_load_ps(table))};
@@ -236,17 +233,12 @@ GORGO_INLINE Vec<float, N> pick(const float (&table)[16], Vec<std::int32_t, N> i
     return {(R)_mm256_permutex2var_ps(_mm256_load_ps(table), (__m256i)index.raw, _mm256_load_ps(table + 8))};
   }
 #elif defined(GORGO_ISA_AVX2)
-  if constexpr (N == 8) {
-    // The fourth bit of the index becomes the sign, by which lanes are blended.
-    const auto lower = _mm256_permutevar8x32_ps(_mm256_load_ps(table), (__m256i)index.raw);
-    const auto upper = _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), (__m256i)index.raw);
-    return {(R)_mm256_blendv_ps(lower, upper, (__m256)_mm256_slli_epi32((__m256i)index.raw, 28))};
-  }
+  if constexpr (N == 8) return {(R)_mm256_permutevar8x32_ps(_mm256_load_ps(table), (__m256i)index.raw)};
 #endif
   if constexpr (N * 4 > kVectorBytes && N > 4) {
     return join(pick(table, low_half(index)), pick(table, high_half(index)));
   } else {
-    return map_lanes<float>(index, [&table](std::int32_t i) { return table[i & 15]; });
+    return map_lanes<float>(index, [&table](std::int32_t i) { return table[i & (kPickSize - 1)]; });
   }
 }
 
