@@ -518,13 +518,14 @@ GORGO_INLINE Vec<T, N> over_power(Vec<T, N> x, const ExpReduced<T, N>& e) {
   return times_power(x, ExpReduced<T, N>{-e.n, -e.whole, e.r, e.low});
 }
 // 2^-n, for those to whom all below 2^-kLeast is alike. The exponent stays a normal one where that is cheaper.
-template <int kLeast, int N>
-GORGO_INLINE Vec<float, N> inverse_power(const ExpReduced<float, N>& e) {
-#if defined(GORGO_ISA_AVX512)
-  if constexpr (N == 16) return over_power(broadcast<Vec<float, N>>(1.0f), e);
-#endif
-  const auto most = broadcast<Vec<std::int32_t, N>>(kLeast);
-  return power_of_two(-select(e.n < most, e.n, most));
+template <int kLeast, class T, int N>
+GORGO_INLINE Vec<T, N> inverse_power(const ExpReduced<T, N>& e) {
+  if constexpr (kHasTimesPower<T, N>) {
+    return over_power(broadcast<Vec<T, N>>(T{1}), e);
+  } else {
+    const auto most = broadcast<Vec<SignedLike<T>, N>>(kLeast);
+    return power_of_two(-select(e.n < most, e.n, most));
+  }
 }
 
 // e^r = 1 + r + r^2 Q(r) on |r| <= ln2 / 2, error 1.1e-10.
@@ -618,8 +619,16 @@ GORGO_INLINE Vec<double, N> exp(Vec<double, N> x) {
 // every place).
 constexpr float kRiseQ[] = {0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558b6p-5f, 0x1.1239a2p-7f, 0x1.6a4748p-10f};
 template <int N>
+GORGO_INLINE Vec<float, N> rise_q(Vec<float, N> r) {
+  return polynomial(r, kRiseQ);
+}
+template <int N>
+GORGO_INLINE Vec<double, N> rise_q(Vec<double, N> r) {
+  return exp_q(r);
+}
+template <int N>
 GORGO_INLINE Vec<float, N> exp_rise(Vec<float, N> r) {
-  return mul_add(r * r, polynomial(r, kRiseQ), r);
+  return mul_add(r * r, rise_q(r), r);
 }
 // x = u v reduced without a rest for them: the product rounds when its first multiple of ln2 has gone.
 template <int N>
@@ -660,18 +669,31 @@ GORGO_INLINE Vec<double, N> expm1(Vec<double, N> x) {
 }
 
 // 1 / (1 + e^h) = 2^-n / ((1 + 2^-n) + (e^r - 1)): the divisor in two parts. Below 2^-60 nothing of the power shows beside 1.
-template <int N>
+template <class T, int N>
 struct LogisticDivisor {
-  Vec<float, N> d;
-  Vec<float, N> low;
+  Vec<T, N> d;
+  Vec<T, N> low;
 };
 template <int N>
-GORGO_INLINE LogisticDivisor<N> logistic_divisor(const ExpReduced<float, N>& e, Vec<float, N> rise) {
+GORGO_INLINE LogisticDivisor<float, N> logistic_divisor(const ExpReduced<float, N>& e) {
   const auto one = broadcast<Vec<float, N>>(1.0f);
   const auto power = inverse_power<60>(e);
   const auto whole = one + power;
+  const auto rise = exp_rise(e.r);
   const auto d = whole + rise;
   return {d, (rise - (d - whole)) + (power - (whole - one))};
+}
+// The same, with all that r tells: r joins the first part, and what that loses the rest of the rise.
+template <class T, int N>
+GORGO_INLINE LogisticDivisor<T, N> logistic_divisor_exact(const ExpReduced<T, N>& e) {
+  const auto one = broadcast<Vec<T, N>>(T{1});
+  const auto power = inverse_power<60>(e);
+  const auto whole = one + power;
+  const auto first = whole + e.r;
+  const auto lost = (e.r - (first - whole)) + (power - (whole - one));
+  const auto rest = mul_add(e.r * e.r, rise_q(e.r), e.low) + lost;
+  const auto d = first + rest;
+  return {d, rest - (d - first)};
 }
 
 template <int N>
@@ -679,7 +701,7 @@ GORGO_INLINE Vec<float, N> sigmoid(Vec<float, N> x) {
   using V = Vec<float, N>;
   const auto one = broadcast<V>(1.0f);
   const auto e = exp_reduce(at_most(abs(x), broadcast<V>(104.0f)));
-  const auto [d, d_low] = logistic_divisor(e, exp_rise(e.r));
+  const auto [d, d_low] = logistic_divisor(e);
   const auto tail = over_power(corrected_reciprocal(d, d_low), e);
   return select(x < broadcast<V>(0.0f), tail, one - tail);
 }
@@ -691,34 +713,18 @@ GORGO_INLINE Vec<double, N> sigmoid(Vec<double, N> x) {
   return select(x < broadcast<V>(0.0), z, one) / (one + z);
 }
 
-// x sigmoid(h) for h of the sign of x, |h| = n ln2 + r + low. The quotient and the product keep what they lose until the
-// power of 2 is in, so that even denormal results are good. -inf times 0 is NaN.
-template <int N>
-GORGO_INLINE Vec<float, N> times_logistic(Vec<float, N> x, Vec<float, N> magnitude, Vec<float, N> h,
-                                          Vec<float, N> low) {
-  using V = Vec<float, N>;
-  const auto one = broadcast<V>(1.0f);
-  const auto zero = broadcast<V>(0.0f);
-  const auto e = exp_reduce(h);
-  const auto [d, d_low] = logistic_divisor(e, exp_rise(e.r + (e.low + low)));
+// x sigmoid(h) for h of the sign of x, |h| = n ln2 + r + low. The quotient keeps what it loses, so that the product
+// is the first to round. -inf times 0 is NaN.
+template <class T, int N>
+GORGO_INLINE Vec<T, N> times_logistic(Vec<T, N> x, Vec<T, N> magnitude, const ExpReduced<T, N>& e) {
+  using V = Vec<T, N>;
+  const auto one = broadcast<V>(T{1});
+  const auto zero = broadcast<V>(T{0});
+  const auto [d, d_low] = logistic_divisor_exact(e);
   const auto q = one / d;
   const auto q_low = mul_add(-q, d_low, mul_add_once(-q, d, one)) * q;
-  const auto v = magnitude * q;
-  const auto v_low = mul_add(magnitude, q_low, mul_add_once(magnitude, q, -v));
-  return select(x < zero, x * zero, x) - over_power(v + v_low, e);
-}
-template <int N>
-GORGO_INLINE Vec<double, N> times_logistic(Vec<double, N> x, Vec<double, N> magnitude, Vec<double, N> h,
-                                           Vec<double, N> low) {
-  using V = Vec<double, N>;
-  const auto one = broadcast<V>(1.0);
-  const auto zero = broadcast<V>(0.0);
-  const auto e = exp_reduce(-h);
-  const auto moved = e.low - low;
-  const auto r = e.r + moved;
-  const auto p = one + exp_rise_exact(r, (e.r - r) + moved);
-  const auto bottom = one + times_power(p, e);
-  return select(x < zero, x * zero - times_power(magnitude * (p / bottom), e), x / bottom);
+  const auto v = mul_add_once(magnitude, q, magnitude * q_low);
+  return select(x < zero, x * zero, x) - over_power(v, e);
 }
 // Beyond these the result for negative x is 0.
 template <class T>
@@ -736,7 +742,7 @@ struct LogisticLimits<double> {
 template <class T, int N>
 GORGO_INLINE Vec<T, N> silu(Vec<T, N> x) {
   const auto m = magnitude_at_most(x, LogisticLimits<T>::kSilu);
-  return times_logistic(x, m, m, broadcast<Vec<T, N>>(T{0}));
+  return times_logistic(x, m, exp_reduce(m));
 }
 // x sigmoid(a x + b x^3), a = sqrt(8 / pi), b = 0.044715 a. The argument is formed in two parts: where it is large, its
 // last place is the result's first ones.
@@ -768,7 +774,13 @@ GORGO_INLINE Vec<T, N> gelu_tanh(Vec<T, N> x) {
   const auto part = sum - a;
   const auto sum_low = ((a - (sum - part)) + (term - part)) + (broadcast<V>(Factors::kA[1]) + term_low);
   const auto h = m * sum;
-  return times_logistic(x, m, h, mul_add(m, sum_low, mul_add_once(m, sum, -h)));
+  const auto h_low = mul_add(m, sum_low, mul_add_once(m, sum, -h));
+  auto e = exp_reduce(h);
+  const auto moved = e.low + h_low;
+  const auto r = e.r + moved;
+  e.low = (e.r - r) + moved;
+  e.r = r;
+  return times_logistic(x, m, e);
 }
 
 // tanh x = x + x z P(z), z = x^2, |x| < 0.625, relative error 1.6e-10.
