@@ -131,9 +131,15 @@ GORGO_INLINE Vec<float, N> logit(Vec<float, N> x) {
 }
 template <int N>
 GORGO_INLINE Vec<double, N> logit(Vec<double, N> x) {
-  const auto rest = like(x, 1.0) - x;
-  const auto near = abs(x - like(x, 0.5)) < like(x, 0.25);
-  return select(near, log1p((x + x - like(x, 1.0)) / rest), log(x / rest));
+  // The smaller of x and 1 - x, which from 1/2 on is exact; its log(m / (1 - m)) is at most 0.
+  const auto one = like(x, 1.0);
+  const auto above = x >= like(x, 0.5);
+  const auto m = select(above, one - x, x);
+  const auto other = select(above, x, one - x);
+  const auto near = m > like(x, 0.25);
+  // Around 1/2 the quotient other / m is 1 + (1 - 2 m) / m, whose numerator is exact there.
+  const auto value = select(near, log1p((one - (m + m)) / m), -log(m / other));
+  return select(above, value, -value);
 }
 
 }  // namespace gorgo::GORGO_ISA_NS
