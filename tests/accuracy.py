@@ -45,9 +45,7 @@ LIMITS: dict[str, float] = {
 }
 # float64 has the C library for many of these, and formulas of several steps for the others.
 LIMITS64: dict[str, float] = {op: limit if limit <= 0.5 else 2.0 for op, limit in LIMITS.items()}
-LIMITS64 |= {"lgamma": 4.0}
 # Below 0 digamma is the difference of two terms; next to its zeros float64 shows what each has lost.
-LIMITS64 |= {"digamma": 4.0}
 FROM_ZERO_64 = ("digamma",)
 CHUNK = 1 << 20
 SECOND_OPINIONS = 2000  # at most so many float32 results of a chunk are put to mpmath
