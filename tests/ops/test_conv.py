@@ -142,8 +142,8 @@ def test_gradients_that_are_expanded_are_read_right() -> None:
         np.testing.assert_allclose(np.asarray(a.grad), b.grad.numpy(), rtol=1e-11, atol=1e-11)
 
 
-# 3x3 kernels with unit strides and enough channels for minimal filtering: odd sizes, no vector or strip filled evenly,
-# rows longer than a unit, groups.
+# Kernels with enough channels for minimal filtering: odd sizes, no vector or strip filled evenly, rows longer than a
+# unit, groups; 3x3 and 5x5 with unit strides, 3x3 and 4x4 by strides of two.
 FILTERED = [
     (3, 16, 16, (28, 28), (3, 3), 1, 1, 1, 1),
     (2, 37, 53, (13, 15), (3, 3), 1, 0, 1, 1),
@@ -152,6 +152,21 @@ FILTERED = [
     (1, 8, 8, (4, 1100), (3, 3), 1, 1, 1, 1),
     (1, 16, 8, (600, 4), (3, 3), 1, (3, 0), 1, 1),
     (1, 130, 70, (12, 9), (3, 3), 1, 1, 1, 1),
+    (2, 16, 24, (28, 27), (5, 5), 1, 2, 1, 1),
+    (1, 37, 53, (17, 31), (5, 5), 1, (0, 3), 1, 1),
+    (1, 8, 9, (6, 1100), (5, 5), 1, 2, 1, 1),
+    (2, 40, 24, (33, 18), (5, 5), 1, 1, 1, 2),
+    (1, 150, 70, (16, 15), (5, 5), 1, 2, 1, 1),
+    (2, 16, 24, (56, 57), (3, 3), 2, 1, 1, 1),
+    (1, 37, 53, (39, 42), (3, 3), 2, (0, 1), 1, 1),
+    (1, 12, 9, (35, 2300), (3, 3), 2, 1, 1, 1),
+    (2, 40, 48, (40, 31), (3, 3), 2, 1, 1, 2),
+    (1, 130, 140, (32, 28), (3, 3), 2, 1, 1, 1),
+    (1, 16, 24, (42, 33), (3, 3), 2, 3, 1, 1),
+    (2, 16, 24, (32, 32), (4, 4), 2, 1, 1, 1),
+    (1, 37, 53, (33, 42), (4, 4), 2, (1, 3), 1, 1),
+    (2, 40, 48, (30, 27), (4, 4), 2, 1, 1, 2),
+    (1, 8, 130, (16, 700), (4, 4), 2, 1, 1, 1),
 ]
 
 
@@ -171,16 +186,20 @@ def torch_conv_and_gradients(x: np.ndarray, weight: np.ndarray, bias: np.ndarray
 
 
 @pytest.mark.parametrize("case", FILTERED)
-def test_3x3_kernels_are_as_accurate_as_sums_of_float32(case: tuple) -> None:
+def test_small_kernels_are_as_accurate_as_sums_of_float32(case: tuple) -> None:
     arrays = arrays_of(case, "float32")
     for mine, exact in zip(conv_and_gradients(*arrays), torch_conv_and_gradients(*arrays), strict=True):
         assert np.linalg.norm(mine - exact) < 6e-7 * np.linalg.norm(exact)
 
 
 @pytest.mark.parametrize("channels", [8, 64, 300])
-def test_one_element_of_a_3x3_convolution_is_off_by_its_window_times_the_largest_weights(channels: int) -> None:
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (3, 2)])
+def test_one_element_of_a_convolution_is_off_by_its_window_times_the_largest_weights(
+    channels: int, kernel: int, stride: int
+) -> None:
     """What docs/determinism.md says of elements of very different sizes beside weights that are zero."""
-    x, weight, _, options = arrays_of((1, channels, 16, (20, 20), (3, 3), 1, 1, 1, 1), "float32")
+    size = (20 * stride, 20 * stride)
+    x, weight, _, options = arrays_of((1, channels, 16, size, (kernel, kernel), stride, kernel // 2, 1, 1), "float32")
     x = np.where(RNG.random(x.shape) < 0.01, 1000 * x, x)
     weight = np.where(RNG.random(weight.shape) < 0.5, 0, weight).astype(np.float32)
     mine = np.asarray(gg.conv2d(gg.asarray(x), gg.asarray(weight), **options))
@@ -192,9 +211,9 @@ def test_one_element_of_a_3x3_convolution_is_off_by_its_window_times_the_largest
     assert (np.abs(mine - exact) <= 2.0**-20 * measure).all()
 
 
-@pytest.mark.parametrize("case", FILTERED[:4])
+@pytest.mark.parametrize("case", [*FILTERED[:4], FILTERED[7], FILTERED[12]])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_3x3_kernels_in_narrow_types_are_those_of_float32_rounded(case: tuple, dtype: str) -> None:
+def test_small_kernels_in_narrow_types_are_those_of_float32_rounded(case: tuple, dtype: str) -> None:
     x, weight, bias, options = arrays_of(case, "float32")
     narrow = [gg.asarray(a).astype(dtype) for a in (x, weight, bias)]
     wide = gg.conv2d(*(a.astype("float32") for a in narrow), **options)
@@ -205,8 +224,12 @@ def test_3x3_kernels_in_narrow_types_are_those_of_float32_rounded(case: tuple, d
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38, -3e38])
 @pytest.mark.parametrize("operand", ["x", "weight"])
-def test_3x3_kernels_keep_what_is_not_finite_or_large_where_it_belongs(operand: str, value: float) -> None:
-    x, weight, bias, options = arrays_of((2, 16, 16, (12, 20), (3, 3), 1, 1, 1, 1), "float32")
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (3, 2)])
+def test_small_kernels_keep_what_is_not_finite_or_large_where_it_belongs(
+    operand: str, value: float, kernel: int, stride: int
+) -> None:
+    size = (12 * stride, 20 * stride)
+    x, weight, bias, options = arrays_of((2, 16, 16, size, (kernel, kernel), stride, kernel // 2, 1, 1), "float32")
     x, weight = np.abs(x), np.abs(weight)  # so that an infinity meets no other of the opposite sign
     if operand == "x":
         x[1, 3, 4, 7] = value
@@ -237,7 +260,34 @@ def test_3x3_kernels_keep_what_is_not_finite_or_large_where_it_belongs(operand: 
     np.testing.assert_allclose(np.asarray(leaf.grad), gradient, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("case", [*(CASES[i] for i in (0, 1, 7, 9, 22, 24, 31, 36, 41)), *FILTERED[:4]])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
+@pytest.mark.parametrize("operand", ["x", "weight"])
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (4, 1), (4, 3)])
+def test_transposed_kernels_by_two_keep_what_is_not_finite_where_it_belongs(
+    operand: str, value: float, kernel: int, padding: int
+) -> None:
+    x = np.abs(RNG.standard_normal((2, 16, 12, 21))).astype(np.float32)
+    weight = np.abs(RNG.standard_normal((16, 12, kernel, kernel))).astype(np.float32)
+    bias = RNG.standard_normal(12).astype(np.float32)
+    (x if operand == "x" else weight)[1, 3, 1, 2] = value
+    other = weight if operand == "x" else x
+    other[:] = np.minimum(other, 0.9)
+    options = {"stride": 2, "padding": padding}
+    with np.errstate(all="ignore"):
+        found = np.asarray(gg.conv_transpose2d(gg.asarray(x), gg.asarray(weight), gg.asarray(bias), **options))
+        exact = torch.nn.functional.conv_transpose2d(
+            *(torch.from_numpy(a.astype(np.float64)) for a in (x, weight, bias)), **options
+        ).numpy()
+    expected = exact.astype(np.float32) if abs(value) < np.inf else exact
+    assert np.isfinite(expected).any()
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [*(CASES[i] for i in (0, 1, 7, 9, 22, 24, 31, 36, 41)), *FILTERED[:4], FILTERED[8], FILTERED[15], FILTERED[20]],
+)
 def test_bits_do_not_depend_on_threads_nor_values_on_the_batch(case: tuple) -> None:
     x, weight, bias, options = arrays_of((8, *case[1:]), "float32")
     before = gg.get_num_threads()

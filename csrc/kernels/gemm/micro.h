@@ -222,31 +222,24 @@ GORGO_GEMM_INLINE void run_micro(MicroArgs<T>& args, int rows, int columns, bool
   run_micro_of(SharedMicro<T>::table, args, rows, columns, adjacent_rows);
 }
 
-// The same for rows of B that lie anywhere: rows - 1, vectors - 1, ragged last vector.
-template <class T>
-struct MicroAtTable {
-  MicroFunction<T> at[kTileRows<T>][2][2];
-};
-
+// The same for rows of B that lie anywhere: rows - 1, vectors - 1, adjacent rows, ragged last vector.
 template <class T, int... kRowsMinus1>
-static constexpr MicroAtTable<T> make_micro_at_table(std::integer_sequence<int, kRowsMinus1...>) noexcept {
+static constexpr MicroTable<T> make_micro_at_table(std::integer_sequence<int, kRowsMinus1...>) noexcept {
   constexpr bool kPlainIsEdge = Lanes<typename Operands<T>::Sum>::kEdgeIsFree;
-  return {{{{micro<T, kRowsMinus1 + 1, 1, false, kPlainIsEdge, true>, micro<T, kRowsMinus1 + 1, 1, false, true, true>},
-            {micro<T, kRowsMinus1 + 1, 2, false, kPlainIsEdge, true>,
-             micro<T, kRowsMinus1 + 1, 2, false, true, true>}}...}};
+  return {{{{{micro<T, kRowsMinus1 + 1, 1, false, kPlainIsEdge, true>, micro<T, kRowsMinus1 + 1, 1, false, true, true>},
+             {micro<T, kRowsMinus1 + 1, 1, true, kPlainIsEdge, true>, micro<T, kRowsMinus1 + 1, 1, true, true, true>}},
+            {{micro<T, kRowsMinus1 + 1, 2, false, kPlainIsEdge, true>, micro<T, kRowsMinus1 + 1, 2, false, true, true>},
+             {micro<T, kRowsMinus1 + 1, 2, true, kPlainIsEdge, true>,
+              micro<T, kRowsMinus1 + 1, 2, true, true, true>}}}...}};
 }
 
 template <class T>
-static constexpr MicroAtTable<T> kMicroAtTable =
-    make_micro_at_table<T>(std::make_integer_sequence<int, kTileRows<T>>{});
+static constexpr MicroTable<T> kMicroAtTable = make_micro_at_table<T>(std::make_integer_sequence<int, kTileRows<T>>{});
 
 // As run_micro, with `b_at` filled in. What lies behind a row's `columns` is read, up to whole vectors, and not used.
 template <class T>
-GORGO_GEMM_INLINE void run_micro_at(MicroArgs<T>& args, int rows, int columns) {
-  constexpr int kWidth = kPanelColumns<T> / 2;
-  const bool two = columns > kWidth;
-  args.edge_lanes = two ? columns - kWidth : columns;
-  kMicroAtTable<T>.at[rows - 1][two][args.edge_lanes != kWidth](args);
+GORGO_GEMM_INLINE void run_micro_at(MicroArgs<T>& args, int rows, int columns, bool adjacent_rows) {
+  run_micro_of(kMicroAtTable<T>, args, rows, columns, adjacent_rows);
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

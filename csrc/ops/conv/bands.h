@@ -91,7 +91,7 @@ void run_bands(const Sizes& s, const Images<T>& x, const T* weight, const T* bia
             g.a = weight + (place.group * s.group_o + o) * s.k + k0;
             g.c = to + o * s.pixels + row * s.ow + col;
             g.row_bias = bias != nullptr && last ? bias + place.group * s.group_o + o : nullptr;
-            run_micro_at(g, height, columns);
+            run_micro_at(g, height, columns, false);
           });
         }
       }

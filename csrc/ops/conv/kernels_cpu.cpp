@@ -30,6 +30,7 @@ struct Forward {
   enum class Way { direct, filtered, outputs, product };
   struct Setup {
     Sizes s;
+    Filtered filtered;
     Way way;
     Frame<T> f;
     FilterRoom<T> filtering{};
@@ -38,13 +39,14 @@ struct Forward {
     T* copies = nullptr;
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : s(sizes_of(args.in[0], args.in[1], args.out[0], args.attrs_as<ConvAttrs>())),
-          way(runs_directly<T>(s)   ? Way::direct
-              : runs_filtered<T>(s) ? Way::filtered
-                                    : Way::product),
+          filtered(filtered_of<T>(s)),
+          way(runs_directly<T>(s)               ? Way::direct
+              : filtered.filter != Filter::none ? Way::filtered
+                                                : Way::product),
           f(args, Dense::channels, way == Way::filtered ? Dense::any : Dense::whole) {
       // Weights that have to be copied first cannot be packed in the same phase.
       if (way == Way::product && !f.second.needed && runs_by_outputs<T>(s)) way = Way::outputs;
-      if (way == Way::filtered) filtering = filter_room<T>(f.scratch, s);
+      if (way == Way::filtered) filtering = filter_room<T>(f.scratch, filtered);
       if (way != Way::outputs) return;
       plan = outputs_plan<T>(s);
       packed = f.scratch.template take<T>(plan.packed_elements(s));
@@ -308,13 +310,13 @@ struct Transpose {
     if (spreads(s)) return Way::spread;
     if (transposes_directly<T>(s)) return Way::direct;
     if (!transposes_by_phases(s)) return Way::scatter;
-    return s.has_unit_strides() && runs_filtered<T>(PhaseList(s).at[0].s) ? Way::filtered : Way::phases;
+    return filtered_back<T>(s).filter != Filter::none ? Way::filtered : Way::phases;
   }
   struct Setup {
     Sizes s;
     Way way;
     Frame<T> f;
-    Sizes phase{};  // the only one of unit strides, where it runs filtered
+    Filtered filtered{};
     FilterRoom<T> filtering{};
     T* room = nullptr;  // for rows to gather from
     PhaseRoom<T> phases{};
@@ -322,8 +324,8 @@ struct Transpose {
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : s(sizes(args)), way(way_of(s)), f(args, Dense::channels, way == Way::filtered ? Dense::any : Dense::whole) {
       if (way == Way::filtered) {
-        phase = PhaseList(s).at[0].s;
-        filtering = filter_room<T>(f.scratch, phase);
+        filtered = filtered_back<T>(s);
+        filtering = filter_room<T>(f.scratch, filtered);
       } else if (way == Way::phases) {
         phases = phase_room<T>(f.scratch, s, args.in[1].numel);
         if (phased_apart()) phased = f.converts_out ? f.out : f.scratch.template take<T>(args.out[0].numel);
@@ -342,7 +344,7 @@ struct Transpose {
   static int64_t prepare_tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
     const int64_t copies = setup.f.copy_tasks();
-    return setup.way == Way::filtered ? copies + filter_tasks(setup.phase, setup.filtering.plan)
+    return setup.way == Way::filtered ? copies + filter_tasks(setup.filtered.s, setup.filtering.plan)
            : setup.way == Way::phases ? copies + 1
                                       : copies;
   }
@@ -352,7 +354,7 @@ struct Transpose {
     if (task < copies) return setup.f.copy(task);
     if (args.prepared) return;
     if (setup.way == Way::filtered) {
-      return lay_filters_task<T>(setup.phase, setup.filtering, args.in[1], true, task - copies);
+      return lay_filters_task<T>(setup.filtered.s, setup.filtering, args.in[1], true, task - copies);
     }
     prepare_phases<T>(setup.s, args.in[1], setup.phases);
   }
@@ -373,7 +375,7 @@ struct Transpose {
     T* const out = setup.f.out;
     if constexpr (kFilters<T>) {
       if (setup.way == Way::filtered) {
-        return run_filtered<T>(setup.phase, setup.filtering, x, args.in[1], true, bias, out, task);
+        return run_filtered<T>(setup.filtered.s, setup.filtering, x, args.in[1], true, bias, out, task);
       }
     }
     if (setup.way == Way::spread) {

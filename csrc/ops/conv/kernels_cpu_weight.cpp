@@ -3,7 +3,7 @@
 // Four ways:
 //  - groups of one input and few output channels: a vector of the gradient meets each tap's elements, where they lie (dots.h) or in the copy of a
 //    tile.
-//  - 3x3 kernels with unit strides, float32: products of filtered tiles (winograd_weight.h).
+//  - 3x3 and 5x5 kernels with unit strides, 3x3 by two, float32: products of filtered tiles (winograd_weight.h).
 //  - kernels of one element over large images: dot products of their rows and the gradient's, where they lie.
 //  - channels that fill vectors: products along pixels, on the micro-kernel (pixels.h).
 //  - others: dot products along all pixels, of rows of windows, laid out for a part of the pixels at a time, and rows of the output's gradient.
@@ -402,9 +402,9 @@ struct GradWeight {
       if (sums_directly<T>(s)) {
         direct = direct_plan<T>(s);
         partials = direct.partials;
-      } else if (sums_filtered<T>(s)) {
+      } else if (const Filter filter = sums_filtered<T>(s); filter != Filter::none) {
         way = Way::filtered;
-        filtering = weight_filtering_of<T>(s);
+        filtering = weight_filtering_of<T>(filter, s);
         partials = filtering.partials;
         room_elements = filtering.room_elements();
       } else if (lines = line_plan<T>(s); lines.fits) {

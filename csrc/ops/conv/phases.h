@@ -8,6 +8,7 @@
 #pragma once
 
 #include "ops/conv/outputs.h"
+#include "ops/conv/winograd.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -99,6 +100,26 @@ bool are_coprime(int64_t a, int64_t b) {
   }
   const int64_t phases = s.stride_d * s.stride_h * s.stride_w;
   return phases <= kMaxJoinedPhases && 4 * s.image <= 5 * s.pixels * phases;
+}
+
+// The filter of a transposed convolution, if there is one and it pays: that of its only phase, or one for all phases of strides of two.
+template <class T>
+[[gnu::noinline]] Filtered filtered_back(const Sizes& s) {
+  if (s.has_unit_strides()) return filtered_of<T>(PhaseList(s).at[0].s);
+  Filtered f{Filter::none, s};
+  Sizes& t = f.s;
+  t.c = s.o, t.d = s.od, t.h = s.oh, t.w = s.ow;
+  t.o = s.c, t.od = s.d, t.oh = s.h, t.ow = s.w;
+  t.pad_d = (s.kd - 1) * s.step_d - s.pad_d;
+  t.pad_h = s.kh - 3 - (s.pad_h - 1) / 2;
+  t.pad_w = s.kw - 3 - (s.pad_w - 1) / 2;
+  t.derive();
+  const bool by_two = s.stride_d == 1 && s.stride_h == 2 && s.stride_w == 2 && s.step_h == 1 && s.step_w == 1 &&
+                      s.pad_h % 2 == 1 && s.pad_w % 2 == 1 && s.kh == s.kw && (s.kh == 3 || s.kh == 4);
+  if (!kFilters<T> || !by_two || !has_channels_to_filter(t)) return f;
+  const Filter filter = s.kh == 4 ? Filter::four_back : Filter::three_back;
+  if (pays_filtered<T>({filter, t})) f.filter = filter;
+  return f;
 }
 
 // The weights of a phase, (c, group_o, taps) with the taps in the order of x: input and output channels change places in each group.

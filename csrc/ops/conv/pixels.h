@@ -138,7 +138,7 @@ void run_pixels(const PixelPlan& p, const Images<T>& x, const Images<T>& gradien
           each_strip<T>(s, [&](int64_t o, int height) __attribute__((always_inline)) {
             g.a = rows_of_a + o * stride + k;
             g.c = sums + o * s.k + run * columns + column;
-            run_micro_at(g, height, across);
+            run_micro_at(g, height, across, false);
           });
         }
       }

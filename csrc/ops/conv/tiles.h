@@ -102,6 +102,31 @@ void copy_split_lines(const Tile& t, const T* from, int64_t apart, int64_t count
   }
 }
 
+// The same for four runs.
+template <class T>
+void copy_lines_in_fours(const Tile& t, const T* from, int64_t apart, int64_t count, const Inside& in, T* to) {
+  constexpr int64_t kWidth = Lanes<T>::kWidth;
+  for (int64_t q = (t.run - 1) / kWidth * kWidth; q >= 0; q -= kWidth) {
+    const Meeting met[4] = {{in, 4 * q, kWidth},
+                            {in, 4 * q + kWidth, kWidth},
+                            {in, 4 * q + 2 * kWidth, kWidth},
+                            {in, 4 * q + 3 * kWidth, kWidth}};
+    const T* line = from + 4 * q;
+    T* copy = to + q;
+    for (int64_t i = 0; i < count; ++i, line += apart, copy += 4 * t.run) {
+      const auto load = [&](int part) GORGO_INLINE_LAMBDA { return Vec<T>{load_met(line + part * kWidth, met[part])}; };
+      const auto left = Pairs<T>::split(load(0), load(1));
+      const auto right = Pairs<T>::split(load(2), load(3));
+      const auto even = Pairs<T>::split(left.even, right.even);
+      const auto odd = Pairs<T>::split(left.odd, right.odd);
+      store_raw(copy, even.even);
+      store_raw(copy + t.run, odd.even);
+      store_raw(copy + 2 * t.run, even.odd);
+      store_raw(copy + 3 * t.run, odd.odd);
+    }
+  }
+}
+
 // Calls for memory in order, as the processor foresees it: copies go over lines again and again, a vector of each at a time.
 template <class T>
 void fetch_lines(const T* from, const T* to) {
@@ -122,6 +147,7 @@ void copy_slice(const Tile& t, const T* from, int64_t h, int64_t w, int64_t y, i
   T* const copy = to + begin * t.line();
   if (t.runs == 1) return copy_lines<T>(t, first, w, end - begin, Inside(x, 1, w, t.run), copy);
   if (t.runs == 2) return copy_split_lines<T>(t, first, w, end - begin, Inside(x, 1, w, 2 * t.run), copy);
+  if (t.runs == 4) return copy_lines_in_fours<T>(t, first, w, end - begin, Inside(x, 1, w, 4 * t.run), copy);
   for (int64_t p = 0; p < t.runs; ++p) {
     const Inside in(x + p, t.runs, w, t.run);
     for (int64_t i = 0; i < end - begin; ++i) {
