@@ -103,16 +103,9 @@ void run_bands(const Sizes& s, const Images<T>& x, const T* weight, const T* bia
 
 int64_t panels_of(const Sizes& s, int64_t columns) { return s.n * s.groups * ceil_div(s.pixels, columns); }
 
-// Rows of an image that several strips read, side by side.
-template <class T>
-void copy_panel(const T* from, int64_t stride, int64_t rows, int columns, T* to) {
-  using L = Lanes<T>;
-  const auto first = L::edge(static_cast<int>(least(L::kWidth, columns)));
-  const auto second = L::edge(static_cast<int>(most(0, columns - L::kWidth)));
-  for (int64_t k = 0; k < rows; ++k, from += stride, to += kPanelColumns<T>) {
-    L::store(to, L::load_edge(from, first));
-    L::store(to + L::kWidth, L::load_edge(from + L::kWidth, second));
-  }
+// A kernel of one element has the image itself for windows, if all of it.
+bool has_image_for_windows(const Sizes& s) {
+  return s.taps == 1 && s.has_unit_strides() && s.inside && s.od == s.d && s.oh == s.h && s.ow == s.w;
 }
 
 template <class T>
@@ -125,12 +118,12 @@ void run_panels(const Sizes& s, const Images<T>& x, const T* weight, const T* bi
   const int64_t panels_per_plane = ceil_div(s.pixels, kColumns);
   const int64_t panels = panels_of(s, kColumns);
   const BlocksOfK blocks = blocks_of_k(s.k);
-  // A kernel of one element has the image itself for windows, if all of it.
-  const bool in_place = s.taps == 1 && s.has_unit_strides() && s.inside && s.od == s.d && s.oh == s.h && s.ow == s.w;
   MicroArgs<T> g;
   g.c_row_stride = s.pixels;
   g.a_row_stride = s.k;
   g.a_col_stride = 1;
+  g.b = windows;
+  g.b_row_stride = kColumns;
   const int64_t panel_end = panels * (task + 1) / tasks;
   for (int64_t panel = panels * task / tasks; panel < panel_end; ++panel) {
     const int64_t pixel = panel % panels_per_plane * kColumns;
@@ -140,42 +133,101 @@ void run_panels(const Sizes& s, const Images<T>& x, const T* weight, const T* bi
     const auto columns = static_cast<int>(least(kColumns, s.pixels - pixel));
     const T* from = x.data + image * x.n_stride + group * s.group_c * x.c_stride;
     T* to = out + (image * s.o + group * s.group_o) * s.pixels + pixel;
-    int count = 0;
-    if (!in_place) count = split_row<L::kWidth>(pieces, 0, s, 0, pixel, pixel + columns, 0);
+    const int count = split_row<L::kWidth>(pieces, 0, s, 0, pixel, pixel + columns, 0);
     for (int64_t kb = 0; kb < blocks.count; ++kb) {
       const int64_t k0 = kb * blocks.size;
       const int64_t k1 = least(s.k, k0 + blocks.size);
-      const T* const here = from + k0 * x.c_stride + pixel;
-      g.b = windows;
-      g.b_row_stride = kColumns;
-      if (in_place && s.group_o <= 2 * L::kRows) {
-        g.b = here;
-        g.b_row_stride = x.c_stride;
-      } else if (in_place) {
-        copy_panel<T>(here, x.c_stride, k1 - k0, columns, windows);
-      } else {
-        lay_windows<T>(windows, kColumns, from, x.c_stride, s, k0, k1, pieces, count);
-      }
+      lay_windows<T>(windows, kColumns, from, x.c_stride, s, k0, k1, pieces, count);
       g.k = k1 - k0;
       g.add = kb > 0;
       each_strip<T>(s, [&](int64_t o, int height) __attribute__((always_inline)) {
         g.a = weight + (group * s.group_o + o) * s.k + k0;
         g.c = to + o * s.pixels;
         g.row_bias = bias != nullptr && kb + 1 == blocks.count ? bias + group * s.group_o + o : nullptr;
-        if (in_place) {  // where the results go is called for while they are summed
+        run_micro(g, height, columns, s.k == 1);
+      });
+    }
+  }
+}
+
+// ---- the image as it lies ----
+
+constexpr int64_t kLaidBytes = 96 * 1024;  // of an image's rows that several strips read: as many panels side by side
+
+// `count` panels of `rows` rows of an image, one panel behind the other. Rows lie pages apart: the longer the piece of each, the better it is foreseen.
+template <class T>
+void copy_panels(const T* from, int64_t stride, int64_t rows, int64_t columns, T* to) {
+  using L = Lanes<T>;
+  constexpr int64_t kColumns = kPanelColumns<T>;
+  const int64_t whole = columns / kColumns;
+  const auto left = static_cast<int>(columns - whole * kColumns);
+  const auto first = L::edge(static_cast<int>(least(L::kWidth, left)));
+  const auto second = L::edge(static_cast<int>(most(0, left - L::kWidth)));
+  for (int64_t k = 0; k < rows; ++k, from += stride, to += kColumns) {
+    const T* row = from;
+    T* panel = to;
+    for (int64_t i = 0; i < whole; ++i, row += kColumns, panel += rows * kColumns) {
+      L::store(panel, L::load(row));
+      L::store(panel + L::kWidth, L::load(row + L::kWidth));
+    }
+    if (left == 0) continue;
+    L::store(panel, L::load_edge(row, first));
+    L::store(panel + L::kWidth, L::load_edge(row + L::kWidth, second));
+  }
+}
+
+template <class T>
+void run_pixels_as_they_lie(const Sizes& s, const Images<T>& x, const T* weight, const T* bias, T* out, int64_t task,
+                            int64_t tasks) {
+  constexpr int64_t kColumns = kPanelColumns<T>;
+  alignas(64) T laid[kLaidBytes / sizeof(T)];
+  const int64_t panels_per_plane = ceil_div(s.pixels, kColumns);
+  const int64_t panels = panels_of(s, kColumns);
+  const BlocksOfK blocks = blocks_of_k(s.k);
+  const bool in_place = s.group_o <= 2 * Lanes<T>::kRows;
+  const int64_t at_once = most(1, kLaidBytes / static_cast<int64_t>(sizeof(T)) / (kColumns * most(1, blocks.size)));
+  MicroArgs<T> g;
+  g.c_row_stride = s.pixels;
+  g.a_row_stride = s.k;
+  g.a_col_stride = 1;
+  const int64_t panel_end = panels * (task + 1) / tasks;
+  int64_t panel = panels * task / tasks;
+  while (panel < panel_end) {
+    const int64_t plane = panel / panels_per_plane;
+    const int64_t group = plane % s.groups;
+    const int64_t image = plane / s.groups;
+    const int64_t pixel = panel % panels_per_plane * kColumns;
+    const int64_t count = least(least(at_once, panel_end - panel), panels_per_plane - panel % panels_per_plane);
+    const int64_t all = least(count * kColumns, s.pixels - pixel);
+    const T* from = x.data + image * x.n_stride + group * s.group_c * x.c_stride + pixel;
+    T* const to = out + (image * s.o + group * s.group_o) * s.pixels + pixel;
+    for (int64_t kb = 0; kb < blocks.count; ++kb) {
+      const int64_t k0 = kb * blocks.size;
+      const T* const here = from + k0 * x.c_stride;
+      g.k = least(s.k - k0, blocks.size);
+      g.add = kb > 0;
+      if (!in_place) copy_panels<T>(here, x.c_stride, g.k, all, laid);
+      for (int64_t i = 0; i < count; ++i) {
+        g.b = in_place ? here + i * kColumns : laid + i * g.k * kColumns;
+        g.b_row_stride = in_place ? x.c_stride : kColumns;
+        const auto columns = static_cast<int>(least(kColumns, all - i * kColumns));
+        each_strip<T>(s, [&](int64_t o, int height) __attribute__((always_inline)) {
+          g.a = weight + (group * s.group_o + o) * s.k + k0;
+          g.c = to + i * kColumns + o * s.pixels;
+          g.row_bias = bias != nullptr && kb + 1 == blocks.count ? bias + group * s.group_o + o : nullptr;
+          // Where the results go is called for while they are summed, and what the next panels are made of.
           for (int r = 0; r < height; ++r) {
             __builtin_prefetch(g.c + r * s.pixels, 1);
             __builtin_prefetch(g.c + r * s.pixels + columns - 1, 1);
           }
-        }
-        run_micro(g, height, columns, s.k == 1);
-        if (!in_place) return;
-        // Meanwhile what the next panel is made of is called for: rows of an image lie too far apart to be foreseen.
-        for (int64_t k = g.k * o / s.group_o; k < g.k * (o + height) / s.group_o; ++k) {
-          fetch_lines(here + k * x.c_stride + kColumns, here + k * x.c_stride + 2 * kColumns);
-        }
-      });
+          run_micro(g, height, columns, s.k == 1);
+          for (int64_t k = g.k * o / s.group_o; k < g.k * (o + height) / s.group_o; ++k) {
+            fetch_lines(here + k * x.c_stride + i * kColumns + all, here + k * x.c_stride + (i + 1) * kColumns + all);
+          }
+        });
+      }
     }
+    panel += count;
   }
 }
 
@@ -190,7 +242,9 @@ template <class T>
 
 template <class T>
 void run_forward(const Sizes& s, const Images<T>& x, const T* weight, const T* bias, T* out, int64_t task) {
-  const auto run = runs_in_bands<T>(s) ? run_bands<T> : run_panels<T>;
+  const auto run = runs_in_bands<T>(s)        ? run_bands<T>
+                   : has_image_for_windows(s) ? run_pixels_as_they_lie<T>
+                                              : run_panels<T>;
   run(s, x, weight, bias, out, task, forward_tasks<T>(s));
 }
 
