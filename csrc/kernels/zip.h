@@ -1,4 +1,4 @@
-// Interleaving of two vectors and its reverse, and what they make: transposes of square blocks, elements by twos.
+// Interleaving of two vectors and its reverse, and what they make: transposes of square blocks, sums across lanes, elements by twos.
 //
 // For kernel files (compiled per ISA). Read next: vec.h.
 #pragma once
@@ -33,6 +33,15 @@ struct Zip {
   GORGO_INLINE static Raw odd(Raw a, Raw b) {
     return unzip<1>(a, b, Places{});
   }
+  // The lower halves of all runs of 2 * kHalf lanes, a's before b's, and the upper ones.
+  template <int kHalf, class Raw>
+  GORGO_INLINE static Raw lower(Raw a, Raw b) {
+    return halves<kHalf, 0>(a, b, Places{});
+  }
+  template <int kHalf, class Raw>
+  GORGO_INLINE static Raw upper(Raw a, Raw b) {
+    return halves<kHalf, kHalf>(a, b, Places{});
+  }
 
  private:
 #if defined(__clang__)
@@ -48,8 +57,23 @@ struct Zip {
   GORGO_INLINE static Raw unzip(Raw a, Raw b, std::integer_sequence<int, I...>) {
     return GORGO_SHUFFLE(a, b, (From + 2 * I)...);
   }
+  template <int kHalf, int From, class Raw, int... I>
+  GORGO_INLINE static Raw halves(Raw a, Raw b, std::integer_sequence<int, I...>) {
+    return GORGO_SHUFFLE(a, b, (From + I / kHalf * 2 * kHalf + I % kHalf)...);
+  }
 #undef GORGO_SHUFFLE
 };
+
+// In place: lane i of v[0] becomes the sum of v[i]'s lanes, halves by halves.
+template <class T, int N, int kHalf = N / 2, class Raw>
+GORGO_INLINE void sum_square(Raw* v) {
+#pragma GCC unroll 8
+  for (int i = 0; i < kHalf; ++i) {
+    v[i] = Zip<T, N>::template lower<kHalf>(v[2 * i], v[2 * i + 1]) +
+           Zip<T, N>::template upper<kHalf>(v[2 * i], v[2 * i + 1]);
+  }
+  if constexpr (kHalf > 1) sum_square<T, N, kHalf / 2>(v);
+}
 
 // In place: v[i] becomes column i of the square whose N rows were v, after log2(N) rounds.
 template <class T, int N, class Raw>

@@ -42,12 +42,11 @@ template <class T, int kI, int kJ>
 void dot_tile(const Rows<T>& a, const Rows<T>& b, int64_t length, const T* one, const T* two, T* sums,
               int64_t sums_stride) {
   using L = Lanes<T>;
-  typename L::Vec acc[kI][kJ];
-#pragma GCC unroll 8
-  for (int i = 0; i < kI; ++i) {
-#pragma GCC unroll 8
-    for (int j = 0; j < kJ; ++j) acc[i][j] = L::zero();
-  }
+  constexpr int kWidth = L::kWidth;
+  constexpr int kSquares = (kI * kJ + kWidth - 1) / kWidth;
+  typename L::Vec acc[kSquares * kWidth];
+#pragma GCC unroll 32
+  for (int i = 0; i < kSquares * kWidth; ++i) acc[i] = L::zero();
   const auto add = [&](int64_t at, auto load) __attribute__((always_inline)) {
     typename L::Vec av[kI];
 #pragma GCC unroll 8
@@ -56,7 +55,7 @@ void dot_tile(const Rows<T>& a, const Rows<T>& b, int64_t length, const T* one, 
     for (int j = 0; j < kJ; ++j) {
       const auto bv = load(b.data + j * b.stride + at);
 #pragma GCC unroll 8
-      for (int i = 0; i < kI; ++i) acc[i][j] = L::fma(av[i], bv, acc[i][j]);
+      for (int i = 0; i < kI; ++i) acc[i * kJ + j] = L::fma(av[i], bv, acc[i * kJ + j]);
     }
   };
   const int64_t whole = length / L::kWidth * L::kWidth;
@@ -69,10 +68,16 @@ void dot_tile(const Rows<T>& a, const Rows<T>& b, int64_t length, const T* one, 
     const auto edge = L::edge(static_cast<int>(length - whole));
     add(whole, [&](const T* from) __attribute__((always_inline)) { return L::load_edge(from, edge); });
   }
+  alignas(64) T dots[kSquares * kWidth];
+#pragma GCC unroll 8
+  for (int i = 0; i < kSquares; ++i) {
+    sum_square<T, kWidth>(acc + i * kWidth);
+    L::store(dots + i * kWidth, acc[i * kWidth]);
+  }
 #pragma GCC unroll 8
   for (int i = 0; i < kI; ++i) {
 #pragma GCC unroll 8
-    for (int j = 0; j < kJ; ++j) sums[i * sums_stride + j] = sums[i * sums_stride + j] + L::sum(acc[i][j]);
+    for (int j = 0; j < kJ; ++j) sums[i * sums_stride + j] = sums[i * sums_stride + j] + dots[i * kJ + j];
   }
 }
 
