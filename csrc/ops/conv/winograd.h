@@ -454,57 +454,105 @@ GORGO_GEMM_INLINE void weave(typename Lanes<T>::Vec (&v)[kCount]) {
   }
 }
 
-// A' m A for one output channel, whose rows are `width` apart. Returns what is not zero where a result is not finite.
+// A' m A of a vector of tiles: rows of their outputs, one vector behind the other. Returns what is not zero where a result is not finite.
+template <class T, class Scheme>
+GORGO_GEMM_INLINE typename Lanes<T>::Vec outputs_of(
+    const T* products, int64_t plane, int lanes, typename Lanes<T>::Vec added,
+    typename Lanes<T>::Vec (&y)[Scheme::Down::kOutputs][Scheme::Across::kOutputs], typename Lanes<T>::Vec amiss) {
+  using L = Lanes<T>;
+  using Vec = typename L::Vec;
+  using Down = typename Scheme::Down;
+  using Across = typename Scheme::Across;
+  const bool whole = !L::kEdgeIsFree && lanes == L::kWidth;
+  const auto inside = L::edge(lanes);
+  const int64_t distance = opaque(plane);
+  Vec m[Down::kOutputs][Across::kPlaces];
+#pragma GCC unroll 8
+  for (int j = 0; j < Across::kPlaces; ++j) {
+    Vec column[Down::kPlaces];
+    Vec sums[Down::kOutputs];
+    const T* place = products + j * distance;
+#pragma GCC unroll 8
+    for (int i = 0; i < Down::kPlaces; ++i, place += Across::kPlaces * distance) {
+      column[i] = whole ? L::load(place) : L::load_edge(place, inside);
+    }
+    Down::outputs(column, sums);
+#pragma GCC unroll 4
+    for (int i = 0; i < Down::kOutputs; ++i) m[i][j] = sums[i];
+  }
+#pragma GCC unroll 4
+  for (int a = 0; a < Down::kOutputs; ++a) {
+    Across::outputs(m[a], y[a]);
+    Vec sum = y[a][0] + y[a][1];
+#pragma GCC unroll 4
+    for (int b = 2; b < Across::kOutputs; ++b) sum = sum + y[a][b];
+    amiss = L::fma(sum, L::zero(), amiss);
+    weave<T, Across::kOutputs>(y[a]);
+#pragma GCC unroll 4
+    for (int b = 0; b < Across::kOutputs; ++b) y[a][b] = y[a][b] + added;
+  }
+  return amiss;
+}
+
+// `count` elements, in vectors.
+template <class T>
+GORGO_GEMM_INLINE void store_run(T* to, const T* from, int64_t count) {
+  using L = Lanes<T>;
+  for (int64_t i = 0; i < count; i += L::kWidth) {
+    L::store_edge(to + i, L::edge(static_cast<int>(least(L::kWidth, count - i))), L::load(from + i));
+  }
+}
+
+// The outputs of a unit's tiles in one channel, whose rows are `width` apart. Where a row of tiles would leave half of a vector empty, several are
+// taken at a time and laid apart on their way out.
 template <class T, class Scheme>
 typename Lanes<T>::Vec lay_outputs(int64_t width, const Region& at, int64_t tile_cols, const T* products, int64_t plane,
                                    T bias, T* to, typename Lanes<T>::Vec amiss) {
   using L = Lanes<T>;
   using Vec = typename L::Vec;
-  using Down = typename Scheme::Down;
-  using Across = typename Scheme::Across;
-  constexpr int kDown = Down::kOutputs;
-  constexpr int kAcross = Across::kOutputs;
+  constexpr int kDown = Scheme::Down::kOutputs;
+  constexpr int kAcross = Scheme::Across::kOutputs;
   const Vec added = L::broadcast(bias);
-  const Vec zero = L::zero();
   const int64_t rows = at.rows;
   const int64_t cols = at.cols;
+  Vec y[kDown][kAcross];
+  if (2 * tile_cols <= L::kWidth) {
+    alignas(64) T lines[kDown][(kAcross + 1) * L::kWidth] = {};
+    const int64_t tiles = ceil_div(rows, kDown) * tile_cols;
+    for (int64_t q = 0; q < tiles; q += L::kWidth) {
+      const int64_t lanes = least(L::kWidth, tiles - q);
+      amiss = outputs_of<T, Scheme>(products + q, plane, static_cast<int>(lanes), added, y, amiss);
+#pragma GCC unroll 4
+      for (int a = 0; a < kDown; ++a) {
+#pragma GCC unroll 4
+        for (int b = 0; b < kAcross; ++b) L::store(lines[a] + b * L::kWidth, y[a][b]);
+      }
+      for (int64_t lane = 0; lane < lanes;) {
+        const int64_t row = (q + lane) / tile_cols;
+        const int64_t col = (q + lane) % tile_cols;
+        const int64_t run = least(lanes - lane, tile_cols - col);
+        T* line = to + kDown * row * width + kAcross * col;
+        for (int64_t a = 0; a < least(kDown, rows - kDown * row); ++a, line += width) {
+          store_run<T>(line, lines[a] + kAcross * lane, least(kAcross * run, cols - kAcross * col));
+        }
+        lane += run;
+      }
+    }
+    return amiss;
+  }
   for (int64_t row = 0; row < rows; row += kDown, products += tile_cols, to += kDown * width) {
     for (int64_t q = 0; q < tile_cols; q += L::kWidth) {
-      const int64_t lanes = least(L::kWidth, tile_cols - q);
-      const bool whole = !L::kEdgeIsFree && lanes == L::kWidth;
-      const auto inside = L::edge(static_cast<int>(lanes));
-      const int64_t distance = opaque(plane);
-      const T* const from = products + q;
-      Vec m[kDown][Across::kPlaces];
-#pragma GCC unroll 8
-      for (int j = 0; j < Across::kPlaces; ++j) {
-        Vec column[Down::kPlaces];
-        Vec sums[kDown];
-        const T* place = from + j * distance;
-#pragma GCC unroll 8
-        for (int i = 0; i < Down::kPlaces; ++i, place += Across::kPlaces * distance) {
-          column[i] = whole ? L::load(place) : L::load_edge(place, inside);
-        }
-        Down::outputs(column, sums);
-#pragma GCC unroll 4
-        for (int i = 0; i < kDown; ++i) m[i][j] = sums[i];
-      }
+      amiss = outputs_of<T, Scheme>(products + q, plane, static_cast<int>(least(L::kWidth, tile_cols - q)), added, y,
+                                    amiss);
       const int64_t count = cols - kAcross * q;
       T* line = to + kAcross * q;
 #pragma GCC unroll 4
       for (int a = 0; a < kDown; ++a, line += width) {
         if (row + a == rows) break;
-        Vec y[kAcross];
-        Across::outputs(m[a], y);
-        Vec sum = y[0] + y[1];
-#pragma GCC unroll 4
-        for (int b = 2; b < kAcross; ++b) sum = sum + y[b];
-        amiss = L::fma(sum, zero, amiss);
-        weave<T, kAcross>(y);
 #pragma GCC unroll 4
         for (int b = 0; b < kAcross; ++b) {
           const auto edge = L::edge(static_cast<int>(most(0, least(L::kWidth, count - b * L::kWidth))));
-          L::store_edge(line + b * L::kWidth, edge, y[b] + added);
+          L::store_edge(line + b * L::kWidth, edge, y[a][b]);
         }
       }
     }
