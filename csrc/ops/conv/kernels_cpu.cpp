@@ -345,7 +345,7 @@ struct Transpose {
     const Setup setup(args);
     const int64_t copies = setup.f.copy_tasks();
     return setup.way == Way::filtered ? copies + filter_tasks(setup.filtered.s, setup.filtering.plan)
-           : setup.way == Way::phases ? copies + 1
+           : setup.way == Way::phases ? copies + PhaseList(setup.s).count
                                       : copies;
   }
   static void prepare(const KernelArgs& args, int64_t task) noexcept {
@@ -356,7 +356,7 @@ struct Transpose {
     if (setup.way == Way::filtered) {
       return lay_filters_task<T>(setup.filtered.s, setup.filtering, args.in[1], true, task - copies);
     }
-    prepare_phases<T>(setup.s, args.in[1], setup.phases);
+    prepare_phase<T>(setup.s, args.in[1], setup.phases, task - copies);
   }
   static int64_t tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);

@@ -300,8 +300,8 @@ struct Minimal {
   static constexpr Table kTable = table();
 
   static constexpr Figures figures() {
-    Figures f{Down::kTaps,   Across::kTaps, Down::kStep,      Across::kStep, Down::kReach, Across::kReach, Down::kOutputs,
-              Across::kOutputs, kPlanes,    kPlaces, kTermCount, kSums, Down::kShift,  0};
+    Figures f{Down::kTaps,      Across::kTaps, Down::kStep, Across::kStep, Down::kReach, Across::kReach, Down::kOutputs,
+              Across::kOutputs, kPlanes,       kPlaces,     kTermCount,    kSums,        Down::kShift,   0};
     for (int p = 0; p < kPlaces; ++p) {
       const int terms = kTable.begin[p + 1] - kTable.begin[p];
       if (terms > f.most_terms_of_place) f.most_terms_of_place = terms;

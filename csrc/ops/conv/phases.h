@@ -130,17 +130,19 @@ template <class S>
   const int64_t slice = from_last(weight.strides + 2, axes, 2, 0);
   const int64_t row = from_last(weight.strides + 2, axes, 1, 0);
   const int64_t column = weight.strides[weight.rank - 1];
-  const S* from = weight.as<S>();
-  auto* to = room + p.weights;
+  constexpr int64_t kOutputs = 16;  // taken in turn: as many streams are read on and on
+  const S* from = weight.as<S>() + p.d.last * slice + p.h.last * row + p.w.last * column;
   for (int64_t group = 0; group < s.groups; ++group) {
-    for (int64_t c = 0; c < s.group_c; ++c) {
-      for (int64_t o = 0; o < s.group_o; ++o) {
-        const S* at = from + (group * s.group_o + o) * weight.strides[0] + c * weight.strides[1];
-        for (int64_t l = 0; l < p.d.taps; ++l) {
-          for (int64_t i = 0; i < p.h.taps; ++i) {
-            for (int64_t j = 0; j < p.w.taps; ++j) {
-              *to++ = Stored<S>::value(at[(p.d.last - l * p.d.every) * slice + (p.h.last - i * p.h.every) * row +
-                                          (p.w.last - j * p.w.every) * column]);
+    for (int64_t begin = 0; begin < s.group_o; begin += kOutputs) {
+      const int64_t end = least(s.group_o, begin + kOutputs);
+      for (int64_t c = 0; c < s.group_c; ++c) {
+        auto* to = room + p.weights + ((group * s.group_c + c) * s.group_o + begin) * p.s.taps;
+        for (int64_t o = begin; o < end; ++o) {
+          const S* at = from + (group * s.group_o + o) * weight.strides[0] + c * weight.strides[1];
+          for (int64_t l = 0; l < p.d.taps; ++l) {
+            for (int64_t i = 0; i < p.h.taps; ++i) {
+              const S* line = at - l * p.d.every * slice - i * p.h.every * row;
+              for (int64_t j = 0; j < p.w.taps; ++j, line -= p.w.every * column) *to++ = Stored<S>::value(*line);
             }
           }
         }
@@ -200,12 +202,15 @@ int64_t phase_tasks(const Sizes& s, PhaseRoom<T> room) {
   return tasks;
 }
 
+// The weights of one of the phases.
 template <class T>
-void prepare_phases(const Sizes& s, const KOperand& weight, PhaseRoom<T> room) {
-  for (const Phase& p : PhaseList(s)) {
-    as_stored<T>(weight.dtype, [&](auto element) { lay_weights<decltype(element)>(s, p, weight, room.weights); });
+void prepare_phase(const Sizes& s, const KOperand& weight, PhaseRoom<T> room, int64_t task) {
+  const PhaseList phases(s);
+  for (const Phase& p : phases) {
     const auto part = room.next(p);
-    if (!part.by_outputs) continue;
+    if (&p != phases.begin() + task) continue;
+    as_stored<T>(weight.dtype, [&](auto element) { lay_weights<decltype(element)>(s, p, weight, room.weights); });
+    if (!part.by_outputs) return;
     for (int64_t i = 0; i < s.groups * part.plan.panels; ++i) {
       pack_outputs<T>(p.s, part.plan, room.weights + p.weights, part.packed, i);
     }
