@@ -8,6 +8,7 @@
 
 #include "autograd/interrupt.h"
 #include "autograd/mode.h"
+#include "core/float32_mode.h"
 #include "device/backend.h"
 #include "graph/passes/passes.h"
 #include "graph/plan.h"
@@ -166,11 +167,14 @@ void Program::run(std::span<const Tensor> inputs, std::vector<Tensor>& results) 
 
 void Program::run_steps(Context& context) const {
   const Plan& plan = *plan_;
-  // What a run that breaks off has made is not used.
+  // What is made of a float32 operand may depend on how many digits products look at, so that a version is one of both. What a run that
+  // breaks off has made is not used.
+  constexpr uint64_t kModes = 4;
+  const auto mode = static_cast<uint64_t>(float32_mode.load(std::memory_order_relaxed));
   for (size_t i = 0; i < plan.kept.size(); ++i) {
     const Storage& of = *plan.kept[i].of;
     const bool known = !of.exported_writable.load(std::memory_order_relaxed);
-    const uint64_t version = known ? of.version.load(std::memory_order_relaxed) : Context::kNothing;
+    const uint64_t version = known ? of.version.load(std::memory_order_relaxed) * kModes + mode : Context::kNothing;
     context.args[static_cast<size_t>(plan.kept[i].step)].prepared = known && context.kept[i] == version;
     context.making[i] = version;
     context.kept[i] = Context::kNothing;

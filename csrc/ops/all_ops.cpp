@@ -35,6 +35,7 @@ namespace gorgo {
   GORGO_FOR_EACH_ISA(GORGO_DECLARE_FILL, family)
 GORGO_FOR_EACH_FAMILY(GORGO_DECLARE)
 GORGO_FOR_EACH_PRODUCT_ISA(GORGO_DECLARE_FILL, matmul)
+GORGO_WITH_AMX(GORGO_DECLARE_FILL, conv)
 
 namespace {
 
@@ -64,6 +65,7 @@ void register_all_ops() {
 #define GORGO_FILL_ALL(family) GORGO_FOR_EACH_ISA(GORGO_FILL, family)
   GORGO_FOR_EACH_FAMILY(GORGO_FILL_ALL)
   GORGO_FOR_EACH_PRODUCT_ISA(GORGO_FILL, matmul)
+  GORGO_WITH_AMX(GORGO_FILL, conv)
   take_cuda_kernels = [](void (*fill)(KernelSink&)) {
     DeviceSink cuda_sink(DeviceType::Cuda);
     fill(cuda_sink);

@@ -15,6 +15,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#if defined(GORGO_ISA_AMX)
+// Convolutions may go by tiles (tiles.h).
+#define GORGO_WITH_TILES 1
+#endif
+
 namespace gorgo {
 
 // What happens to an element between its sum and its store, in this order. Pointers have the problem's dtype; null
@@ -89,7 +94,7 @@ inline constexpr bool kGemmHas =
 template <class T>
 inline constexpr bool kGemmPacksOnlyB =
 #if defined(GORGO_ISA_AMX)
-    false;
+    true;
 #else
     !kGemmIsOfBytes<T>;
 #endif
@@ -129,6 +134,8 @@ void gemm_run(const GemmProblem& problem, void* scratch, std::int64_t task);
 // set_batch_invariant(True), and scratch and tasks never depend on whether they do.
 constexpr std::int64_t kPiecesFrom = 64;
 GORGO_INLINE bool may_go_by_pieces(const GemmProblem& p) { return p.k >= kPiecesFrom && p.n >= kPiecesFrom; }
+// What is kept of B is then what multiply-adds read; tiles, if they are asked for, pack theirs anew.
+GORGO_INLINE bool is_by_few_rows(const GemmProblem& p) { return p.m < kPiecesFrom; }
 
 // The same for float32 by pieces of bfloat16: gemm_*<float> call them where may_go_by_pieces.
 std::size_t pieces_scratch_bytes(const GemmProblem& problem);

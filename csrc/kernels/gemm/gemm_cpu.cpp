@@ -72,6 +72,25 @@ GORGO_GEMM_INLINE bool is_for_tiles([[maybe_unused]] const GemmProblem& p) {
   return false;
 }
 
+// Whether gemm_pack and what is kept of it are the tiles' affair: not for a few rows whose B is kept, for multiply-adds.
+template <class S>
+GORGO_GEMM_INLINE bool is_packed_for_tiles([[maybe_unused]] const GemmProblem& p) {
+#if defined(GORGO_ISA_AMX)
+  return is_for_tiles<S>(p) && !(p.keeps_b && is_by_few_rows(p));
+#else
+  return false;
+#endif
+}
+// Bytes of scratch that tiles may need, before any other.
+template <class S>
+std::size_t bytes_for_tiles([[maybe_unused]] const GemmProblem& p) {
+#if defined(GORGO_ISA_AMX)
+  if (is_for_tiles<S>(p))
+    return static_cast<std::size_t>(round_up(static_cast<std::int64_t>(pieces_scratch_bytes(p)), 64));
+#endif
+  return 0;
+}
+
 template <class S>
 constexpr bool kHasVectors =
     std::is_same_v<S, float> || std::is_same_v<S, double> || std::is_same_v<S, BFloat16> || std::is_same_v<S, Float16>;
@@ -155,9 +174,10 @@ Plan plan_of(const GemmProblem& p) {
   if (kConverts || (plan.path == PathB::scratch && p.n > kColumns) || collides_in_place) plan.path_a = PathA::stack;
 #if defined(GORGO_ISA_AMX)
   if (is_for_tiles<S>(p)) {
-    // Few rows, which might have gone by tiles: cut as for these, and without scratch, which is theirs.
-    if (plan.path == PathB::scratch) plan.path = PathB::stack;
-    if (plan.path != PathB::in_place) plan.path_a = PathA::in_place;
+    // Few rows, which might have gone by tiles: cut as for these, and without scratch, which is theirs, but for what is kept.
+    if (plan.path == PathB::scratch && !p.keeps_b) plan.path = PathB::stack;
+    if (plan.path == PathB::stack) plan.path_a = PathA::in_place;
+    if (plan.path == PathB::scratch) plan.pack_tasks = plan.k_blocks * ceil_div(plan.panels, kPackPanels);
     plan.column_tasks = pieces_tasks(p);
     return plan;
   }
@@ -634,23 +654,20 @@ void run_plain(const GemmProblem& p, std::int64_t row_begin, std::int64_t row_en
 
 template <class T>
 std::size_t gemm_scratch_bytes(const GemmProblem& p) {
-#if defined(GORGO_ISA_AMX)
-  if (is_for_tiles<T>(p)) return pieces_scratch_bytes(p);
-#endif
+  const std::size_t for_tiles = bytes_for_tiles<T>(p);
+  if (is_packed_for_tiles<T>(p)) return for_tiles;
   if constexpr (kHasVectors<T>) {
     using C = typename Stored<T>::Compute;
     if (needs_no_scratch<T>(p)) return 0;
     const Plan plan = plan_of<T>(p);
     if (plan.path == PathB::column) return plan.pack_tasks != 0 ? static_cast<std::size_t>(p.k) * sizeof(C) : 0;
-    if (plan.path_a == PathA::ahead) {
-      return static_cast<std::size_t>(plan.k_blocks * plan.row_tiles * strip_elements<C>(plan.block_k)) * sizeof(C);
-    }
-    if (plan.path != PathB::scratch) return 0;
-    std::int64_t elements = elements_before_strips<T>(p, plan);
+    std::int64_t elements = 0;
+    if (plan.path_a == PathA::ahead) elements = plan.k_blocks * plan.row_tiles * strip_elements<C>(plan.block_k);
+    if (plan.path == PathB::scratch) elements = elements_before_strips<T>(p, plan);
     if (plan.path_a == PathA::once) {
       elements += plan.row_tasks * plan.column_tasks * plan.most_strips() * strip_elements<C>(plan.block_k);
     }
-    return static_cast<std::size_t>(elements) * sizeof(C);
+    return for_tiles + static_cast<std::size_t>(elements) * sizeof(C);
   } else {
     return 0;
   }
@@ -659,7 +676,7 @@ std::size_t gemm_scratch_bytes(const GemmProblem& p) {
 template <class T>
 std::int64_t gemm_pack_tasks(const GemmProblem& p) {
 #if defined(GORGO_ISA_AMX)
-  if (is_for_tiles<T>(p)) return pieces_pack_tasks(p);
+  if (is_packed_for_tiles<T>(p)) return pieces_pack_tasks(p);
 #endif
   if constexpr (kHasVectors<T>) {
     return needs_no_scratch<T>(p) ? 0 : plan_of<T>(p).pack_tasks;
@@ -671,13 +688,13 @@ std::int64_t gemm_pack_tasks(const GemmProblem& p) {
 template <class T>
 void gemm_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
 #if defined(GORGO_ISA_AMX)
-  if (is_for_tiles<T>(p)) return pieces_pack(p, scratch, task);
+  if (is_packed_for_tiles<T>(p)) return pieces_pack(p, scratch, task);
 #endif
   if constexpr (kHasVectors<T>) {
     using C = typename Stored<T>::Compute;
     constexpr std::int64_t kColumns = kPanelColumns<C>;
     const Plan plan = plan_of<T>(p);
-    C* to = static_cast<C*>(scratch);
+    C* to = reinterpret_cast<C*>(static_cast<unsigned char*>(scratch) + bytes_for_tiles<T>(p));
     if (plan.path == PathB::column) {
       const T* b = static_cast<const T*>(p.b);
       for (std::int64_t k = 0; k < p.k; ++k) to[k] = Stored<T>::value(b[k * p.b_row_stride]);
@@ -729,7 +746,7 @@ std::int64_t gemm_tasks(const GemmProblem& p) {
 template <class T>
 void gemm_run(const GemmProblem& p, void* scratch, std::int64_t task) {
 #if defined(GORGO_ISA_AMX)
-  if (is_for_tiles<T>(p) && (p.m >= kPiecesFrom || asks_for_batch_invariance())) return pieces_run(p, scratch, task);
+  if (is_for_tiles<T>(p) && (!is_by_few_rows(p) || asks_for_batch_invariance())) return pieces_run(p, scratch, task);
 #endif
   if constexpr (kHasVectors<T>) {
     const Plan plan = plan_of<T>(p);
@@ -755,7 +772,8 @@ void gemm_run(const GemmProblem& p, void* scratch, std::int64_t task) {
                                             least(p.n, panel_end * kPanelColumns<T>));
       }
     }
-    run_block<T>(p, plan, scratch, task, tile_begin, tile_end, panel_begin, panel_end);
+    run_block<T>(p, plan, static_cast<unsigned char*>(scratch) + bytes_for_tiles<T>(p), task, tile_begin, tile_end,
+                 panel_begin, panel_end);
   } else {
     const std::int64_t tasks = plain_tasks(p);
     run_plain<T>(p, p.m * task / tasks, p.m * (task + 1) / tasks);

@@ -10,7 +10,6 @@
 
 #include "core/counts.h"
 #include "core/dtype.h"
-#include "core/float32_mode.h"
 #include "kernels/gemm/finish.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/groups.h"
@@ -45,10 +44,11 @@ struct Plan {
   std::int64_t packed_at = 0;    // where packed B begins in scratch, and where what each task has for itself does
   std::int64_t own_at = 0;
   std::int64_t own_bytes = 0;
+  bool keeps = false;  // packed B
 
-  [[nodiscard]] bool packs_ahead() const { return row_tasks > 1; }
+  [[nodiscard]] bool packs_ahead() const { return row_tasks > 1 || keeps; }
   // A panel that a single strip uses is done with before the next one, and takes its place.
-  [[nodiscard]] bool uses_panels_once() const { return strips == 1; }
+  [[nodiscard]] bool uses_panels_once() const { return strips == 1 && !keeps; }
   [[nodiscard]] std::int64_t bytes() const { return own_at + row_tasks * column_tasks * own_bytes; }
 
   // To be called once: what a task has for itself, beside its panel.
@@ -64,9 +64,11 @@ struct Plan {
 };
 
 // `task_work` multiply-adds are worth a task.
-Plan cut(const GemmProblem& p, std::int64_t steps, std::int64_t k_blocks, int pieces, std::int64_t task_work) {
+Plan cut(const GemmProblem& p, std::int64_t steps, std::int64_t k_blocks, int pieces, std::int64_t task_work,
+         bool keeps) {
   Plan plan;
   if (p.m <= 0 || p.n <= 0) return plan;
+  plan.keeps = keeps && p.k > 0;
   plan.steps = steps;
   plan.k_blocks = k_blocks;
   plan.strips = ceil_div(p.m, kStripRows);
@@ -129,7 +131,7 @@ bool reads_in_place(const GemmProblem& p) { return p.a_col_stride == 1; }
 
 template <class S>
 Plan plan_of(const GemmProblem& p) {
-  Plan plan = cut(p, ceil_div(p.k, kStepOf<WordsOf<S>>), 1, 1, kTaskWorkOf<S>);
+  Plan plan = cut(p, ceil_div(p.k, kStepOf<WordsOf<S>>), 1, 1, kTaskWorkOf<S>, p.keeps_b);
   // Strips that do not lie as tiles, or not wholly, are copied.
   plan.set_own(reads_in_place(p) && p.m % kStripRows == 0 ? 0 : plan.steps * kStepBytes);
   return plan;
@@ -235,7 +237,8 @@ void run_words(const GemmProblem& p, void* scratch, std::int64_t task) {
       if constexpr (std::is_same_v<S, BytesToInt32>) {
         if (!p.accumulate && is_whole(rows, columns)) to = in_c<Sum>(p, rows, column);
       }
-      sum_tiles_of<kProduct, 1>(tiles, rows.count, columns, strip, {packed}, plan.steps, to, [](std::int64_t) {});
+      sum_tiles_of<kProduct, 1>(tiles, rows.count, columns, strip, TilePanel{packed}, plan.steps, to,
+                                [](std::int64_t) {});
       if (to.at == sums)
         finish_sums<S>(p, sums, kTilePanel, rows, column, columns, static_cast<const Sum*>(nullptr), 0);
     }
@@ -249,7 +252,7 @@ constexpr std::int64_t kTaskWorkOfPieces = 4 * 1024 * 1024;
 
 // What a packed panel of a block of k holds.
 struct PanelFacts {
-  Sizes sizes;
+  Extremes sizes;
   std::int32_t pieces = 0;
 };
 
@@ -257,7 +260,8 @@ Plan plan_of_pieces(const GemmProblem& p) {
   // Blocks as even as whole steps allow.
   const std::int64_t blocks = most(1, ceil_div(p.k, kBlockK));
   const std::int64_t steps = ceil_div(ceil_div(p.k, blocks), kStepK);
-  Plan plan = cut(p, steps, most(1, ceil_div(p.k, most(1, steps) * kStepK)), kMostPieces, kTaskWorkOfPieces);
+  Plan plan = cut(p, steps, most(1, ceil_div(p.k, most(1, steps) * kStepK)), kMostPieces, kTaskWorkOfPieces,
+                  p.keeps_b && !is_by_few_rows(p));
   plan.packed_at = round_up(plan.k_blocks * plan.panels * static_cast<std::int64_t>(sizeof(PanelFacts)), kCacheLine);
   // Two strips, one of which is split while the other is multiplied, and a copy of one that does not lie by rows.
   plan.set_own(2 * steps * kMostPieces * kStepBytes + (reads_in_place(p) ? 0 : steps * kStepK * kStripRows * 4));
@@ -268,28 +272,6 @@ Plan plan_of_pieces(const GemmProblem& p) {
 Range block_at(const GemmProblem& p, const Plan& plan, std::int64_t kb) {
   const std::int64_t size = plan.steps * kStepK;
   return {kb * size, least(p.k, (kb + 1) * size)};
-}
-
-int pieces_now() {
-  switch (float32_mode_now()) {
-    case Float32Mode::highest:
-      return 3;
-    case Float32Mode::high:
-      return 2;
-    default:
-      return 1;
-  }
-}
-
-template <class Use>
-GORGO_GEMM_INLINE void with_pieces(int pieces, const Use& use) {
-  if (pieces == 3) {
-    use(std::integral_constant<int, 3>{});
-  } else if (pieces == 2) {
-    use(std::integral_constant<int, 2>{});
-  } else {
-    use(std::integral_constant<int, 1>{});
-  }
 }
 
 PanelFacts& facts_of(const Plan& plan, void* scratch, std::int64_t kb, std::int64_t panel) {
@@ -434,7 +416,7 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
     const TileStrip strip{now.to, kTileRowBytes, kTileBytes, pieces * kStepBytes, nullptr};
     LaneSizes all_rows;
     for (int row = 0; row < rows.count; ++row) all_rows.join(now.sizes[row]);
-    const Sizes whole = all_rows.of_row();
+    const Extremes whole = all_rows.of_row();
     const Turn then = turn.strip + 1 < strips.end ? Turn{turn.kb, turn.strip + 1} : Turn{turn.kb + 1, strips.begin};
     if (then.kb < plan.k_blocks) {
       prepare(next, p, block_at(p, plan, then.kb), then.strip, own + (side ^ 1) * strip_bytes, copy);
@@ -477,8 +459,8 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
           }
           split_rows_of<n.value>(next, step, first, end);
         };
-        sum_tiles_of<TileProduct::bfloat16, n.value>(tiles, rows.count, columns, strip, {packed, pieces * kStepBytes},
-                                                     steps, to, between);
+        sum_tiles_of<TileProduct::bfloat16, n.value>(tiles, rows.count, columns, strip,
+                                                     TilePanel{packed, pieces * kStepBytes}, steps, to, between);
       });
       if (is_direct) continue;
       if (others != 0) multiply_add_rows(p, block, rows, others, column, columns, sums);

@@ -7,8 +7,12 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "core/counts.h"
+#include "core/float32_mode.h"
+#include "kernels/gemm/groups.h"
 #include "kernels/gemm/lanes.h"
 #include "kernels/gemm/tile_sums.h"
 
@@ -21,8 +25,8 @@ constexpr std::int64_t kStepK = 2 * kTileWords;  // elements of k in a step
 constexpr std::int64_t kBlockK = kBlockSteps * kStepK;
 constexpr int kMostPieces = 3;
 
-// Sizes of the numbers of a row of A or of a panel of B, as the bits of a float without its sign, which order as the sizes do.
-struct Sizes {
+// The extreme sizes of the numbers of a row of A or of a panel of B, as the bits of a float without its sign, which order as the sizes do.
+struct Extremes {
   std::uint32_t greatest = 0;
   std::uint32_t least_greatest = 0;         // of a panel: in the column where it is least; of a row: the same
   std::uint32_t least = ~std::uint32_t{0};  // of those that are not zero, minus one
@@ -41,24 +45,34 @@ struct LaneSizes {
     least = _mm512_mask_min_epu32(least, which, least, _mm512_sub_epi32(size, _mm512_set1_epi32(1)));
     least_of_all = _mm512_mask_min_epu32(least_of_all, which, least_of_all, size);
   }
+  GORGO_INLINE void note(__m512 numbers) { note(_mm512_castps_si512(numbers), 0xffff); }
+  // From and to arrays, where least_of_all is left out.
+  GORGO_INLINE void join(const std::uint32_t* greatest_at, const std::uint32_t* least_at) {
+    greatest = _mm512_max_epu32(greatest, _mm512_loadu_si512(greatest_at));
+    least = _mm512_min_epu32(least, _mm512_loadu_si512(least_at));
+  }
+  GORGO_INLINE void store(std::uint32_t* greatest_at, std::uint32_t* least_at, __mmask16 which) const {
+    _mm512_mask_storeu_epi32(greatest_at, which, greatest);
+    _mm512_mask_storeu_epi32(least_at, which, least);
+  }
   GORGO_INLINE void join(const LaneSizes& other) {
     greatest = _mm512_max_epu32(greatest, other.greatest);
     least = _mm512_min_epu32(least, other.least);
     least_of_all = _mm512_min_epu32(least_of_all, other.least_of_all);
   }
   // Of a row, whose numbers are in all lanes.
-  [[nodiscard]] GORGO_INLINE Sizes of_row() const {
+  [[nodiscard]] GORGO_INLINE Extremes of_row() const {
     const std::uint32_t most = _mm512_reduce_max_epu32(greatest);
     return {most, most, _mm512_reduce_min_epu32(least), _mm512_reduce_min_epu32(least_of_all)};
   }
   // Of the columns that the lanes are.
-  [[nodiscard]] GORGO_INLINE Sizes of_columns(__mmask16 which) const {
+  [[nodiscard]] GORGO_INLINE Extremes of_columns(__mmask16 which) const {
     return {_mm512_reduce_max_epu32(greatest), _mm512_mask_reduce_min_epu32(which, greatest),
             _mm512_reduce_min_epu32(least), _mm512_reduce_min_epu32(least_of_all)};
   }
 };
 
-GORGO_GEMM_INLINE Sizes join(const Sizes& a, const Sizes& b) {
+GORGO_GEMM_INLINE Extremes join(const Extremes& a, const Extremes& b) {
   const auto less = [](std::uint32_t x, std::uint32_t y) { return x < y ? x : y; };
   return {a.greatest > b.greatest ? a.greatest : b.greatest, less(a.least_greatest, b.least_greatest),
           less(a.least, b.least), less(a.least_of_all, b.least_of_all)};
@@ -69,7 +83,7 @@ constexpr std::int64_t kBlockBits = 9;
 static_assert(kBlockK == std::int64_t{1} << kBlockBits);
 
 // No sum over a block overflows, whatever its order: its terms add up to less than 2^127.
-GORGO_GEMM_INLINE bool stays_finite(const Sizes& a, const Sizes& b) {
+GORGO_GEMM_INLINE bool stays_finite(const Extremes& a, const Extremes& b) {
   constexpr std::int64_t kMostExponent = 253;  // of what is never rounded up to infinity
   const std::int64_t ea = a.greatest >> 23;
   const std::int64_t eb = b.greatest >> 23;
@@ -77,7 +91,7 @@ GORGO_GEMM_INLINE bool stays_finite(const Sizes& a, const Sizes& b) {
 }
 // Nothing that counts is denormal: all pieces are normal numbers, and so are their products as far down as a rounding of the
 // whole.
-GORGO_GEMM_INLINE bool stays_normal(const Sizes& a, const Sizes& b) {
+GORGO_GEMM_INLINE bool stays_normal(const Extremes& a, const Extremes& b) {
   constexpr std::int64_t kLeastExponent = 127 - 102;
   constexpr std::int64_t kLeastProduct = 2 * 127 - 100;
   if (a.greatest == 0 || b.greatest == 0) return true;
@@ -87,7 +101,7 @@ GORGO_GEMM_INLINE bool stays_normal(const Sizes& a, const Sizes& b) {
 }
 // What is lost as denormal is less than a quarter of a rounding, beside one product of which no factor is missing: the largest
 // number of the row, or of the column, with the least of the other.
-GORGO_GEMM_INLINE bool loses_nothing(const Sizes& a, const Sizes& b) {
+GORGO_GEMM_INLINE bool loses_nothing(const Extremes& a, const Extremes& b) {
   const std::int64_t ea = a.greatest >> 23;
   const std::int64_t eb = b.greatest >> 23;
   // A piece is lost below 2^-126, two at most of an element, and so are products: 3 terms for each of a block's elements.
@@ -99,7 +113,7 @@ GORGO_GEMM_INLINE bool loses_nothing(const Sizes& a, const Sizes& b) {
   return lost + 26 <= most(product(ea, b.least_of_all), product(b.least_greatest >> 23, a.least_of_all));
 }
 
-GORGO_GEMM_INLINE bool fits(const Sizes& a, const Sizes& b) {
+GORGO_GEMM_INLINE bool fits(const Extremes& a, const Extremes& b) {
   return stays_finite(a, b) && (stays_normal(a, b) || loses_nothing(a, b));
 }
 
@@ -130,6 +144,44 @@ GORGO_GEMM_INLINE __m512i high_halves(__m512i first, __m512i second) {
   constexpr Short32 kPlaces = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
                                33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
   return _mm512_permutex2var_epi16(first, reinterpret_cast<__m512i>(kPlaces), second);
+}
+
+// Splits two vectors and stores each piece as sixteen words, pieces piece_stride bytes apart: pairs of one's numbers and the other's, or the
+// one's neighbours and then the other's.
+template <int kPieces, bool kPairs>
+GORGO_GEMM_INLINE void split_to_words(__m512 x, __m512 y, unsigned char* to, std::int64_t piece_stride) {
+  __m512i of_x[kPieces];
+  __m512i of_y[kPieces];
+  split<kPieces>(x, of_x);
+  split<kPieces>(y, of_y);
+#pragma GCC unroll 3
+  for (int i = 0; i < kPieces; ++i) {
+    _mm512_storeu_si512(to + i * piece_stride, kPairs ? _mm512_or_si512(_mm512_srli_epi32(of_x[i], 16), of_y[i])
+                                                      : high_halves(of_x[i], of_y[i]));
+  }
+}
+
+// Into how many pieces numbers are split as things are set.
+GORGO_GEMM_INLINE int pieces_now() {
+  switch (float32_mode_now()) {
+    case Float32Mode::highest:
+      return 3;
+    case Float32Mode::high:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+template <class Use>
+GORGO_GEMM_INLINE void with_pieces(int pieces, const Use& use) {
+  if (pieces == 3) {
+    use(std::integral_constant<int, 3>{});
+  } else if (pieces == 2) {
+    use(std::integral_constant<int, 2>{});
+  } else {
+    use(std::integral_constant<int, 1>{});
+  }
 }
 
 // Rows of A as they are read: row r of step s at from + r * row_stride + s * step_stride, kStepK numbers side by side.
@@ -192,6 +244,24 @@ static void split_panel_step(unsigned char* to, const float* from, std::int64_t 
       }
     }
     sizes[j / kWidth] = noted;
+  }
+}
+
+// Splits a step of a panel of B whose columns lie as rows: kStepK numbers of each.
+template <int kPieces>
+static void split_columns(unsigned char* to, const float* from, std::int64_t row_stride, int columns,
+                          LaneSizes* sizes) {
+  alignas(64) unsigned char strip[kPieces * kStepBytes];
+  std::memset(strip, 0, sizeof(strip));
+  split_rows<kPieces>(strip, {from, row_stride, 0}, 0, static_cast<int>(kStepK), 0, columns, sizes);
+  for (int tile = 0; tile < 2 * kPieces; ++tile) {
+    Words v[kTileWords];
+    for (int i = 0; i < kTileWords; ++i)
+      v[i] = Lanes<std::uint32_t>::load(reinterpret_cast<const std::uint32_t*>(strip + tile * kTileBytes) +
+                                        i * kTileWords);
+    transpose_square<std::uint32_t, kTileWords>(v);
+    auto* const words = reinterpret_cast<std::uint32_t*>(to + tile / 2 * kStepBytes + tile % 2 * kTileRowBytes);
+    for (int i = 0; i < kTileWords; ++i) Lanes<std::uint32_t>::store(words + i * kPanelStride / 4, v[i]);
   }
 }
 

@@ -26,10 +26,100 @@ struct TileStrip {
   std::int64_t tile_stride = kTileBytes;
   std::int64_t step_stride = kStepBytes;
   const unsigned char* tail = nullptr;  // packed, or null
+
+  // Goes from step to step. Tiles are loaded by their number, place among the step's two, and piece.
+  class Walk {
+   public:
+    GORGO_INLINE explicit Walk(const TileStrip& strip)
+        : strip_(strip), first_(strip.at), second_(strip.at + strip.tile_stride), row_stride_(strip.row_stride) {}
+    GORGO_INLINE void begin(bool is_last) {
+      if (!is_last || strip_.tail == nullptr) return;
+      first_ = strip_.tail;
+      second_ = first_ + kTileBytes;
+      row_stride_ = kTileRowBytes;
+    }
+    GORGO_INLINE void end() {
+      first_ += strip_.step_stride;
+      second_ += strip_.step_stride;
+    }
+    template <int kTile, int kPlace, int kPiece>
+    GORGO_INLINE void load(Tiles& tiles) const {
+      tiles.load<kTile, kPiece * kStepBytes>(kPlace == 0 ? first_ : second_, row_stride_);
+    }
+
+   private:
+    const TileStrip& strip_;
+    const unsigned char* first_;
+    const unsigned char* second_;
+    std::int64_t row_stride_;
+  };
 };
 struct TilePanel {
   const unsigned char* at = nullptr;
   std::int64_t step_stride = kStepBytes;
+
+  class Walk {
+   public:
+    GORGO_INLINE explicit Walk(const TilePanel& panel) : at_(panel.at), step_stride_(panel.step_stride) {}
+    GORGO_INLINE void begin(bool) const {}
+    GORGO_INLINE void end() { at_ += step_stride_; }
+    template <int kTile, int kPlace, int kPiece>
+    GORGO_INLINE void load(Tiles& tiles) const {
+      tiles.load<kTile, kPiece * kStepBytes + kPlace * kTileRowBytes>(at_, kPanelStride);
+    }
+
+   private:
+    const unsigned char* at_;
+    std::int64_t step_stride_;
+  };
+};
+
+// Either in memory that is no more than read: rows of planes (ops/conv/planes.h), whose pieces lie piece_stride apart. The steps of
+// a strip adjoin each other in its rows; those of a panel begin where `steps` says.
+struct PlaneStrip {
+  const unsigned char* at = nullptr;
+  std::int64_t row_stride = 0;
+  std::int64_t piece_stride = 0;
+
+  class Walk {
+   public:
+    GORGO_INLINE explicit Walk(const PlaneStrip& strip)
+        : at_(strip.at), row_stride_(strip.row_stride), piece_stride_(strip.piece_stride) {}
+    GORGO_INLINE void begin(bool) const {}
+    GORGO_INLINE void end() { at_ += kTileRowBytes; }
+    template <int kTile, int kPlace, int kPiece>
+    GORGO_INLINE void load(Tiles& tiles) const {
+      tiles.load<kTile>(at_ + kPlace * kTileHeight * row_stride_ + kPiece * piece_stride_, row_stride_);
+    }
+
+   private:
+    const unsigned char* at_;
+    std::int64_t row_stride_, piece_stride_;
+  };
+};
+struct PlanePanel {
+  const unsigned char* at = nullptr;
+  std::int64_t row_stride = 0;
+  std::int64_t piece_stride = 0;
+  const std::int32_t* steps = nullptr;  // bytes from `at`
+
+  class Walk {
+   public:
+    GORGO_INLINE explicit Walk(const PlanePanel& panel)
+        : from_(panel.at), row_stride_(panel.row_stride), piece_stride_(panel.piece_stride), step_(panel.steps) {}
+    GORGO_INLINE void begin(bool) { at_ = from_ + *step_; }
+    GORGO_INLINE void end() { ++step_; }
+    template <int kTile, int kPlace, int kPiece>
+    GORGO_INLINE void load(Tiles& tiles) const {
+      tiles.load<kTile, kPlace * kTileRowBytes>(at_ + kPiece * piece_stride_, row_stride_);
+    }
+
+   private:
+    const unsigned char* from_;
+    const unsigned char* at_ = nullptr;
+    std::int64_t row_stride_, piece_stride_;
+    const std::int32_t* step_;
+  };
 };
 
 // Where the sums go, whole tiles of them: a buffer whose rows are kTilePanel words long, or C.
@@ -63,59 +153,50 @@ struct PieceProducts<3> {
 };
 
 // Tiles 0 to 3 are the sums by rows, 4 and 5 are A's, 6 and 7 are B's.
-template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, int kIndex, bool kFirst>
-GORGO_GEMM_INLINE void multiply_pieces(Tiles& tiles, const unsigned char* a0, const unsigned char* a1,
-                                       std::int64_t a_stride, const unsigned char* b) {
+template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, int kIndex, bool kFirst, class A, class B>
+GORGO_GEMM_INLINE void multiply_pieces(Tiles& tiles, const A& a, const B& b) {
   constexpr auto& kPairs = PieceProducts<kPieces>::at;
   constexpr PiecePair kPair = kPairs[kIndex];
   constexpr bool kNewA = kFirst || kPairs[kFirst ? 0 : kIndex - 1].a != kPair.a;
   constexpr bool kNewB = kFirst || kPairs[kFirst ? 0 : kIndex - 1].b != kPair.b;
-  constexpr int kOffsetA = kPair.a * kStepBytes;
-  constexpr int kOffsetB = kPair.b * kStepBytes;
-  if constexpr (kNewA) tiles.load<4, kOffsetA>(a0, a_stride);
-  if constexpr (kNewB) tiles.load<6, kOffsetB>(b, kPanelStride);
+  if constexpr (kNewA) a.template load<4, 0, kPair.a>(tiles);
+  if constexpr (kNewB) b.template load<6, 0, kPair.b>(tiles);
   tiles.multiply<kProduct, 0, 4, 6>();
   if constexpr (kColumnTiles == 2) {
-    if constexpr (kNewB) tiles.load<7, kOffsetB + kTileRowBytes>(b, kPanelStride);
+    if constexpr (kNewB) b.template load<7, 1, kPair.b>(tiles);
     tiles.multiply<kProduct, 1, 4, 7>();
   }
   if constexpr (kRowTiles == 2) {
-    if constexpr (kNewA) tiles.load<5, kOffsetA>(a1, a_stride);
+    if constexpr (kNewA) a.template load<5, 1, kPair.a>(tiles);
     tiles.multiply<kProduct, 2, 5, 6>();
     if constexpr (kColumnTiles == 2) tiles.multiply<kProduct, 3, 5, 7>();
   }
 }
 
 // Products [kFrom, kEnd) of the pieces over all steps.
-template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, int kFrom, int kEnd, class Between>
-GORGO_GEMM_INLINE void pass_over_steps(Tiles& tiles, const TileStrip& strip, const TilePanel& panel, std::int64_t steps,
+template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, int kFrom, int kEnd, class Strip,
+          class Panel, class Between>
+GORGO_GEMM_INLINE void pass_over_steps(Tiles& tiles, const Strip& strip, const Panel& panel, std::int64_t steps,
                                        const Between& between) {
-  const unsigned char* a0 = strip.at;
-  const unsigned char* a1 = a0 + strip.tile_stride;
-  const unsigned char* b = panel.at;
-  std::int64_t a_stride = strip.row_stride;
+  typename Strip::Walk a(strip);
+  typename Panel::Walk b(panel);
   for (std::int64_t step = 0; step < steps; ++step) {
-    if (step + 1 == steps && strip.tail != nullptr) {
-      a0 = strip.tail;
-      a1 = a0 + kTileBytes;
-      a_stride = kTileRowBytes;
-    }
+    const bool is_last = step + 1 == steps;
+    a.begin(is_last);
+    b.begin(is_last);
     [&]<int... kIndex>(std::integer_sequence<int, kIndex...>) __attribute__((always_inline)) {
-      (multiply_pieces<kProduct, kPieces, kRowTiles, kColumnTiles, kFrom + kIndex, kIndex == 0>(tiles, a0, a1, a_stride,
-                                                                                                b),
-       ...);
+      (multiply_pieces<kProduct, kPieces, kRowTiles, kColumnTiles, kFrom + kIndex, kIndex == 0>(tiles, a, b), ...);
     }(std::make_integer_sequence<int, kEnd - kFrom>{});
-    a0 += strip.step_stride;
-    a1 += strip.step_stride;
-    b += panel.step_stride;
+    a.end();
+    b.end();
     between(step);
   }
 }
 
 // Stores the sums to `to`. between(step) runs once for each step, among products, which
 // leave the vector unit idle.
-template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, class Between>
-GORGO_GEMM_INLINE void sum_tiles(Tiles& tiles, const TileStrip& strip, const TilePanel& panel, std::int64_t steps,
+template <TileProduct kProduct, int kPieces, int kRowTiles, int kColumnTiles, class Strip, class Panel, class Between>
+GORGO_GEMM_INLINE void sum_tiles(Tiles& tiles, const Strip& strip, const Panel& panel, std::int64_t steps,
                                  const TileSums& to, const Between& between) {
   tiles.zero<0>();
   if constexpr (kColumnTiles == 2) tiles.zero<1>();
@@ -140,8 +221,8 @@ GORGO_GEMM_INLINE void sum_tiles(Tiles& tiles, const TileStrip& strip, const Til
 }
 
 // The same for as many tiles as `rows` and `columns` need.
-template <TileProduct kProduct, int kPieces, class Between>
-GORGO_GEMM_INLINE void sum_tiles_of(Tiles& tiles, int rows, int columns, const TileStrip& strip, const TilePanel& panel,
+template <TileProduct kProduct, int kPieces, class Strip, class Panel, class Between>
+GORGO_GEMM_INLINE void sum_tiles_of(Tiles& tiles, int rows, int columns, const Strip& strip, const Panel& panel,
                                     std::int64_t steps, const TileSums& to, const Between& between) {
   if (rows > kTileHeight) {
     if (columns > kTileWords) {

@@ -11,12 +11,16 @@
 // 16-bit types are converted to float in scratch and back. Images whose channels are not dense are copied there too.
 // Invariant: tasks and the order of every sum depend on shapes alone.
 // Read next: windows.h, tiles.h, bands.h, outputs.h, winograd.h, direct.h, spread.h, kernels_cpu_weight.cpp.
+#include "kernels/gemm/gemm.h"
 #include "ops/conv/bands.h"
 #include "ops/conv/direct.h"
 #include "ops/conv/outputs.h"
 #include "ops/conv/phases.h"
 #include "ops/conv/spread.h"
 #include "ops/conv/winograd.h"
+#if defined(GORGO_WITH_TILES)
+#include "ops/conv/by_tiles.h"
+#endif
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -399,16 +403,29 @@ struct Transpose {
   }
 };
 
+#if defined(GORGO_WITH_TILES)
+template <class T, class S>
+using ForwardOf = KeepingTiledOr<Forward<T>, ByTiles<S, false>>;
+template <class T, class S>
+using TransposeOf = KeepingTiledOr<Transpose<T>, ByTiles<S, true>>;
+#else
+template <class T, class>
+using ForwardOf = Forward<T>;
+template <class T, class>
+using TransposeOf = Transpose<T>;
+#endif
+
 // T: what is computed in, S: the elements.
 template <class T, class S>
 void add_conv(KernelSink& sink) {
   constexpr DType dtype = kDTypeOf<S>;
-  add_for_all_axes<Forward<T>>(sink, dtype, "conv1d", "conv2d", "conv3d");
-  add_for_all_axes<Transpose<T>>(sink, dtype, "conv_transpose1d", "conv_transpose2d", "conv_transpose3d");
-  add_with_epilogues_for_all_axes<Forward<T>, S>(
-      sink, {"conv1d_relu", "conv2d_relu", "conv3d_relu"},
-      {"conv1d_relu_backward", "conv2d_relu_backward", "conv3d_relu_backward"});
-  add_with_epilogues_for_all_axes<Transpose<T>, S>(
+  using Conv = ForwardOf<T, S>;
+  using ConvTranspose = TransposeOf<T, S>;
+  add_for_all_axes<Conv>(sink, dtype, "conv1d", "conv2d", "conv3d");
+  add_for_all_axes<ConvTranspose>(sink, dtype, "conv_transpose1d", "conv_transpose2d", "conv_transpose3d");
+  add_with_epilogues_for_all_axes<Conv, S>(sink, {"conv1d_relu", "conv2d_relu", "conv3d_relu"},
+                                           {"conv1d_relu_backward", "conv2d_relu_backward", "conv3d_relu_backward"});
+  add_with_epilogues_for_all_axes<ConvTranspose, S>(
       sink, {"conv_transpose1d_relu", "conv_transpose2d_relu", "conv_transpose3d_relu"},
       {"conv_transpose1d_relu_backward", "conv_transpose2d_relu_backward", "conv_transpose3d_relu_backward"});
 }
@@ -419,9 +436,11 @@ void fill_conv_weight(KernelSink& sink);  // kernels_cpu_weight.cpp
 
 void fill_conv(KernelSink& sink) {
   add_conv<float, float>(sink);
-  add_conv<float, Float16>(sink);
   add_conv<float, BFloat16>(sink);
+#if !defined(GORGO_WITH_TILES)
+  add_conv<float, Float16>(sink);
   add_conv<double, double>(sink);
+#endif
   fill_conv_weight(sink);
 }
 

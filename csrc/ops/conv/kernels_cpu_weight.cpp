@@ -10,10 +10,14 @@
 // Tasks have sums of their own, which are added in order.
 // Invariant: tasks and the order of every sum depend on shapes alone.
 // Read next: dots.h, winograd_weight.h, pixels.h, windows.h.
+#include "kernels/gemm/gemm.h"
 #include "ops/conv/direct.h"
 #include "ops/conv/dots.h"
 #include "ops/conv/pixels.h"
 #include "ops/conv/winograd_weight.h"
+#if defined(GORGO_WITH_TILES)
+#include "ops/conv/weight_by_tiles.h"
+#endif
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -476,16 +480,30 @@ struct GradWeight {
   }
 };
 
-template <class T>
-void add_conv_weight(KernelSink& sink, DType dtype) {
-  add_for_all_axes<GradWeight<T>>(sink, dtype, "conv1d_grad_weight", "conv2d_grad_weight", "conv3d_grad_weight");
+#if defined(GORGO_WITH_TILES)
+template <class T, class S>
+using GradWeightOf = TiledOr<GradWeight<T>, GradWeightByTiles<S>>;
+#else
+template <class T, class>
+using GradWeightOf = GradWeight<T>;
+#endif
+
+// T: what is computed in, S: the elements.
+template <class T, class S>
+void add_conv_weight(KernelSink& sink) {
+  add_for_all_axes<GradWeightOf<T, S>>(sink, kDTypeOf<S>, "conv1d_grad_weight", "conv2d_grad_weight",
+                                       "conv3d_grad_weight");
 }
 
 }  // namespace
 
 void fill_conv_weight(KernelSink& sink) {
-  for (const DType dtype : {DType::Float32, DType::Float16, DType::BFloat16}) add_conv_weight<float>(sink, dtype);
-  add_conv_weight<double>(sink, DType::Float64);
+  add_conv_weight<float, float>(sink);
+  add_conv_weight<float, BFloat16>(sink);
+#if !defined(GORGO_WITH_TILES)
+  add_conv_weight<float, Float16>(sink);
+  add_conv_weight<double, double>(sink);
+#endif
 }
 
 }  // namespace gorgo::GORGO_ISA_NS
