@@ -186,6 +186,6 @@ def test_what_is_kept_is_bounded() -> None:
     x = drawn(4, 5000, seed=2)
     before = gg.memory.stats()["active_bytes"]
     compiled = check(lambda x: gg.linear(x, w) @ small, x)
-    assert gg.memory.stats()["active_bytes"] - before < 8 << 20
+    assert gg.memory.stats()["active_bytes"] - before < 16 << 20  # of which tasks on tiles take half for themselves
     w += 1.0
     same_bits(compiled(x), gg.linear(x, w) @ small)

@@ -194,6 +194,37 @@ void run(const GemmProblem& p, Order order = Order::rising) {
   each(G::template tasks<T>(p), [&](std::int64_t t) { G::template run<T>(p, scratch.get(), t); });
 }
 
+// What is packed of a B that is kept serves product after product, whose bits are those of a B that is not.
+template <class G, class T>
+void check_keeps() {
+  RandomValue<T> random;
+  for (const std::int64_t m : {1, 16, 29, 64, 100}) {
+    for (const Layout layout : {Layout::rows, Layout::columns, Layout::general}) {
+      Matrix<T> a(m, 420, Layout::rows);
+      Matrix<T> b(420, 300, layout);
+      a.fill(random);
+      b.fill(random);
+      std::vector<T> expected(static_cast<std::size_t>(m * 300));
+      run<G, T>(problem_of(a, b, expected, 300));
+      std::vector<T> found(expected.size());
+      GemmProblem p = problem_of(a, b, found, 300);
+      p.keeps_b = true;
+      const std::unique_ptr<void, decltype(&std::free)> scratch(
+          std::aligned_alloc(64, (G::template scratch<T>(p) + 63) / 64 * 64), &std::free);
+      const std::int64_t tasks = G::template pack_tasks<T>(p);
+      CHECK(tasks > 0);
+      for (std::int64_t t = 0; t < tasks; ++t) G::template pack<T>(p, scratch.get(), t);
+      b.data.assign(b.data.size(), T(7));
+      for (int time = 0; time < 2; ++time) {
+        found.assign(found.size(), T(0));
+        p.c = found.data();
+        for (std::int64_t t = 0; t < G::template tasks<T>(p); ++t) G::template run<T>(p, scratch.get(), t);
+        CHECK(std::memcmp(found.data(), expected.data(), found.size() * sizeof(T)) == 0);
+      }
+    }
+  }
+}
+
 struct Case {
   std::int64_t m, n, k;
 };
@@ -653,6 +684,9 @@ TEST_CASE("gemm: AMX") {
   check_special_values<Gemm, float>();
   check_extreme_rows<Gemm>();
   check_touches_operands_alone<Gemm, float>();
+  check_keeps<Gemm, float>();
+  check_keeps<Gemm, BFloat16>();
+  check_keeps<Gemm, std::int8_t>();
   check_bfloat16<Gemm>();
   check_bytes<Gemm>();
 }
