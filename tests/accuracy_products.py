@@ -1,7 +1,8 @@
-"""How far products of float32 matrices are from the truth: `python tests/accuracy_products.py`, on demand.
+"""How far float32 products and convolutions are from the truth: `python tests/accuracy_products.py`, on demand.
 
-The truth is NumPy's product in float64; beside Gorgo's stands SGEMM, which is NumPy's in float32. Two measures over all
-seeds: the relative Frobenius error, and the worst error of an element in units of the product of the sizes, |A| |B|.
+The truth is NumPy's product in float64; beside Gorgo's stands SGEMM, which is NumPy's in float32. For a convolution and
+its gradients both multiply the matrix of windows. Two measures over all seeds: the relative Frobenius error, and the
+worst error of an element in units of the product of the sizes, |A| |B|.
 
     python tests/accuracy_products.py --seeds 100
     GORGO_ISA=avx2 python tests/accuracy_products.py --precision high
@@ -20,7 +21,7 @@ import numpy as np
 import gorgo as gg
 
 Array = np.ndarray
-Draw = Callable[[np.random.Generator, tuple[int, int]], Array]
+Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
 
 def _with_exponents(most: int) -> Draw:
@@ -34,6 +35,15 @@ DATA: dict[str, Draw] = {
     "exponents of -40 to 40": _with_exponents(40),
 }
 SHAPES = [(64, 64, 64), (128, 128, 128), (256, 256, 256), (96, 512, 96), (128, 1000, 128), (96, 4096, 96), (8, 300, 96)]
+# n, c, o, size, kernel, stride: padding is half a kernel.
+CONVOLUTIONS = [
+    (2, 64, 64, 14, 3, 1),
+    (1, 48, 64, 17, 5, 2),
+    (1, 64, 48, 15, 3, 2),
+    (2, 96, 80, 12, 1, 1),
+    (2, 160, 64, 13, 3, 1),
+]
+BY = ["forward", "by data", "by weights"]
 PRECISIONS = ["highest", "high", "medium"]
 
 # "highest" may not be less accurate than SGEMM beyond this. The base set has no multiply-adds: it rounds products too.
@@ -61,23 +71,84 @@ def errors(found: list[Array], true: list[Array], sizes: list[Array]) -> Errors:
     return Errors(float(np.sqrt(np.mean(squares))), worst)
 
 
-def measure(kind: str, shape: tuple[int, int, int], seeds: int, precision: str) -> tuple[Errors, Errors]:
-    """Return Gorgo's errors and SGEMM's."""
-    m, k, n = shape
+def measure_factors(
+    draw: Callable[[int], tuple[Array, Array, Array]], seeds: int, precision: str
+) -> tuple[Errors, Errors]:
+    """Return Gorgo's errors and SGEMM's: of each seed there are a product as Gorgo has it, and its factors."""
     ours, theirs, true, sizes = [], [], [], []
     before = gg.get_float32_matmul_precision()
     gg.set_float32_matmul_precision(precision)
     try:
         for seed in range(seeds):
-            rng = np.random.default_rng([seed, m, k, n])
-            a, b = (DATA[kind](rng, size).astype(np.float32) for size in ((m, k), (k, n)))
-            ours.append(np.asarray(gg.asarray(a) @ gg.asarray(b)))
+            found, a, b = draw(seed)
+            ours.append(found)
             theirs.append(a @ b)
             true.append(a.astype(np.float64) @ b.astype(np.float64))
             sizes.append(np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64))
     finally:
         gg.set_float32_matmul_precision(before)
     return errors(ours, true, sizes), errors(theirs, true, sizes)
+
+
+def is_comparable(case: tuple[int, ...], by: str) -> bool:
+    """Say whether SGEMM's sums are those that a convolution without tiles must match.
+
+    Minimal filtering's errors are in proportion to other sizes (docs/determinism.md); and of a gradient that a stride
+    spreads, SGEMM sums zeros for the most part, which are not rounded.
+    """
+    *_, kernel, stride = case
+    return gg._core._config()["isa"] == "amx" or not ((kernel, stride) == (3, 1) or (by == "by data" and stride > 1))
+
+
+def windows(x: Array, kernel: int, stride: int) -> Array:
+    """Return the matrix of windows, one in each row."""
+    found = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(2, 3))[:, :, ::stride, ::stride]
+    return np.ascontiguousarray(found.transpose(0, 2, 3, 1, 4, 5)).reshape(-1, x.shape[1] * kernel * kernel)
+
+
+def padded(x: Array, before: int, after: int) -> Array:
+    return np.pad(x, ((0, 0), (0, 0), (before, after), (before, after)))
+
+
+def measure_convolution(kind: str, case: tuple[int, ...], by: str, seeds: int, precision: str) -> tuple[Errors, Errors]:
+    """Return Gorgo's errors and SGEMM's."""
+    n, c, o, size, kernel, stride = case
+    padding = kernel // 2
+    pixels = (size + 2 * padding - kernel) // stride + 1
+
+    def draw(seed: int) -> tuple[Array, Array, Array]:
+        rng = np.random.default_rng([seed, *case])
+        shapes = ((n, c, size, size), (o, c, kernel, kernel), (n, o, pixels, pixels))
+        x, weight, g = (DATA[kind](rng, shape).astype(np.float32) for shape in shapes)
+        leaves = [gg.asarray(a).requires_grad_() for a in (x, weight)]
+        out = gg.conv2d(*leaves, stride=stride, padding=padding)
+        if by == "forward":
+            found = np.asarray(out.detach()).transpose(0, 2, 3, 1).reshape(-1, o)
+            return found, windows(padded(x, padding, padding), kernel, stride), weight.reshape(o, -1).T
+        of_x, of_weight = (np.asarray(a) for a in gg.grad(out, leaves, gg.asarray(g)))
+        if by == "by weights":
+            matrix = windows(padded(x, padding, padding), kernel, stride)
+            return of_weight.reshape(o, -1), g.transpose(1, 0, 2, 3).reshape(o, -1), matrix
+        spread = np.zeros((n, o, (pixels - 1) * stride + 1, (pixels - 1) * stride + 1), np.float32)
+        spread[:, :, ::stride, ::stride] = g
+        before = kernel - 1 - padding
+        matrix = windows(padded(spread, before, size + kernel - 1 - before - spread.shape[2]), kernel, 1)
+        turned = weight[:, :, ::-1, ::-1].transpose(0, 2, 3, 1).reshape(-1, c)
+        return of_x.transpose(0, 2, 3, 1).reshape(-1, c), matrix, turned
+
+    return measure_factors(draw, seeds, precision)
+
+
+def measure(kind: str, shape: tuple[int, int, int], seeds: int, precision: str) -> tuple[Errors, Errors]:
+    """Return Gorgo's errors and SGEMM's."""
+    m, k, n = shape
+
+    def draw(seed: int) -> tuple[Array, Array, Array]:
+        rng = np.random.default_rng([seed, m, k, n])
+        a, b = (DATA[kind](rng, size).astype(np.float32) for size in ((m, k), (k, n)))
+        return np.asarray(gg.asarray(a) @ gg.asarray(b)), a, b
+
+    return measure_factors(draw, seeds, precision)
 
 
 def beyond(precision: str, ours: Errors, theirs: Errors) -> bool:
@@ -94,18 +165,26 @@ def main() -> int:
     options = parser.parse_args()
     config = gg._core._config()
     print(f"{config['isa']} ({config['isas_built']}), {options.precision}, {options.seeds} seeds")
-    print("| data | m x k x n | SGEMM's errors | Gorgo's | ratios |\n|---|---|---|---|---|")
+    print("| data | m x k x n, or a convolution | SGEMM's errors | Gorgo's | ratios |\n|---|---|---|---|---|")
     failed = False
+
+    def tell(kind: str, what: str, ours: Errors, theirs: Errors) -> bool:
+        is_beyond = beyond(options.precision, ours, theirs)
+        print(
+            f"| {kind} | {what} | {theirs.frobenius:.2e}, {theirs.worst:.2e} "
+            f"| {ours.frobenius:.2e}, {ours.worst:.2e} "
+            f"| {ours.frobenius / theirs.frobenius:.2f}, {ours.worst / theirs.worst:.2f}{' !' * is_beyond} |"
+        )
+        return is_beyond
+
     for kind in DATA:
         for shape in SHAPES:
-            ours, theirs = measure(kind, shape, options.seeds, options.precision)
-            is_beyond = beyond(options.precision, ours, theirs)
-            failed |= is_beyond
-            print(
-                f"| {kind} | {' x '.join(map(str, shape))} | {theirs.frobenius:.2e}, {theirs.worst:.2e} "
-                f"| {ours.frobenius:.2e}, {ours.worst:.2e} "
-                f"| {ours.frobenius / theirs.frobenius:.2f}, {ours.worst / theirs.worst:.2f}{' !' * is_beyond} |"
-            )
+            failed |= tell(kind, " x ".join(map(str, shape)), *measure(kind, shape, options.seeds, options.precision))
+        for case in CONVOLUTIONS:
+            for by in BY:
+                if is_comparable(case, by):
+                    found = measure_convolution(kind, case, by, options.seeds, options.precision)
+                    failed |= tell(kind, f"{case} {by}", *found)
     return int(failed)
 
 

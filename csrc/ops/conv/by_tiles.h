@@ -68,9 +68,7 @@ template <class S>
   const int64_t work = s.n * s.o * s.pixels * s.k;
   const int64_t wanted = most(1, least(kMostTileTasks, work / kTileTaskWork));
   // Small images share a unit, which goes through the weights once.
-  t.images = p.down * p.across > 1
-                 ? 1
-                 : most(1, least(least(s.n, kPlaneBytes / t.planes_bytes), s.n * bands / wanted));
+  t.images = p.down * p.across > 1 ? 1 : most(1, least(least(s.n, kPlaneBytes / t.planes_bytes), s.n * bands / wanted));
   t.units = ceil_div(s.n, t.images) * bands;
   t.unit_tasks = least(t.units, wanted);
   t.parts = t.unit_tasks == 0 ? 1 : most(1, least(t.strips, wanted / t.unit_tasks));
@@ -182,12 +180,8 @@ __attribute__((noinline)) void multiply_add_windows(const Planes& p, const Weigh
       ++at;
       continue;
     }
-    pieces[count++] = {0,
-                       place.row + row,
-                       place.col + col,
-                       static_cast<int32_t>(length),
-                       static_cast<int32_t>(at),
-                       place.slice};
+    pieces[count++] = {
+        0, place.row + row, place.col + col, static_cast<int32_t>(length), static_cast<int32_t>(at), place.slice};
     at += length;
   }
   if (count == 0) return;
@@ -400,8 +394,7 @@ struct ByTiles {
     Part parts[kTransposed ? kMaxJoinedPhases : 1];
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : scratch(args.scratch),
-          x(copy_if_needed<float>(scratch, args.in[0],
-                                  has_dense_channels(args.in[0]) ? Dense::any : Dense::channels)) {
+          x(copy_if_needed<float>(scratch, args.in[0], has_dense_channels(args.in[0]) ? Dense::any : Dense::channels)) {
       const Sizes s = sizes(args);
       const KOperand& weight = args.in[1];
       const int axes = weight.rank - 2;
@@ -431,8 +424,8 @@ struct ByTiles {
           add(i, sizes_of_phase(phases, i), all);
         }
       } else {
-        all.weight = {weight.as<const S>(), s.group_o * weight.strides[0], weight.strides[0], weight.strides[1],
-                      slice, row, col};
+        all.weight = {
+            weight.as<const S>(), s.group_o * weight.strides[0], weight.strides[0], weight.strides[1], slice, row, col};
         all.out = {out, s.pixels, s.oh * s.ow, s.ow, 1};
         all.out_image = s.o * s.pixels;
         add(0, s, all);

@@ -24,7 +24,7 @@ namespace {
 
 constexpr int64_t kLaneCount = kTileWords;
 
-constexpr int64_t kMostTileTasks = 32;             // each has planes of its own
+constexpr int64_t kMostTileTasks = 16;              // each has planes of its own
 constexpr int64_t kTileTaskWork = 8 * 1024 * 1024;  // multiply-adds
 
 template <class S>
@@ -57,9 +57,9 @@ struct Planes : Grid {
   bool folds;  // a sheet has the taps of a line of the kernel
   TapsOfAxis down_taps, across_taps;
   int64_t sheets, rows_of_sheet, padded_rows;
-  int64_t runs, steps_of_run;  // of k; a step is a tile's
-  int64_t width, lines;        // of a band of one image, in positions
-  int64_t length;              // positions of a row
+  int64_t runs, steps_of_run;        // of k; a step is a tile's
+  int64_t width, lines;              // of a band of one image, in positions
+  int64_t length;                    // positions of a row
   int64_t piece_stride, row_stride;  // bytes
 
   int64_t positions(int64_t band_rows, int64_t band_cols) const { return (band_rows - 1) * width + band_cols; }
@@ -86,8 +86,8 @@ struct Planes : Grid {
   int64_t tap_of(int64_t row) const { return folds ? row / s.group_c : 0; }
 };
 
-constexpr int64_t kPlaneBytes = 1024 * 1024;  // of a band: about half of L2
-constexpr int64_t kMostPlaneBytes = 4 * kPlaneBytes;
+constexpr int64_t kPlaneBytes = 512 * 1024;  // of a band: in L2, beside a strip of weights
+constexpr int64_t kMostPlaneBytes = 8 * kPlaneBytes;
 constexpr int64_t kMostPositions = 2048;
 
 // A kernel of one element over all of an image has it for windows: the whole is one line then, as in a product.

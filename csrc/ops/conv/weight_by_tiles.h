@@ -21,11 +21,11 @@ constexpr int64_t kTileElements32 = kStripRows * kTilePanel;
 
 struct WeightTilePlan {
   Planes planes;
-  int64_t images;              // of a unit
-  int64_t units;               // of a group
-  int64_t partials, parts;     // tasks of a group: shares of the units, each with sums of its own, by shares of the panels
-  int64_t strips, panels;      // of a sheet's rows; of a group's outputs
-  int64_t positions;           // of a unit, whole steps of them
+  int64_t images;           // of a unit
+  int64_t units;            // of a group
+  int64_t partials, parts;  // tasks of a group: shares of the units, each with sums of its own, by shares of the panels
+  int64_t strips, panels;   // of a sheet's rows; of a group's outputs
+  int64_t positions;        // of a unit, whole steps of them
   int64_t planes_bytes, extremes_bytes, flat_bytes, packed_bytes;
 
   int64_t tasks() const { return planes.s.groups * partials * parts; }
@@ -102,8 +102,8 @@ __attribute__((noinline)) void multiply_add_positions(const WeightTilePlan& t, c
   const int64_t z = place.slice * s.stride_d - s.pad_d + run.sheet / across_sheets / p.down_taps.sheets * s.step_d;
   const int64_t down = run.shift / p.width;
   const int64_t across = run.shift % p.width;
-  const int64_t top = (place.row + down) * s.stride_h - s.pad_h +
-                      p.down_taps.remainder(run.sheet / across_sheets % p.down_taps.sheets);
+  const int64_t top =
+      (place.row + down) * s.stride_h - s.pad_h + p.down_taps.remainder(run.sheet / across_sheets % p.down_taps.sheets);
   const int64_t left = (place.col + across) * s.stride_w - s.pad_w;
   // Of the image's element that a row meets at a position; zero where that is no window.
   const auto value = [&](int64_t row, int64_t position) {
@@ -271,8 +271,8 @@ struct GradWeightByTiles {
     [[gnu::noinline]] explicit Setup(const KernelArgs& args)
         : scratch(args.scratch), plan(weight_tile_plan_of<S>(sizes(args))) {
       for (int i = 0; i < 2; ++i) {
-        copies[i] = copy_if_needed<float>(scratch, args.in[i],
-                                          has_dense_channels(args.in[i]) ? Dense::any : Dense::channels);
+        copies[i] =
+            copy_if_needed<float>(scratch, args.in[i], has_dense_channels(args.in[i]) ? Dense::any : Dense::channels);
       }
       sums = scratch.take<float>(plan.partials * plan.sums_elements());
       room = scratch.take<unsigned char>(plan.tasks() * plan.room_bytes());
