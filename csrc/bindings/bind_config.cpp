@@ -94,8 +94,10 @@ void bind_config(PyObject* module) {
       "set_float32_matmul_precision", &set_float32_matmul_precision, py::arg("precision"),
       "Say how many digits products of float32 may give up where a device has faster units for it.\n\n"
       "For the whole process: `matmul`, `linear` and what is made of them on cards with tensor cores for it, and on "
-      "processors with\nAMX where its kernels are built in; other processors' results do not depend on it. Inputs, "
-      "sums and results are float32\nat any setting. Captured functions follow the setting of each call.\n\n"
+      "processors with\nAMX, convolutions too, where its kernels are built in; other processors' results do not depend "
+      "on "
+      "it. Inputs, sums and\nresults are float32 at any setting. Captured functions follow the setting of each "
+      "call.\n\n"
       "Args:\n    precision (str): 'highest' (at first): as accurate as float32 multiply-adds; 'high': factors may be "
       "rounded to eleven\n        significant bits (tf32; sixteen by AMX); 'medium': or to eight (bfloat16).\n\n"
       "Raises:\n    ValueError: precision is none of these.\n\n"

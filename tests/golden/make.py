@@ -331,6 +331,21 @@ def ops() -> Cases:
         ],
     )
     yield "conv2d backward", f4, gradient(lambda x, w: gg.conv2d(x, w, padding=1), (2, 6, 9, 7), (5, 6, 3, 3))
+    # Of sizes that tiles take, where there are any.
+    yield (
+        "convolutions of many channels",
+        ["b2", "f4"],
+        lambda d: [
+            gg.conv2d(d(2, 64, 12, 11), d(48, 64, 3, 3), d(48), padding=1),
+            gg.conv2d(d(1, 32, 19, 18), d(64, 32, 5, 4), stride=2, dilation=(1, 2)),
+            gg.conv2d(d(1, 80, 13, 12), d(64, 80, 1, 1)),
+        ],
+    )
+    yield (
+        "convolutions of many channels backward",
+        f4,
+        gradient(lambda x, w: gg.conv2d(x, w, stride=2, padding=1), (2, 64, 22, 25), (96, 64, 3, 3)),
+    )
     yield "avg_pool2d", reals, lambda d: gg.avg_pool2d(d(2, 3, 9, 7), 3, stride=2, padding=1)
     yield "max_pool2d", reals, lambda d: gg.nn.functional.max_pool2d(d(2, 3, 9, 7), 3, stride=2)
     yield "layer_norm", reals, lambda d: gg.layer_norm(d(9, 1037), d(1037), d(1037))

@@ -39,7 +39,7 @@
   GORGO_WITH_AVX2(X, __VA_ARGS__)  \
   GORGO_WITH_AVX512(X, __VA_ARGS__)
 
-// The same for the sets that add products alone: they hold kernels of the matmul family and no other.
+// The same for the sets that add products alone: they hold kernels of the matmul family, AMX those of convolutions too, and no other.
 #define GORGO_FOR_EACH_PRODUCT_ISA(X, ...) \
   GORGO_WITH_AVX512_VNNI(X, __VA_ARGS__)   \
   GORGO_WITH_AVX512_BF16(X, __VA_ARGS__)   \

@@ -91,10 +91,10 @@ struct WordsOfBFloat16 {
  private:
   GORGO_GEMM_INLINE Vec zip(__m256i even, __m256i odd) {
     typedef short Short32 __attribute__((vector_size(64)));
-    constexpr Short32 kPlaces = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+    constexpr Short32 kInTurn = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                  8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(even), odd, 1);
-    return reinterpret_cast<Vec>(_mm512_permutexvar_epi16(reinterpret_cast<__m512i>(kPlaces), both));
+    return reinterpret_cast<Vec>(_mm512_permutexvar_epi16(reinterpret_cast<__m512i>(kInTurn), both));
   }
 };
 

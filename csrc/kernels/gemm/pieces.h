@@ -141,9 +141,9 @@ GORGO_GEMM_INLINE void split(__m512 x, __m512i* pieces) {
 // The high halves of two vectors, one after the other.
 GORGO_GEMM_INLINE __m512i high_halves(__m512i first, __m512i second) {
   typedef short Short32 __attribute__((vector_size(64)));
-  constexpr Short32 kPlaces = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
-                               33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
-  return _mm512_permutex2var_epi16(first, reinterpret_cast<__m512i>(kPlaces), second);
+  constexpr Short32 kHighHalves = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
+                                   33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+  return _mm512_permutex2var_epi16(first, reinterpret_cast<__m512i>(kHighHalves), second);
 }
 
 // Splits two vectors and stores each piece as sixteen words, pieces piece_stride bytes apart: pairs of one's numbers and the other's, or the

@@ -8,9 +8,10 @@
 //  - transposed, which is the gradient by the images: convolutions of x with a part of the flipped weights each, one for each phase of the strides
 //    (phases.h); where channels are few, weights transposed (A, in place) times the operand (B, in place), each tile added to where its windows
 //    came from.
+//  - on the tiles of AMX, where there are any and channels are many: weights are A, rows of planes are B (by_tiles.h).
 // 16-bit types are converted to float in scratch and back. Images whose channels are not dense are copied there too.
 // Invariant: tasks and the order of every sum depend on shapes alone.
-// Read next: windows.h, tiles.h, bands.h, outputs.h, winograd.h, direct.h, spread.h, kernels_cpu_weight.cpp.
+// Read next: windows.h, tiles.h, bands.h, outputs.h, winograd.h, direct.h, spread.h, by_tiles.h, kernels_cpu_weight.cpp.
 #include "kernels/gemm/gemm.h"
 #include "ops/conv/bands.h"
 #include "ops/conv/direct.h"

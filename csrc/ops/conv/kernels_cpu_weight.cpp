@@ -1,15 +1,16 @@
 // The gradients of the convolutions by their weights on the CPU.
 //
-// Four ways:
+// Ways:
 //  - groups of one input and few output channels: a vector of the gradient meets each tap's elements, where they lie (dots.h) or in the copy of a
 //    tile.
 //  - 3x3 and 5x5 kernels with unit strides, 3x3 by two, float32: products of filtered tiles (winograd_weight.h).
 //  - kernels of one element over large images: dot products of their rows and the gradient's, where they lie.
 //  - channels that fill vectors: products along pixels, on the micro-kernel (pixels.h).
 //  - others: dot products along all pixels, of rows of windows, laid out for a part of the pixels at a time, and rows of the output's gradient.
+//  - on the tiles of AMX, where there are any and channels are many: products along positions of planes (weight_by_tiles.h).
 // Tasks have sums of their own, which are added in order.
 // Invariant: tasks and the order of every sum depend on shapes alone.
-// Read next: dots.h, winograd_weight.h, pixels.h, windows.h.
+// Read next: dots.h, winograd_weight.h, pixels.h, windows.h, weight_by_tiles.h.
 #include "kernels/gemm/gemm.h"
 #include "ops/conv/direct.h"
 #include "ops/conv/dots.h"
