@@ -1,4 +1,4 @@
-"""Convolutions in float32: 3x3 with padding 1, depthwise, 1x1, over one and three axes, and both gradients.
+"""Convolutions, most in float32: 3x3 with padding 1, depthwise, 1x1, over one and three axes, and both gradients.
 
 Everybody gets the layout it prefers: torch is measured in both. The oracle goes over float64 operands, one tap of the
 kernel at a time. The gradient by the images is what a transposed convolution computes. Read first: harness.py.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.harness import Case, Prepared, relative_error, ring_of, toy
-from bench.libraries import LIBRARIES
+from bench.libraries import LIBRARIES, as_bfloat16, narrowed, widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,7 @@ class Conv:
     padding: int = 1
     groups: int = 1
     what: str = FORWARD
+    dtype: str = "float32"
 
     @property
     def axes(self) -> int:
@@ -125,15 +126,15 @@ class Conv:
             if self.what == FORWARD:
                 return loaded.jit(conv)
             if self.what == BY_IMAGE:
-                x = zeros(self.x_shape, "float32")
+                x = zeros(self.x_shape, self.dtype)
                 return loaded.jit(lambda g, w: loaded.vjp(lambda x: conv(x, w), x)[1](g)[0])
-            w = zeros(self.w_shape, "float32")
+            w = zeros(self.w_shape, self.dtype)
             return loaded.jit(lambda x, g: loaded.vjp(lambda w: conv(x, w), w)[1](g)[0])
         if library.startswith("torch"):
             functional = loaded.nn.functional
             if self.what == BY_WEIGHT:
                 backward, nothing = loaded.ops.aten.convolution_backward, [0] * axes
-                w = loaded.zeros(self.w_shape)
+                w = loaded.zeros(self.w_shape, dtype=getattr(loaded, self.dtype))
                 return lambda x, g: backward(
                     g,
                     x,
@@ -163,22 +164,29 @@ class Conv:
 
 def conv_case(name: str, conv: Conv) -> Case:
     """Build one row."""
+    is_narrow = conv.dtype == "bfloat16"
+    item = 2.0 if is_narrow else 4.0
 
     def maker(library_name: str) -> Callable[[Any], Prepared]:
         def make(loaded: Any) -> Prepared:
             library = LIBRARIES[library_name]
 
             def operands(rng: np.random.Generator) -> tuple[Any, ...]:
-                return tuple(rng.standard_normal(shape).astype(np.float32) for shape in conv.shapes)
+                drawn = (rng.standard_normal(shape).astype(np.float32) for shape in conv.shapes)
+                return tuple(as_bfloat16(x) if is_narrow else x for x in drawn)
+
+            def tensor(x: np.ndarray) -> Any:
+                return narrowed(library_name, loaded, x) if is_narrow else library.asarray(loaded, x)
 
             raw = ring_of(operands, bytes_each=4 * max(prod(conv.x_shape), prod(conv.g_shape)))
-            ring = [tuple(library.asarray(loaded, array) for array in arrays) for arrays in raw]
+            ring = [tuple(tensor(array) for array in arrays) for arrays in raw]
             if library_name == "torch NHWC":
                 ring = [tuple(t.contiguous(memory_format=loaded.channels_last) for t in tensors) for tensors in ring]
             scope = {"conv": conv.call(library_name, loaded)}
 
             def verify(result: Any) -> float:
-                return relative_error(library.to_numpy(result), conv.oracle(*raw[-1]))
+                found = widened(library_name, result) if is_narrow else library.to_numpy(result)
+                return relative_error(found, conv.oracle(*raw[-1]))
 
             return Prepared("conv(a, b)", ("a", "b"), ring, scope, verify)
 
@@ -190,10 +198,12 @@ def conv_case(name: str, conv: Conv) -> Case:
     return Case(
         name,
         {library: maker(library) for library in libraries},
-        tolerance=1e-6 * max(1.0, (terms_of_sum / 64) ** 0.5),
+        # A narrow result's own rounding.
+        tolerance=2.0**-8 if is_narrow else 1e-6 * max(1.0, (terms_of_sum / 64) ** 0.5),
         flop=conv.flop,
-        read=4.0 * sum(prod(shape) for shape in conv.shapes),
-        written=4.0 * prod(conv.result_shape),
+        kind=conv.dtype,
+        read=item * sum(prod(shape) for shape in conv.shapes),
+        written=item * prod(conv.result_shape),
     )
 
 
@@ -204,7 +214,8 @@ def described(conv: Conv) -> str:
     step = f" by {conv.stride}" if conv.stride != 1 else ""
     what = "" if conv.what == FORWARD else f" {conv.what},"
     images = "x".join(map(str, conv.x_shape))
-    return f"{kind}{step},{what} {images} to {conv.filters}"
+    narrow = f"{conv.dtype} " if conv.dtype != "float32" else ""
+    return f"{narrow}{kind}{step},{what} {images} to {conv.filters}"
 
 
 if toy():
@@ -216,6 +227,7 @@ if toy():
         Conv(2, 4, (7, 7), 6, what=BY_WEIGHT),
         Conv(2, 3, (9,), 4, (5,), padding=2),
         Conv(1, 2, (4, 5, 6), 3, (3, 3, 3)),
+        *(Conv(2, 4, (7, 7), 6, what=what, dtype="bfloat16") for what in (FORWARD, BY_IMAGE, BY_WEIGHT)),
     ]
 else:
     SHAPES = [
@@ -248,5 +260,7 @@ else:
         Conv(8, 96, (28, 28), 64, (1, 1), padding=0, what=BY_WEIGHT),
         Conv(16, 32, (256,), 64, (5,), padding=2, what=BY_IMAGE),
         Conv(16, 32, (256,), 64, (5,), padding=2, what=BY_WEIGHT),
+        *(Conv(8, 64, (56, 56), 64, what=what, dtype="bfloat16") for what in (FORWARD, BY_IMAGE, BY_WEIGHT)),
+        Conv(8, 96, (28, 28), 64, (1, 1), padding=0, dtype="bfloat16"),
     ]
 CASES = [conv_case(described(shape), shape) for shape in SHAPES]

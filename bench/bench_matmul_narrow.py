@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.harness import Case, Prepared, relative_error, ring_of, toy
-from bench.libraries import LIBRARIES
+from bench.libraries import LIBRARIES, as_bfloat16, narrowed, widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,26 +26,18 @@ def bfloat16_case(n: int) -> Case:
 
     def maker(library_name: str) -> Callable[[Any], Prepared]:
         def make(loaded: Any) -> Prepared:
-            library = LIBRARIES[library_name]
 
             def operands(rng: np.random.Generator) -> tuple[Any, ...]:
-                bits = [rng.standard_normal((n, n)).astype(np.float32).view(np.uint32) & 0xFFFF0000 for _ in range(2)]
-                return tuple(x.view(np.float32) for x in bits)
-
-            def narrow(x: np.ndarray) -> Any:
-                wide = library.asarray(loaded, x)
-                if library_name == "torch":
-                    return wide.to(loaded.bfloat16)
-                return wide.astype(loaded.numpy.bfloat16 if library_name == "jax" else loaded.bfloat16)
+                return tuple(as_bfloat16(rng.standard_normal((n, n)).astype(np.float32)) for _ in range(2))
 
             raw = ring_of(operands, bytes_each=4 * n * n)
             a, b = raw[-1]
 
             def verify(result: Any) -> float:
-                wide = result.float() if library_name == "torch" else result.astype("float32")
-                return relative_error(library.to_numpy(wide), a.astype(np.float64) @ b.astype(np.float64))
+                return relative_error(widened(library_name, result), a.astype(np.float64) @ b.astype(np.float64))
 
-            return Prepared("a @ b", ("a", "b"), [(narrow(x), narrow(y)) for x, y in raw], {}, verify)
+            ring = [tuple(narrowed(library_name, loaded, x) for x in arrays) for arrays in raw]
+            return Prepared("a @ b", ("a", "b"), ring, {}, verify)
 
         return make
 

@@ -171,3 +171,21 @@ LIBRARIES: dict[str, Library] = {
         _outside("gorgo C++", ours=True),
     )
 }
+
+
+def as_bfloat16(x: np.ndarray) -> np.ndarray:
+    """Return float32 numbers that are bfloat16's own."""
+    return (x.view(np.uint32) & 0xFFFF0000).view(np.float32)
+
+
+def narrowed(name: str, loaded: Any, x: np.ndarray) -> Any:
+    """Return a library's tensor of bfloat16."""
+    wide = LIBRARIES[name].asarray(loaded, x)
+    if name.startswith("torch"):
+        return wide.to(loaded.bfloat16)
+    return wide.astype(loaded.numpy.bfloat16 if name == "jax" else loaded.bfloat16)
+
+
+def widened(name: str, x: Any) -> np.ndarray:
+    """Return a library's tensor of bfloat16 as float32."""
+    return LIBRARIES[name].to_numpy(x.float() if name.startswith("torch") else x.astype("float32"))
