@@ -31,16 +31,21 @@ struct TileStrip {
   class Walk {
    public:
     GORGO_INLINE explicit Walk(const TileStrip& strip)
-        : strip_(strip), first_(strip.at), second_(strip.at + strip.tile_stride), row_stride_(strip.row_stride) {}
-    GORGO_INLINE void begin(bool is_last) {
-      if (!is_last || strip_.tail == nullptr) return;
-      first_ = strip_.tail;
-      second_ = first_ + kTileBytes;
-      row_stride_ = kTileRowBytes;
+        : first_(strip.at),
+          second_(strip.at + strip.tile_stride),
+          tail_(strip.tail),
+          row_stride_(strip.row_stride),
+          step_stride_(strip.step_stride) {}
+    GORGO_INLINE void begin(std::int64_t step, std::int64_t steps) {
+      if (step + 1 == steps && tail_ != nullptr) {
+        first_ = tail_;
+        second_ = first_ + kTileBytes;
+        row_stride_ = kTileRowBytes;
+      }
     }
     GORGO_INLINE void end() {
-      first_ += strip_.step_stride;
-      second_ += strip_.step_stride;
+      first_ += step_stride_;
+      second_ += step_stride_;
     }
     template <int kTile, int kPlace, int kPiece>
     GORGO_INLINE void load(Tiles& tiles) const {
@@ -48,10 +53,10 @@ struct TileStrip {
     }
 
    private:
-    const TileStrip& strip_;
     const unsigned char* first_;
     const unsigned char* second_;
-    std::int64_t row_stride_;
+    const unsigned char* tail_;
+    std::int64_t row_stride_, step_stride_;
   };
 };
 struct TilePanel {
@@ -61,7 +66,7 @@ struct TilePanel {
   class Walk {
    public:
     GORGO_INLINE explicit Walk(const TilePanel& panel) : at_(panel.at), step_stride_(panel.step_stride) {}
-    GORGO_INLINE void begin(bool) const {}
+    GORGO_INLINE void begin(std::int64_t, std::int64_t) const {}
     GORGO_INLINE void end() { at_ += step_stride_; }
     template <int kTile, int kPlace, int kPiece>
     GORGO_INLINE void load(Tiles& tiles) const {
@@ -85,7 +90,7 @@ struct PlaneStrip {
    public:
     GORGO_INLINE explicit Walk(const PlaneStrip& strip)
         : at_(strip.at), row_stride_(strip.row_stride), piece_stride_(strip.piece_stride) {}
-    GORGO_INLINE void begin(bool) const {}
+    GORGO_INLINE void begin(std::int64_t, std::int64_t) const {}
     GORGO_INLINE void end() { at_ += kTileRowBytes; }
     template <int kTile, int kPlace, int kPiece>
     GORGO_INLINE void load(Tiles& tiles) const {
@@ -107,7 +112,7 @@ struct PlanePanel {
    public:
     GORGO_INLINE explicit Walk(const PlanePanel& panel)
         : from_(panel.at), row_stride_(panel.row_stride), piece_stride_(panel.piece_stride), step_(panel.steps) {}
-    GORGO_INLINE void begin(bool) { at_ = from_ + *step_; }
+    GORGO_INLINE void begin(std::int64_t, std::int64_t) { at_ = from_ + *step_; }
     GORGO_INLINE void end() { ++step_; }
     template <int kTile, int kPlace, int kPiece>
     GORGO_INLINE void load(Tiles& tiles) const {
@@ -181,9 +186,8 @@ GORGO_GEMM_INLINE void pass_over_steps(Tiles& tiles, const Strip& strip, const P
   typename Strip::Walk a(strip);
   typename Panel::Walk b(panel);
   for (std::int64_t step = 0; step < steps; ++step) {
-    const bool is_last = step + 1 == steps;
-    a.begin(is_last);
-    b.begin(is_last);
+    a.begin(step, steps);
+    b.begin(step, steps);
     [&]<int... kIndex>(std::integer_sequence<int, kIndex...>) __attribute__((always_inline)) {
       (multiply_pieces<kProduct, kPieces, kRowTiles, kColumnTiles, kFrom + kIndex, kIndex == 0>(tiles, a, b), ...);
     }(std::make_integer_sequence<int, kEnd - kFrom>{});
