@@ -246,3 +246,12 @@ def test_captured_functions_keep_weights(case: tuple[Any, ...], dtype: str) -> N
         np.testing.assert_array_equal(read(compiled(mine["x"])), read(our_conv(mine["x"], weight, bias, options)))
     finally:
         gg.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_windows_that_reach_far_beyond_the_image(op: str) -> None:
+    for far in (40, 1 << 12, 1 << 16):
+        case = (1, 64, 32, (5, 6), (3, 3), 1, (far, 1), (far, 1), 1)
+        arrays, options = drawn(case, 7)
+        mine = {name: gg.asarray(a) for name, a in arrays.items()}
+        np.testing.assert_allclose(read(ours(op, mine, options)), theirs(op, arrays, options), rtol=1e-4, atol=1e-4)

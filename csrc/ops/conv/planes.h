@@ -36,14 +36,20 @@ int pieces_of() {
 
 // ---- where elements lie ----
 
-// Taps along an axis: sheets are as many as their remainders by the stride.
+// Taps along an axis: sheets are as many as their remainders by the stride, which come again and again in the same order.
 struct TapsOfAxis {
   int64_t taps, stride, step;
   int64_t sheets;
 
   TapsOfAxis() = default;
-  TapsOfAxis(int64_t taps_, int64_t stride_, int64_t step_) : taps(taps_), stride(stride_), step(step_), sheets(0) {
-    while (sheets < taps && (sheets == 0 || remainder(sheets) != 0)) ++sheets;
+  TapsOfAxis(int64_t taps_, int64_t stride_, int64_t step_) : taps(taps_), stride(stride_), step(step_) {
+    int64_t divisor = stride;
+    for (int64_t left = step; left != 0;) {
+      const int64_t next = divisor % left;
+      divisor = left;
+      left = next;
+    }
+    sheets = least(taps, stride / divisor);
   }
   int64_t remainder(int64_t tap) const { return tap * step % stride; }
   int64_t shift(int64_t tap) const { return tap * step / stride; }
@@ -89,6 +95,7 @@ struct Planes : Grid {
 constexpr int64_t kPlaneBytes = 512 * 1024;  // of a band: in L2, beside a strip of weights
 constexpr int64_t kMostPlaneBytes = 8 * kPlaneBytes;
 constexpr int64_t kMostPositions = 2048;
+constexpr int64_t kMostReach = 1024;  // of windows, in lines and in positions
 
 // A kernel of one element over all of an image has it for windows: the whole is one line then, as in a product.
 [[gnu::noinline]] Sizes as_line(Sizes s) {
@@ -126,9 +133,15 @@ constexpr int64_t kMostPositions = 2048;
   p.runs = s.kd * s.kh * (p.folds ? 1 : s.kw);
   const int64_t bytes_of_position = most(1, p.sheets * p.padded_rows * 2 * pieces);
   const int64_t room = least(kMostPositions, kPlaneBytes / bytes_of_position);
-  // Lines are cut where the rows that one row of outputs needs are too many.
   const int64_t down = p.down_taps.reach();
   const int64_t across = p.across_reach();
+  if (s.pixels <= 0 || down > kMostReach || across > kMostReach) {
+    p.fits = false;
+    p.rows = p.cols = p.down = p.across = p.lines = p.width = p.length = 1;
+    p.piece_stride = p.row_stride = 0;
+    return p;
+  }
+  // Lines are cut where the rows that one row of outputs needs are too many.
   p.cols = most(1, s.ow);
   while (p.cols > kTilePanel && (down + 1) * (p.cols + across) > room) p.cols = ceil_div(p.cols, 2);
   p.across = ceil_div(s.ow, p.cols);
@@ -139,7 +152,7 @@ constexpr int64_t kMostPositions = 2048;
   p.rows = ceil_div(s.oh, most(1, p.down));
   p.lines = p.rows + down;
   set_length(p, pairs, pieces, 1);
-  p.fits = s.pixels > 0 && p.bytes(pairs) <= kMostPlaneBytes;
+  p.fits = p.bytes(pairs) <= kMostPlaneBytes;
   return p;
 }
 
@@ -159,7 +172,7 @@ int64_t time_otherwise(const Sizes& s, bool is_filtered) {
 
 // ---- laying ----
 
-// Elements x, x + stride, ... of a line of w elements, zeros outside; `count` of them. No line is all zeros.
+// Elements x, x + stride, ... of a line of w elements, zeros outside; `count` of them. Without a line all are zeros.
 template <class X>
 GORGO_GEMM_INLINE Lanes<float>::Vec line_elements(const X* line, int64_t w, int64_t x, int64_t stride, int64_t count) {
   using L = Lanes<float>;
