@@ -16,7 +16,6 @@ namespace gorgo::GORGO_ISA_NS {
 constexpr double kAtanA[] = {-0.33333332694913514, 0.1999994771082847,   -0.14284420813284243,  0.1109599826441098,
                              -0.08990125321573543, 0.0726711660657231,   -0.05456056586804667,  0.03442393201254242,
                              -0.01619065611663842, 0.004854113135338573, -0.0006804972861522193};
-constexpr double kPiValue = 3.14159265358979323846;
 constexpr double kHalfPi = 0.5 * kPiValue;
 
 // The angle of the point (x, y), both at least 0 and not both 0 or infinite: in [0, pi / 2].

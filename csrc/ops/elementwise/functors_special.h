@@ -10,6 +10,8 @@
 #include "kernels/cuda/complex.cuh"
 #include "kernels/cuda/lane.cuh"
 #elif defined(GORGO_ISA_NS)
+#include "kernels/arcs.h"
+#include "kernels/gamma.h"
 #include "kernels/special.h"
 #endif
 

@@ -1,7 +1,7 @@
 // Elementwise kernels that are no functor: copies, casts, selection, clip, polygamma, complex parts.
 //
 // Read next: loops_cpu.h, staging.h.
-#include "kernels/special.h"
+#include "kernels/gamma.h"
 #include "ops/elementwise/attrs.h"
 #include "ops/elementwise/loops_cpu.h"
 #include "ops/elementwise/transposed.h"
