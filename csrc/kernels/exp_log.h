@@ -37,27 +37,28 @@ struct Ln2<double> {
   static constexpr double kLow = 0x1.9ef35793c7673p-41;
   static constexpr double kMagic = 0x1.8p52;
 };
-template <class T, int N>
-GORGO_INLINE ExpReduced<T, N> exp_reduce(Vec<T, N> x) {
+// `tail_of` gives what the product by ln2's lower part and an operand's own lower part take away.
+template <class T, int N, class F>
+GORGO_INLINE ExpReduced<T, N> exp_reduce_by(Vec<T, N> x, F tail_of) {
   using V = Vec<T, N>;
   using I = SignedLike<T>;
   const auto magic = broadcast<V>(Ln2<T>::kMagic);
   const auto shifted = mul_add(x, broadcast<V>(Ln2<T>::kInverse), magic);
   const auto whole = shifted - magic;
   const auto head = mul_add(-whole, broadcast<V>(Ln2<T>::kHigh), x);
-  const auto tail = whole * broadcast<V>(Ln2<T>::kLow);
+  const auto tail = tail_of(whole, broadcast<V>(Ln2<T>::kLow));
   const auto r = head - tail;
   return {bits_as<I>(shifted) - bits_as<I>(magic), whole, r, (head - r) - tail};
+}
+template <class T, int N>
+GORGO_INLINE ExpReduced<T, N> exp_reduce(Vec<T, N> x) {
+  return exp_reduce_by(x, [](auto whole, auto ln2_low) __attribute__((always_inline)) { return whole * ln2_low; });
 }
 // The same of x + x_low.
 template <class T, int N>
 GORGO_INLINE ExpReduced<T, N> exp_reduce(Vec<T, N> x, Vec<T, N> x_low) {
-  auto e = exp_reduce(x);
-  const auto moved = e.low + x_low;
-  const auto r = e.r + moved;
-  e.low = (e.r - r) + moved;
-  e.r = r;
-  return e;
+  return exp_reduce_by(
+      x, [x_low](auto whole, auto ln2_low) __attribute__((always_inline)) { return mul_add(whole, ln2_low, -x_low); });
 }
 // x 2^n for whole n by one instruction, which rounds once; for the vectors that have one.
 #if defined(GORGO_ISA_AVX512)
