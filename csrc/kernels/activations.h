@@ -119,15 +119,15 @@ GORGO_INLINE Vec<T, N> gelu_tanh(Vec<T, N> x) {
   const auto b = broadcast<V>(Factors::kB[0]);
   const auto m = magnitude_at_most(x, LogisticLimits<T>::kGelu);
   const auto square = m * m;
-  const auto square_low = mul_add_once(m, m, -square);
+  const auto square_low = product_lost(m, m, square);
   const auto term = b * square;
   const auto term_low =
-      mul_add(broadcast<V>(Factors::kB[1]), square, mul_add(b, square_low, mul_add_once(b, square, -term)));
+      mul_add(broadcast<V>(Factors::kB[1]), square, mul_add(b, square_low, product_lost(b, square, term)));
   const auto sum = a + term;
   const auto part = sum - a;
   const auto sum_low = ((a - (sum - part)) + (term - part)) + (broadcast<V>(Factors::kA[1]) + term_low);
   const auto h = m * sum;
-  return times_logistic(x, m, exp_reduce(h, mul_add(m, sum_low, mul_add_once(m, sum, -h))));
+  return times_logistic(x, m, exp_reduce(h, mul_add(m, sum_low, product_lost(m, sum, h))));
 }
 
 // tanh x = x + x z P(z), z = x^2, |x| < 0.625, relative error 1.6e-10.
@@ -395,7 +395,7 @@ GORGO_INLINE Vec<float, N> gelu_tail(Vec<float, N> m) {
   const auto g_low = mul_add(piece.t, piece.p, piece.value - g);
   // -m^2 / 2 = whole ln2 + r, whole in steps of 1 / kPickSize. The bits of `shifted` end with 64 + 127 + whole, its fraction first.
   const auto h = half * m;
-  const auto h_low = mul_add_once(half, m, -h);
+  const auto h_low = product_lost(half, m, h);
   const auto magic = broadcast<V>(L::kMagic / kPickSize + 191.0f);
   const auto shifted = mul_add(h, broadcast<V>(-L::kInverse), magic);
   const auto whole = shifted - magic;
@@ -405,7 +405,7 @@ GORGO_INLINE Vec<float, N> gelu_tail(Vec<float, N> m) {
   const auto bits = bits_as<std::int32_t>(shifted);
   const auto step = pick(Steps::kHigh, bits);
   const auto u = g * step;
-  const auto u_low = mul_add(g_low, step, mul_add(g, step, -u));
+  const auto u_low = mul_add(g_low, step, product_lost(g, step, u));
   const auto v = u + mul_add(g, mul_add(step, rise, pick(Steps::kLow, bits)), u_low);
   if constexpr (kHasTimesPower<float, N>) {
     return times_power_of_two(v, whole);  // rounds `whole` down
