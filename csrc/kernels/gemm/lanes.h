@@ -47,10 +47,11 @@ struct Lanes<float> {
   GORGO_GEMM_INLINE void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
   GORGO_GEMM_INLINE Edge edge(int count) { return static_cast<Edge>((1U << count) - 1U); }
   GORGO_GEMM_INLINE Vec load_edge(const float* p, Edge e) { return _mm512_maskz_loadu_ps(e, p); }
-  // Lanes [first, last) of the vector at p, zeros around them.
-  GORGO_GEMM_INLINE Vec load_range(const float* p, int first, int last) {
-    return _mm512_maskz_loadu_ps(static_cast<Edge>(edge(last) & ~edge(first)), p);
-  }
+  // Lanes [first, last) of a vector, zeros around them.
+  using Part = Edge;
+  GORGO_GEMM_INLINE Part part(int first, int last) { return static_cast<Edge>(edge(last) & ~edge(first)); }
+  GORGO_GEMM_INLINE Vec load_part(const float* p, Part e) { return _mm512_maskz_loadu_ps(e, p); }
+  GORGO_GEMM_INLINE Vec load_range(const float* p, int first, int last) { return load_part(p, part(first, last)); }
   GORGO_GEMM_INLINE void store_edge(float* p, Edge e, Vec v) { _mm512_mask_storeu_ps(p, e, v); }
   GORGO_GEMM_INLINE Vec broadcast(float x) { return _mm512_set1_ps(x); }
   GORGO_GEMM_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
@@ -74,10 +75,11 @@ struct Lanes<double> {
   GORGO_GEMM_INLINE void store(double* p, Vec v) { _mm512_storeu_pd(p, v); }
   GORGO_GEMM_INLINE Edge edge(int count) { return static_cast<Edge>((1U << count) - 1U); }
   GORGO_GEMM_INLINE Vec load_edge(const double* p, Edge e) { return _mm512_maskz_loadu_pd(e, p); }
-  // Lanes [first, last) of the vector at p, zeros around them.
-  GORGO_GEMM_INLINE Vec load_range(const double* p, int first, int last) {
-    return _mm512_maskz_loadu_pd(static_cast<Edge>(edge(last) & ~edge(first)), p);
-  }
+  // Lanes [first, last) of a vector, zeros around them.
+  using Part = Edge;
+  GORGO_GEMM_INLINE Part part(int first, int last) { return static_cast<Edge>(edge(last) & ~edge(first)); }
+  GORGO_GEMM_INLINE Vec load_part(const double* p, Part e) { return _mm512_maskz_loadu_pd(e, p); }
+  GORGO_GEMM_INLINE Vec load_range(const double* p, int first, int last) { return load_part(p, part(first, last)); }
   GORGO_GEMM_INLINE void store_edge(double* p, Edge e, Vec v) { _mm512_mask_storeu_pd(p, e, v); }
   GORGO_GEMM_INLINE Vec broadcast(double x) { return _mm512_set1_pd(x); }
   GORGO_GEMM_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_pd(a, b, c); }
@@ -111,9 +113,10 @@ struct Lanes<float> {
     return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(kEdgeWindow + 8 - count)), count};
   }
   GORGO_GEMM_INLINE Vec load_edge(const float* p, Edge e) { return _mm256_maskload_ps(p, e.mask); }
-  GORGO_GEMM_INLINE Vec load_range(const float* p, int first, int last) {
-    return _mm256_maskload_ps(p, _mm256_andnot_si256(edge(first).mask, edge(last).mask));
-  }
+  using Part = __m256i;
+  GORGO_GEMM_INLINE Part part(int first, int last) { return _mm256_andnot_si256(edge(first).mask, edge(last).mask); }
+  GORGO_GEMM_INLINE Vec load_part(const float* p, Part lanes) { return _mm256_maskload_ps(p, lanes); }
+  GORGO_GEMM_INLINE Vec load_range(const float* p, int first, int last) { return load_part(p, part(first, last)); }
   GORGO_GEMM_INLINE void store_edge(float* p, Edge e, Vec v) {
     // A masked store takes tens of cycles on AMD's cores, a few narrower ones do not.
     if (e.count == kWidth) return store(p, v);
@@ -161,9 +164,10 @@ struct Lanes<double> {
     return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(kEdgeWindow + 8 - 2 * count)), count};
   }
   GORGO_GEMM_INLINE Vec load_edge(const double* p, Edge e) { return _mm256_maskload_pd(p, e.mask); }
-  GORGO_GEMM_INLINE Vec load_range(const double* p, int first, int last) {
-    return _mm256_maskload_pd(p, _mm256_andnot_si256(edge(first).mask, edge(last).mask));
-  }
+  using Part = __m256i;
+  GORGO_GEMM_INLINE Part part(int first, int last) { return _mm256_andnot_si256(edge(first).mask, edge(last).mask); }
+  GORGO_GEMM_INLINE Vec load_part(const double* p, Part lanes) { return _mm256_maskload_pd(p, lanes); }
+  GORGO_GEMM_INLINE Vec load_range(const double* p, int first, int last) { return load_part(p, part(first, last)); }
   GORGO_GEMM_INLINE void store_edge(double* p, Edge e, Vec v) {
     if (e.count == kWidth) return store(p, v);
     __m128d left = _mm256_castpd256_pd128(v);
@@ -208,11 +212,16 @@ struct GenericLanes {
     for (int i = 0; i < kWidth; ++i) v[i] = i < e ? p[i] : T{0};
     return v;
   }
-  GORGO_GEMM_INLINE Vec load_range(const T* p, int first, int last) {
+  struct Part {
+    int first, last;
+  };
+  GORGO_GEMM_INLINE Part part(int first, int last) { return {first, last}; }
+  GORGO_GEMM_INLINE Vec load_part(const T* p, Part lanes) {
     Vec v{};
-    for (int i = 0; i < kWidth; ++i) v[i] = i >= first && i < last ? p[i] : T{0};
+    for (int i = 0; i < kWidth; ++i) v[i] = i >= lanes.first && i < lanes.last ? p[i] : T{0};
     return v;
   }
+  GORGO_GEMM_INLINE Vec load_range(const T* p, int first, int last) { return load_part(p, part(first, last)); }
   GORGO_GEMM_INLINE void store_edge(T* p, Edge e, Vec v) {
     for (int i = 0; i < kWidth; ++i) {
       if (i < e) p[i] = v[i];

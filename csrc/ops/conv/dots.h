@@ -43,16 +43,16 @@ void dot_strip(const Strip<T>& s, T* lanes) {
   static constexpr T kZeros[kStride * kWidth + kTaps + 1] = {};
   // With a stride of two, a load of two vectors has the elements of an even tap and of the next one.
   constexpr int kLoads = kStride == 1 ? kTaps : (kTaps + 1) / 2 * 2;
-  Range range[kLoads];
+  typename L::Part part[kLoads];
 #pragma GCC unroll 8
   for (int q = 0; q < kLoads; ++q) {
     const int64_t at = kStride == 1 ? q : q / 2 * 2 + q % 2 * kWidth;
-    range[q] = Range::of(s.x + at, s.w, least(kWidth, kStride == 1 ? s.cols : most(0, 2 * s.cols - q % 2 * kWidth)));
+    const int64_t met = least(kWidth, kStride == 1 ? s.cols : most(0, 2 * s.cols - q % 2 * kWidth));
+    part[q] = Range::of(s.x + at, s.w, met).template part<T>();
   }
   const auto edge = L::edge(static_cast<int>(s.cols));
-  const auto load = [&](const T* p, int q) GORGO_INLINE_LAMBDA {
-    return kWhole ? L::load(p) : L::load_range(p, range[q].first, range[q].last);
-  };
+  const auto load = [&](const T* p, int q)
+                        GORGO_INLINE_LAMBDA { return kWhole ? L::load(p) : L::load_part(p, part[q]); };
   const auto load_gradient = [&](const T* p)
                                  GORGO_INLINE_LAMBDA { return kWhole ? L::load(p) : L::load_edge(p, edge); };
 

@@ -28,8 +28,9 @@ struct Spread {
   bool odd_pad_w;
 };
 
-// The outputs that belong to kRows rows of x, from `row` on, and a vector of columns.
-template <class T, bool kOddPadH, int kRows>
+// The outputs that belong to kRows rows of x, from `row` on, and a vector of columns. kWhole: all that they meet along the width lies in x, and all of
+// them are wanted.
+template <class T, bool kOddPadH, bool kWhole, int kRows>
 GORGO_GEMM_INLINE void spread_rows(const Spread<T>& s, int64_t row, int64_t col,
                                    const typename Lanes<T>::Vec (&weight)[9]) {
   using L = Lanes<T>;
@@ -39,17 +40,20 @@ GORGO_GEMM_INLINE void spread_rows(const Spread<T>& s, int64_t row, int64_t col,
   // Columns of x that tap 2 and tap 0 of the long phase meet, and tap 1.
   const int64_t x_at = col + s.left - 1;
   const int64_t middle = s.odd_pad_w ? 0 : 1;
-  const Range range[3] = {Range::of(x_at, s.w, kWidth), Range::of(x_at + middle, s.w, kWidth),
-                          Range::of(x_at + 1, s.w, kWidth)};
+  const typename L::Part part[3] = {Range::of(x_at, s.w, kWidth).template part<T>(),
+                                    Range::of(x_at + middle, s.w, kWidth).template part<T>(),
+                                    Range::of(x_at + 1, s.w, kWidth).template part<T>()};
   const auto bias = L::broadcast(s.bias != nullptr ? *s.bias : T{0});
   Vec x[kRows + 1][3];
 #pragma GCC unroll 8
   for (int r = kRows; r >= 0; --r) {
     const int64_t y = row + r + s.top - 1;
     const T* const line = y >= 0 && y < s.h ? s.x + y * s.w + x_at : kZeros;
-    x[r][0] = L::load_range(line, range[0].first, range[0].last);
-    x[r][1] = L::load_range(line + middle, range[1].first, range[1].last);
-    x[r][2] = L::load_range(line + 1, range[2].first, range[2].last);
+    const auto load = [&](const T* from, int k)
+                          GORGO_INLINE_LAMBDA { return kWhole ? L::load(from) : L::load_part(from, part[k]); };
+    x[r][0] = load(line, 0);
+    x[r][1] = load(line + middle, 1);
+    x[r][2] = load(line + 1, 2);
     if (r == kRows) continue;
     const auto lower = x[r + 1];
     const auto upper = x[r];
@@ -71,7 +75,7 @@ GORGO_GEMM_INLINE void spread_rows(const Spread<T>& s, int64_t row, int64_t col,
       if (to_row >= s.to_h) return;
       const Pairs<T> pair = s.odd_pad_w ? Pairs<T>{{of_short}, {of_long}} : Pairs<T>{{of_long}, {of_short}};
       T* const to = s.to + to_row * s.to_w + 2 * col;
-      if (2 * col + 2 * kWidth <= s.to_w) {
+      if (kWhole || 2 * col + 2 * kWidth <= s.to_w) {
         pair.store(to);
       } else {
         pair.store_first(to, static_cast<int>(s.to_w - 2 * col));
@@ -90,7 +94,15 @@ void spread(const Spread<T>& s, int64_t begin, int64_t end) {
 #pragma GCC unroll 16
   for (int k = 0; k < 9; ++k) weight[k] = L::broadcast(s.weight[k]);
   const auto rows = [&]<int kRows>(int64_t row, std::integral_constant<int, kRows>) GORGO_INLINE_LAMBDA {
-    for (int64_t col = 0; 2 * col < s.to_w; col += L::kWidth) spread_rows<T, kOddPadH, kRows>(s, row, col, weight);
+    for (int64_t col = 0; 2 * col < s.to_w; col += L::kWidth) {
+      const int64_t x_at = col + s.left - 1;
+      constexpr bool kTells = !L::kEdgeIsFree;
+      if (kTells && x_at >= 0 && x_at + L::kWidth < s.w && 2 * (col + L::kWidth) <= s.to_w) {
+        spread_rows<T, kOddPadH, kTells, kRows>(s, row, col, weight);
+      } else {
+        spread_rows<T, kOddPadH, false, kRows>(s, row, col, weight);
+      }
+    }
   };
   int64_t row = begin;
   for (; row + 4 <= end; row += 4) rows(row, std::integral_constant<int, 4>{});

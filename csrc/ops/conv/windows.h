@@ -270,6 +270,10 @@ struct Range {
     const int64_t first = least(lanes, most(0, -x));
     return {static_cast<int>(first), static_cast<int>(most(first, least(lanes, w - x)))};
   }
+  template <class T>
+  typename Lanes<T>::Part part() const {
+    return Lanes<T>::part(first, last);
+  }
 };
 
 // f of the count as a constant, 1 <= count <= kMost: kernels compiled for each number are found so.
