@@ -143,7 +143,7 @@ def test_gradients_that_are_expanded_are_read_right() -> None:
 
 
 # Kernels with enough channels for minimal filtering: odd sizes, no vector or strip filled evenly, rows longer than a
-# unit, groups; 3x3 and 5x5 with unit strides, 3x3 and 4x4 by strides of two.
+# unit, groups; 3x3, 5x5, 1x3 and 1x5 with unit strides, 3x3 and 4x4 by strides of two.
 FILTERED = [
     (3, 16, 16, (28, 28), (3, 3), 1, 1, 1, 1),
     (2, 37, 53, (13, 15), (3, 3), 1, 0, 1, 1),
@@ -167,6 +167,8 @@ FILTERED = [
     (1, 37, 53, (33, 42), (4, 4), 2, (1, 3), 1, 1),
     (2, 40, 48, (30, 27), (4, 4), 2, 1, 1, 2),
     (1, 8, 130, (16, 700), (4, 4), 2, 1, 1, 1),
+    (2, 64, 48, (5, 300), (1, 5), 1, (0, 2), 1, 1),
+    (1, 130, 75, (3, 257), (1, 3), 1, 1, 1, 1),
 ]
 
 
@@ -288,7 +290,14 @@ def test_transposed_kernels_by_two_keep_what_is_not_finite_where_it_belongs(
 
 @pytest.mark.parametrize(
     "case",
-    [*(CASES[i] for i in (0, 1, 7, 9, 22, 24, 31, 36, 41)), *FILTERED[:4], FILTERED[8], FILTERED[15], FILTERED[20]],
+    [
+        *(CASES[i] for i in (0, 1, 7, 9, 22, 24, 31, 36, 41)),
+        *FILTERED[:4],
+        FILTERED[8],
+        FILTERED[15],
+        FILTERED[20],
+        FILTERED[22],
+    ],
 )
 def test_bits_do_not_depend_on_threads_nor_values_on_the_batch(case: tuple) -> None:
     x, weight, bias, options = arrays_of((8, *case[1:]), "float32")

@@ -21,15 +21,41 @@ struct Term {
   int place, plane, shift;
 };
 
+// One tap: an axis along which nothing is filtered.
+struct OneTap {
+  static constexpr int kTaps = 1;
+  static constexpr int kStep = 1;     // elements from one tile to the next
+  static constexpr int kReach = 1;    // elements of a tile
+  static constexpr int kOutputs = 1;  // of a tile
+  static constexpr int kPlanes = 1;
+  static constexpr int kPlaces = 1;
+  static constexpr int kShift = 0;  // the farthest of a term's
+  static constexpr Term kTerms[] = {{0, 0, 0}};
+  static constexpr int kSums[] = {0};
+
+  template <class V>
+  GORGO_GEMM_INLINE void image(const V (&d)[1], V (&to)[1]) {
+    to[0] = d[0];
+  }
+  template <class V>
+  GORGO_GEMM_INLINE void weights(const V (&g)[1], V, V (&to)[1]) {
+    to[0] = g[0];
+  }
+  template <class V>
+  GORGO_GEMM_INLINE void outputs(const V (&m)[1], V (&y)[1]) {
+    y[0] = m[0];
+  }
+};
+
 // Three taps, F(2, 3): 4 products for 6.
 struct ThreeTaps {
   static constexpr int kTaps = 3;
-  static constexpr int kStep = 2;     // elements from one tile to the next
-  static constexpr int kReach = 4;    // elements of a tile
-  static constexpr int kOutputs = 2;  // of a tile
+  static constexpr int kStep = 2;
+  static constexpr int kReach = 4;
+  static constexpr int kOutputs = 2;
   static constexpr int kPlanes = 4;
   static constexpr int kPlaces = 4;
-  static constexpr int kShift = 0;  // the farthest of a term's
+  static constexpr int kShift = 0;
   static constexpr Term kTerms[] = {{0, 0, 0}, {1, 1, 0}, {2, 2, 0}, {3, 3, 0}};
   static constexpr int kSums[] = {0, 1, 2, 3};
 

@@ -1,5 +1,6 @@
 // Convolutions by minimal filtering: F(2x2, 3x3) has 16 products where 36 multiply-adds would be, for 2x2 outputs and an input channel; 5x5 kernels
-// have 49 for 100, 3x3 by strides of two 25 for 36, and transposed ones by two 36 for 64 (4x4) and 25 for 36 (3x3). A kernel with a depth is one for each
+// have 49 for 100, 3x3 by strides of two 25 for 36, and transposed ones by two 36 for 64 (4x4) and 25 for 36 (3x3); kernels of three or five along the
+// width alone 4 for 6 and 7 for 10. A kernel with a depth is one for each
 // of its slices, which count as input channels then.
 //
 // With d a tile of a channel and g a kernel, outputs are A'((G g G') * (B' d B))A, summed over channels before A is applied (minimal.h). So there is, for
@@ -28,7 +29,7 @@ GORGO_GEMM_INLINE int64_t inputs_of(const Sizes& s) { return s.group_c * s.kd; }
 
 // ---- which filter ----
 
-enum class Filter { none, three, five, three_by_two, four_back, three_back };
+enum class Filter { none, three, five, three_by_two, three_along, five_along, four_back, three_back };
 
 // f of the filter's own type: of those that have a transpose, and of all.
 template <class F>
@@ -45,6 +46,10 @@ GORGO_GEMM_INLINE auto with_forward_filter(Filter filter, F&& f) {
 template <class F>
 GORGO_GEMM_INLINE auto with_filter(Filter filter, F&& f) {
   switch (filter) {
+    case Filter::three_along:
+      return f(Minimal<OneTap, ThreeTaps>{});
+    case Filter::five_along:
+      return f(Minimal<OneTap, FiveTapsAcross>{});
     case Filter::four_back:
       return f(Minimal<FourTapsBack, FourTapsBack>{});
     case Filter::three_back:
@@ -214,18 +219,22 @@ template <class T>
   const int64_t cost = lanes * (g.terms * products + (8 * g.planes + 30) * inputs + (9 * g.places + 20) * s.group_o) +
                        12 * g.terms * products;
   const int64_t stride = goes_back(filtered.filter) ? 2 : 1;
-  return 10 * cost * stride * stride < 11 * s.kh * s.kw * s.pixels * products;
+  const int64_t worth = s.kh == 1 ? 23 : 22;  // of the plain sum's products, which do not come for nothing either
+  return 20 * cost * stride * stride < worth * s.kh * s.kw * s.pixels * products;
 }
 
 // The filter that suits a convolution's kernel.
 template <class T>
 [[gnu::noinline]] Filter forward_filter(const Sizes& s) {
-  if (!kFilters<T> || !has_channels_to_filter(s) || s.stride_d != 1 || s.step_h != 1 || s.step_w != 1 || s.kh != s.kw ||
+  if (!kFilters<T> || !has_channels_to_filter(s) || s.stride_d != 1 || s.step_h != 1 || s.step_w != 1 ||
       s.stride_h != s.stride_w) {
     return Filter::none;
   }
-  if (s.stride_h == 1) return s.kh == 3 ? Filter::three : s.kh == 5 ? Filter::five : Filter::none;
-  return s.kh == 3 && s.stride_h == 2 ? Filter::three_by_two : Filter::none;
+  if (s.kh == 3 && s.kw == 3 && s.stride_h == 2) return Filter::three_by_two;
+  if (s.stride_h != 1) return Filter::none;
+  if (s.kh == 1) return s.kw == 3 ? Filter::three_along : s.kw == 5 ? Filter::five_along : Filter::none;
+  if (s.kh != s.kw) return Filter::none;
+  return s.kh == 3 ? Filter::three : s.kh == 5 ? Filter::five : Filter::none;
 }
 
 // The same if it pays.

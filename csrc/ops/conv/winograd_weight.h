@@ -69,7 +69,7 @@ template <class T>
 [[gnu::noinline]] Filter sums_filtered(const Sizes& s) {
   constexpr int64_t kWidth = Lanes<T>::kWidth;
   const Filter filter = s.deep ? Filter::none : forward_filter<T>(s);
-  if (filter == Filter::none) return filter;
+  if (filter == Filter::none || s.kh == 1) return Filter::none;
   const int64_t tiles = s.n * ceil_div(s.oh, 2) * ceil_div(s.ow, 2);
   const int64_t inputs = round_up(s.group_c, kWidth);
   const int64_t weights = s.group_o * s.group_c;
