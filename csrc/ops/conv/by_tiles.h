@@ -90,7 +90,7 @@ template <class S>
 [[gnu::noinline]] bool runs_by_tiles(const Sizes& s) {
   if (s.n == 0 || s.k < kPiecesFrom) return false;
   const TilePlan t = tile_plan_of<S>(s);
-  return t.planes.fits && time_by_tiles<S>(t) < time_otherwise(s, runs_filtered<float>(s));
+  return t.planes.fits && time_by_tiles<S>(t) < time_otherwise(s, filtered_of<float>(s).filter);
 }
 
 [[gnu::noinline]] bool has_regular_phases(const Sizes& s) {
@@ -115,7 +115,7 @@ template <class S>
     if (!t.planes.fits) return false;
     time += time_by_tiles<S>(t);
   }
-  return time < time_otherwise(s, phases.count == 1 && runs_filtered<float>(phases.at[0].s));
+  return time < time_otherwise(s, filtered_back<float>(s).filter);
 }
 
 // ---- weights ----

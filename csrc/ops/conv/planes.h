@@ -18,6 +18,7 @@
 #include "kernels/gemm/pieces.h"
 #include "kernels/gemm/tile_sums.h"
 #include "ops/conv/windows.h"
+#include "ops/conv/winograd.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -164,10 +165,13 @@ template <class S>
 constexpr int64_t kTileTime = 2 * (std::is_same_v<S, float> ? std::size(PieceProducts<kMostPieces>::at) : 1);  // a sum
 template <class S>
 constexpr int64_t kLayTime = std::is_same_v<S, float> ? 24 : 12;
-// Multiply-adds reach most of their rate; minimal filtering leaves four out of nine, and goes there and back.
-int64_t time_otherwise(const Sizes& s, bool is_filtered) {
+// Multiply-adds reach most of their rate; minimal filtering leaves a part of them, and goes there and back.
+int64_t time_otherwise(const Sizes& s, Filter filter) {
   const int64_t products = s.group_o * s.k * s.pixels;
-  return is_filtered ? products * 5 / 8 : products * 9 / 8;
+  if (filter == Filter::none) return products * 9 / 8;
+  const Figures g = figures_of(filter);
+  const int64_t phases = goes_back(filter) ? 4 : 1;
+  return products * g.terms * phases / (s.kh * s.kw * g.outputs_h * g.outputs_w) + products * 3 / 16;
 }
 
 // ---- laying ----
