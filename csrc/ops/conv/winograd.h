@@ -346,7 +346,7 @@ template <class S, class Scheme, class T = typename Stored<S>::Compute>
   }
 }
 
-int64_t filter_tasks(const Sizes& s, const Filtering& f) {
+[[maybe_unused]] int64_t filter_tasks(const Sizes& s, const Filtering& f) {
   return most(1, least(s.groups * f.strips, s.o * inputs_of(s) / kFilterGrain));
 }
 
