@@ -38,7 +38,7 @@ constexpr std::int64_t kInPlaceBytesOfMany = (kPanelColumns<T> * sizeof(T) > 64 
 // B is packed once per task, on the stack, where that costs little beside the task.
 constexpr std::int64_t kRepackElements = 16 * 1024;
 // For so many rows of A, too, if there are panels enough to share out, each task packs its panels for itself: one that is
-// multiplied at once stays near the core, and is fetched so many rows ahead. Not where rows of B are far apart.
+// multiplied at once stays near the core, and is fetched so many rows ahead. Not where rows of B are further apart than kNearBytes.
 constexpr std::int64_t kSomeRows = 256;
 constexpr std::int64_t kLeastPanels = 8;
 constexpr std::int64_t kNearBytes = 3072;
@@ -49,8 +49,8 @@ constexpr std::int64_t kBlockBytes = 512 * 1024;
 // must for that. Its strips are packed once, into scratch, and stay in L2 beside one block of B while the blocks pass by.
 constexpr std::int64_t kTaskBytes = 256 * 1024;
 constexpr std::int64_t kEnoughTasks = 24;
-constexpr std::int64_t kPackPanels =
-    4;  // of B, packed by one task, so many rows of each in turn: they lie on the same pages
+// Panels of B that one task packs, so many rows of each in turn: these lie on the same pages.
+constexpr std::int64_t kPackPanels = 4;
 constexpr std::int64_t kPackRows = 16;
 // Below this many multiply-adds a task is not worth a thread.
 constexpr std::int64_t kTaskWork = 512 * 1024;
