@@ -126,8 +126,8 @@ struct Program::Context {
   Storage* arena = nullptr;
   std::vector<KOperand> operands;
   std::vector<KernelArgs> args;  // per step
-  std::vector<uint64_t>
-      kept;  // by Plan::kept: of which version, and at which digits of products, scratch holds something; kNothing for none
+  // By Plan::kept: of which version, and at which digits of products, scratch holds something; kNothing for none.
+  std::vector<uint64_t> kept;
   std::vector<uint64_t> making;  // of which this run does
   static constexpr uint64_t kNothing = UINT64_MAX;
   std::vector<Patch> input_patches;

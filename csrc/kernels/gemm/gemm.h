@@ -90,7 +90,7 @@ inline constexpr bool kGemmHas =
     std::is_same_v<T, std::int64_t> || kGemmIsOfBytes<T>;
 #endif
 
-// Whether gemm_pack looks at B alone, if C has more than one column.
+// Whether gemm_pack looks at B alone, if that is kept and C has more than one column.
 template <class T>
 inline constexpr bool kGemmPacksOnlyB =
 #if defined(GORGO_ISA_AMX)

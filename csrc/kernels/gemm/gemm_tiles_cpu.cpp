@@ -367,16 +367,11 @@ __attribute__((noinline)) void multiply_add_rows(const GemmProblem& p, const Ran
       g.b = panel;
       g.b_row_stride = kTilePanel;
     }
-    for (int row = 0; row < rows.count;) {
-      int count = 0;
-      while (count < Lanes<float>::kRows && row + count < rows.count && (which >> (row + count) & 1U) != 0) ++count;
-      if (count > 0) {
-        g.a = static_cast<const float*>(p.a) + (rows.first + row) * p.a_row_stride + k * p.a_col_stride;
-        g.c = sums + row * kTilePanel;
-        run_micro(g, count, columns, p.a_row_stride == 1);
-      }
-      row += count > 0 ? count : 1;
-    }
+    each_run_of_rows(which, rows.count, [&](int row, int count) __attribute__((always_inline)) {
+      g.a = static_cast<const float*>(p.a) + (rows.first + row) * p.a_row_stride + k * p.a_col_stride;
+      g.c = sums + row * kTilePanel;
+      run_micro(g, count, columns, p.a_row_stride == 1);
+    });
   }
 }
 

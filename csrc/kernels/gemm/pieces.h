@@ -184,6 +184,17 @@ GORGO_GEMM_INLINE void with_pieces(int pieces, const Use& use) {
   }
 }
 
+// use(row, height) for the rows of a strip that `which` has a bit for, as many adjacent ones at a time as multiply-adds take.
+template <class Use>
+GORGO_GEMM_INLINE void each_run_of_rows(std::uint32_t which, int rows, const Use& use) {
+  for (int row = 0; row < rows;) {
+    int height = 0;
+    while (height < Lanes<float>::kRows && row + height < rows && (which >> (row + height) & 1U) != 0) ++height;
+    if (height > 0) use(row, height);
+    row += height > 0 ? height : 1;
+  }
+}
+
 // Rows of A as they are read: row r of step s at from + r * row_stride + s * step_stride, kStepK numbers side by side.
 struct StepRows {
   const float* from = nullptr;

@@ -198,9 +198,7 @@ __attribute__((noinline)) void multiply_add_windows(const Planes& p, const Weigh
     g.k = least(blocks.size, s.k - k0);
     g.add = kb > 0;
     lay_windows<float>(windows, kTilePanel, image, c_stride, s, k0, k0 + g.k, pieces, count);
-    for (int row = 0; row < rows;) {
-      int height = 0;
-      while (height < kRows && row + height < rows && (which >> (row + height) & 1U) != 0) ++height;
+    each_run_of_rows(which, rows, [&](int row, int height) __attribute__((always_inline)) {
       for (int64_t i = 0; i < height; ++i) {
         for (int64_t k = 0; k < g.k; ++k) {
           const int64_t tap = (k0 + k) % s.taps;
@@ -210,9 +208,8 @@ __attribute__((noinline)) void multiply_add_windows(const Planes& p, const Weigh
         }
       }
       g.c = sums + row * kTilePanel;
-      if (height > 0) run_micro(g, height, columns, false);
-      row += height > 0 ? height : 1;
-    }
+      run_micro(g, height, columns, false);
+    });
   }
 }
 

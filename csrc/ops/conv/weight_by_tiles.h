@@ -128,16 +128,13 @@ __attribute__((noinline)) void multiply_add_positions(const WeightTilePlan& t, c
     g.k = least(kMaxBlockK, t.positions - k);
     g.add = k > 0;
     pack_panel<float>(gradient, flat + k, 1, t.positions, g.k, columns);
-    for (int row = 0; row < rows;) {
-      int height = 0;
-      while (height < kRows && row + height < rows && (which >> (row + height) & 1U) != 0) ++height;
+    each_run_of_rows(which, rows, [&](int row, int height) __attribute__((always_inline)) {
       for (int64_t i = 0; i < height; ++i) {
         for (int64_t at = 0; at < g.k; ++at) windows[i * kMaxBlockK + at] = value(strip * kStripRows + row + i, k + at);
       }
       g.c = sums + row * kTilePanel;
-      if (height > 0) run_micro(g, height, columns, false);
-      row += height > 0 ? height : 1;
-    }
+      run_micro(g, height, columns, false);
+    });
   }
 }
 
