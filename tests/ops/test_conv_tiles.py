@@ -210,7 +210,7 @@ def test_tiny_and_huge_numbers_keep_their_digits(op: str, of_x: float, of_others
     assert (np.abs(found - exact) <= count * (2.0**-24 * size + 2.0**-149)).all()
 
 
-@pytest.mark.skipif(not WITH_TILES, reason="only tiles multiply pieces")
+@pytest.mark.skipif(not WITH_TILES, reason="needs AMX: only its tiles multiply pieces")
 @pytest.mark.parametrize("op", OPS)
 def test_less_precise_sums_lose_what_pieces_leave_out(op: str) -> None:
     """Which also says that tiles are what makes these sums."""
