@@ -596,9 +596,9 @@ def every_result() -> dict[tuple[str, str, int], list[Array]]:
 def isas() -> list[str]:
     config = gg._core._config()
     built: list[str] = config["isas_built"].split()  # ascending
-    # A model of AMX runs wherever AVX-512 does, if it is asked for.
-    with_model = built[-1] == "amx_model" and config["isa_available"].startswith("avx512")
-    return built[: built.index(config["isa_available"]) + 1] + ["amx"] * with_model
+    # AMX emulated runs wherever AVX-512 does, if it is asked for.
+    is_emulated = built[-1] == "amx_emulated" and config["isa_available"].startswith("avx512")
+    return built[: built.index(config["isa_available"]) + 1] + ["amx"] * is_emulated
 
 
 @pytest.mark.skipif(len(isas()) < 2, reason="this machine has only the base instruction set")

@@ -33,8 +33,8 @@ const BuildInfo& build_info() noexcept {
 #if GORGO_HAVE_AVX512_BF16
       " avx512_bf16"
 #endif
-#if GORGO_TILES_MODEL
-      " amx_model"
+#if GORGO_TILES_EMULATED
+      " amx_emulated"
 #elif GORGO_HAVE_AMX
       " amx"
 #endif

@@ -184,11 +184,13 @@ class ThreadPool {
   void start_workers(int count) {
     if (static_cast<int>(workers_.size()) >= count) return;
 #if defined(__unix__) || defined(__APPLE__)
-    // Signals are for the threads that know what to do with them.
-    sigset_t all;
+    // Signals are for the threads that know what to do with them, but a fault is its own thread's: blocked, it would end the
+    // process before a handler could say where it happened.
+    sigset_t blocked;
     sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigfillset(&blocked);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP}) sigdelset(&blocked, fault);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
 #endif
     try {
       while (static_cast<int>(workers_.size()) < count) {

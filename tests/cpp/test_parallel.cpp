@@ -1,6 +1,7 @@
 // The thread pool: each task once, callers side by side and nested, changing sizes, forks, idle workers.
 #include <doctest/doctest.h>
 
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -257,6 +258,31 @@ TEST_CASE("a fork while another thread is inside a call") {
   }
   stop.store(true);
   caller.join();
+}
+
+TEST_CASE("workers leave signals to others, but not their own faults") {
+  Threads set(2);
+  const auto caller = std::this_thread::get_id();
+  std::atomic<bool> asked{false};
+  std::atomic<bool> faults_come{false};
+  std::atomic<bool> interrupts_come{true};
+  const auto call = [&] {
+    parallel_for(2, [&](int64_t) {
+      if (std::this_thread::get_id() == caller) {  // waits for the worker to come for the other task
+        for (int i = 0; i < 100 && !asked.load(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        return;
+      }
+      sigset_t blocked;
+      pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+      faults_come.store(sigismember(&blocked, SIGSEGV) == 0 && sigismember(&blocked, SIGILL) == 0);
+      interrupts_come.store(sigismember(&blocked, SIGINT) == 0);
+      asked.store(true);
+    });
+  };
+  for (int i = 0; i < 50 && !asked.load(); ++i) call();
+  REQUIRE(asked.load());
+  CHECK(faults_come.load());
+  CHECK(!interrupts_come.load());
 }
 
 TEST_CASE("idle workers park") {

@@ -416,9 +416,9 @@ def available() -> list[str]:
     config = gg._core._config()
     built = [isa for isa in SETS if isa == "base" or isa in config["isas_built"].split()]
     best = config["isa_available"]
-    # A model of AMX runs wherever AVX-512 does, and gives the same bits.
-    with_model = "amx_model" in config["isas_built"].split() and best.startswith("avx512")
-    return (built[: built.index(best) + 1] if best in built else built) + ["amx"] * with_model
+    # AMX emulated runs wherever AVX-512 does, and gives the same bits.
+    is_emulated = "amx_emulated" in config["isas_built"].split() and best.startswith("avx512")
+    return (built[: built.index(best) + 1] if best in built else built) + ["amx"] * is_emulated
 
 
 def run(isa: str) -> dict[str, str]:

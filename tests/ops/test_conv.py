@@ -217,7 +217,7 @@ def test_one_element_of_a_convolution_is_off_by_its_window_times_the_largest_wei
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_small_kernels_in_narrow_types_are_those_of_float32_rounded(case: tuple, dtype: str) -> None:
     if dtype == "bfloat16" and gg._core._config()["isa"] == "amx":
-        pytest.skip("tiles sum bfloat16 as it is: test_conv_tiles.py")
+        pytest.skip("AMX sums bfloat16 as it is: test_conv_tiles.py")
     x, weight, bias, options = arrays_of(case, "float32")
     narrow = [gg.asarray(a).astype(dtype) for a in (x, weight, bias)]
     wide = gg.conv2d(*(a.astype("float32") for a in narrow), **options)

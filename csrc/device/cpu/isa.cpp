@@ -43,7 +43,7 @@ uint64_t saved_state(const Leaf& one) noexcept {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
-#if defined(GORGO_HAVE_AMX) && !defined(GORGO_TILES_MODEL)
+#if defined(GORGO_HAVE_AMX) && !defined(GORGO_TILES_EMULATED)
 // Linux gives the tile registers only to processes that ask.
 bool may_use_tiles() noexcept {
 #if defined(__linux__)
@@ -88,7 +88,7 @@ Isa probe() noexcept {
   isa = Isa::Avx512Bf16;
 #endif
 #endif
-#if defined(GORGO_HAVE_AMX) && !defined(GORGO_TILES_MODEL)
+#if defined(GORGO_HAVE_AMX) && !defined(GORGO_TILES_EMULATED)
   const bool tiles = (state & 0x60000) == 0x60000 && bit(seven.d, 22) && bit(seven.d, 24) && bit(seven.d, 25);
   if (tiles && has_palette() && may_use_tiles()) isa = Isa::Amx;
 #endif
@@ -112,7 +112,7 @@ Isa best_isa() noexcept {
 }
 
 bool is_available(Isa isa) noexcept {
-#if defined(GORGO_TILES_MODEL)
+#if defined(GORGO_TILES_EMULATED)
   if (isa == Isa::Amx) return best_isa() >= Isa::Avx512;
 #endif
   return isa <= best_isa();
