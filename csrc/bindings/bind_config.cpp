@@ -93,10 +93,13 @@ void bind_config(PyObject* module) {
   m.def(
       "set_float32_matmul_precision", &set_float32_matmul_precision, py::arg("precision"),
       "Say how many digits products of float32 may give up where a device has faster units for it.\n\n"
-      "For the whole process: `matmul`, `linear` and what is made of them on cards with tensor cores for it, and on "
-      "processors with\nAMX, convolutions too, where its kernels are built in; other processors' results do not depend "
-      "on it. Inputs, sums and\nresults are float32 at any setting. Captured functions follow the setting of each "
-      "call.\n\n"
+      "For the whole process: `matmul`, `linear` and what is made of them on cards with tensor cores for it, on "
+      "processors with\nAMX, convolutions too, where its kernels are built in, and at 'medium' on processors with "
+      "AVX512_BF16; other\nprocessors' results do not depend on it. Inputs, sums and results are float32 at any "
+      "setting, "
+      "and a processor's infinities,\nNaN, denormal and huge numbers are what they are at 'highest'. Captured "
+      "functions "
+      "follow the setting of each call.\n\n"
       "Args:\n    precision (str): 'highest' (at first): as accurate as float32 multiply-adds; 'high': factors may be "
       "rounded to eleven\n        significant bits (tf32; sixteen by AMX); 'medium': or to eight (bfloat16).\n\n"
       "Raises:\n    ValueError: precision is none of these.\n\n"

@@ -20,6 +20,21 @@ GORGO_GEMM_INLINE bool is_plain(const GemmEpilogue& e) {
          e.gate == nullptr;
 }
 
+// The micro-kernel itself adds biases that lie densely and applies relu.
+GORGO_GEMM_INLINE bool is_in_registers(const GemmEpilogue& e) {
+  return e.gate == nullptr && (e.bias == nullptr || e.bias_stride == 1) &&
+         (e.row_bias == nullptr || e.row_bias_stride == 1);
+}
+
+// Asks for the lines of C that a tile will be added to or stored in; they come while it is summed.
+template <class T>
+GORGO_GEMM_INLINE void fetch_tile(const T* c, std::int64_t row_stride, int rows, int columns) {
+  for (int i = 0; i < rows; ++i, c += row_stride) {
+    __builtin_prefetch(c, 1);
+    __builtin_prefetch(c + columns - 1, 1);
+  }
+}
+
 // Bias, activation and gate of one tile that lies in `tile` (rows kPanelColumns apart), rounded and stored to C.
 // `partial` holds the sums of earlier blocks of k, or null.
 template <class S>
@@ -78,6 +93,11 @@ struct Rows {
 };
 GORGO_GEMM_INLINE Rows rows_of(std::int64_t t, std::int64_t base, std::int64_t extra) {
   return {t * base + least(t, extra), static_cast<int>(base + (t < extra ? 1 : 0))};
+}
+
+// The strip that begins with a row.
+GORGO_GEMM_INLINE std::int64_t tile_of(std::int64_t first, std::int64_t base, std::int64_t extra) {
+  return first < extra * (base + 1) ? first / (base + 1) : (first - extra) / base;
 }
 
 // Strips of A [tile_begin, tile_end) and panels of B; base and extra as rows_of has them.

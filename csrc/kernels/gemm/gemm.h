@@ -6,8 +6,10 @@
 //
 // Invariant: the order in which the products of one output element are summed depends on (K, N, dtype, ISA) alone,
 // never on M, the strides, the task split or whether B was packed. So one thread equals two, and a row of a batch
-// equals the batch of one. With AMX a float32 product of few rows keeps to that under set_batch_invariant(True) only.
+// equals the batch of one. With AMX, and at "medium" with AVX512_BF16, a float32 product of few rows keeps to that under
+// set_batch_invariant(True) only.
 // Read next: micro.h (the arithmetic), pack.h (how operands are laid out for it), gemm_cpu.cpp (the choice of path),
+// rounded.h (float32 at "medium" by AVX512_BF16),
 // gemm_groups_cpu.cpp (bytes, and bfloat16 where an instruction multiplies its pairs), gemm_tiles_cpu.cpp (what AMX
 // multiplies).
 #pragma once
@@ -76,7 +78,7 @@ template <class T>
 inline constexpr bool kGemmHas = kGemmIsOfBytes<T> || std::is_same_v<T, BFloat16> || std::is_same_v<T, float>;
 #elif defined(GORGO_ISA_AVX512_BF16)
 template <class T>
-inline constexpr bool kGemmHas = std::is_same_v<T, BFloat16>;
+inline constexpr bool kGemmHas = std::is_same_v<T, BFloat16> || std::is_same_v<T, float>;
 #elif defined(GORGO_ISA_AVX512_VNNI)
 template <class T>
 inline constexpr bool kGemmHas = kGemmIsOfBytes<T>;
@@ -109,7 +111,7 @@ inline constexpr bool kGemmKeepsSums<float> = true;
 
 // T is float, double, BFloat16 or Float16 (both summed in float), int32_t, int64_t, int8_t, uint8_t or BytesToInt32; the
 // remaining integers and the complex types exist for the base and AVX2 builds only. The builds for AVX512_VNNI,
-// AVX512_BF16 and AMX hold what these are for: bytes; BFloat16; both and float. Integers wrap.
+// AVX512_BF16 and AMX hold what these are for: bytes; BFloat16 and float; all three. Integers wrap.
 template <class T>
 std::size_t gemm_scratch_bytes(const GemmProblem& problem);
 template <class T>

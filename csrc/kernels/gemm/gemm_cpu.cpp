@@ -18,14 +18,18 @@
 #include "kernels/gemm/lanes.h"
 #include "kernels/gemm/micro.h"
 #include "kernels/gemm/pack.h"
+#include "kernels/gemm/plan.h"
+#include "kernels/gemm/rounded.h"
 #include "kernels/gemm/stored.h"
 
 namespace gorgo::GORGO_ISA_NS {
 
 constinit const MicroTable<float> SharedMicro<float>::table =
     make_micro_table<float>(std::make_integer_sequence<int, Lanes<float>::kRows>{});
+#if !defined(GORGO_ISA_AVX512_BF16)
 constinit const MicroTable<double> SharedMicro<double>::table =
     make_micro_table<double>(std::make_integer_sequence<int, Lanes<double>::kRows>{});
+#endif
 
 namespace {
 
@@ -59,10 +63,6 @@ constexpr std::int64_t kSmallWork = 40 * 1024;
 // A panel of B in place that stays in L1 while all strips of A pass by.
 constexpr std::int64_t kPanelBytes = 24 * 1024;
 
-enum class PathB : std::uint8_t { in_place, stack, scratch, column };
-// Strips of A: as they lie; packed on the stack for every block of B; into scratch, once in a task or ahead of all tasks.
-enum class PathA : std::uint8_t { in_place, stack, once, ahead };
-
 // Whether tiles may take a product of S.
 template <class S>
 GORGO_GEMM_INLINE bool is_for_tiles([[maybe_unused]] const GemmProblem& p) {
@@ -94,34 +94,6 @@ std::size_t bytes_for_tiles([[maybe_unused]] const GemmProblem& p) {
 template <class S>
 constexpr bool kHasVectors =
     std::is_same_v<S, float> || std::is_same_v<S, double> || std::is_same_v<S, BFloat16> || std::is_same_v<S, Float16>;
-
-struct Plan {
-  PathB path = PathB::in_place;
-  PathA path_a = PathA::in_place;  // `ahead` leaves no scratch for B
-  std::int64_t k_blocks = 1;
-  std::int64_t block_k = 0;
-  std::int64_t row_tiles = 0;  // strips of A; rows are split evenly among them
-  std::int64_t panels = 0;
-  std::int64_t row_tasks = 1;
-  std::int64_t column_tasks = 1;
-  std::int64_t pack_tasks = 0;
-  std::int64_t block_panels = 0;  // of B, if PathA::once
-
-  [[nodiscard]] std::int64_t most_strips() const { return ceil_div(row_tiles, row_tasks); }  // of a task
-};
-
-// Elements of scratch before strips of A: packed B and the sums of a type that is stored narrower.
-template <class S>
-std::int64_t elements_before_strips(const GemmProblem& p, const Plan& plan) {
-  const std::int64_t padded = plan.panels * kPanelColumns<typename Stored<S>::Compute>;
-  return (p.k + (Stored<S>::kConverts && plan.k_blocks > 1 ? p.m : 0)) * padded;
-}
-
-// The micro-kernel itself adds biases that lie densely and applies relu.
-bool is_in_registers(const GemmEpilogue& e) {
-  return e.gate == nullptr && (e.bias == nullptr || e.bias_stride == 1) &&
-         (e.row_bias == nullptr || e.row_bias_stride == 1);
-}
 
 template <class S>
 Plan plan_of(const GemmProblem& p) {
@@ -209,19 +181,23 @@ Plan plan_of(const GemmProblem& p) {
   return plan;
 }
 
+#if defined(GORGO_ISA_AVX512_BF16)
+// What products that may be rounded ask for, at any setting. Out of line, for the sake of small products.
+struct Planned {
+  std::size_t bytes;
+  std::int64_t pack_tasks;
+};
+__attribute__((noinline)) Planned planned_with_rounding(const GemmProblem& p) {
+  const Plan plan = plan_of<float>(p);
+  const RoundedAhead ahead = rounded_ahead(p, plan);
+  return {static_cast<std::size_t>(ahead.bytes), plan.pack_tasks == 0 && (ahead.a || ahead.b) ? 1 : plan.pack_tasks};
+}
+#endif
+
 // Small products are answered without a plan, which would take longer than they do.
 template <class S>
 GORGO_GEMM_INLINE bool needs_no_scratch(const GemmProblem& p) {
   return !Stored<S>::kConverts && !p.keeps_b && p.m * p.n * most(p.k, 1) <= kSmallWork;
-}
-
-// Asks for the lines of C that a tile will be added to or stored in; they come while it is summed.
-template <class T>
-GORGO_GEMM_INLINE void fetch_tile(const T* c, std::int64_t row_stride, int rows, int columns) {
-  for (int i = 0; i < rows; ++i, c += row_stride) {
-    __builtin_prefetch(c, 1);
-    __builtin_prefetch(c + columns - 1, 1);
-  }
 }
 
 template <class S>
@@ -259,6 +235,8 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
     strips = static_cast<T*>(scratch) + elements_before_strips<S>(p, plan) + task * plan.most_strips() * strip_stride;
   }
 
+  const bool looks_ahead = plan.path == PathB::scratch || plan.path_a == PathA::ahead;
+  const RoundedAhead ahead = looks_ahead ? rounded_ahead(p, plan) : RoundedAhead{};
   MicroArgs<T> g;
   const auto run_k_block = [&](std::int64_t kb, std::int64_t first_panel, std::int64_t panel_end_here) {
     const std::int64_t k0 = kb * plan.block_k;
@@ -271,12 +249,12 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
     const S* const a_block = static_cast<const S*>(p.a) + k0 * p.a_col_stride;
     T* strip = strips;
     const auto set_panel = [&](std::int64_t panel) __attribute__((always_inline)) {
-      if (plan.path == PathB::scratch) {
+      if (plan.path == PathB::scratch && ahead.has_floats(plan, scratch, kb, panel)) {
         g.b = static_cast<const T*>(scratch) + k0 * padded_columns + panel * kc * kColumns;
         g.b_row_stride = kColumns;
       } else {
         const S* b = static_cast<const S*>(p.b) + k0 * p.b_row_stride + panel * kColumns * p.b_col_stride;
-        if (plan.path == PathB::stack) {
+        if (plan.path != PathB::in_place) {
           if (plan.path_a == PathA::ahead) strip = strips + kb * plan.row_tiles * strip_stride;
           const auto columns = static_cast<int>(least(kColumns, p.n - panel * kColumns));
           pack_panel<S>(panel_buffer, b, p.b_row_stride, p.b_col_stride, kc, columns, kRowsAheadOfPacking);
@@ -292,9 +270,12 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
     const auto set_strip = [&](Rows rows) __attribute__((always_inline)) {
       const S* a = a_block + rows.first * p.a_row_stride;
       if (plan.path_a != PathA::in_place) {
-        const bool is_packed = plan.path_a == PathA::ahead || (plan.path_a == PathA::once && first_panel > panel_begin);
-        if (!is_packed) pack_strip<S>(strip, a, p.a_row_stride, p.a_col_stride, kc, rows.count);
-        g.a = strip;
+        const bool is_ahead =
+            plan.path_a == PathA::ahead && ahead.has_float_strip(plan, scratch, kb, tile_of(rows.first, base, extra));
+        const bool is_packed = is_ahead || (plan.path_a == PathA::once && first_panel > panel_begin);
+        T* const to = plan.path_a == PathA::ahead && !is_ahead ? strip_buffer : strip;
+        if (!is_packed) pack_strip<S>(to, a, p.a_row_stride, p.a_col_stride, kc, rows.count);
+        g.a = to;
         if (plan.path_a != PathA::stack) strip += strip_stride;
         g.a_col_stride = L::kRows;
         adjacent = true;
@@ -657,17 +638,12 @@ std::size_t gemm_scratch_bytes(const GemmProblem& p) {
   const std::size_t for_tiles = bytes_for_tiles<T>(p);
   if (is_packed_for_tiles<T>(p)) return for_tiles;
   if constexpr (kHasVectors<T>) {
-    using C = typename Stored<T>::Compute;
     if (needs_no_scratch<T>(p)) return 0;
-    const Plan plan = plan_of<T>(p);
-    if (plan.path == PathB::column) return plan.pack_tasks != 0 ? static_cast<std::size_t>(p.k) * sizeof(C) : 0;
-    std::int64_t elements = 0;
-    if (plan.path_a == PathA::ahead) elements = plan.k_blocks * plan.row_tiles * strip_elements<C>(plan.block_k);
-    if (plan.path == PathB::scratch) elements = elements_before_strips<T>(p, plan);
-    if (plan.path_a == PathA::once) {
-      elements += plan.row_tasks * plan.column_tasks * plan.most_strips() * strip_elements<C>(plan.block_k);
-    }
-    return for_tiles + static_cast<std::size_t>(elements) * sizeof(C);
+#if defined(GORGO_ISA_AVX512_BF16)
+    return planned_with_rounding(p).bytes;
+#else
+    return for_tiles + static_cast<std::size_t>(bytes_of<T>(p, plan_of<T>(p)));
+#endif
   } else {
     return 0;
   }
@@ -679,7 +655,12 @@ std::int64_t gemm_pack_tasks(const GemmProblem& p) {
   if (is_packed_for_tiles<T>(p)) return pieces_pack_tasks(p);
 #endif
   if constexpr (kHasVectors<T>) {
-    return needs_no_scratch<T>(p) ? 0 : plan_of<T>(p).pack_tasks;
+    if (needs_no_scratch<T>(p)) return 0;
+#if defined(GORGO_ISA_AVX512_BF16)
+    return planned_with_rounding(p).pack_tasks;
+#else
+    return plan_of<T>(p).pack_tasks;
+#endif
   } else {
     return 0;
   }
@@ -694,6 +675,14 @@ void gemm_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
     using C = typename Stored<T>::Compute;
     constexpr std::int64_t kColumns = kPanelColumns<C>;
     const Plan plan = plan_of<T>(p);
+#if defined(GORGO_ISA_AVX512_BF16)
+    const RoundedAhead ahead = rounded_ahead(p, plan);
+    if (ahead.a || ahead.b) {
+      const bool rounds = is_rounded(p);
+      pack_rounded(p, plan, ahead, scratch, task, rounds);
+      if (rounds || plan.pack_tasks == 0) return;
+    }
+#endif
     C* to = reinterpret_cast<C*>(static_cast<unsigned char*>(scratch) + bytes_for_tiles<T>(p));
     if (plan.path == PathB::column) {
       const T* b = static_cast<const T*>(p.b);
@@ -762,6 +751,11 @@ void gemm_run(const GemmProblem& p, void* scratch, std::int64_t task) {
       panel_begin = plan.panels * column_task / plan.column_tasks;
       panel_end = plan.panels * (column_task + 1) / plan.column_tasks;
     }
+#if defined(GORGO_ISA_AVX512_BF16)
+    if (is_rounded(p)) {
+      return run_rounded(p, plan, scratch, tile_begin, tile_end, panel_begin, panel_end);
+    }
+#endif
     if constexpr (!Stored<T>::kConverts) {
       if (plan.path == PathB::column) return run_column<T>(p, plan, scratch, tile_begin, tile_end);
       if (p.m == 1 && plan.path == PathB::in_place && p.n > kPanelColumns<T>) {
@@ -781,7 +775,7 @@ void gemm_run(const GemmProblem& p, void* scratch, std::int64_t task) {
 }
 
 GORGO_GEMM_INSTANTIATE(float)
-#if !defined(GORGO_ISA_AMX)
+#if !defined(GORGO_ISA_AMX) && !defined(GORGO_ISA_AVX512_BF16)
 GORGO_GEMM_INSTANTIATE(double)
 GORGO_GEMM_INSTANTIATE(BFloat16)
 GORGO_GEMM_INSTANTIATE(Float16)

@@ -16,10 +16,25 @@
 
 namespace gorgo::GORGO_ISA_NS {
 
+#if defined(GORGO_ISA_AVX512_BF16)
+constinit const MicroTable<PairsOfBFloat16> SharedMicro<PairsOfBFloat16>::table =
+    make_micro_table<PairsOfBFloat16>(std::make_integer_sequence<int, kTileRows<PairsOfBFloat16>>{});
+#endif
+
 namespace {
 
+#if !defined(GORGO_ISA_AVX512_BF16)
 template <class T>
 constexpr MicroTable<T> kMicroTable = make_micro_table<T>(std::make_integer_sequence<int, kTileRows<T>>{});
+#endif
+template <class T>
+GORGO_GEMM_INLINE void run_micro_of_groups(MicroArgs<T>& args, int rows, int columns, bool adjacent_rows) {
+#if defined(GORGO_ISA_AVX512_BF16)
+  run_micro(args, rows, columns, adjacent_rows);
+#else
+  run_micro_of(kMicroTable<T>, args, rows, columns, adjacent_rows);
+#endif
+}
 
 // What a task must be worth in multiply-adds of a group.
 constexpr std::int64_t kTaskWork = 512 * 1024;
@@ -341,7 +356,7 @@ void run_block(const GemmProblem& p, const Plan& plan, void* scratch, std::int64
         g.narrow_row_stride = p.c_row_stride;
       }
       g.relu = last && !to_tile && e.activation == GemmEpilogue::Activation::relu;
-      run_micro_of(kMicroTable<T>, g, rows.count, columns, adjacent);
+      run_micro_of_groups(g, rows.count, columns, adjacent);
       if constexpr (kNarrows<S>) {
         if (to_tile) {
           const Sum* before = kb > 0 ? partial + rows.first * partial_row_stride + column : nullptr;

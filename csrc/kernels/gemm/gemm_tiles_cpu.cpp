@@ -16,6 +16,7 @@
 #include "kernels/gemm/lanes.h"
 #include "kernels/gemm/micro.h"
 #include "kernels/gemm/pack.h"
+#include "kernels/gemm/panels_of_pieces.h"
 #include "kernels/gemm/pieces.h"
 #include "kernels/gemm/tile_sums.h"
 #include "kernels/gemm/tiles.h"
@@ -25,7 +26,7 @@ namespace gorgo::GORGO_ISA_NS {
 namespace {
 
 constexpr std::int64_t kMaxTasks = 48;
-constexpr std::int64_t kPackPanels = 4;  // packed by one task
+constexpr std::int64_t kPackPanels = kMostPanelsAtOnce;  // packed by one task
 // A task of few rows has as many at least: it packs all of A for itself.
 constexpr std::int64_t kLeastPanels = 4;
 // A block of packed B that a task walks for every strip of A: less than half of L2.
@@ -84,9 +85,6 @@ Plan cut(const GemmProblem& p, std::int64_t steps, std::int64_t k_blocks, int pi
   return plan;
 }
 
-struct Range {
-  std::int64_t begin, end;
-};
 Range strips_of(const Plan& plan, std::int64_t task) {
   const std::int64_t row_task = task / plan.column_tasks;
   return {plan.strips * row_task / plan.row_tasks, plan.strips * (row_task + 1) / plan.row_tasks};
@@ -103,9 +101,6 @@ Range packed_by(const Plan& plan, std::int64_t task) {
 }
 int rows_at(const GemmProblem& p, std::int64_t strip) {
   return static_cast<int>(least(kStripRows, p.m - strip * kStripRows));
-}
-int columns_at(const GemmProblem& p, std::int64_t panel) {
-  return static_cast<int>(least(kTilePanel, p.n - panel * kTilePanel));
 }
 // Sums that nothing is done to are stored to C at once, four whole tiles of them.
 bool is_whole(const Rows& rows, int columns) { return rows.count == kStripRows && columns == kTilePanel; }
@@ -250,12 +245,6 @@ void run_words(const GemmProblem& p, void* scratch, std::int64_t task) {
 // Of multiply-adds: several strips to a task, so that all but the first are split in the shadow of the one before.
 constexpr std::int64_t kTaskWorkOfPieces = 4 * 1024 * 1024;
 
-// What a packed panel of a block of k holds.
-struct PanelFacts {
-  Extremes sizes;
-  std::int32_t pieces = 0;
-};
-
 Plan plan_of_pieces(const GemmProblem& p) {
   // Blocks as even as whole steps allow.
   const std::int64_t blocks = most(1, ceil_div(p.k, kBlockK));
@@ -276,40 +265,6 @@ Range block_at(const GemmProblem& p, const Plan& plan, std::int64_t kb) {
 
 PanelFacts& facts_of(const Plan& plan, void* scratch, std::int64_t kb, std::int64_t panel) {
   return static_cast<PanelFacts*>(scratch)[kb * plan.panels + panel];
-}
-
-// Panels side by side at `to`, at most kPackPanels: rows of B are read as far as all of them reach.
-void pack_panels_of_pieces(const GemmProblem& p, const Plan& plan, unsigned char* to, std::int64_t kb, Range panels,
-                           int pieces, PanelFacts* facts) {
-  const Range block = block_at(p, plan, kb);
-  alignas(kCacheLine) float copy[kStepK * kTilePanel];
-  LaneSizes sizes[kPackPanels][2];
-  for (std::int64_t k = block.begin; k < block.end; k += kStepK, to += pieces * kStepBytes) {
-    const auto count = static_cast<int>(least(kStepK, block.end - k));
-    for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {
-      const std::int64_t i = panel - panels.begin;
-      const int columns = columns_at(p, panel);
-      const float* b = static_cast<const float*>(p.b) + k * p.b_row_stride + panel * kTilePanel * p.b_col_stride;
-      std::int64_t stride = p.b_row_stride;
-      if (p.b_col_stride != 1 || columns < kTilePanel) {
-        pack_panel<float>(copy, b, p.b_row_stride, p.b_col_stride, count, columns);
-        b = copy;
-        stride = kTilePanel;
-      }
-      with_pieces(pieces, [&](auto n) {
-        split_panel_step<n.value>(to + i * plan.panel_bytes, b, stride, count, columns, sizes[i]);
-      });
-    }
-  }
-  for (std::int64_t panel = panels.begin; panel < panels.end; ++panel, ++facts) {
-    const LaneSizes(&own)[2] = sizes[panel - panels.begin];
-    const int columns = columns_at(p, panel);
-    const auto edge = [&](int first) {
-      return Lanes<float>::edge(static_cast<int>(least(columns - first, kTileWords)));
-    };
-    *facts = {own[0].of_columns(edge(0)), pieces};
-    if (columns > kTileWords) facts->sizes = join(facts->sizes, own[1].of_columns(edge(kTileWords)));
-  }
 }
 
 // One strip of A in a block of k: where it lies, and where its pieces go.
@@ -345,34 +300,6 @@ GORGO_GEMM_INLINE void split_rows_of(Splitting& s, std::int64_t step, int first,
   const std::int64_t left = s.k - step * kStepK;
   if (left <= 0 || first >= end) return;
   split_rows<kPieces>(s.to, s.from, step, static_cast<int>(least(kStepK, left)), first, end, s.sizes);
-}
-
-// Rows of a strip that are no affair of tiles, by multiply-adds.
-__attribute__((noinline)) void multiply_add_rows(const GemmProblem& p, const Range& block, Rows rows,
-                                                 std::uint32_t which, std::int64_t column, int columns, float* sums) {
-  alignas(kCacheLine) float panel[kMaxBlockK * kTilePanel];
-  const BlocksOfK parts = blocks_of_k(block.end - block.begin);
-  MicroArgs<float> g;
-  g.a_row_stride = p.a_row_stride;
-  g.a_col_stride = p.a_col_stride;
-  g.c_row_stride = kTilePanel;
-  for (std::int64_t part = 0; part < parts.count; ++part) {
-    const std::int64_t k = block.begin + part * parts.size;
-    g.k = least(parts.size, block.end - k);
-    g.add = part > 0;
-    g.b = static_cast<const float*>(p.b) + k * p.b_row_stride + column * p.b_col_stride;
-    g.b_row_stride = p.b_row_stride;
-    if (p.b_col_stride != 1) {
-      pack_panel<float>(panel, g.b, p.b_row_stride, p.b_col_stride, g.k, columns);
-      g.b = panel;
-      g.b_row_stride = kTilePanel;
-    }
-    each_run_of_rows(which, rows.count, [&](int row, int count) __attribute__((always_inline)) {
-      g.a = static_cast<const float*>(p.a) + (rows.first + row) * p.a_row_stride + k * p.a_col_stride;
-      g.c = sums + row * kTilePanel;
-      run_micro(g, count, columns, p.a_row_stride == 1);
-    });
-  }
 }
 
 void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
@@ -423,7 +350,9 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
       unsigned char* const packed = bytes_at(scratch, plan.panel_of(task, turn.kb, panel));
       PanelFacts& facts = facts_of(plan, scratch, turn.kb, panel);
       if (!plan.packs_ahead() && turn.strip == strips.begin) {
-        pack_panels_of_pieces(p, plan, packed, turn.kb, {panel, panel + 1}, pieces, &facts);
+        with_pieces(pieces, [&](auto n) {
+          pack_panels_of_pieces<n.value>(p, block, packed, plan.panel_bytes, {panel, panel + 1}, &facts);
+        });
       }
       const std::int64_t column = panel * kTilePanel;
       const int columns = columns_at(p, panel);
@@ -433,9 +362,9 @@ void run_pieces(const GemmProblem& p, void* scratch, std::int64_t task) {
       std::uint32_t others = 0;
       if (facts.pieces != pieces) {  // the setting was changed meanwhile
         others = ~std::uint32_t{0};
-      } else if (!(stays_finite(whole, facts.sizes) && stays_normal(whole, facts.sizes))) {
-        for (int row = 0; row < rows.count; ++row)
-          others |= std::uint32_t{!fits(now.sizes[row].of_row(), facts.sizes)} << row;
+      } else {
+        others = rows_that_do_not_fit(facts.sizes, whole, rows.count,
+                                      [&](int row) __attribute__((always_inline)) { return now.sizes[row].of_row(); });
       }
       // The first block's sums go to C as they are, or the only one's; what follows is added to them.
       const bool is_direct =
@@ -474,8 +403,10 @@ void pieces_pack(const GemmProblem& p, void* scratch, std::int64_t task) {
   const Plan plan = plan_of_pieces(p);
   const Range panels = packed_by(plan, task);
   const std::int64_t kb = block_of(plan, task);
-  pack_panels_of_pieces(p, plan, bytes_at(scratch, plan.panel_of(0, kb, panels.begin)), kb, panels, pieces_now(),
-                        &facts_of(plan, scratch, kb, panels.begin));
+  with_pieces(pieces_now(), [&](auto n) {
+    pack_panels_of_pieces<n.value>(p, block_at(p, plan, kb), bytes_at(scratch, plan.panel_of(0, kb, panels.begin)),
+                                   plan.panel_bytes, panels, &facts_of(plan, scratch, kb, panels.begin));
+  });
 }
 std::int64_t pieces_tasks(const GemmProblem& p) {
   const Plan plan = plan_of_pieces(p);

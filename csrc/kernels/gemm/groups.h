@@ -12,6 +12,7 @@
 
 #include "core/dtype.h"
 #include "kernels/gemm/lanes.h"
+#include "kernels/gemm/micro.h"
 #include "kernels/gemm/stored.h"
 #include "kernels/zip.h"
 
@@ -88,13 +89,17 @@ struct WordsOfBFloat16 {
                _mm256_maskz_loadu_epi16(rows == 2 ? mask : __mmask16{0}, rows == 2 ? p + stride : p));
   }
 
- private:
-  GORGO_GEMM_INLINE Vec zip(__m256i even, __m256i odd) {
+  // The first half's elements and the second's, in turn.
+  GORGO_GEMM_INLINE __m512i in_turn(__m512i both) {
     typedef short Short32 __attribute__((vector_size(64)));
     constexpr Short32 kInTurn = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                  8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(even), odd, 1);
-    return reinterpret_cast<Vec>(_mm512_permutexvar_epi16(reinterpret_cast<__m512i>(kInTurn), both));
+    return _mm512_permutexvar_epi16(reinterpret_cast<__m512i>(kInTurn), both);
+  }
+
+ private:
+  GORGO_GEMM_INLINE Vec zip(__m256i even, __m256i odd) {
+    return reinterpret_cast<Vec>(in_turn(_mm512_inserti64x4(_mm512_castsi256_si512(even), odd, 1)));
   }
 };
 
@@ -175,6 +180,12 @@ struct Operands<PairsOfBFloat16> : WordsOfBFloat16 {
   GORGO_GEMM_INLINE void narrow_edge(BFloat16* p, Lanes<float>::Edge edge, int count, __m512 v) {
     Stored<BFloat16>::store_edge(p, edge, count, v);
   }
+};
+
+// gemm_groups_cpu.cpp has them.
+template <>
+struct SharedMicro<PairsOfBFloat16> {
+  [[gnu::visibility("hidden")]] static const MicroTable<PairsOfBFloat16> table;
 };
 
 #elif defined(GORGO_ISA_AVX512_VNNI)

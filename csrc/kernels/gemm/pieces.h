@@ -150,6 +150,13 @@ GORGO_GEMM_INLINE __m512i high_halves(__m512i first, __m512i second) {
 // one's neighbours and then the other's.
 template <int kPieces, bool kPairs>
 GORGO_GEMM_INLINE void split_to_words(__m512 x, __m512 y, unsigned char* to, std::int64_t piece_stride) {
+#if defined(GORGO_ISA_AVX512_BF16)
+  if constexpr (kPieces == 1) {  // what is denormal becomes zero, which it counts as
+    const auto both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(y, x));
+    _mm512_storeu_si512(to, kPairs ? WordsOfBFloat16::in_turn(both) : both);
+    return;
+  }
+#endif
   __m512i of_x[kPieces];
   __m512i of_y[kPieces];
   split<kPieces>(x, of_x);
@@ -218,13 +225,7 @@ static void split_rows(unsigned char* to, const StepRows& rows, std::int64_t ste
     const __m512 x1 = L::load_edge(p + kWidth, edge1);
     sizes[row].note(_mm512_castps_si512(x0), edge0);
     sizes[row].note(_mm512_castps_si512(x1), edge1);
-    __m512i pieces0[kPieces];
-    __m512i pieces1[kPieces];
-    split<kPieces>(x0, pieces0);
-    split<kPieces>(x1, pieces1);
-    unsigned char* at = to + row * kTileRowBytes;
-#pragma GCC unroll 3
-    for (int i = 0; i < kPieces; ++i) _mm512_store_si512(at + i * kStepBytes, high_halves(pieces0[i], pieces1[i]));
+    split_to_words<kPieces, false>(x0, x1, to + row * kTileRowBytes, kStepBytes);
   }
 }
 
@@ -244,15 +245,7 @@ static void split_panel_step(unsigned char* to, const float* from, std::int64_t 
       const __m512 odd = k + 1 < count ? L::load(p + row_stride) : L::zero();
       if (k < count) noted.note(_mm512_castps_si512(even), edge);
       if (k + 1 < count) noted.note(_mm512_castps_si512(odd), edge);
-      __m512i pieces0[kPieces];
-      __m512i pieces1[kPieces];
-      split<kPieces>(even, pieces0);
-      split<kPieces>(odd, pieces1);
-      unsigned char* at = to + k / 2 * kPanelStride + j * 4;
-#pragma GCC unroll 3
-      for (int i = 0; i < kPieces; ++i) {
-        _mm512_store_si512(at + i * kStepBytes, _mm512_or_si512(_mm512_srli_epi32(pieces0[i], 16), pieces1[i]));
-      }
+      split_to_words<kPieces, true>(even, odd, to + k / 2 * kPanelStride + j * 4, kStepBytes);
     }
     sizes[j / kWidth] = noted;
   }
