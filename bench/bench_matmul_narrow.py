@@ -1,4 +1,4 @@
-"""Square products of bfloat16, and of 8-bit integers with sums in int32, from 64 to 2048.
+"""Square products of bfloat16, of float32 at "medium", and of 8-bit integers with sums in int32, from 64 to 2048.
 
 onnxruntime is fed through bound operands, which spares it copies; the models are made by the package onnx. Read first:
 harness.py.
@@ -51,6 +51,46 @@ def bfloat16_case(n: int) -> Case:
         kind="bfloat16",
         read=4.0 * n**2,
         written=2.0 * n**2,
+    )
+
+
+def medium_case(n: int) -> Case:
+    """Build `a @ b` of (n, n) and (n, n) in float32, whose factors may be rounded to bfloat16."""
+
+    def maker(library_name: str) -> Callable[[Any], Prepared]:
+        def make(loaded: Any) -> Prepared:
+            library = LIBRARIES[library_name]
+
+            def operands(rng: np.random.Generator) -> tuple[Any, ...]:
+                return tuple(rng.standard_normal((n, n)).astype(np.float32) for _ in range(2))
+
+            raw = ring_of(operands, bytes_each=8 * n * n)
+            a, b = raw[-1]
+
+            # The setting is the process's, which has other cases too.
+            def product(x: Any, y: Any) -> Any:
+                loaded.set_float32_matmul_precision("medium")
+                try:
+                    return x @ y
+                finally:
+                    loaded.set_float32_matmul_precision("highest")
+
+            def verify(result: Any) -> float:
+                return relative_error(library.to_numpy(result), a.astype(np.float64) @ b.astype(np.float64))
+
+            ring = [tuple(library.asarray(loaded, x) for x in arrays) for arrays in raw]
+            return Prepared("f(a, b)", ("a", "b"), ring, {"f": product}, verify)
+
+        return make
+
+    return Case(
+        f"float32 at medium {n}",
+        {name: maker(name) for name in ("torch", "gorgo")},
+        tolerance=2.0**-8,
+        flop=2.0 * n**3,
+        kind="bfloat16",
+        read=8.0 * n**2,
+        written=4.0 * n**2,
     )
 
 
@@ -126,4 +166,5 @@ def bytes_case(n: int, dtype: type) -> Case:
 
 SIZES = (32, 64) if toy() else (64, 128, 256, 512, 1024, 2048)
 CASES = [bfloat16_case(n) for n in SIZES]
+CASES += [medium_case(n) for n in SIZES]
 CASES += [bytes_case(n, dtype) for dtype in (np.uint8, np.int8) for n in SIZES]
