@@ -211,10 +211,10 @@ class RunFolder {
   State state_;
 };
 
-// A dense run of at most kFewVectors vectors, which needs no accumulators.
+// A dense run of at most kFewVectors vectors, which needs no accumulators: folded into one vector, and into one lane.
 inline constexpr int kFewVectors = 4;
 template <class Source>
-GORGO_INLINE typename Source::W::Lane fold_few(const Source& source, const typename Source::Storage* p, int64_t n) {
+GORGO_INLINE typename Source::V fold_few_vectors(const Source& source, const typename Source::Storage* p, int64_t n) {
   using V = typename Source::V;
   using Combine = typename Source::Combine;
   constexpr int kLanes = V::kLanes;
@@ -235,7 +235,11 @@ GORGO_INLINE typename Source::W::Lane fold_few(const Source& source, const typen
       v = Combine::of(v, w);
     }
   }
-  return static_cast<typename Source::W::Lane>(fold_lanes<Combine>(v));
+  return v;
+}
+template <class Source>
+GORGO_INLINE typename Source::W::Lane fold_few(const Source& source, const typename Source::Storage* p, int64_t n) {
+  return static_cast<typename Source::W::Lane>(fold_lanes<typename Source::Combine>(fold_few_vectors(source, p, n)));
 }
 
 // Folds a sequence pairwise without storing it: partial results of equal weight meet as in a binary counter.

@@ -277,6 +277,21 @@ def test_layouts_and_threads_do_not_show() -> None:
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (7, 7), (8, 8), (5, 19)])
+def test_a_global_average_does_not_see_the_planes_beside_it(size: tuple[int, int], dtype: str) -> None:
+    drawn = np.random.default_rng(5).standard_normal((3, 7, *size))
+    drawn[0, 5, 0, 0], drawn[1, 2, -1, -1] = np.nan, np.inf
+    x = gg.asarray(drawn).astype(dtype)
+    whole = np.asarray(gg.adaptive_avg_pool2d(x, 1).astype("float64"))
+    for n, c in np.ndindex(3, 7):
+        alone = np.asarray(gg.adaptive_avg_pool2d(x[n : n + 1, c : c + 1], 1).astype("float64"))
+        np.testing.assert_array_equal(whole[n, c], alone[0, 0])
+    expected = np.asarray(x.astype("float64")).mean((2, 3), keepdims=True)
+    tolerance = {"float64": 1e-14, "float32": 1e-6, "float16": 1e-3, "bfloat16": 8e-3}[dtype]
+    np.testing.assert_allclose(whole, expected, rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize(
     ("size", "options"),
     [

@@ -349,3 +349,16 @@ def test_a_row_of_a_batch_equals_the_batch_of_one(name: str) -> None:
             whole = fn(name)(x, axis=axis).numpy()
             for i in range(shape[0]):
                 assert fn(name)(x[i : i + 1], axis=axis).numpy().tobytes() == whole[i : i + 1].tobytes()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("count", [1, 3, 8, 16, 17, 31, 49, 64])
+def test_a_short_row_does_not_see_the_rows_beside_it(count: int, dtype: str) -> None:
+    drawn = np.random.default_rng(17).standard_normal((37, count))
+    drawn[5, 0], drawn[9, -1] = np.nan, np.inf
+    x = gg.asarray(drawn).astype(dtype)
+    whole = exact(gg.sum(x, axis=1))
+    alone = np.concatenate([exact(gg.sum(x[i : i + 1], axis=1)) for i in range(len(drawn))])
+    np.testing.assert_array_equal(whole, alone)
+    assert np.isnan(whole[5])
+    assert np.isinf(whole[9])

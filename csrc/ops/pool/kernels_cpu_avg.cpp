@@ -268,29 +268,44 @@ struct LaneSums {
       }
     }
   }
-  [[nodiscard]] GORGO_INLINE T fold() {
+  // Folded into one vector, whose lanes are left to be added: halves by halves.
+  [[nodiscard]] GORGO_INLINE Vec<T> fold_vectors() {
 #pragma GCC unroll 8
     for (int half = kVectors / 2; half > 0; half /= 2) {
 #pragma GCC unroll 16
       for (int v = 0; v < half; ++v) sums[v] = sums[v] + sums[v + half];
     }
-    return P::L::sum(sums[0].raw);
+    return sums[0];
   }
+  [[nodiscard]] GORGO_INLINE T fold() { return P::L::sum(fold_vectors().raw); }
   GORGO_INLINE static typename P::L::Edge edge_of(int64_t length) {
     return P::L::edge(static_cast<int>(length % kWidth));
   }
 };
 
 // The averages of `count` dense planes, `step` apart: a function of its own, so that little is between a plane and the next.
+// As many planes as a vector has lanes are summed across the lanes together.
 template <class S>
 [[gnu::noinline]] void average_planes(const S* at, int64_t step, int64_t length, int64_t count,
                                       typename Stored<S>::Compute divisor, S* out) noexcept {
+  using T = typename Stored<S>::Compute;
+  constexpr int kWidth = Vec<T>::kLanes;
   const auto edge = LaneSums<S>::edge_of(length);
-  for (int64_t i = 0; i < count; ++i, at += step) {
+  const auto sum_next = [&]() GORGO_INLINE_LAMBDA {
     LaneSums<S> sums;
     sums.add(at, length, edge);
-    out[i] = Stored<S>::round(sums.fold() / divisor);
+    at += step;
+    return sums;
+  };
+  int64_t i = 0;
+  for (; i + kWidth <= count; i += kWidth) {
+    typename Vec<T>::Raw sums[kWidth];
+#pragma GCC unroll 8
+    for (auto& plane : sums) plane = sum_next().fold_vectors().raw;
+    sum_square<T, kWidth>(sums);
+    Stored<S>::store(out + i, sums[0] / broadcast<Vec<T>>(divisor).raw);
   }
+  for (; i < count; ++i) out[i] = Stored<S>::round(sum_next().fold() / divisor);
 }
 
 // The sum over a box; `dense` says that runs lie side by side.

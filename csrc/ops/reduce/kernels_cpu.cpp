@@ -4,6 +4,7 @@
 // in double beyond them, integers wrap.
 // Read next: kernels_cpu_arg.cpp (argmax, argmin).
 #include "core/rounded.h"
+#include "kernels/zip.h"
 #include "ops/reduce/skeleton.h"
 
 #pragma GCC diagnostic push
@@ -118,9 +119,21 @@ template <class Source>
                                   int64_t count, int64_t n, typename Source::W::Lane* into) noexcept {
   if (count > kFewVectors * Source::V::kLanes) {
     for (int64_t i = 0; i < n; ++i) into[i] = fold_run(source, p + i * stride, count);
-  } else {
-    for (int64_t i = 0; i < n; ++i) into[i] = fold_few(source, p + i * stride, count);
+    return;
   }
+  int64_t i = 0;
+  using V = typename Source::V;
+  using Lane = typename V::Lane;
+  if constexpr (std::is_same_v<typename Source::Combine, FoldSum> && std::is_floating_point_v<Lane>) {
+    // As many rows as a vector has lanes are summed across the lanes together.
+    for (; i + V::kLanes <= n; i += V::kLanes) {
+      typename V::Raw rows[V::kLanes];
+      for (int k = 0; k < V::kLanes; ++k) rows[k] = fold_few_vectors(source, p + (i + k) * stride, count).raw;
+      sum_square<Lane, V::kLanes>(rows);
+      store_raw(into + i, convert<typename Source::W::Lane>(V{rows[0]}));
+    }
+  }
+  for (; i < n; ++i) into[i] = fold_few(source, p + i * stride, count);
 }
 
 // kFlip: of a source that flips bits.
