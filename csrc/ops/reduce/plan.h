@@ -98,10 +98,14 @@ class Cursor {
 };
 
 struct ReducePlan {
-  static constexpr int64_t kRowChunk = 32768;      // elements of one output that a task folds at most, by rows
-  static constexpr int64_t kColumnChunk = 512;     // and by columns
-  static constexpr int64_t kStrip = 1024;          // outputs side by side, folded together
-  static constexpr int64_t kTaskElements = 16384;  // smaller units share a task
+  static constexpr int64_t kRowChunk = 32768;   // elements of one output that a task folds at most, by rows
+  static constexpr int64_t kColumnChunk = 512;  // and by columns
+  static constexpr int64_t kStrip = 1024;       // outputs side by side, folded together
+  // Smaller units share a task, of which large operands have no more than some: what each begins with is a hundredth of
+  // the time of so few elements.
+  static constexpr int64_t kTaskElements = 16384;
+  static constexpr int64_t kMostTaskElements = 4 * kTaskElements;
+  static constexpr int64_t kEnoughTasks = 16;
 
   Walk kept;
   Walk reduced;
@@ -173,7 +177,11 @@ struct ReducePlan {
       units = outputs * chunks;
       unit_elements = count / chunks;
     }
-    units_per_task = unit_elements >= kTaskElements ? 1 : kTaskElements / (unit_elements < 1 ? 1 : unit_elements);
+    int64_t task_elements = units * unit_elements / kEnoughTasks;
+    if (task_elements < kTaskElements) task_elements = kTaskElements;
+    if (task_elements > kMostTaskElements) task_elements = kMostTaskElements;
+    if (unit_elements < 1) unit_elements = 1;
+    units_per_task = (task_elements + unit_elements - 1) / unit_elements;
   }
   [[nodiscard]] GORGO_INLINE int64_t tasks() const noexcept { return (units + units_per_task - 1) / units_per_task; }
 };
