@@ -6,17 +6,18 @@
 //  - 3x3 kernels with unit strides, float32: products of filtered tiles (winograd.h).
 //  - forward: bands or panels of windows are B, weights are A (bands.h); or, where that wastes lanes, windows are A and weights B (outputs.h).
 //  - transposed, which is the gradient by the images: convolutions of x with a part of the flipped weights each, one for each phase of the strides
-//    (phases.h); where channels are few, weights transposed (A, in place) times the operand (B, in place), each tile added to where its windows
-//    came from.
+//    (phases.h); where images are small, what each pixel gives to the elements it stands over, taps side by side (shares.h); where channels are
+//    few, weights transposed (A, in place) times the operand (B, in place), each tile added to where its windows came from.
 //  - on the tiles of AMX, where there are any and channels are many: weights are A, rows of planes are B (by_tiles.h).
 // 16-bit types are converted to float in scratch and back. Images whose channels are not dense are copied there too.
 // Invariant: tasks and the order of every sum depend on shapes alone.
-// Read next: windows.h, tiles.h, bands.h, outputs.h, winograd.h, direct.h, spread.h, by_tiles.h, kernels_cpu_weight.cpp.
+// Read next: windows.h, tiles.h, bands.h, outputs.h, winograd.h, shares.h, direct.h, spread.h, by_tiles.h, kernels_cpu_weight.cpp.
 #include "kernels/gemm/gemm.h"
 #include "ops/conv/bands.h"
 #include "ops/conv/direct.h"
 #include "ops/conv/outputs.h"
 #include "ops/conv/phases.h"
+#include "ops/conv/shares.h"
 #include "ops/conv/spread.h"
 #include "ops/conv/winograd.h"
 #if defined(GORGO_WITH_TILES)
@@ -310,10 +311,11 @@ struct Transpose {
   static Sizes sizes(const KernelArgs& args) {
     return sizes_of(args.out[0], args.in[1], args.in[0], args.attrs_as<ConvAttrs>());
   }
-  enum class Way { spread, direct, filtered, phases, scatter };
+  enum class Way { spread, direct, filtered, phases, shares, scatter };
   static Way way_of(const Sizes& s) {
     if (spreads(s)) return Way::spread;
     if (transposes_directly<T>(s)) return Way::direct;
+    if (gives_shares<T>(s)) return Way::shares;
     if (!transposes_by_phases(s)) return Way::scatter;
     return filtered_back<T>(s).filter != Filter::none ? Way::filtered : Way::phases;
   }
@@ -370,6 +372,7 @@ struct Transpose {
     if (setup.way == Way::direct) return direct_transposed_tasks<T>(s);
     if (setup.way == Way::filtered) return setup.filtering.plan.tasks;
     if (setup.way == Way::phases) return phase_tasks<T>(s, setup.phases);
+    if (setup.way == Way::shares) return shares_plan<T>(s).tasks(s);
     const Scatter c = scatter_of<T>(s);
     return c.plane_tasks * c.channel_blocks;
   }
@@ -389,6 +392,8 @@ struct Transpose {
       run_direct_transposed<T>(setup.s, x, setup.f.second.data(), bias, out, task);
     } else if (setup.way == Way::phases) {
       run_phases<T>(setup.s, x, setup.phases, bias, setup.phased_apart() ? setup.phased : out, task);
+    } else if (setup.way == Way::shares) {
+      run_shares<T>(setup.s, x, setup.f.second.data(), bias, out, task);
     } else {
       run_scatter<T>(setup.s, x, setup.f.second.data(), bias, out, setup.room, task);
     }
