@@ -252,6 +252,8 @@ else:
         Conv(8, 37, (28, 28), 53, what=BY_IMAGE),
         Conv(8, 37, (28, 28), 53, what=BY_WEIGHT),
         Conv(8, 32, (32, 32), 64, (4, 4), stride=2, what=BY_IMAGE),
+        *(Conv(n, 128, (8, 8), 256, (4, 4), stride=2, what=BY_IMAGE) for n in (1, 8, 32)),
+        Conv(8, 128, (8, 8), 256, stride=2, what=BY_IMAGE),
         Conv(8, 32, (32, 32), 64, stride=2, what=BY_WEIGHT),
         Conv(8, 96, (28, 28), 96, groups=96, what=BY_IMAGE),
         Conv(8, 96, (28, 28), 96, groups=96, what=BY_WEIGHT),
