@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import gorgo as gg
-from gorgo.optim.optimizer import Optimizer, ParamGroup, numbers_of
+from gorgo.optim.optimizer import Optimizer, ParamGroup, number_of, numbers_of
 
 __all__ = ["Adagrad", "Adam", "AdamW", "RMSprop"]
 
@@ -88,11 +88,12 @@ class Adam(_Adaptive):
         maximize: bool = False,
         decoupled_weight_decay: bool = False,
     ) -> None:
+        name = type(self).__name__
         defaults = {
-            "lr": float(lr),
+            "lr": number_of(name, "lr", lr),
             "betas": numbers_of("betas", betas),
-            "eps": float(eps),
-            "weight_decay": float(weight_decay),
+            "eps": number_of(name, "eps", eps),
+            "weight_decay": number_of(name, "weight_decay", weight_decay),
             "amsgrad": amsgrad,
             "maximize": maximize,
             "decoupled_weight_decay": decoupled_weight_decay,
@@ -202,13 +203,14 @@ class RMSprop(_Adaptive):
         *,
         maximize: bool = False,
     ) -> None:
+        name = type(self).__name__
         defaults = {
-            "lr": float(lr),
-            "momentum": float(momentum),
-            "alpha": float(alpha),
-            "eps": float(eps),
+            "lr": number_of(name, "lr", lr),
+            "momentum": number_of(name, "momentum", momentum),
+            "alpha": number_of(name, "alpha", alpha),
+            "eps": number_of(name, "eps", eps),
             "centered": centered,
-            "weight_decay": float(weight_decay),
+            "weight_decay": number_of(name, "weight_decay", weight_decay),
             "maximize": maximize,
         }
         super().__init__(params, defaults)
@@ -273,12 +275,13 @@ class Adagrad(_Adaptive):
         *,
         maximize: bool = False,
     ) -> None:
+        name = type(self).__name__
         defaults = {
-            "lr": float(lr),
-            "lr_decay": float(lr_decay),
-            "eps": float(eps),
-            "weight_decay": float(weight_decay),
-            "initial_accumulator_value": float(initial_accumulator_value),
+            "lr": number_of(name, "lr", lr),
+            "lr_decay": number_of(name, "lr_decay", lr_decay),
+            "eps": number_of(name, "eps", eps),
+            "weight_decay": number_of(name, "weight_decay", weight_decay),
+            "initial_accumulator_value": number_of(name, "initial_accumulator_value", initial_accumulator_value),
             "maximize": maximize,
         }
         super().__init__(params, defaults)

@@ -18,11 +18,37 @@ def numbers_of(name: str, values: Any) -> tuple[float, float]:
     return float(pair[0]), float(pair[1])
 
 
+def number_of(optimizer: str, name: str, value: Any) -> float:
+    """Return a hyper-parameter that is one number as a float."""
+    if isinstance(value, bool) or not hasattr(type(value), "__float__"):
+        raise TypeError(f"{optimizer}: {name} must be a number, got {type(value).__name__}")
+    return float(value)
+
+
+def _listed(optimizer: str, params: Any) -> list[Any]:
+    """Return parameters, or groups of them, as a list; a lone tensor or module is none."""
+    if isinstance(params, gg.Tensor) or not isinstance(params, Iterable):
+        told = " (pass its parameters())" if isinstance(params, gg.nn.Module) else ""
+        raise TypeError(
+            f"{optimizer}: params must be tensors or groups in a list or another iterable,"
+            f" got one {type(params).__name__}{told}"
+        )
+    return list(params)
+
+
 def _number_below(count: int, number: Any) -> int:
     """Return the number of a parameter, which a file may have as text."""
     if not str(number).isdecimal() or int(number) >= count:
         raise ValueError(f"load_state_dict: parameters of the state must be numbers below {count}, got {number!r}")
     return int(number)
+
+
+def check_state(state: Any) -> None:
+    """Raise for what no state_dict of an optimizer returned."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"load_state_dict: state must be a dict, got {type(state).__name__}")
+    if missing := [k for k in ("state", "param_groups") if k not in state]:
+        raise ValueError(f"load_state_dict: state must have the keys 'state' and 'param_groups', got none {missing}")
 
 
 def _fitting(value: Any, own: gg.Tensor, what: str) -> gg.Tensor:
@@ -70,6 +96,12 @@ class ParamGroup(dict[str, Any]):
             gg.graph.bump_epoch()
         super().__setitem__(name, value)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle: options make the copy's cells; what others have added since has none."""
+        added = [k for k, v in self.items() if isinstance(v, float) and k not in self.cells]
+        held = {k: v for k, v in self.items() if k not in added}
+        return type(self), (held,), None, None, iter([(k, self[k]) for k in added])
+
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Set several values, each as by item assignment."""
         for name, value in dict(*args, **kwargs).items():
@@ -94,7 +126,7 @@ class Optimizer:
         self.param_groups: list[ParamGroup] = []
         self.state: dict[int, dict[str, gg.Tensor]] = {}
         self._of_modules: set[int] = set()  # which parameters were a module's when they were added
-        given: list[Any] = list(params)
+        given = _listed(type(self).__name__, params)
         if not given:
             raise ValueError(f"{type(self).__name__}: params must not be empty, got no parameter")
         if not isinstance(given[0], dict):
@@ -110,8 +142,10 @@ class Optimizer:
             ValueError: when a parameter is not a leaf that requires grad, or is in a group already.
         """
         name = type(self).__name__
+        if "params" not in group:
+            raise ValueError(f"{name}: group must have the key 'params', got {sorted(group)}")
         params = group["params"]
-        params = [params] if isinstance(params, gg.Tensor) else list(params)
+        params = [params] if isinstance(params, gg.Tensor) else _listed(name, params)
         unknown = [k for k in group if k != "params" and k not in self.defaults]
         if unknown:
             raise TypeError(f"{name}: group options must be among {sorted(self.defaults)}, got {unknown}")
@@ -140,9 +174,7 @@ class Optimizer:
             if isinstance(default, tuple):
                 made[k] = numbers_of(k, made[k])
             elif isinstance(default, float):
-                if isinstance(made[k], bool) or not hasattr(type(made[k]), "__float__"):
-                    raise TypeError(f"{type(self).__name__}: {k} must be a number, got {type(made[k]).__name__}")
-                made[k] = float(made[k])
+                made[k] = number_of(type(self).__name__, k, made[k])
         self.check_options(made)
         return made
 
@@ -207,13 +239,31 @@ class Optimizer:
         state = {numbers[key]: {k: v.detach() for k, v in entry.items()} for key, entry in self.state.items() if entry}
         return {"state": state, "param_groups": groups}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes for a copy, in which parameters have other identities: by number, not by id."""
+        params = [p for g in self.param_groups for p in g["params"]]
+        return {
+            **self.__dict__,
+            "state": [self.state[id(p)] for p in params],
+            "_of_modules": [id(p) in self._of_modules for p in params],
+        }
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        """Take the attributes of the optimizer that this one is a copy of."""
+        self.__dict__.update(attributes)
+        params = [p for g in self.param_groups for p in g["params"]]
+        self.state = {id(p): entry for p, entry in zip(params, attributes["state"], strict=True)}
+        self._of_modules = {id(p) for p, was in zip(params, attributes["_of_modules"], strict=True) if was}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what state_dict returned, copying into this optimizer's own state; either all of it or nothing.
 
         Raises:
             TypeError: when a hyper-parameter or a value of the state is no number or tensor.
-            ValueError: when groups or their sizes, or shapes, differ, or a hyper-parameter is out of range.
+            ValueError: when groups or their sizes, or shapes, differ, a hyper-parameter is out of range, or the state
+                is of another kind of optimizer.
         """
+        check_state(state)
         groups = state["param_groups"]
         ours = [len(g["params"]) for g in self.param_groups]
         theirs = [len(g["params"]) for g in groups]
@@ -231,6 +281,12 @@ class Optimizer:
         copies: list[tuple[gg.Tensor, gg.Tensor]] = []
         for number, entry in state["state"].items():
             own = wanted[id(params[_number_below(len(params), number)])]
+            buffers = [k for k, v in entry.items() if v is not None and k != "step"]  # several kinds count their steps
+            if buffers and not any(k in own for k in buffers):
+                raise ValueError(
+                    f"load_state_dict: state of parameter {number} must be {type(self).__name__}'s {sorted(own)},"
+                    f" got {sorted(buffers)}"
+                )
             copies += [
                 (own[key], _fitting(value, own[key], f"{key} of parameter {number}"))
                 for key, value in entry.items()

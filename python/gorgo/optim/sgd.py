@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gorgo as gg
-from gorgo.optim.optimizer import Optimizer, ParamGroup
+from gorgo.optim.optimizer import Optimizer, ParamGroup, check_state, number_of
 
 __all__ = ["SGD"]
 
@@ -54,11 +54,12 @@ class SGD(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
+        name = type(self).__name__
         defaults = {
-            "lr": float(lr),
-            "momentum": float(momentum),
-            "dampening": float(dampening),
-            "weight_decay": float(weight_decay),
+            "lr": number_of(name, "lr", lr),
+            "momentum": number_of(name, "momentum", momentum),
+            "dampening": number_of(name, "dampening", dampening),
+            "weight_decay": number_of(name, "weight_decay", weight_decay),
             "nesterov": nesterov,
             "maximize": maximize,
         }
@@ -107,6 +108,7 @@ class SGD(Optimizer):
         Raises:
             ValueError: when groups or their sizes differ.
         """
+        check_state(state)
         filled = {
             number: {"steps": 1, **entry} if entry.get("momentum_buffer") is not None else entry
             for number, entry in state["state"].items()
