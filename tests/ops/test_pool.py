@@ -354,6 +354,10 @@ def test_one_pair_by_name_or_place() -> None:
         ),
         (lambda: gg.avg_pool2d(gg.zeros((1, 3, 8, 8)), 0), "avg_pool2d: kernel_size must be at least 1, got (0, 0)"),
         (
+            lambda: gg.max_pool2d(gg.zeros((1, 3, 8, 8)), 2, dilation=(1, 2**62)),
+            "max_pool2d: dilation must be at most 1099511627776, got (1, 4611686018427387904)",
+        ),
+        (
             lambda: gg.avg_pool3d(gg.zeros((1, 8, 8, 8)), (2, 2)),
             "avg_pool3d: kernel_size must have 3 entries (depth, height, width), got (2, 2)",
         ),

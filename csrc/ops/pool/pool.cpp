@@ -45,7 +45,8 @@ void check_sizes(const InferContext& c, int axes, const char* what, const Dims& 
                      ", got ", value);
   }
   for (const int64_t v : value) {
-    if (v < least || v > kLimit) fail<ValueError>(c.name(), ": ", what, " must be at least ", least, ", got ", value);
+    if (v < least) fail<ValueError>(c.name(), ": ", what, " must be at least ", least, ", got ", value);
+    if (v > kLimit) fail<ValueError>(c.name(), ": ", what, " must be at most ", kLimit, ", got ", value);
   }
 }
 
