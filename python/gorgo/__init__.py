@@ -243,6 +243,35 @@ _LAZY_NAMES = {
     "vsplit": "manipulation",
     "vstack": "manipulation",
 }
+# What NumPy and PyTorch have under this name, and we under another.
+_HABITS = {
+    "amax": "max",
+    "amin": "min",
+    "array": "asarray",
+    "as_tensor": "asarray",
+    "bmm": "matmul",
+    "concatenate": "concat",
+    "degrees": "rad2deg",
+    "double": "float64",
+    "float": "float32",
+    "from_numpy": "asarray, which shares an array's memory",
+    "half": "float16",
+    "inference_mode": "no_grad",
+    "int": "int32",
+    "is_tensor": "isinstance(x, gorgo.Tensor)",
+    "long": "int64",
+    "manual_seed": "random.seed",
+    "mm": "matmul",
+    "ndarray": "Tensor",
+    "power": "pow",
+    "radians": "deg2rad",
+    "rand": "random.uniform",
+    "randint": "random.randint",
+    "randn": "random.normal",
+    "randperm": "random.permutation",
+    "short": "int16",
+    "transpose": "permute_dims, or swapaxes for two of them",
+}
 # Methods of Tensor that are Python functions of these modules.
 _PYTHON_METHODS = {
     "aminmax": "reductions",
@@ -337,10 +366,14 @@ def __getattr__(name: str) -> Any:
                 raise
             raise AttributeError(f"module 'gorgo' has no attribute {name!r}") from None
     else:
-        raise AttributeError(f"module 'gorgo' has no attribute {name!r}")
+        told = f"; here it is {_HABITS[name]}" if name in _HABITS else ""
+        raise AttributeError(f"module 'gorgo' has no attribute {name!r}{told}")
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY_MODULES, *_LAZY_NAMES})
+    import importlib.util
+
+    modules = [m for m in _LAZY_MODULES if importlib.util.find_spec(f"gorgo.{m}") is not None]
+    return sorted({*globals(), *modules, *_LAZY_NAMES})

@@ -93,7 +93,10 @@ def _atomically(path: PathLike) -> Iterator[IO[bytes]]:
     """Open a new file that takes the place of the one at path when the block ends well."""
     target = pathlib.Path(path).resolve()  # a link stays a link
     temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+    try:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+    except OSError as error:  # the caller knows the name of the target alone
+        raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from gorgo._core import memory as _pool
+from gorgo.arguments import as_integer
 
 __all__ = [
     "check_guards",
@@ -102,7 +103,7 @@ def set_limit(bytes: int | None, *, device: str = "cpu") -> None:
         True
         >>> gg.memory.set_limit(None)
     """
-    _pool.set_limit(bytes, device)
+    _pool.set_limit(None if bytes is None else as_integer("set_limit", "bytes", bytes), device)
 
 
 def set_cache_limit(bytes: int, *, device: str = "cpu") -> None:

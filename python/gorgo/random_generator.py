@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import gorgo as gg
 from gorgo import _core
-from gorgo.arguments import device_of
+from gorgo.arguments import as_integer, device_of
 
 Shape = int | Sequence[int]
 Real = float | gg.Tensor
@@ -64,6 +64,7 @@ class Generator:
         """Start anew on all devices: the counter becomes zero. The operating system gives the seed when it is None."""
         if seed is None:
             seed = int.from_bytes(os.urandom(8), "little")
+        seed = as_integer("seed", "seed", seed)
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed: seed must be in [0, 2**64), got {seed}")
         for state in self._all():

@@ -53,6 +53,8 @@ class _Convolution(Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = numbers(kernel_size, self.axes, "kernel_size", name)
+        if min(self.kernel_size) < 1:
+            raise ValueError(f"{name}: kernel_size must be positive, got {self.kernel_size}")
         self.stride = numbers(stride, self.axes, "stride", name)
         self.padding = padding if isinstance(padding, str) else numbers(padding, self.axes, "padding", name)
         self.output_padding = numbers(output_padding, self.axes, "output_padding", name)

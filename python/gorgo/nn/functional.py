@@ -214,23 +214,22 @@ def dropout(x: gg.Tensor, p: float = 0.5, training: bool = True) -> gg.Tensor:
     return dropped
 
 
-def _lines(x: gg.Tensor, shape: Sequence[int], name: str) -> gg.Tensor:
+def _lines(x: gg.Tensor, sizes: tuple[int, ...], name: str) -> gg.Tensor:
     """Return x with the last axes, which must have this shape, merged into one."""
-    sizes = tuple(shape)
     if not sizes or tuple(x.shape[-len(sizes) :]) != sizes:
         raise ValueError(f"{name}: x must end in the axes {sizes}, got shape {tuple(x.shape)}")
     return x if len(sizes) == 1 else x.reshape((*x.shape[: -len(sizes)], math.prod(sizes)))
 
 
-def _line(weight: gg.Tensor | None, shape: Sequence[int], name: str) -> gg.Tensor | None:
-    if weight is not None and tuple(weight.shape) != tuple(shape):
-        raise ValueError(f"{name}: weight and bias must have shape {tuple(shape)}, got {tuple(weight.shape)}")
+def _line(weight: gg.Tensor | None, shape: tuple[int, ...], name: str) -> gg.Tensor | None:
+    if weight is not None and tuple(weight.shape) != shape:
+        raise ValueError(f"{name}: weight and bias must have shape {shape}, got {tuple(weight.shape)}")
     return weight if weight is None or weight.ndim == 1 else weight.reshape((-1,))
 
 
 def layer_norm(
     x: gg.Tensor,
-    normalized_shape: Sequence[int],
+    normalized_shape: int | Sequence[int],
     weight: gg.Tensor | None = None,
     bias: gg.Tensor | None = None,
     eps: float = 1e-5,
@@ -239,7 +238,7 @@ def layer_norm(
 
     Args:
         x: tensor (..., *normalized_shape) float.
-        normalized_shape: the sizes of those axes.
+        normalized_shape: the sizes of those axes; an integer for one.
         weight: tensor (*normalized_shape), or None for 1.
         bias: tensor (*normalized_shape), or None for 0.
         eps: added to the variance.
@@ -255,19 +254,20 @@ def layer_norm(
         >>> gg.nn.functional.layer_norm(gg.ones((2, 3, 4)), (3, 4)).shape
         (2, 3, 4)
     """
-    lines = _lines(x, normalized_shape, "layer_norm")
-    w, b = (_line(t, normalized_shape, "layer_norm") for t in (weight, bias))
+    sizes = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    lines = _lines(x, sizes, "layer_norm")
+    w, b = (_line(t, sizes, "layer_norm") for t in (weight, bias))
     return gg.layer_norm(lines, w, b, eps=eps).reshape(x.shape)
 
 
 def rms_norm(
-    x: gg.Tensor, normalized_shape: Sequence[int], weight: gg.Tensor | None = None, eps: float | None = None
+    x: gg.Tensor, normalized_shape: int | Sequence[int], weight: gg.Tensor | None = None, eps: float | None = None
 ) -> gg.Tensor:
     """Divide by the root of the mean square over the last axes, then scale.
 
     Args:
         x: tensor (..., *normalized_shape) float.
-        normalized_shape: the sizes of those axes.
+        normalized_shape: the sizes of those axes; an integer for one.
         weight: tensor (*normalized_shape), or None for 1.
         eps: added to the mean square; None for the dtype's spacing at 1.
 
@@ -282,9 +282,10 @@ def rms_norm(
         >>> gg.nn.functional.rms_norm(gg.asarray([2.0, -2.0]), (2,), eps=0.0).tolist()
         [1.0, -1.0]
     """
-    lines = _lines(x, normalized_shape, "rms_norm")
+    sizes = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    lines = _lines(x, sizes, "rms_norm")
     added = float(gg.finfo(x.dtype).eps) if eps is None else eps
-    return gg.rms_norm(lines, _line(weight, normalized_shape, "rms_norm"), eps=added).reshape(x.shape)
+    return gg.rms_norm(lines, _line(weight, sizes, "rms_norm"), eps=added).reshape(x.shape)
 
 
 def group_norm(

@@ -226,7 +226,13 @@ class Module:
             yield buffer
 
     def train(self, mode: bool = True) -> Module:
-        """Set training mode here and below; dropout is active in it."""
+        """Set training mode here and below; dropout is active in it.
+
+        Raises:
+            TypeError: mode is no bool.
+        """
+        if not isinstance(mode, bool):
+            raise TypeError(f"train: mode must be True or False, got {type(mode).__name__}")
         for module in self.modules():
             module.training = mode
         return self
