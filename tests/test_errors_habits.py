@@ -59,3 +59,21 @@ def test_wrong_arguments_are_told_by_name() -> None:
         gg.memory.set_limit(1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"Conv2d: kernel_size must be positive, got \(3, 0\)"):
         gg.nn.Conv2d(3, 4, (3, 0))
+
+
+def test_indices_that_fit_nothing_are_index_errors() -> None:
+    x = gg.ones((3, 4))
+    for key in (2**63, -(2**63) - 1, (0, 2**70)):
+        axis, item = (1, 2**70) if isinstance(key, tuple) else (0, key)
+        message = rf"index: must be in \[-{3 + axis}, {3 + axis}\) on axis {axis}, got int {item} \("
+        with pytest.raises(IndexError, match=message):
+            x[key]
+        with pytest.raises(IndexError, match=message):
+            x[key] = 0
+    message = r"index: tensors, lists and masks of a key must broadcast, got shapes \(3,\) and \(2,\)"
+    with pytest.raises(IndexError, match=message):
+        x[[0, 1, 2], [0, 1]]
+    with pytest.raises(IndexError, match=message):
+        x[gg.asarray([True, True, True]), [0, 1]] = 1.0
+    with pytest.raises(IndexError):  # NumPy's kind, too
+        np.ones((3, 4))[[0, 1, 2], [0, 1]]

@@ -52,6 +52,18 @@ void take_integer(const Tensor& t, Key& key, int axis, int64_t i) {
   key.cut.length[axis] = IndexViewAttrs::kDropAxis;
 }
 
+// One integer of a key. What no integer of 64 bits holds is out of any axis.
+int64_t read_integer(const Tensor& t, int axis, PyObject* item) {
+  const PyRef index = PyRef::checked(PyNumber_Index(item));
+  int overflow = 0;
+  const int64_t i = PyLong_AsLongLongAndOverflow(index.get(), &overflow);
+  if (overflow != 0) {
+    fail<IndexError>("index: must be in [", -t->shape[axis], ", ", t->shape[axis], ") on axis ", axis, ", got ",
+                     describe(index.get()), " (the tensor has shape ", t->shape, ")");
+  }
+  return i;
+}
+
 // A bound of a slice that is a plain integer or None, which stands for `absent`; false where it is another, or none that fits.
 bool plain_bound(PyObject* o, Py_ssize_t absent, Py_ssize_t& bound) noexcept {
   if (o == Py_None) {
@@ -204,7 +216,8 @@ void read_items(const Tensor& t, PyObject* const* items, Py_ssize_t count, Key& 
       axis += n;
       result_axis += array->dtype == DType::Bool && n == 0 ? 1 : n;
     } else {
-      take_integer(t, key, axis++, int_from(item, "index", "item"));
+      take_integer(t, key, axis, read_integer(t, axis, item));
+      ++axis;
       key.integer_positions.push_back(k);
     }
   }
@@ -229,7 +242,7 @@ bool read_simple(const Tensor& t, PyObject* o, Key& key) {
   }
   if (PyLong_CheckExact(o)) {
     prepare(t, key, 1);
-    take_integer(t, key, 0, int_from(o, "index", "item"));
+    take_integer(t, key, 0, read_integer(t, 0, o));
     return true;
   }
   return false;
@@ -276,6 +289,23 @@ void add_mask(Gather& g, const Tensor& mask, int axis) {
   }
 }
 
+// Refuses index tensors that no common shape has, in words of the key; the op would name its operands.
+void check_together(const SmallVector<Tensor, 4>& indices) {
+  Shape longest;
+  for (const Tensor& t : indices) {
+    const Shape& shape = t->shape;
+    for (int i = 1; i <= std::min(longest.size(), shape.size()); ++i) {
+      const int64_t a = longest[longest.size() - i];
+      const int64_t b = shape[shape.size() - i];
+      if (a == b || a == 1 || b == 1) continue;
+      std::string shapes;
+      for (const Tensor& each : indices) shapes += cat(shapes.empty() ? "" : " and ", each->shape);
+      fail<IndexError>("index: tensors, lists and masks of a key must broadcast, got shapes ", shapes);
+    }
+    longest = broadcast_shapes(longest, shape, "index");
+  }
+}
+
 Gather gather_of(const Tensor& view, const Key& key) {
   Gather g;
   g.view = view;
@@ -295,6 +325,7 @@ Gather gather_of(const Tensor& view, const Key& key) {
     g.view = permute_dims(view, order);
     for (int i = 0; i < g.axes.size(); ++i) g.axes[i] = i;
   }
+  if (g.owned.size() > 1) check_together(g.owned);
   for (const Tensor& t : g.owned) g.indices.push_back(Arg(t));
   return g;
 }
