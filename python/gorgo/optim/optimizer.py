@@ -47,8 +47,10 @@ def check_state(state: Any) -> None:
     """Raise for what no state_dict of an optimizer returned."""
     if not isinstance(state, Mapping):
         raise TypeError(f"load_state_dict: state must be a dict, got {type(state).__name__}")
-    if missing := [k for k in ("state", "param_groups") if k not in state]:
-        raise ValueError(f"load_state_dict: state must have the keys 'state' and 'param_groups', got none {missing}")
+    if "state" not in state or "param_groups" not in state:
+        raise ValueError(
+            f"load_state_dict: state must have the keys 'state' and 'param_groups', got {sorted(map(str, state))}"
+        )
 
 
 def _fitting(value: Any, own: gg.Tensor, what: str) -> gg.Tensor:
