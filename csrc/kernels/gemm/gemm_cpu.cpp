@@ -640,10 +640,9 @@ std::size_t gemm_scratch_bytes(const GemmProblem& p) {
   if constexpr (kHasVectors<T>) {
     if (needs_no_scratch<T>(p)) return 0;
 #if defined(GORGO_ISA_AVX512_BF16)
-    return planned_with_rounding(p).bytes;
-#else
-    return for_tiles + static_cast<std::size_t>(bytes_of<T>(p, plan_of<T>(p)));
+    if (may_be_rounded(p)) return planned_with_rounding(p).bytes;
 #endif
+    return for_tiles + static_cast<std::size_t>(bytes_of<T>(p, plan_of<T>(p)));
   } else {
     return 0;
   }
@@ -657,10 +656,9 @@ std::int64_t gemm_pack_tasks(const GemmProblem& p) {
   if constexpr (kHasVectors<T>) {
     if (needs_no_scratch<T>(p)) return 0;
 #if defined(GORGO_ISA_AVX512_BF16)
-    return planned_with_rounding(p).pack_tasks;
-#else
-    return plan_of<T>(p).pack_tasks;
+    if (may_be_rounded(p)) return planned_with_rounding(p).pack_tasks;
 #endif
+    return plan_of<T>(p).pack_tasks;
   } else {
     return 0;
   }
