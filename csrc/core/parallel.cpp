@@ -311,12 +311,12 @@ int affinity_threads() {
 }
 
 int checked_threads(const char* name, int64_t n) {
-  if (n < 1 || n > kMostThreads) fail<ValueError>(name, ": must be in [1, ", kMostThreads, "], got ", n);
+  if (n < 1 || n > kMostThreads) fail<ValueError>(name, " must be in [1, ", kMostThreads, "], got ", n);
   return static_cast<int>(n);
 }
 
 int find_hardware_threads() {
-  if (const auto n = env_int("GORGO_NUM_THREADS")) return checked_threads("GORGO_NUM_THREADS", *n);
+  if (const auto n = env_int("GORGO_NUM_THREADS")) return checked_threads("GORGO_NUM_THREADS:", *n);
   if (const auto list = env_string("OMP_NUM_THREADS")) {
     int64_t n = 0;
     size_t used = 0;
@@ -329,7 +329,7 @@ int find_hardware_threads() {
     if (used == 0 || first.find_first_not_of(' ', used) != std::string::npos) {
       fail<ValueError>("OMP_NUM_THREADS: must be a whole number or a list of them, got '", *list, "'");
     }
-    return checked_threads("OMP_NUM_THREADS", n);
+    return checked_threads("OMP_NUM_THREADS:", n);
   }
   int threads = affinity_threads();
   if (const auto cpus = cgroup_cpu_quota())
