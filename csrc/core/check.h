@@ -75,10 +75,16 @@ template <class... Ts>
   return std::move(out).str();
 }
 
-// Throws E with the joined message. Kept out of line of the callers' hot paths.
+// Throws E with the joined message. Kept out of line of the callers' hot paths. Kernel files are compiled without exceptions:
+// whatever they are given has been checked.
+#if defined(__cpp_exceptions)
 template <class E, class... Ts>
 [[noreturn, gnu::cold, gnu::noinline]] void fail(const Ts&... parts) {
   throw E(cat(parts...));
 }
+#else
+template <class E, class... Ts>
+[[noreturn]] void fail(const Ts&... parts);
+#endif
 
 }  // namespace gorgo
