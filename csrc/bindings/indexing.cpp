@@ -293,16 +293,13 @@ void add_mask(Gather& g, const Tensor& mask, int axis) {
 void check_together(const SmallVector<Tensor, 4>& indices) {
   Shape longest;
   for (const Tensor& t : indices) {
-    const Shape& shape = t->shape;
-    for (int i = 1; i <= std::min(longest.size(), shape.size()); ++i) {
-      const int64_t a = longest[longest.size() - i];
-      const int64_t b = shape[shape.size() - i];
-      if (a == b || a == 1 || b == 1) continue;
+    try {
+      longest = broadcast_shapes(longest, t->shape, "index");
+    } catch (const ValueError&) {
       std::string shapes;
       for (const Tensor& each : indices) shapes += cat(shapes.empty() ? "" : " and ", each->shape);
       fail<IndexError>("index: tensors, lists and masks of a key must broadcast, got shapes ", shapes);
     }
-    longest = broadcast_shapes(longest, shape, "index");
   }
 }
 

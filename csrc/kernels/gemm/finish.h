@@ -100,6 +100,9 @@ GORGO_GEMM_INLINE std::int64_t tile_of(std::int64_t first, std::int64_t base, st
   return first < extra * (base + 1) ? first / (base + 1) : (first - extra) / base;
 }
 
+// Panels of B side by side that one task packs.
+constexpr std::int64_t kPackPanels = 4;
+
 // Strips of A [tile_begin, tile_end) and panels of B; base and extra as rows_of has them.
 struct Block {
   std::int64_t tile_begin;

@@ -53,8 +53,7 @@ constexpr std::int64_t kBlockBytes = 512 * 1024;
 // must for that. Its strips are packed once, into scratch, and stay in L2 beside one block of B while the blocks pass by.
 constexpr std::int64_t kTaskBytes = 256 * 1024;
 constexpr std::int64_t kEnoughTasks = 24;
-// Panels of B that one task packs, so many rows of each in turn: these lie on the same pages.
-constexpr std::int64_t kPackPanels = 4;
+// Rows of each panel that are packed in turn with its neighbours': these lie on the same pages.
 constexpr std::int64_t kPackRows = 16;
 // Below this many multiply-adds a task is not worth a thread.
 constexpr std::int64_t kTaskWork = 512 * 1024;

@@ -47,8 +47,7 @@ constexpr std::int64_t kBlockBytes = 512 * 1024;
 // Words from one k of a packed strip of A to the next: rows, in whole vectors.
 template <class T>
 constexpr std::int64_t kStripStride = round_up(kTileRows<T>, kPanelColumns<T> / 2);
-// Panels packed by one task, and rows whose bytes it sums.
-constexpr std::int64_t kPackPanels = 4;
+// Rows whose bytes one task sums.
 constexpr std::int64_t kOffsetRows = 128;
 
 // How the factors of a problem become groups of T. 128 times the sums of A's rows, of this sign, are added.

@@ -26,7 +26,6 @@ namespace gorgo::GORGO_ISA_NS {
 namespace {
 
 constexpr std::int64_t kMaxTasks = 48;
-constexpr std::int64_t kPackPanels = kMostPanelsAtOnce;  // packed by one task
 // A task of few rows has as many at least: it packs all of A for itself.
 constexpr std::int64_t kLeastPanels = 4;
 // A block of packed B that a task walks for every strip of A: less than half of L2.

@@ -17,8 +17,6 @@
 
 namespace gorgo::GORGO_ISA_NS {
 
-constexpr std::int64_t kMostPanelsAtOnce = 4;
-
 struct Range {
   std::int64_t begin, end;
 };
@@ -32,14 +30,14 @@ struct PanelFacts {
   std::int32_t pieces = 0;
 };
 
-// Panels of a block of k side by side at `to`, panel_bytes apart, and zeros up to a whole step: rows of B are read as far as all of
+// At most kPackPanels panels of a block of k side by side at `to`, panel_bytes apart, and zeros up to a whole step: rows of B are read as far as all of
 // them reach.
 template <int kPieces>
 __attribute__((noinline)) static void pack_panels_of_pieces(const GemmProblem& p, const Range& block, unsigned char* to,
                                                             std::int64_t panel_bytes, const Range& panels,
                                                             PanelFacts* facts) {
   alignas(64) float copy[kStepK * kTilePanel];
-  LaneSizes sizes[kMostPanelsAtOnce][2];
+  LaneSizes sizes[kPackPanels][2];
   for (std::int64_t k = block.begin; k < block.end; k += kStepK, to += kPieces * kStepBytes) {
     const auto count = static_cast<int>(least(kStepK, block.end - k));
     for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) {

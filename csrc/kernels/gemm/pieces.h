@@ -209,6 +209,18 @@ struct StepRows {
   std::int64_t step_stride = 0;
 };
 
+// The pieces of kStepK numbers side by side at `from`, those behind the edges zero.
+template <int kPieces>
+GORGO_GEMM_INLINE void split_step_of_row(unsigned char* to, const float* from, Lanes<float>::Edge edge0,
+                                         Lanes<float>::Edge edge1, LaneSizes& sizes) {
+  using L = Lanes<float>;
+  const __m512 x0 = L::load_edge(from, edge0);
+  const __m512 x1 = L::load_edge(from + L::kWidth, edge1);
+  sizes.note(_mm512_castps_si512(x0), edge0);
+  sizes.note(_mm512_castps_si512(x1), edge1);
+  split_to_words<kPieces, false>(x0, x1, to, kStepBytes);
+}
+
 // Splits rows [first, last) of one step into a strip at `to`: `count` <= kStepK numbers each, and zeros behind them.
 template <int kPieces>
 static void split_rows(unsigned char* to, const StepRows& rows, std::int64_t step, int count, int first, int last,
@@ -220,12 +232,7 @@ static void split_rows(unsigned char* to, const StepRows& rows, std::int64_t ste
   to += step * kPieces * kStepBytes;
   const float* from = rows.from + step * rows.step_stride;
   for (int row = first; row < last; ++row) {
-    const float* p = from + row * rows.row_stride;
-    const __m512 x0 = L::load_edge(p, edge0);
-    const __m512 x1 = L::load_edge(p + kWidth, edge1);
-    sizes[row].note(_mm512_castps_si512(x0), edge0);
-    sizes[row].note(_mm512_castps_si512(x1), edge1);
-    split_to_words<kPieces, false>(x0, x1, to + row * kTileRowBytes, kStepBytes);
+    split_step_of_row<kPieces>(to + row * kTileRowBytes, from + row * rows.row_stride, edge0, edge1, sizes[row]);
   }
 }
 

@@ -140,13 +140,8 @@ __attribute__((noinline)) static void round_strip(std::uint32_t* to, const GemmP
                             split_to_words<1, false>(x0, x1, at, 0);
                             return;
                           }
-                          const auto edge0 = L::edge(count < kWidth ? count : kWidth);
-                          const auto edge1 = L::edge(count < kWidth ? 0 : count - kWidth);
-                          const __m512 x0 = L::load_edge(from, edge0);
-                          const __m512 x1 = L::load_edge(from + kWidth, edge1);
-                          noted.note(_mm512_castps_si512(x0), edge0);
-                          noted.note(_mm512_castps_si512(x1), edge1);
-                          split_to_words<1, false>(x0, x1, at, 0);
+                          split_step_of_row<1>(at, from, L::edge(count < kWidth ? count : kWidth),
+                                               L::edge(count < kWidth ? 0 : count - kWidth), noted);
                         };
   if (p.a_col_stride == 1) {
     for (int row = 0; row < rows.count; ++row, a += p.a_row_stride) {
@@ -179,12 +174,12 @@ __attribute__((noinline)) static void round_strip(std::uint32_t* to, const GemmP
 __attribute__((noinline)) static void pack_rounded(const GemmProblem& p, const Plan& plan, const RoundedAhead& at,
                                                    void* scratch, std::int64_t task, bool rounds) {
   if (at.b) {
-    const std::int64_t groups = ceil_div(plan.panels, kMostPanelsAtOnce);
+    const std::int64_t groups = ceil_div(plan.panels, kPackPanels);
     const bool takes_all = plan.pack_tasks == 0;
     for (std::int64_t i = takes_all ? 0 : task; i < (takes_all ? plan.k_blocks * groups : task + 1); ++i) {
       const std::int64_t kb = i / groups;
-      const std::int64_t first = i % groups * kMostPanelsAtOnce;
-      const Range panels{first, least(first + kMostPanelsAtOnce, plan.panels)};
+      const std::int64_t first = i % groups * kPackPanels;
+      const Range panels{first, least(first + kPackPanels, plan.panels)};
       PanelFacts* facts = &at.panel_facts(plan, scratch, kb, first);
       if (rounds) {
         pack_panels_of_pieces<1>(p, block_of_k(p, plan, kb), at.panel(plan, scratch, kb, first), at.panel_bytes, panels,
