@@ -13,7 +13,8 @@ Exit status 1 if a limit is exceeded. test_accuracy_products.py runs it with few
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,22 +72,29 @@ def errors(found: list[Array], true: list[Array], sizes: list[Array]) -> Errors:
     return Errors(float(np.sqrt(np.mean(squares))), worst)
 
 
+@contextlib.contextmanager
+def precision_of(precision: str) -> Iterator[None]:
+    """Set how float32 is multiplied inside."""
+    before = gg.get_float32_matmul_precision()
+    gg.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        gg.set_float32_matmul_precision(before)
+
+
 def measure_factors(
     draw: Callable[[int], tuple[Array, Array, Array]], seeds: int, precision: str
 ) -> tuple[Errors, Errors]:
     """Return Gorgo's errors and SGEMM's: of each seed there are a product as Gorgo has it, and its factors."""
     ours, theirs, true, sizes = [], [], [], []
-    before = gg.get_float32_matmul_precision()
-    gg.set_float32_matmul_precision(precision)
-    try:
+    with precision_of(precision):
         for seed in range(seeds):
             found, a, b = draw(seed)
             ours.append(found)
             theirs.append(a @ b)
             true.append(a.astype(np.float64) @ b.astype(np.float64))
             sizes.append(np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64))
-    finally:
-        gg.set_float32_matmul_precision(before)
     return errors(ours, true, sizes), errors(theirs, true, sizes)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from accuracy_products import precision_of
 
 import gorgo as gg
 
@@ -217,14 +218,10 @@ def test_less_precise_sums_lose_what_pieces_leave_out(op: str) -> None:
     arrays, options = drawn(CASES[0], 5)
     mine = {name: gg.asarray(a) for name, a in arrays.items()}
     exact = theirs(op, arrays, options)
-    before = gg.get_float32_matmul_precision()
     lost = []
-    try:
-        for precision in ("highest", "high", "medium"):
-            gg.set_float32_matmul_precision(precision)
+    for precision in ("highest", "high", "medium"):
+        with precision_of(precision):
             lost.append(np.linalg.norm(read(ours(op, mine, options)) - exact) / np.linalg.norm(exact))
-    finally:
-        gg.set_float32_matmul_precision(before)
     assert lost[0] < 2e-7 < 1e-6 < lost[1] < 1e-5 < 1e-3 < lost[2] < 1e-2
 
 
@@ -235,17 +232,13 @@ def test_captured_functions_keep_weights(case: tuple[Any, ...], dtype: str) -> N
     mine = {name: gg.asarray(a).astype(dtype).copy() for name, a in arrays.items()}
     weight, bias = mine["weight"], mine["bias"]
     compiled = gg.compile(lambda x: our_conv(x, weight, bias, options))
-    before = gg.get_float32_matmul_precision()
-    try:
-        for precision in ("highest", "highest", "medium", "medium", "highest"):
-            gg.set_float32_matmul_precision(precision)
+    for precision in ("highest", "highest", "medium", "medium", "highest"):
+        with precision_of(precision):
             np.testing.assert_array_equal(
                 read(compiled(mine["x"])), read(our_conv(mine["x"], weight, bias, options)), err_msg=precision
             )
-        weight *= 2.0
-        np.testing.assert_array_equal(read(compiled(mine["x"])), read(our_conv(mine["x"], weight, bias, options)))
-    finally:
-        gg.set_float32_matmul_precision(before)
+    weight *= 2.0
+    np.testing.assert_array_equal(read(compiled(mine["x"])), read(our_conv(mine["x"], weight, bias, options)))
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
+import accuracy_products
 import numpy as np
 import pytest
+from accuracy_products import precision_of
 
 import gorgo as gg
 
@@ -289,20 +290,8 @@ def test_bits_depend_neither_on_threads_nor_on_the_batch(dtype: str, precision: 
         gg.set_batch_invariant(False)
 
 
-@contextlib.contextmanager
-def precision_of(precision: str) -> Iterator[None]:
-    """Set how float32 is multiplied inside."""
-    before = gg.get_float32_matmul_precision()
-    gg.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        gg.set_float32_matmul_precision(before)
-
-
-# How far a product may be off in units of |A| |B|, beside the roundings of its sums: two factors by half a unit of the
-# last digit each.
-LEFT_OUT = {"highest": 0.0, "medium": 2.0**-7 + 2.0**-16}
+# How far a product may be off in units of |A| |B|, beside the roundings of its sums.
+LEFT_OUT = {"highest": 0.0, "medium": accuracy_products.LEFT_OUT["medium"]}
 
 EXTREMES = {
     "infinity": np.inf,

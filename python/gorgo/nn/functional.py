@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import gorgo as gg
+from gorgo.arguments import as_integers
 from gorgo.nn.activations import (
     celu,
     elu,
@@ -214,6 +215,11 @@ def dropout(x: gg.Tensor, p: float = 0.5, training: bool = True) -> gg.Tensor:
     return dropped
 
 
+def _sizes(shape: int | Sequence[int], name: str) -> tuple[int, ...]:
+    """Return normalized_shape as a tuple; a layer's is one."""
+    return shape if type(shape) is tuple else as_integers(name, "normalized_shape", shape)
+
+
 def _lines(x: gg.Tensor, sizes: tuple[int, ...], name: str) -> gg.Tensor:
     """Return x with the last axes, which must have this shape, merged into one."""
     if not sizes or tuple(x.shape[-len(sizes) :]) != sizes:
@@ -254,7 +260,7 @@ def layer_norm(
         >>> gg.nn.functional.layer_norm(gg.ones((2, 3, 4)), (3, 4)).shape
         (2, 3, 4)
     """
-    sizes = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    sizes = _sizes(normalized_shape, "layer_norm")
     lines = _lines(x, sizes, "layer_norm")
     w, b = (_line(t, sizes, "layer_norm") for t in (weight, bias))
     return gg.layer_norm(lines, w, b, eps=eps).reshape(x.shape)
@@ -282,7 +288,7 @@ def rms_norm(
         >>> gg.nn.functional.rms_norm(gg.asarray([2.0, -2.0]), (2,), eps=0.0).tolist()
         [1.0, -1.0]
     """
-    sizes = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    sizes = _sizes(normalized_shape, "rms_norm")
     lines = _lines(x, sizes, "rms_norm")
     added = float(gg.finfo(x.dtype).eps) if eps is None else eps
     return gg.rms_norm(lines, _line(weight, sizes, "rms_norm"), eps=added).reshape(x.shape)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import gorgo as gg
-from gorgo.optim.optimizer import Optimizer, ParamGroup, number_of, numbers_of
+from gorgo.optim.optimizer import Optimizer, ParamGroup, named_numbers, numbers_of
 
 __all__ = ["Adagrad", "Adam", "AdamW", "RMSprop"]
 
@@ -90,10 +90,9 @@ class Adam(_Adaptive):
     ) -> None:
         name = type(self).__name__
         defaults = {
-            "lr": number_of(name, "lr", lr),
+            **named_numbers(name, lr=lr),
             "betas": numbers_of("betas", betas),
-            "eps": number_of(name, "eps", eps),
-            "weight_decay": number_of(name, "weight_decay", weight_decay),
+            **named_numbers(name, eps=eps, weight_decay=weight_decay),
             "amsgrad": amsgrad,
             "maximize": maximize,
             "decoupled_weight_decay": decoupled_weight_decay,
@@ -205,12 +204,9 @@ class RMSprop(_Adaptive):
     ) -> None:
         name = type(self).__name__
         defaults = {
-            "lr": number_of(name, "lr", lr),
-            "momentum": number_of(name, "momentum", momentum),
-            "alpha": number_of(name, "alpha", alpha),
-            "eps": number_of(name, "eps", eps),
+            **named_numbers(name, lr=lr, momentum=momentum, alpha=alpha, eps=eps),
             "centered": centered,
-            "weight_decay": number_of(name, "weight_decay", weight_decay),
+            **named_numbers(name, weight_decay=weight_decay),
             "maximize": maximize,
         }
         super().__init__(params, defaults)
@@ -277,11 +273,14 @@ class Adagrad(_Adaptive):
     ) -> None:
         name = type(self).__name__
         defaults = {
-            "lr": number_of(name, "lr", lr),
-            "lr_decay": number_of(name, "lr_decay", lr_decay),
-            "eps": number_of(name, "eps", eps),
-            "weight_decay": number_of(name, "weight_decay", weight_decay),
-            "initial_accumulator_value": number_of(name, "initial_accumulator_value", initial_accumulator_value),
+            **named_numbers(
+                name,
+                lr=lr,
+                lr_decay=lr_decay,
+                eps=eps,
+                weight_decay=weight_decay,
+                initial_accumulator_value=initial_accumulator_value,
+            ),
             "maximize": maximize,
         }
         super().__init__(params, defaults)

@@ -25,6 +25,11 @@ def number_of(optimizer: str, name: str, value: Any) -> float:
     return float(value)
 
 
+def named_numbers(optimizer: str, **values: Any) -> dict[str, float]:
+    """Return hyper-parameters that are one number each as floats."""
+    return {name: number_of(optimizer, name, value) for name, value in values.items()}
+
+
 def _listed(optimizer: str, params: Any) -> list[Any]:
     """Return parameters, or groups of them, as a list; a lone tensor or module is none."""
     if isinstance(params, gg.Tensor) or not isinstance(params, Iterable):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gorgo as gg
-from gorgo.optim.optimizer import Optimizer, ParamGroup, check_state, number_of
+from gorgo.optim.optimizer import Optimizer, ParamGroup, check_state, named_numbers
 
 __all__ = ["SGD"]
 
@@ -56,10 +56,7 @@ class SGD(Optimizer):
     ) -> None:
         name = type(self).__name__
         defaults = {
-            "lr": number_of(name, "lr", lr),
-            "momentum": number_of(name, "momentum", momentum),
-            "dampening": number_of(name, "dampening", dampening),
-            "weight_decay": number_of(name, "weight_decay", weight_decay),
+            **named_numbers(name, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay),
             "nesterov": nesterov,
             "maximize": maximize,
         }
