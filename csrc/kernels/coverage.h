@@ -1,7 +1,7 @@
 // What the instruction sets compile. A kernel that a set leaves out is inherited from the set below it (ops/all_ops.cpp),
 // which keeps the library small and its build short.
 //
-// For kernel files (compiled per ISA). Invariant: base compiles everything.
+// For kernel files (compiled per ISA). Invariant: base compiles every kernel.
 #pragma once
 
 #if !defined(GORGO_ISA_AVX512)
@@ -13,4 +13,8 @@
 #if defined(GORGO_ISA_BASE)
 // Kernels that move elements or follow indices: memory sets their pace, AVX2 was measured to gain nothing.
 #define GORGO_WITH_MOVES 1
+#endif
+#if !(defined(GORGO_ISA_BASE) && defined(__x86_64__))
+// Ways of a kernel that only save time. Base on x86-64 serves processors older than AVX2, where a small library counts for more.
+#define GORGO_WITH_MINIMAL_FILTERS 1
 #endif

@@ -80,7 +80,7 @@ struct Forward {
     if (setup.way == Way::outputs) {
       return pack_outputs<T>(setup.s, setup.plan, setup.f.second.data(), setup.packed, task - copies);
     }
-    lay_filters_task<T>(setup.s, setup.filtering, args.in[1], false, task - copies);
+    if constexpr (kFilters<T>) lay_filters_task<T>(setup.s, setup.filtering, args.in[1], false, task - copies);
   }
   static int64_t tasks(const KernelArgs& args) noexcept {
     const Setup setup(args);
@@ -360,8 +360,10 @@ struct Transpose {
     const int64_t copies = setup.f.copy_tasks();
     if (task < copies) return setup.f.copy(task);
     if (args.prepared) return;
-    if (setup.way == Way::filtered) {
-      return lay_filters_task<T>(setup.filtered.s, setup.filtering, args.in[1], true, task - copies);
+    if constexpr (kFilters<T>) {
+      if (setup.way == Way::filtered) {
+        return lay_filters_task<T>(setup.filtered.s, setup.filtering, args.in[1], true, task - copies);
+      }
     }
     prepare_phase<T>(setup.s, args.in[1], setup.phases, task - copies);
   }

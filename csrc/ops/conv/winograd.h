@@ -11,6 +11,7 @@
 // Read next: minimal.h, bands.h, tiles.h.
 #pragma once
 
+#include "kernels/coverage.h"
 #include "ops/conv/minimal.h"
 #include "ops/conv/tiles.h"
 
@@ -200,8 +201,13 @@ FilterRoom<T> filter_room(Scratch& scratch, const Filtered& filtered) {
   return {plan, filters, scratch.take<T>(plan.tasks * plan.room_elements())};
 }
 
+#if defined(GORGO_WITH_MINIMAL_FILTERS)
 template <class T>
 constexpr bool kFilters = sizeof(T) == sizeof(float);
+#else
+template <class>
+constexpr bool kFilters = false;
+#endif
 
 // Whether products saved pay for the ways there and back, in an image of this size with its weights. A product counts one for each tile; constants
 // are fitted to what was measured. Small images leave lanes empty.
