@@ -24,6 +24,9 @@ struct CastAttrs {
 [[nodiscard]] Tensor copy_of(const Tensor& x);
 // x itself when contiguous, else a copy.
 [[nodiscard]] Tensor contiguous_of(const Tensor& x);
+// The gradient of output i for a kernel that walks lines or planes: one that was spread over a shape, as the gradient of a sum
+// is, or that lies across, would be read an element at a time. Small ones stay as they are; null where none arrived.
+[[nodiscard]] Tensor dense_grad(const VjpContext& c, int i = 0);
 // Assigns src (broadcast, converted) to target in place.
 void assign(const Tensor& target, const Arg& src);
 

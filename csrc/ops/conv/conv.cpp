@@ -254,7 +254,7 @@ Tensor sum_by_channel(const Tensor& g) {
 
 void vjp_conv(VjpContext& c) {
   const auto& a = c.attrs_as<ConvAttrs>();
-  const Tensor& g = c.grad();
+  const Tensor g = dense_grad(c);
   const Shape& weight = c.input_shape(1);
   if (c.wants(0)) {
     c.set(0, conv_transpose(g, c.input(1), {}, transpose_attrs(a, c.input_shape(0), weight, g->shape)));

@@ -221,6 +221,31 @@ inline int64_t class_bytes(Class c) noexcept {
 
 // ---- staging ----
 
+// Puts n copies of one element side by side.
+template <class Unit>
+GORGO_INLINE void repeat_unit(const void* from, void* to, int64_t n) noexcept {
+  constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Unit));
+  Unit x;
+  std::memcpy(&x, from, sizeof x);
+  const auto v = broadcast<Vec<Unit>>(x);
+  auto* out = static_cast<Unit*>(to);
+  for (int64_t i = 0; i < n; i += kLanes) put<kLanes>(out + i, v, n - i < kLanes ? static_cast<int>(n - i) : kLanes);
+}
+GORGO_INLINE void repeat_element(const void* from, void* to, int64_t size, int64_t n) noexcept {
+  switch (size) {
+    case 1:
+      return repeat_unit<uint8_t>(from, to, n);
+    case 2:
+      return repeat_unit<uint16_t>(from, to, n);
+    case 4:
+      return repeat_unit<uint32_t>(from, to, n);
+    case 8:
+      return repeat_unit<uint64_t>(from, to, n);
+    default:
+      for (int64_t i = 0; i < n; ++i) std::memcpy(static_cast<unsigned char*>(to) + 16 * i, from, 16);
+  }
+}
+
 // Walks the elements of an operand in the order of the output's, from a given position on.
 class Walker {
  public:
@@ -306,6 +331,7 @@ class Walker {
       std::memcpy(to, from, static_cast<size_t>(count * size_));
       return;
     }
+    if (to_stride == size_ && from_stride == 0) return repeat_element(from, to, size_, count);
     switch (size_) {
       case 1:
         return copy_units<uint8_t>(to, to_stride, from, from_stride, count);
@@ -328,28 +354,13 @@ class Walker {
   int64_t index_[kMaxRank];
 };
 
-// Puts n copies of one element side by side; may write up to the end of the last vector.
-template <class Unit>
-GORGO_INLINE void repeat_unit(const void* from, void* to, int64_t n) noexcept {
-  constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Unit));
-  Unit x;
-  std::memcpy(&x, from, sizeof x);
-  const auto v = broadcast<Vec<Unit>>(x);
-  for (int64_t i = 0; i < n; i += kLanes) store(static_cast<Unit*>(to) + i, v);
-}
-GORGO_INLINE void repeat_element(const void* from, void* to, int64_t size, int64_t n) noexcept {
-  switch (size) {
-    case 1:
-      return repeat_unit<uint8_t>(from, to, n);
-    case 2:
-      return repeat_unit<uint16_t>(from, to, n);
-    case 4:
-      return repeat_unit<uint32_t>(from, to, n);
-    case 8:
-      return repeat_unit<uint64_t>(from, to, n);
-    default:
-      for (int64_t i = 0; i < n; ++i) std::memcpy(static_cast<unsigned char*>(to) + 16 * i, from, 16);
+// Whether one element stands for every position: a scalar, or one that was spread over a shape, as the gradient of a sum is.
+GORGO_INLINE bool is_single(const KOperand& of) noexcept {
+  if (of.contiguous || of.numel == 1) return of.numel == 1;
+  for (int i = 0; i < of.rank; ++i) {
+    if (of.shape[i] != 1 && of.strides[i] != 0) return false;
   }
+  return true;
 }
 
 // Hands out an operand chunk by chunk as contiguous memory of its compute type.
@@ -361,7 +372,7 @@ class Reader {
     if (of.numel == over.numel && of.contiguous) {
       kind_ = Kind::InOrder;
       at_ = static_cast<const unsigned char*>(of.data) + begin * size_;
-    } else if (of.numel == 1) {
+    } else if (is_single(of)) {
       kind_ = Kind::Splat;
       splat(static_cast<const unsigned char*>(of.data), end - begin < kChunk ? end - begin : kChunk);
     } else {
@@ -478,7 +489,7 @@ template <int In, int Out>
   for (int i = 0; i < In; ++i) {
     const KOperand& operand = args.in[i];
     const int64_t size = dtype_size(operand.dtype);
-    if (operand.numel == total) {
+    if (operand.contiguous && operand.numel == total) {
       in[i] = static_cast<const unsigned char*>(operand.data) + begin * size;
       in_step[i] = kChunk * size;
     } else {
@@ -511,9 +522,9 @@ GORGO_INLINE void run_loop(const KernelArgs& args, int64_t task, Loop loop, bool
   bool in_order = direct;
   bool any_scalar = false;
   for (int i = 0; i < In; ++i) {
-    const bool same_size = args.in[i].numel == total;
-    any_scalar = any_scalar || !same_size;
-    in_order = in_order && args.in[i].contiguous && (same_size || args.in[i].numel == 1);
+    const bool whole = args.in[i].contiguous && args.in[i].numel == total;
+    any_scalar = any_scalar || !whole;
+    in_order = in_order && (whole || is_single(args.in[i]));
   }
   for (int i = 0; i < Out; ++i) in_order = in_order && args.out[i].contiguous;
   if (__builtin_expect(!in_order, 0)) return run_staged<In, Out>(args, loop, raw, begin, end);

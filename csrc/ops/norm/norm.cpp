@@ -136,7 +136,8 @@ void compose(VjpContext& c, const Composition& k) {
 }
 
 void fused(VjpContext& c, const OpDef* op, const void* attrs) {
-  const Arg args[] = {Arg(c.grad()), Arg(c.input(0)), saved(c, 1) ? Arg(c.input(1)) : Arg()};
+  const Tensor g = dense_grad(c);
+  const Arg args[] = {Arg(g), Arg(c.input(0)), saved(c, 1) ? Arg(c.input(1)) : Arg()};
   Outputs outs = invoke_all(*op, args, attrs);
   for (int i = 0; i < outs.size() && static_cast<size_t>(i) < c.needs.size(); ++i) {
     if (c.wants(i)) c.set(i, outs[i]);
@@ -172,7 +173,8 @@ void vjp_batch_train(VjpContext& c) {
   const auto& a = c.attrs_as<BatchNormTrainAttrs>();
   const NormAttrs attrs{a.eps};
   if (!c.create_graph) {
-    const Arg args[] = {Arg(c.grad()), Arg(c.input(0)), saved(c, 1) ? Arg(c.input(1)) : Arg()};
+    const Tensor g = dense_grad(c);
+    const Arg args[] = {Arg(g), Arg(c.input(0)), saved(c, 1) ? Arg(c.input(1)) : Arg()};
     Outputs outs = invoke_all(*norm_ops.batch_norm_backward, args, &attrs);
     for (int i = 0; i < 3 && static_cast<size_t>(i) < c.needs.size(); ++i) {
       if (c.wants(i)) c.set(i, outs[i]);

@@ -197,7 +197,7 @@ void vjp_avg(VjpContext& c) {
   const Shape& x = c.input_shape(0);
   const int axes = a.output_size.empty() ? a.kernel_size.size() : a.output_size.size();
   a.input_size = Dims(std::span<const int64_t>(x.end() - axes, static_cast<size_t>(axes)));
-  c.set(0, avg_pool_grad(c.grad(), a));
+  c.set(0, avg_pool_grad(dense_grad(c), a));
 }
 
 void infer_avg_grad(InferContext& c) {

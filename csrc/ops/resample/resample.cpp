@@ -46,7 +46,7 @@ void vjp_resample(VjpContext& c) {
   ResampleAttrs a = c.attrs_as<ResampleAttrs>();
   const Shape& x = c.input_shape(0);
   a.input_size = x[static_cast<int>(a.axis < 0 ? a.axis + x.size() : a.axis)];
-  c.set(0, resample_grad(c.grad(), a));
+  c.set(0, resample_grad(dense_grad(c), a));
 }
 
 void infer_resample_grad(InferContext& c) {

@@ -161,7 +161,7 @@ void vjp_repeat(VjpContext& c) {
   cut.insert(axis + 1, a.repeats);
   Shape kept = cut;
   kept[axis + 1] = 1;
-  c.set(0, reshape(sum_to(reshape(c.grad(), cut), kept), own));
+  c.set(0, reshape(sum_to(reshape(dense_grad(c), cut), kept), own));
 }
 
 void infer_roll(InferContext& c) {
