@@ -120,7 +120,7 @@ void vjp_tile(VjpContext& c) {
   const auto& a = c.attrs_as<TileAttrs>();
   const Shape& own = c.input_shape(0);
   const int rank = c.grad()->rank();
-  Tensor g = c.grad();
+  Tensor g = dense_grad(c);
   Dims copies(rank, 1);
   for (int i = 0; i < a.repetitions.size(); ++i) copies[rank - a.repetitions.size() + i] = a.repetitions[i];
   for (int i = rank - 1; i >= 0; --i) {
