@@ -38,8 +38,10 @@ UNARY = [
     "silu",
     "gelu",
     "gelu_tanh",
+    "hardsigmoid",
+    "hardswish",
 ]
-BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum"]
+BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum", "leaky_relu"]
 COMPARE = ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
 
 

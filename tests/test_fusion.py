@@ -227,7 +227,7 @@ def test_random_chains(dtype: str, seed: int) -> None:
 # ---- programs that nobody should write ----
 
 FLOAT32, FLOAT64 = 11, 12
-ADD, NONE = 28, 0xFF
+ADD, NONE = 30, 0xFF
 
 
 def word(op: int, dtype: int, *reads: int) -> int:

@@ -19,10 +19,12 @@ namespace gorgo {
   X(Negative, negative) X(Abs, abs) X(Sign, sign) X(Floor, floor) X(Ceil, ceil) X(Trunc, trunc) X(Round, round) \
   X(Square, square) X(Sqrt, sqrt) X(Rsqrt, rsqrt) X(Reciprocal, reciprocal) X(Exp, exp) X(Exp2, exp2) X(Expm1, expm1) \
   X(Log, log) X(Log1p, log1p) X(Log2, log2) X(Tanh, tanh) X(Erf, erf) X(Sigmoid, sigmoid) X(Relu, relu) \
-  X(Softplus, softplus) X(Silu, silu) X(Gelu, gelu) X(GeluTanh, gelu_tanh)
+  X(Softplus, softplus) X(Silu, silu) X(Gelu, gelu) X(GeluTanh, gelu_tanh) X(Hardsigmoid, hardsigmoid) \
+  X(Hardswish, hardswish)
 #define GORGO_FOR_EACH_FUSED_TEST(X) X(IsNan, isnan) X(IsInf, isinf) X(IsFinite, isfinite)
 #define GORGO_FOR_EACH_FUSED_BINARY(X) \
-  X(Add, add) X(Subtract, subtract) X(Multiply, multiply) X(Divide, divide) X(Maximum, maximum) X(Minimum, minimum)
+  X(Add, add) X(Subtract, subtract) X(Multiply, multiply) X(Divide, divide) X(Maximum, maximum) X(Minimum, minimum) \
+  X(LeakyRelu, leaky_relu)
 #define GORGO_FOR_EACH_FUSED_COMPARISON(X) \
   X(Equal, equal) X(NotEqual, not_equal) X(Less, less) X(LessEqual, less_equal) X(Greater, greater) \
   X(GreaterEqual, greater_equal)
@@ -32,9 +34,10 @@ namespace gorgo {
 #define GORGO_FOR_EACH_FUSED_UNARY_BACKWARD(X) \
   X(Abs, abs) X(Square, square) X(Sqrt, sqrt) X(Rsqrt, rsqrt) X(Reciprocal, reciprocal) X(Expm1, expm1) X(Log1p, log1p) \
   X(Tanh, tanh) X(Erf, erf) X(Sigmoid, sigmoid) X(Relu, relu) X(Softplus, softplus) X(Silu, silu) X(Gelu, gelu) \
-  X(GeluTanh, gelu_tanh)
+  X(GeluTanh, gelu_tanh) X(Hardsigmoid, hardsigmoid) X(Hardswish, hardswish)
 // Gradients of ops of two by the one or the other, of g, a and b.
-#define GORGO_FOR_EACH_FUSED_BINARY_BACKWARD(X) X(Divide, divide) X(Maximum, maximum) X(Minimum, minimum)
+#define GORGO_FOR_EACH_FUSED_BINARY_BACKWARD(X) \
+  X(Divide, divide) X(Maximum, maximum) X(Minimum, minimum) X(LeakyRelu, leaky_relu)
 // clang-format on
 
 enum class FusedOp : uint8_t {

@@ -274,6 +274,9 @@ def _torch_function(name: str) -> Callable[..., Any]:
         "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
         "silu": torch.nn.functional.silu,
         "softplus": torch.nn.functional.softplus,
+        "hardsigmoid": lambda x: torch.nn.functional.relu6(x + 3) / 6,
+        "hardswish": torch.nn.functional.hardswish,
+        "leaky_relu": lambda x, slope: torch.where(x > 0, x, slope * x),
     }
     return special.get(name) or getattr(torch, name)
 

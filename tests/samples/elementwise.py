@@ -187,6 +187,8 @@ unary("softplus", lambda x: np.logaddexp(x, 0.0), -8, 8)
 unary("silu", lambda x: x * scipy.special.expit(x), -8, 8)
 unary("gelu", lambda x: x * scipy.special.ndtr(x), -4, 4)
 unary("gelu_tanh", gelu_tanh, -3, 3)
+unary("hardsigmoid", lambda x: np.clip((x + 3) / 6, 0, 1), -5, 5)
+unary("hardswish", lambda x: np.where(x <= -3, 0.0, np.where(x >= 3, x, x * (np.clip(x, -3, 3) + 3) / 6)), -5, 5)
 unary("conj", np.conj, -5, 5)
 unary("isnan", np.isnan, -5, 5)
 unary("isinf", np.isinf, -5, 5)
@@ -211,6 +213,7 @@ binary("remainder", np.remainder, 0.5, 5)
 binary("pow", np.power, 0.1, 3)
 binary("maximum", np.maximum, -5, 5)
 binary("minimum", np.minimum, -5, 5)
+binary("leaky_relu", lambda x, slope: np.where(x > 0, x, slope * x), -5, 5)
 binary("atan2", np.arctan2, -5, 5)
 binary("equal", np.equal, -1, 1)
 binary("not_equal", np.not_equal, -1, 1)
@@ -334,7 +337,7 @@ add(
 def fused_words(dtype: str) -> list[int]:
     """Return the program x * y + x over two operands, as core/fused.h has it."""
     number = {"float32": 11, "float64": 12}[dtype]
-    add, multiply, none = 28, 30, 0xFF
+    add, multiply, none = 30, 32, 0xFF
     return [op | number << 8 | a << 16 | b << 24 | none << 32 for op, a, b in ((multiply, 0, 1), (add, 2, 0))]
 
 

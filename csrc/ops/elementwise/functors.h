@@ -137,6 +137,18 @@ struct Minimum {
   GORGO_BACKWARD_2(a) { return select(a == b, g * like(g, 0.5), select(a > b, like(g, 0.0), g)); }
   GORGO_BACKWARD_2(b) { return select(a == b, g * like(g, 0.5), select(b > a, like(g, 0.0), g)); }
 };
+struct LeakyRelu {
+  static constexpr Facts kFacts{.name = "leaky_relu",
+                                .doc = "Keep the elements above zero of the first tensor and scale the rest by the second.",
+                                .takes = Takes::Float,
+                                .saves_a = kSavesA | kSavesB,
+                                .saves_b = kSavesA,
+                                .onnx = "PRelu",
+                                .since_opset = 16};
+  GORGO_FORWARD_2 { return select(a > like(a, 0.0), a, b * a); }
+  GORGO_BACKWARD_2(a) { return select(a > like(a, 0.0), g, g * b); }
+  GORGO_BACKWARD_2(b) { return select(a > like(a, 0.0), like(a, 0.0), g * a); }
+};
 struct Atan2 {
   static constexpr Facts kFacts{.name = "atan2",
                                 .doc = "Angle of the point (b, a), in (-pi, pi].",
@@ -568,6 +580,39 @@ struct GeluTanh {
     const auto s = sigmoid(like(x, 2.0 * kSqrtTwoOverPi) * (x + like(x, kGeluCubic) * (x * x * x)));
     const auto slope = like(x, 2.0 * kSqrtTwoOverPi) * (like(x, 1.0) + like(x, 3.0 * kGeluCubic) * (x * x));
     return g * (s + x * (s * (like(x, 1.0) - s) * slope));
+  }
+};
+// The ramps of width six that stand for sigmoid and silu; their ends belong to what lies beyond.
+struct Hardsigmoid {
+  static constexpr Facts kFacts{.name = "hardsigmoid",
+                                .doc = "Ramp from 0 at -3 to 1 at 3.",
+                                .takes = Takes::Float,
+                                .saves_a = kSavesA,
+                                .onnx = "HardSigmoid",
+                                .since_opset = 6};
+  GORGO_FORWARD_1 {
+    const V ramp = (x + like(x, 3.0)) / like(x, 6.0);
+    return select(x <= like(x, -3.0), like(x, 0.0), select(x >= like(x, 3.0), like(x, 1.0), ramp));
+  }
+  GORGO_BACKWARD_1 {
+    const V within = select(x >= like(x, 3.0), like(x, 0.0), g / like(x, 6.0));
+    return select(x <= like(x, -3.0), like(x, 0.0), within);
+  }
+};
+struct Hardswish {
+  static constexpr Facts kFacts{.name = "hardswish",
+                                .doc = "Zero up to -3, x from 3, and x * (x + 3) / 6 between.",
+                                .takes = Takes::Float,
+                                .saves_a = kSavesA,
+                                .onnx = "HardSwish",
+                                .since_opset = 14};
+  GORGO_FORWARD_1 {
+    const V between = x * (x + like(x, 3.0)) / like(x, 6.0);
+    return select(x <= like(x, -3.0), like(x, 0.0), select(x >= like(x, 3.0), x, between));
+  }
+  GORGO_BACKWARD_1 {
+    const V between = g * ((x + x + like(x, 3.0)) / like(x, 6.0));
+    return select(x <= like(x, -3.0), like(x, 0.0), select(x >= like(x, 3.0), g, between));
   }
 };
 

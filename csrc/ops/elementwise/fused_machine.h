@@ -74,6 +74,8 @@ constexpr bool fused_is_long(FusedOp op) noexcept {
     case FusedOp::Silu:
     case FusedOp::Gelu:
     case FusedOp::GeluTanh:
+    case FusedOp::Hardsigmoid:
+    case FusedOp::Hardswish:
     case FusedOp::Divide:
     case FusedOp::SqrtBackward:
     case FusedOp::Log1pBackward:
@@ -82,6 +84,7 @@ constexpr bool fused_is_long(FusedOp op) noexcept {
     case FusedOp::SiluBackward:
     case FusedOp::GeluBackward:
     case FusedOp::GeluTanhBackward:
+    case FusedOp::HardswishBackward:
     case FusedOp::DivideBackwardA:
     case FusedOp::DivideBackwardB:
       return true;

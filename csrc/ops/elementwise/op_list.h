@@ -44,6 +44,8 @@
   X(Silu, silu) \
   X(Gelu, gelu) \
   X(GeluTanh, gelu_tanh) \
+  X(Hardsigmoid, hardsigmoid) \
+  X(Hardswish, hardswish) \
   X(IsNan, isnan) \
   X(IsInf, isinf) \
   X(IsFinite, isfinite) \
@@ -65,6 +67,7 @@
   X(Pow, pow) \
   X(Maximum, maximum) \
   X(Minimum, minimum) \
+  X(LeakyRelu, leaky_relu) \
   X(Atan2, atan2) \
   X(Equal, equal) \
   X(NotEqual, not_equal) \

@@ -182,7 +182,7 @@ def leaky_relu(x: gg.Tensor, negative_slope: float = 0.01) -> gg.Tensor:
         [-1.0, 3.0]
     """
     _check_real(x, "leaky_relu")
-    return gg.where(x > 0.0, x, negative_slope * x)
+    return gg.leaky_relu(x, negative_slope)
 
 
 def rrelu(x: gg.Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> gg.Tensor:
@@ -255,8 +255,7 @@ def prelu(x: gg.Tensor, weight: gg.Tensor) -> gg.Tensor:
             f" (x has shape {tuple(x.shape)})"
         )
     slopes = weight.reshape((1, channels) + (1,) * (x.ndim - 2)) if weight.size != 1 else weight.reshape(())
-    above = x > 0.0
-    return gg.where(above, x, slopes * gg.where(above, 0.0, x))
+    return gg.leaky_relu(x, slopes)
 
 
 def hardtanh(x: gg.Tensor, min_val: float = -1.0, max_val: float = 1.0) -> gg.Tensor:
@@ -324,7 +323,7 @@ def hardsigmoid(x: gg.Tensor) -> gg.Tensor:
         [0.0, 0.5, 1.0]
     """
     _check_real(x, "hardsigmoid")
-    return gg.where(x <= -3.0, 0.0, gg.where(x >= 3.0, 1.0, (x + 3.0) / 6.0))
+    return gg.hardsigmoid(x)
 
 
 def hardswish(x: gg.Tensor) -> gg.Tensor:
@@ -347,9 +346,7 @@ def hardswish(x: gg.Tensor) -> gg.Tensor:
         [0.0, 0.0, 4.0]
     """
     _check_real(x, "hardswish")
-    low, high = x <= -3.0, x >= 3.0
-    between = gg.where(gg.logical_or(low, high), 0.0, x)
-    return gg.where(low, 0.0, gg.where(high, x, between * (between + 3.0) / 6.0))
+    return gg.hardswish(x)
 
 
 def mish(x: gg.Tensor) -> gg.Tensor:
