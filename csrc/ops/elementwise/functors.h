@@ -138,13 +138,14 @@ struct Minimum {
   GORGO_BACKWARD_2(b) { return select(a == b, g * like(g, 0.5), select(b > a, like(g, 0.0), g)); }
 };
 struct LeakyRelu {
-  static constexpr Facts kFacts{.name = "leaky_relu",
-                                .doc = "Keep the elements above zero of the first tensor and scale the rest by the second.",
-                                .takes = Takes::Float,
-                                .saves_a = kSavesA | kSavesB,
-                                .saves_b = kSavesA,
-                                .onnx = "PRelu",
-                                .since_opset = 16};
+  static constexpr Facts kFacts{
+      .name = "leaky_relu",
+      .doc = "Keep the elements above zero of the first tensor and scale the rest by the second.",
+      .takes = Takes::Float,
+      .saves_a = kSavesA | kSavesB,
+      .saves_b = kSavesA,
+      .onnx = "PRelu",
+      .since_opset = 16};
   GORGO_FORWARD_2 { return select(a > like(a, 0.0), a, b * a); }
   GORGO_BACKWARD_2(a) { return select(a > like(a, 0.0), g, g * b); }
   GORGO_BACKWARD_2(b) { return select(a > like(a, 0.0), like(a, 0.0), g * a); }
