@@ -59,9 +59,11 @@ struct Update {
     // Whole vectors of tensors in order, which is nearly everything, ask for nothing else.
     for (; in_order && first + kLanes <= last; first += kLanes) {
       V x[kMaxArrays];
+#pragma GCC unroll 5
       for (int k = 0; k < kArrays; ++k) x[k] = load<T, kLanes>(start[k] + first);
       rule.step(x);
       store(start[0] + first, x[0]);
+#pragma GCC unroll 5
       for (int k = 2; k < kArrays; ++k) store(start[k] + first, x[k]);
     }
     for (int64_t i = first; i < last; i += kLanes) {
