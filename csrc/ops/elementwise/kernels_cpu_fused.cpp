@@ -142,7 +142,11 @@ class Machine {
       readers_[r].start(args_.in[reader_of_[r]], args_.out[0], true, begin, end);
     }
     for (int i = 0; i < args_.out_count; ++i) writers_[i].start(args_.out[i], true, begin);
-    for (int64_t at = begin; at < end; at += kChunk) chunk(end - at < kChunk ? end - at : kChunk);
+    int64_t row = 0;
+    for (int r = 0; r < reader_count_; ++r) row = shorter_row(row, readers_[r].row());
+    for (int i = 0; i < args_.out_count; ++i) row = shorter_row(row, writers_[i].row());
+    for (int r = 0; r < reader_count_; ++r) readers_[r].walk_by(row);
+    for (Chunks chunks(begin, end, row); chunks.any();) chunk(chunks.next());
   }
 
  private:
@@ -178,14 +182,14 @@ class Machine {
 
   void chunk(int64_t n) noexcept {
     for (int r = 0; r < reader_count_; ++r) data_[reader_of_[r]] = readers_[r].next(n);
-    if (last_is_result_) data_[operands_ + count_ - 1] = writers_[0].room();
+    if (last_is_result_) data_[operands_ + count_ - 1] = writers_[0].room(n);
     for (int i = 0; i < count_; ++i) {
       run_step(steps_[i], static_cast<unsigned char*>(const_cast<void*>(data_[operands_ + i])), n);
     }
     if (last_is_result_) return writers_[0].done(n);
     for (int r = 0; r < args_.out_count; ++r) {
       const int v = results_[r];
-      std::memcpy(writers_[r].room(), data_[v], static_cast<size_t>(n * dtype_size(dtype_[v])));
+      std::memcpy(writers_[r].room(n), data_[v], static_cast<size_t>(n * dtype_size(dtype_[v])));
       writers_[r].done(n);
     }
   }

@@ -193,7 +193,7 @@ void run_cast(const KernelArgs& args, int64_t task) noexcept {
   for (int64_t i = begin; i < end; i += kChunk) {
     const int64_t n = end - i < kChunk ? end - i : kChunk;
     const void* at = reader.next(n);
-    void* room = writer.room();
+    void* room = writer.room(n);
     if (first != nullptr) {
       void* const target = second != nullptr ? static_cast<void*>(between.bytes) : room;
       first(&at, &target, n);
@@ -307,7 +307,7 @@ void run_polygamma(const KernelArgs& args, int64_t task) noexcept {
   for (int64_t i = begin; i < end; i += kChunk) {
     const int64_t n = end - i < kChunk ? end - i : kChunk;
     const auto* from = static_cast<const T*>(reader.next(n));
-    auto* to = static_cast<T*>(writer.room());
+    auto* to = static_cast<T*>(writer.room(n));
     for (int64_t k = 0; k < n; ++k) to[k] = static_cast<T>(polygamma(static_cast<double>(from[k])));
     writer.done(n);
   }

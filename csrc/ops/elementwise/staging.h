@@ -24,12 +24,15 @@ constexpr int64_t kTaskElements = 32768;
 constexpr int64_t kChunk = 512;
 constexpr int64_t kMaxElementBytes = 16;
 
+// What short runs may be written beyond.
+constexpr int64_t kSlackBytes = 64;
+
 struct alignas(64) Buffer {
-  unsigned char bytes[kChunk * kMaxElementBytes];
+  unsigned char bytes[kChunk * kMaxElementBytes + kSlackBytes];
 };
 // For elements that are widened, of which the largest is uint32.
 struct alignas(64) NarrowBuffer {
-  unsigned char bytes[kChunk * 4];
+  unsigned char bytes[kChunk * 4 + kSlackBytes];
 };
 
 using Loop = void (*)(const void* const* in, void* const* out, int64_t n) noexcept;
@@ -246,6 +249,26 @@ GORGO_INLINE void repeat_element(const void* from, void* to, int64_t size, int64
   }
 }
 
+// Copies at most 64 bytes, which a call of memcpy would take longer for.
+template <class Piece>
+GORGO_INLINE void copy_ends(unsigned char* to, const unsigned char* from, int64_t bytes) noexcept {
+  Piece head;
+  Piece tail;
+  std::memcpy(&head, from, sizeof head);
+  std::memcpy(&tail, from + bytes - sizeof tail, sizeof tail);
+  std::memcpy(to, &head, sizeof head);
+  std::memcpy(to + bytes - sizeof tail, &tail, sizeof tail);
+}
+GORGO_INLINE void copy_few(unsigned char* to, const unsigned char* from, int64_t bytes) noexcept {
+  using Half = RawVector<uint8_t, 32>;
+  using Quarter = RawVector<uint8_t, 16>;
+  if (bytes >= 32) return copy_ends<Half>(to, from, bytes);
+  if (bytes >= 16) return copy_ends<Quarter>(to, from, bytes);
+  if (bytes >= 8) return copy_ends<uint64_t>(to, from, bytes);
+  if (bytes >= 4) return copy_ends<uint32_t>(to, from, bytes);
+  for (int64_t i = 0; i < bytes; ++i) to[i] = from[i];
+}
+
 // Walks the elements of an operand in the order of the output's, from a given position on.
 class Walker {
  public:
@@ -279,6 +302,15 @@ class Walker {
       at_ += index_[i] * stride_[i];
     }
   }
+  // How many elements one step walks, and whether they are the same again and again.
+  [[nodiscard]] int64_t row() const noexcept { return shape_[rank_ - 1]; }
+  [[nodiscard]] bool repeats() const noexcept { return rank_ == 2 && stride_[0] == 0; }
+  [[nodiscard]] bool begins_row() const noexcept { return index_[rank_ - 1] == 0; }
+  // The element that the next n all are, or null. Does not advance.
+  [[nodiscard]] const unsigned char* held(int64_t n) const noexcept {
+    const int last = rank_ - 1;
+    return stride_[last] == 0 && shape_[last] - index_[last] >= n ? at_ : nullptr;
+  }
   // The next n elements where they lie, or null when they do not lie side by side. Does not advance.
   [[nodiscard]] unsigned char* in_place(int64_t n) const noexcept {
     const int last = rank_ - 1;
@@ -289,10 +321,27 @@ class Walker {
   }
   void gather(void* to, int64_t n) noexcept {
     auto* out = static_cast<unsigned char*>(to);
+    const int last = rank_ - 1;
+    if (shape_[last] * size_ <= kSlackBytes && stride_[last] == size_) {
+      each_run(n, [&](const unsigned char* from, int64_t, int64_t count) {
+        copy_few(out, from, count * size_);
+        out += count * size_;
+      });
+      return;
+    }
     each_run(n, [&](const unsigned char* from, int64_t stride, int64_t count) {
       copy_run(out, size_, from, stride, count);
       out += count * size_;
     });
+  }
+  // The same to where kSlackBytes more may be written.
+  void gather_to_room(void* to, int64_t n) noexcept {
+    const int last = rank_ - 1;
+    if (shape_[last] * size_ <= kSlackBytes && stride_[last] == 0) {
+      if (size_ == 4) return repeat_each<uint32_t>(to, n);
+      if (size_ == 8) return repeat_each<uint64_t>(to, n);
+    }
+    gather(to, n);
   }
   void scatter(const void* from, int64_t n) noexcept {
     const auto* in = static_cast<const unsigned char*>(from);
@@ -320,10 +369,40 @@ class Walker {
       }
     }
   }
+  // Short runs of one element each: whole vectors are stored, of which the next run overwrites what is too much.
+  template <class Unit>
+  GORGO_INLINE void repeat_each(void* to, int64_t n) noexcept {
+    using V = Vec<Unit>;
+    auto* out = static_cast<Unit*>(to);
+    each_run(n, [&](const unsigned char* from, int64_t, int64_t count) {
+      Unit x;
+      std::memcpy(&x, from, sizeof x);
+      for (int64_t i = 0; i < count; i += V::kLanes) store(out + i, broadcast<V>(x));
+      out += count;
+    });
+  }
   template <class Unit>
   GORGO_INLINE static void copy_units(unsigned char* to, int64_t to_stride, const unsigned char* from,
                                       int64_t from_stride, int64_t count) noexcept {
     for (int64_t i = 0; i < count; ++i) std::memcpy(to + i * to_stride, from + i * from_stride, sizeof(Unit));
+  }
+  // Elements that lie apart, side by side: sixteen bytes take one store.
+  template <class Unit>
+  GORGO_INLINE static void collect_units(unsigned char* to, const unsigned char* from, int64_t stride,
+                                         int64_t count) noexcept {
+    constexpr int kAtOnce = 16 / static_cast<int>(sizeof(Unit));
+    int64_t i = 0;
+    for (; i + kAtOnce <= count; i += kAtOnce) {
+      RawVector<Unit, kAtOnce> some;
+#pragma GCC unroll 4
+      for (int k = 0; k < kAtOnce; ++k) {
+        Unit x;
+        std::memcpy(&x, from + (i + k) * stride, sizeof x);
+        some[k] = x;
+      }
+      std::memcpy(to + i * static_cast<int64_t>(sizeof(Unit)), &some, sizeof some);
+    }
+    copy_units<Unit>(to + i * static_cast<int64_t>(sizeof(Unit)), sizeof(Unit), from + i * stride, stride, count - i);
   }
   void copy_run(unsigned char* to, int64_t to_stride, const unsigned char* from, int64_t from_stride,
                 int64_t count) const noexcept {
@@ -338,8 +417,10 @@ class Walker {
       case 2:
         return copy_units<uint16_t>(to, to_stride, from, from_stride, count);
       case 4:
+        if (to_stride == size_) return collect_units<uint32_t>(to, from, from_stride, count);
         return copy_units<uint32_t>(to, to_stride, from, from_stride, count);
       case 8:
+        if (to_stride == size_) return collect_units<uint64_t>(to, from, from_stride, count);
         return copy_units<uint64_t>(to, to_stride, from, from_stride, count);
       default:
         return copy_units<Complex<double>>(to, to_stride, from, from_stride, count);
@@ -363,11 +444,44 @@ GORGO_INLINE bool is_single(const KOperand& of) noexcept {
   return true;
 }
 
+// Cuts elements into chunks that end where rows do, or that part rows evenly, so that what is laid out for one row serves the
+// next. A row of zero stands for none.
+class Chunks {
+ public:
+  Chunks(int64_t begin, int64_t end, int64_t row, int64_t most = kChunk) noexcept
+      : left_(end - begin), most_(most), row_(row) {
+    if (row == 0) return;
+    most_ = row > most ? (row + (row + most - 1) / most - 1) / ((row + most - 1) / most) : most / row * row;
+    in_row_ = row - begin % row;
+  }
+  [[nodiscard]] bool any() const noexcept { return left_ > 0; }
+  [[nodiscard]] int64_t next() noexcept {
+    int64_t n = left_ < most_ ? left_ : most_;
+    if (row_ != 0) {
+      if ((in_row_ < row_ || row_ > most_) && in_row_ < n) n = in_row_;
+      in_row_ = in_row_ > n ? in_row_ - n : row_;
+    }
+    left_ -= n;
+    return n;
+  }
+
+ private:
+  int64_t left_;
+  int64_t most_;
+  int64_t row_;
+  int64_t in_row_ = 0;  // of the row that is under way
+};
+// The shorter of two rows, where zero stands for none.
+GORGO_INLINE int64_t shorter_row(int64_t a, int64_t b) noexcept { return a == 0 || (b != 0 && b < a) ? b : a; }
+
 // Hands out an operand chunk by chunk as contiguous memory of its compute type.
 class Reader {
  public:
   void start(const KOperand& of, const KOperand& over, bool raw, int64_t begin, int64_t end) noexcept {
     size_ = dtype_size(of.dtype);
+    repeats_ = false;
+    held_ = nullptr;
+    held_count_ = 0;
     widen_ = raw ? nullptr : widening(of.dtype);
     if (of.numel == over.numel && of.contiguous) {
       kind_ = Kind::InOrder;
@@ -380,9 +494,32 @@ class Reader {
       walker_.start(of, over, size_, begin);
     }
   }
+  // How many elements one step walks; zero where that does not matter.
+  [[nodiscard]] int64_t row() const noexcept { return kind_ == Kind::Walk ? walker_.row() : 0; }
+  // Chunks will begin and end with rows of this length, as Chunks makes them.
+  void walk_by(int64_t row) noexcept { repeats_ = kind_ == Kind::Walk && row == walker_.row() && walker_.repeats(); }
   const void* next(int64_t n) noexcept {
     if (kind_ == Kind::Splat) return ready_.bytes;
     const unsigned char* from = nullptr;
+    if (kind_ == Kind::Walk && repeats_ && n >= walker_.row() && walker_.begins_row()) kind_ = Kind::Repeat;
+    if (kind_ == Kind::Repeat) {
+      // The first chunk is the longest.
+      if (n > held_count_) return refill(n);
+      return ready_.bytes;
+    }
+    if (kind_ == Kind::Walk) {
+      const unsigned char* const one = walker_.held(n);
+      if (one != nullptr) {
+        if (one != held_ || n > held_count_) {
+          splat(one, n);
+          held_ = one;
+          held_count_ = n;
+        }
+        walker_.skip(n);
+        return ready_.bytes;
+      }
+      held_ = nullptr;
+    }
     if (kind_ == Kind::InOrder) {
       from = at_;
       at_ += n * size_;
@@ -392,7 +529,7 @@ class Reader {
         walker_.skip(n);
       } else {
         unsigned char* to = widen_ != nullptr ? raw_.bytes : ready_.bytes;
-        walker_.gather(to, n);
+        walker_.gather_to_room(to, n);
         from = to;
       }
     }
@@ -402,13 +539,22 @@ class Reader {
   }
 
  private:
-  enum class Kind : uint8_t { InOrder, Splat, Walk };
+  enum class Kind : uint8_t { InOrder, Splat, Walk, Repeat };
   void splat(const unsigned char* from, int64_t n) noexcept {
     repeat_element(from, widen_ != nullptr ? raw_.bytes : ready_.bytes, size_, n);
     if (widen_ != nullptr) widen_(raw_.bytes, ready_.bytes, n);
   }
+  const void* refill(int64_t n) noexcept {
+    walker_.gather(widen_ != nullptr ? raw_.bytes : ready_.bytes, n);
+    if (widen_ != nullptr) widen_(raw_.bytes, ready_.bytes, n);
+    held_count_ = n;
+    return ready_.bytes;
+  }
 
   Kind kind_ = Kind::InOrder;
+  bool repeats_ = false;
+  const unsigned char* held_ = nullptr;  // what all of ready_ is
+  int64_t held_count_ = 0;               // elements of ready_ that stay
   int64_t size_ = 0;
   const unsigned char* at_ = nullptr;
   Conversion widen_ = nullptr;
@@ -424,15 +570,24 @@ class Writer {
     size_ = dtype_size(of.dtype);
     narrow_ = raw ? nullptr : narrowing(of.dtype);
     in_order_ = of.contiguous;
+    in_place_ = false;
     if (in_order_) {
       at_ = static_cast<unsigned char*>(of.data) + begin * size_;
     } else {
       walker_.start(of, of, size_, begin);
     }
   }
-  // Where the loop is to put the next chunk.
-  void* room() noexcept { return narrow_ == nullptr && in_order_ ? at_ : ready_.bytes; }
+  [[nodiscard]] int64_t row() const noexcept { return in_order_ ? 0 : walker_.row(); }
+  // Where the loop is to put the next chunk, of n elements.
+  void* room(int64_t n) noexcept {
+    if (narrow_ != nullptr) return ready_.bytes;
+    if (in_order_) return at_;
+    unsigned char* const place = walker_.in_place(n);
+    in_place_ = place != nullptr;
+    return in_place_ ? place : ready_.bytes;
+  }
   void done(int64_t n) noexcept {
+    if (in_place_) return walker_.skip(n);
     const unsigned char* from = ready_.bytes;
     if (narrow_ != nullptr) {
       unsigned char* to = in_order_ ? at_ : raw_.bytes;
@@ -448,6 +603,7 @@ class Writer {
 
  private:
   bool in_order_ = true;
+  bool in_place_ = false;  // this chunk
   int64_t size_ = 0;
   unsigned char* at_ = nullptr;
   Conversion narrow_ = nullptr;
@@ -466,12 +622,16 @@ template <int In, int Out>
   Writer writers[Out];
   for (int i = 0; i < In; ++i) readers[i].start(args.in[i], args.out[0], raw, begin, end);
   for (int i = 0; i < Out; ++i) writers[i].start(args.out[i], raw, begin);
-  for (int64_t i = begin; i < end; i += kChunk) {
-    const int64_t n = end - i < kChunk ? end - i : kChunk;
+  int64_t row = 0;
+  for (int i = 0; i < In; ++i) row = shorter_row(row, readers[i].row());
+  for (int i = 0; i < Out; ++i) row = shorter_row(row, writers[i].row());
+  for (int i = 0; i < In; ++i) readers[i].walk_by(row);
+  for (Chunks chunks(begin, end, row); chunks.any();) {
+    const int64_t n = chunks.next();
     const void* in[In];
     void* out[Out];
     for (int k = 0; k < In; ++k) in[k] = readers[k].next(n);
-    for (int k = 0; k < Out; ++k) out[k] = writers[k].room();
+    for (int k = 0; k < Out; ++k) out[k] = writers[k].room(n);
     loop(in, out, n);
     for (int k = 0; k < Out; ++k) writers[k].done(n);
   }
