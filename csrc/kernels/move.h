@@ -37,6 +37,24 @@ using UnitLike = std::conditional_t<
     std::conditional_t<sizeof(T) == 2, Unit2,
                        std::conditional_t<sizeof(T) == 4, Unit4, std::conditional_t<sizeof(T) == 8, Unit8, Unit16>>>>;
 
+// Copies at most 64 bytes, which a call of memcpy would take longer for.
+template <int kPiece>
+GORGO_INLINE void copy_ends(unsigned char* to, const unsigned char* from, int64_t bytes) noexcept {
+  unsigned char head[kPiece];
+  unsigned char tail[kPiece];
+  std::memcpy(head, from, kPiece);
+  std::memcpy(tail, from + bytes - kPiece, kPiece);
+  std::memcpy(to, head, kPiece);
+  std::memcpy(to + bytes - kPiece, tail, kPiece);
+}
+GORGO_INLINE void copy_few(unsigned char* to, const unsigned char* from, int64_t bytes) noexcept {
+  if (bytes >= 32) return copy_ends<32>(to, from, bytes);
+  if (bytes >= 16) return copy_ends<16>(to, from, bytes);
+  if (bytes >= 8) return copy_ends<8>(to, from, bytes);
+  if (bytes >= 4) return copy_ends<4>(to, from, bytes);
+  for (int64_t i = 0; i < bytes; ++i) to[i] = from[i];
+}
+
 // Positions per task of a move: enough to be worth a wake-up, few enough to share out.
 inline constexpr int64_t kMoveGrain = 16384;
 

@@ -13,6 +13,7 @@
 #include "core/shape.h"
 #include "kernels/complex.h"
 #include "kernels/coverage.h"
+#include "kernels/move.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"
@@ -247,26 +248,6 @@ GORGO_INLINE void repeat_element(const void* from, void* to, int64_t size, int64
     default:
       for (int64_t i = 0; i < n; ++i) std::memcpy(static_cast<unsigned char*>(to) + 16 * i, from, 16);
   }
-}
-
-// Copies at most 64 bytes, which a call of memcpy would take longer for.
-template <class Piece>
-GORGO_INLINE void copy_ends(unsigned char* to, const unsigned char* from, int64_t bytes) noexcept {
-  Piece head;
-  Piece tail;
-  std::memcpy(&head, from, sizeof head);
-  std::memcpy(&tail, from + bytes - sizeof tail, sizeof tail);
-  std::memcpy(to, &head, sizeof head);
-  std::memcpy(to + bytes - sizeof tail, &tail, sizeof tail);
-}
-GORGO_INLINE void copy_few(unsigned char* to, const unsigned char* from, int64_t bytes) noexcept {
-  using Half = RawVector<uint8_t, 32>;
-  using Quarter = RawVector<uint8_t, 16>;
-  if (bytes >= 32) return copy_ends<Half>(to, from, bytes);
-  if (bytes >= 16) return copy_ends<Quarter>(to, from, bytes);
-  if (bytes >= 8) return copy_ends<uint64_t>(to, from, bytes);
-  if (bytes >= 4) return copy_ends<uint32_t>(to, from, bytes);
-  for (int64_t i = 0; i < bytes; ++i) to[i] = from[i];
 }
 
 // Walks the elements of an operand in the order of the output's, from a given position on.

@@ -103,27 +103,17 @@ struct TransposeStrip {
     }
     if constexpr (kSide > 1) {
       // Narrow ones: few columns beside each other, or the last rows.
-      Unit part[kWidth][kWidth];
-      for (; r < rows; r += kWidth) {
-        const int64_t height = rows - r < kWidth ? rows - r : kWidth;
-        for (int64_t c = 0; c < columns; ++c) {
-          const unsigned char* source = from + c * column_stride + r * kSize;
-          if (height == kWidth) {
-            std::memcpy(part[c], source, kLineBytes);
-          } else {
-            std::memcpy(part[c], source, static_cast<size_t>(height * kSize));
-          }
-        }
-        unsigned char* target = to + r * row_stride;
-        for (int64_t i = 0; i < height; ++i, target += row_stride) {
-          for (int64_t c = 0; c < columns; ++c) std::memcpy(target + c * kSize, &part[c][i], sizeof(Unit));
+      constexpr int64_t kTooFew = 4;
+      if (rows > kTooFew && columns > kTooFew) {
+        for (; r < rows; r += kWidth) {
+          ragged(to + r * row_stride, from + r * kSize, row_stride, column_stride, rows - r < kWidth ? rows - r : kWidth,
+                 columns);
         }
       }
-    } else {
-      for (; r < rows; ++r) {
-        for (int64_t c = 0; c < columns; ++c) {
-          std::memcpy(to + r * row_stride + c * kSize, from + c * column_stride + r * kSize, sizeof(Unit));
-        }
+    }
+    for (; r < rows; ++r) {
+      for (int64_t c = 0; c < columns; ++c) {
+        std::memcpy(to + r * row_stride + c * kSize, from + c * column_stride + r * kSize, sizeof(Unit));
       }
     }
   }
@@ -150,20 +140,32 @@ struct TransposeStrip {
       alignas(64) unsigned char lines[kWidth * kLineBytes];
       alignas(64) unsigned char turned[kWidth * kLineBytes];
       for (int c = 0; c < kWidth; ++c) std::memcpy(lines + c * kLineBytes, from + c * column_stride, kLineBytes);
-      for (int r = 0; r < kWidth; r += kSide) {
-        for (int c = 0; c < kWidth; c += kSide) {
-          typename V::Raw v[kSide];
-          turn(v, lines + c * kLineBytes + r * kSize, kLineBytes);
-#pragma GCC unroll 16
-          for (int i = 0; i < kSide; ++i) std::memcpy(turned + (r + i) * kLineBytes + c * kSize, &v[i], sizeof v[i]);
-        }
-      }
+      turn_lines(turned, lines);
       using Line = Vec<uint8_t>;
       for (int r = 0; r < kWidth; ++r) {
 #pragma GCC unroll 4
         for (int i = 0; i < kLineBytes; i += kVectorBytes) {
           put<kStream>(to + r * row_stride + i, load_raw<Line>(turned + r * kLineBytes + i));
         }
+      }
+    }
+  }
+  // At most kWidth columns by at most kWidth rows.
+  static void ragged(unsigned char* to, const unsigned char* from, int64_t row_stride, int64_t column_stride,
+                     int64_t rows, int64_t columns) noexcept {
+    alignas(64) unsigned char lines[kWidth * kLineBytes] = {};
+    alignas(64) unsigned char turned[kWidth * kLineBytes];
+    for (int64_t c = 0; c < columns; ++c) copy_few(lines + c * kLineBytes, from + c * column_stride, rows * kSize);
+    turn_lines(turned, lines);
+    for (int64_t r = 0; r < rows; ++r) copy_few(to + r * row_stride, turned + r * kLineBytes, columns * kSize);
+  }
+  GORGO_INLINE static void turn_lines(unsigned char* turned, const unsigned char* lines) noexcept {
+    for (int r = 0; r < kWidth; r += kSide) {
+      for (int c = 0; c < kWidth; c += kSide) {
+        typename V::Raw v[kSide];
+        turn(v, lines + c * kLineBytes + r * kSize, kLineBytes);
+#pragma GCC unroll 16
+        for (int i = 0; i < kSide; ++i) std::memcpy(turned + (r + i) * kLineBytes + c * kSize, &v[i], sizeof v[i]);
       }
     }
   }
