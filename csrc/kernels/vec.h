@@ -84,6 +84,12 @@ struct RawVectorOf {
 template <class T, int N>
 using RawVector = typename RawVectorOf<T, N>::type;
 
+}  // namespace gorgo::GORGO_ISA_NS
+
+#include "kernels/widths.h"
+
+namespace gorgo::GORGO_ISA_NS {
+
 // N lanes of T. N is a power of two and may differ from a register's worth (a float64 and a bool operand share N).
 template <class T, int N = kVectorBytes / static_cast<int>(sizeof(T))>
 struct Vec {
@@ -197,14 +203,20 @@ GORGO_INLINE Vec<T, 2 * N> join(Vec<T, N> low, Vec<T, N> high) {
   __builtin_memcpy(reinterpret_cast<char*>(&both.raw) + sizeof low.raw, &high.raw, sizeof high.raw);
   return both;
 }
-// f over so few lanes at a time that eight bytes per lane fit a register: for functions that pass through float64.
-template <class F, class T, int N, class... More>
-GORGO_INLINE auto by_wide_lanes(F f, Vec<T, N> x, More... more) {
-  if constexpr (N * 8 <= kVectorBytes || N <= 2) {
+// f over so few lanes at a time that `Bytes` for each of them fit a register.
+template <int Bytes, class F, class T, int N, class... More>
+GORGO_INLINE auto by_lanes_of(F f, Vec<T, N> x, More... more) {
+  if constexpr (N * Bytes <= kVectorBytes || N <= 2) {
     return f(x, more...);
   } else {
-    return join(by_wide_lanes(f, low_half(x), low_half(more)...), by_wide_lanes(f, high_half(x), high_half(more)...));
+    return join(by_lanes_of<Bytes>(f, low_half(x), low_half(more)...),
+                by_lanes_of<Bytes>(f, high_half(x), high_half(more)...));
   }
+}
+// For functions that pass through float64.
+template <class F, class T, int N, class... More>
+GORGO_INLINE auto by_wide_lanes(F f, Vec<T, N> x, More... more) {
+  return by_lanes_of<8>(f, x, more...);
 }
 
 // Applies a scalar function lane by lane: the way out for what has no vector code.
@@ -428,7 +440,7 @@ GORGO_INLINE Mask<W, N> mask_as(Mask<V, N> m) {
   if constexpr (W == V) {
     return m;
   } else {
-    return {__builtin_convertvector(m.raw, typename Mask<W, N>::Raw)};
+    return {resized<typename Mask<W, N>::Lane, typename Mask<V, N>::Lane, N>(m.raw)};
   }
 }
 
@@ -461,28 +473,51 @@ GORGO_INLINE bool all(Mask<W, N> m) {
   return !any(~m);
 }
 
-// Shifts: a count outside [0, bits) yields what shifting bit by bit yields (0, or the sign for a signed >>).
+template <class U, class T, int N>
+GORGO_INLINE Vec<U, N> convert(Vec<T, N> v);
+
+// Shifts: a count outside [0, bits) yields what shifting bit by bit yields (0, or the sign for a signed >>). Lanes of 1 and 2 bytes
+// are shifted as lanes of 4, for which there are instructions.
+template <class T>
+using ShiftLane =
+    std::conditional_t<sizeof(T) >= 4, T, std::conditional_t<std::is_signed_v<T>, std::int32_t, std::uint32_t>>;
 template <class T, int N>
 GORGO_INLINE Vec<T, N> shift_left(Vec<T, N> a, Vec<T, N> count) {
-  using U = UnsignedLike<T>;
-  constexpr U kBits = sizeof(T) * 8;
-  const auto c = bits_as<U>(count);
-  const auto limit = broadcast<Vec<U, N>>(kBits - 1);
-  const auto in_range = c <= limit;
-  const auto shifted = Vec<U, N>{bits_as<U>(a).raw << (c & limit).raw};
-  return bits_as<T>(select(in_range, shifted, broadcast<Vec<U, N>>(0)));
+  if constexpr (sizeof(T) < 4) {
+    using L = ShiftLane<T>;
+    return by_lanes_of<4>(
+        [](auto x, auto c)
+            __attribute__((always_inline)) { return convert<T>(shift_left(convert<L>(x), convert<L>(c))); },
+        a, count);
+  } else {
+    using U = UnsignedLike<T>;
+    constexpr U kBits = sizeof(T) * 8;
+    const auto c = bits_as<U>(count);
+    const auto limit = broadcast<Vec<U, N>>(kBits - 1);
+    const auto in_range = c <= limit;
+    const auto shifted = Vec<U, N>{bits_as<U>(a).raw << (c & limit).raw};
+    return bits_as<T>(select(in_range, shifted, broadcast<Vec<U, N>>(0)));
+  }
 }
 template <class T, int N>
 GORGO_INLINE Vec<T, N> shift_right(Vec<T, N> a, Vec<T, N> count) {
-  using U = UnsignedLike<T>;
-  constexpr U kBits = sizeof(T) * 8;
-  const auto c = bits_as<U>(count);
-  const auto limit = broadcast<Vec<U, N>>(kBits - 1);
-  const auto in_range = c <= limit;
-  if constexpr (std::is_signed_v<T>) {
-    return {a.raw >> bits_as<T>(select(in_range, c, limit)).raw};
+  if constexpr (sizeof(T) < 4) {
+    using L = ShiftLane<T>;
+    return by_lanes_of<4>(
+        [](auto x, auto c)
+            __attribute__((always_inline)) { return convert<T>(shift_right(convert<L>(x), convert<L>(c))); },
+        a, count);
   } else {
-    return select(in_range, Vec<T, N>{a.raw >> (c & limit).raw}, broadcast<Vec<T, N>>(0));
+    using U = UnsignedLike<T>;
+    constexpr U kBits = sizeof(T) * 8;
+    const auto c = bits_as<U>(count);
+    const auto limit = broadcast<Vec<U, N>>(kBits - 1);
+    const auto in_range = c <= limit;
+    if constexpr (std::is_signed_v<T>) {
+      return {a.raw >> bits_as<T>(select(in_range, c, limit)).raw};
+    } else {
+      return select(in_range, Vec<T, N>{a.raw >> (c & limit).raw}, broadcast<Vec<T, N>>(0));
+    }
   }
 }
 template <int Count, class T, int N>
@@ -493,6 +528,24 @@ GORGO_INLINE Vec<T, N> shift_left_by(Vec<T, N> a) {
 template <int Count, class T, int N>
 GORGO_INLINE Vec<T, N> shift_right_by(Vec<T, N> a) {
   return {a.raw >> Count};
+}
+
+// Floats to 32 bits towards zero; the lowest integer where there is none. kTruncates: it is one instruction.
+template <class U, class T, int N>
+constexpr bool kTruncates = kVectorBytes >= 32 && std::is_same_v<U, std::int32_t> &&
+                            (N * static_cast<int>(sizeof(T)) == kVectorBytes || N * static_cast<int>(sizeof(T)) == 32);
+template <class T, int N>
+GORGO_INLINE Vec<std::int32_t, N> truncated(Vec<T, N> v) {
+  using R = RawVector<std::int32_t, N>;
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (std::is_same_v<T, float> && N == 16) return {(R)_mm512_cvttps_epi32((__m512)v.raw)};
+  if constexpr (std::is_same_v<T, double> && N == 8) return {(R)_mm512_cvttpd_epi32((__m512d)v.raw)};
+#endif
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (std::is_same_v<T, float> && N == 8) return {(R)_mm256_cvttps_epi32((__m256)v.raw)};
+  if constexpr (std::is_same_v<T, double> && N == 4) return {(R)_mm256_cvttpd_epi32((__m256d)v.raw)};
+#endif
+  return {__builtin_convertvector(v.raw, R)};
 }
 
 // Conversion between lane types. Integers wrap; a float outside the integer's range takes the nearest end, NaN takes 0.
@@ -507,26 +560,36 @@ GORGO_INLINE Vec<U, N> convert(Vec<T, N> v) {
     constexpr T kLowest = std::is_signed_v<U> ? -kAbove : T{0};
     constexpr U kMax = static_cast<U>(~std::uint64_t{0} >> (64 - kBits));
     const auto too_high = v >= broadcast<V>(kAbove);
-    const auto in_range = (v > broadcast<V>(kLowest)) & ~too_high;
-    const auto safe = select(in_range, v, broadcast<V>(T{0}));
-    Vec<U, N> whole;
-    if constexpr (sizeof(U) < 4) {
-      whole.raw =
-          __builtin_convertvector(__builtin_convertvector(safe.raw, RawVector<std::int32_t, N>), RawVector<U, N>);
+    if constexpr (kTruncates<U, T, N>) {
+      // What is too low has become the lowest number already, and so has all else that has none: too high or NaN.
+      const auto flipped = truncated(v) ^ Vec<U, N>{mask_as<static_cast<int>(sizeof(U))>(too_high).raw};
+      return Vec<U, N>{flipped.raw & mask_as<static_cast<int>(sizeof(U))>(v == v).raw};
     } else {
-      whole.raw = __builtin_convertvector(safe.raw, RawVector<U, N>);
+      const auto in_range = (v > broadcast<V>(kLowest)) & ~too_high;
+      const auto safe = select(in_range, v, broadcast<V>(T{0}));
+      Vec<U, N> whole;
+      if constexpr (sizeof(U) < 4) {
+        whole.raw = resized<U, std::int32_t, N>(__builtin_convertvector(safe.raw, RawVector<std::int32_t, N>));
+      } else {
+        whole.raw = __builtin_convertvector(safe.raw, RawVector<U, N>);
+      }
+      whole = select(too_high, broadcast<Vec<U, N>>(kMax), whole);
+      if constexpr (std::is_signed_v<U>) {
+        whole = select(v <= broadcast<V>(kLowest), broadcast<Vec<U, N>>(static_cast<U>(-kMax - 1)), whole);
+      }
+      return whole;
     }
-    whole = select(too_high, broadcast<Vec<U, N>>(kMax), whole);
-    if constexpr (std::is_signed_v<U>) {
-      whole = select(v <= broadcast<V>(kLowest), broadcast<Vec<U, N>>(static_cast<U>(-kMax - 1)), whole);
-    }
-    return whole;
+  } else if constexpr (std::is_integral_v<T> && std::is_integral_v<U>) {
+    return {resized<U, T, N>(v.raw)};
   } else {
 #if defined(GORGO_ISA_AVX512)
     // Of eight lanes compilers make two conversions of four.
     using R [[maybe_unused]] = RawVector<U, N>;
     if constexpr (N == 8 && std::is_same_v<T, float> && std::is_same_v<U, double>) {
       return {(R)_mm512_cvtps_pd((__m256)v.raw)};
+    }
+    if constexpr (N == 8 && std::is_same_v<T, std::int32_t> && std::is_same_v<U, double>) {
+      return {(R)_mm512_cvtepi32_pd((__m256i)v.raw)};
     }
     if constexpr (N == 8 && std::is_same_v<T, double> && std::is_same_v<U, float>) {
       return {(R)_mm512_cvtpd_ps((__m512d)v.raw)};
