@@ -97,11 +97,45 @@ GORGO_INLINE Vec<T, N> sign(Vec<T, N> x) {
   }
 }
 
+// The smaller of x and a limit, the larger, and what lies between two; NaN stays. In this order of the operands it is one
+// instruction, which compilers do not find for vectors of 32 and 64 bytes.
+template <class V>
+GORGO_INLINE V at_most(V x, V high) {
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (std::is_same_v<V, Vec<float, 16>>)
+    return {(typename V::Raw)_mm512_min_ps((__m512)high.raw, (__m512)x.raw)};
+  if constexpr (std::is_same_v<V, Vec<double, 8>>)
+    return {(typename V::Raw)_mm512_min_pd((__m512d)high.raw, (__m512d)x.raw)};
+#endif
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (std::is_same_v<V, Vec<float, 8>>)
+    return {(typename V::Raw)_mm256_min_ps((__m256)high.raw, (__m256)x.raw)};
+  if constexpr (std::is_same_v<V, Vec<double, 4>>)
+    return {(typename V::Raw)_mm256_min_pd((__m256d)high.raw, (__m256d)x.raw)};
+#endif
+  return select(high < x, high, x);
+}
+template <class V>
+GORGO_INLINE V at_least(V x, V low) {
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (std::is_same_v<V, Vec<float, 16>>)
+    return {(typename V::Raw)_mm512_max_ps((__m512)low.raw, (__m512)x.raw)};
+  if constexpr (std::is_same_v<V, Vec<double, 8>>)
+    return {(typename V::Raw)_mm512_max_pd((__m512d)low.raw, (__m512d)x.raw)};
+#endif
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (std::is_same_v<V, Vec<float, 8>>)
+    return {(typename V::Raw)_mm256_max_ps((__m256)low.raw, (__m256)x.raw)};
+  if constexpr (std::is_same_v<V, Vec<double, 4>>)
+    return {(typename V::Raw)_mm256_max_pd((__m256d)low.raw, (__m256d)x.raw)};
+#endif
+  return select(low > x, low, x);
+}
 // The smaller and the larger; NaN if either is NaN.
 template <class T, int N>
 GORGO_INLINE Vec<T, N> minimum(Vec<T, N> a, Vec<T, N> b) {
   if constexpr (kIsFloat<T>) {
-    return select(isnan(a), a, select(a < b, a, b));
+    return select(isnan(a), a, at_most(b, a));
   } else {
     return select(a < b, a, b);
   }
@@ -109,7 +143,7 @@ GORGO_INLINE Vec<T, N> minimum(Vec<T, N> a, Vec<T, N> b) {
 template <class T, int N>
 GORGO_INLINE Vec<T, N> maximum(Vec<T, N> a, Vec<T, N> b) {
   if constexpr (kIsFloat<T>) {
-    return select(isnan(a), a, select(a > b, a, b));
+    return select(isnan(a), a, at_least(b, a));
   } else {
     return select(a > b, a, b);
   }
@@ -262,7 +296,16 @@ GORGO_INLINE Vec<T, N> operator/(Vec<T, N> a, Vec<T, N> b) {
     if constexpr (std::is_signed_v<T>) special = special | (b == broadcast<V>(T{-1}));
     const auto safe = select(special, one, b);
     V quotient;
-    if constexpr (sizeof(T) <= 4) {
+    if constexpr (sizeof(T) <= 2) {
+      // As below, with float32 and 16 bits.
+      quotient = by_lanes_of<4>(
+          [](auto n, auto d) __attribute__((always_inline)) {
+            using I = decltype(convert<std::int32_t>(n));
+            const auto q = convert<float>(convert<std::int32_t>(n)) / convert<float>(convert<std::int32_t>(d));
+            return convert<T>(I{__builtin_convertvector(q.raw, typename I::Raw)});
+          },
+          a, safe);
+    } else if constexpr (sizeof(T) == 4) {
       // The float64 quotient of integers of 32 bits lies nearer to the true one than that lies to the next whole
       // number.
       quotient = by_wide_lanes(
@@ -303,11 +346,32 @@ GORGO_INLINE Vec<T, N> rsqrt(Vec<T, N> x) {
   return select(ordinary, mul_add(y * broadcast<V>(T(0.5)), rest, y), y);
 }
 
-// Rounding to a whole number, half to even. Adding 2^23 (2^52) makes the adder round at the unit.
+// Rounding to a whole number, where it is one instruction.
+enum class Rounding : int { Nearest = 0, Down = 1, Up = 2, TowardsZero = 3 };
+template <class T, int N>
+constexpr bool kRoundsAtOnce =
+    kIsFloat<T> && kVectorBytes >= 32 && (Vec<T, N>::kBytes == kVectorBytes || Vec<T, N>::kBytes == 32);
+template <Rounding Way, class T, int N>
+GORGO_INLINE Vec<T, N> rounded_at_once(Vec<T, N> x) {
+  using R [[maybe_unused]] = RawVector<T, N>;
+  [[maybe_unused]] constexpr int kWay = static_cast<int>(Way) | 8;  // without exceptions
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (std::is_same_v<T, float> && N == 16) return {(R)_mm512_roundscale_ps((__m512)x.raw, kWay)};
+  if constexpr (std::is_same_v<T, double> && N == 8) return {(R)_mm512_roundscale_pd((__m512d)x.raw, kWay)};
+#endif
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (std::is_same_v<T, float> && N == 8) return {(R)_mm256_round_ps((__m256)x.raw, kWay)};
+  if constexpr (std::is_same_v<T, double> && N == 4) return {(R)_mm256_round_pd((__m256d)x.raw, kWay)};
+#endif
+  return x;
+}
+// Half to even. Adding 2^23 (2^52) makes the adder round at the unit.
 template <class T, int N>
 GORGO_INLINE Vec<T, N> round(Vec<T, N> x) {
   if constexpr (!kIsFloat<T>) {
     return x;
+  } else if constexpr (kRoundsAtOnce<T, N>) {
+    return rounded_at_once<Rounding::Nearest>(x);
   } else {
     using V = Vec<T, N>;
     const auto magnitude = abs(x);
@@ -320,6 +384,8 @@ template <class T, int N>
 GORGO_INLINE Vec<T, N> floor(Vec<T, N> x) {
   if constexpr (!kIsFloat<T>) {
     return x;
+  } else if constexpr (kRoundsAtOnce<T, N>) {
+    return rounded_at_once<Rounding::Down>(x);
   } else {
     const auto r = round(x);
     const auto one = broadcast<Vec<T, N>>(T{1});
@@ -330,6 +396,8 @@ template <class T, int N>
 GORGO_INLINE Vec<T, N> ceil(Vec<T, N> x) {
   if constexpr (!kIsFloat<T>) {
     return x;
+  } else if constexpr (kRoundsAtOnce<T, N>) {
+    return rounded_at_once<Rounding::Up>(x);
   } else {
     const auto r = round(x);
     const auto one = broadcast<Vec<T, N>>(T{1});
@@ -340,6 +408,8 @@ template <class T, int N>
 GORGO_INLINE Vec<T, N> trunc(Vec<T, N> x) {
   if constexpr (!kIsFloat<T>) {
     return x;
+  } else if constexpr (kRoundsAtOnce<T, N>) {
+    return rounded_at_once<Rounding::TowardsZero>(x);
   } else {
     return copysign(floor(abs(x)), x);
   }
@@ -347,40 +417,6 @@ GORGO_INLINE Vec<T, N> trunc(Vec<T, N> x) {
 
 // ---- limits ----
 
-// The smaller of x and a limit, the larger, and what lies between two; NaN stays. In this order of the operands it is one
-// instruction, which compilers do not find for vectors of 32 and 64 bytes.
-template <class V>
-GORGO_INLINE V at_most(V x, V high) {
-#if defined(GORGO_ISA_AVX512)
-  if constexpr (std::is_same_v<V, Vec<float, 16>>)
-    return {(typename V::Raw)_mm512_min_ps((__m512)high.raw, (__m512)x.raw)};
-  if constexpr (std::is_same_v<V, Vec<double, 8>>)
-    return {(typename V::Raw)_mm512_min_pd((__m512d)high.raw, (__m512d)x.raw)};
-#endif
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
-  if constexpr (std::is_same_v<V, Vec<float, 8>>)
-    return {(typename V::Raw)_mm256_min_ps((__m256)high.raw, (__m256)x.raw)};
-  if constexpr (std::is_same_v<V, Vec<double, 4>>)
-    return {(typename V::Raw)_mm256_min_pd((__m256d)high.raw, (__m256d)x.raw)};
-#endif
-  return select(high < x, high, x);
-}
-template <class V>
-GORGO_INLINE V at_least(V x, V low) {
-#if defined(GORGO_ISA_AVX512)
-  if constexpr (std::is_same_v<V, Vec<float, 16>>)
-    return {(typename V::Raw)_mm512_max_ps((__m512)low.raw, (__m512)x.raw)};
-  if constexpr (std::is_same_v<V, Vec<double, 8>>)
-    return {(typename V::Raw)_mm512_max_pd((__m512d)low.raw, (__m512d)x.raw)};
-#endif
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
-  if constexpr (std::is_same_v<V, Vec<float, 8>>)
-    return {(typename V::Raw)_mm256_max_ps((__m256)low.raw, (__m256)x.raw)};
-  if constexpr (std::is_same_v<V, Vec<double, 4>>)
-    return {(typename V::Raw)_mm256_max_pd((__m256d)low.raw, (__m256d)x.raw)};
-#endif
-  return select(low > x, low, x);
-}
 template <class V>
 GORGO_INLINE V clamp(V x, V low, V high) {
   return at_least(at_most(x, high), low);
@@ -444,10 +480,28 @@ GORGO_LIBM_2(fmod)
 #undef GORGO_LIBM_1
 #undef GORGO_LIBM_2
 
-// The remainder with the sign of x, as C has it; exact.
+// Not inlined: the C library is called for every lane.
+template <class T, int N>
+[[gnu::noinline]] void fmod_by_lanes(const Vec<T, N>& x, const Vec<T, N>& y, Vec<T, N>& out) noexcept {
+  out = libm_fmod(x, y);
+}
+// The remainder with the sign of x, as C has it; exact. A rounded quotient below 2^23 (2^52) is at least the true one and at most the
+// next whole number, so what its whole part leaves of |x| is exact, and at least -|y|. Other quotients go to the C library.
 template <class T, int N>
 GORGO_INLINE Vec<T, N> fmod(Vec<T, N> x, Vec<T, N> y) {
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2) || defined(__aarch64__)
+  using V = Vec<T, N>;
+  const auto a = abs(x);
+  const auto b = abs(y);
+  const auto quotient = a / b;
+  const auto left = fma(-trunc(quotient), b, a);
+  V rest = copysign(select(left < broadcast<V>(T{0}), left + b, left), x);
+  const auto small = (quotient < broadcast<V>(FloatBits<T>::kWhole)) & (b < broadcast<V>(FloatBits<T>::kInfinity));
+  if (__builtin_expect(!all(small), 0)) fmod_by_lanes(x, y, rest);
+  return rest;
+#else
   return libm_fmod(x, y);
+#endif
 }
 
 // Division rounded towards minus infinity and its remainder, which has the sign of b. Floats as Python defines them on
