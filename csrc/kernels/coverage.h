@@ -18,3 +18,7 @@
 // Ways of a kernel that only save time. Base on x86-64 serves processors older than AVX2, where a small library counts for more.
 #define GORGO_WITH_MINIMAL_FILTERS 1
 #endif
+#if !defined(GORGO_ISA_BASE)
+// Loops over integers of one and two bytes as they are; without them they are computed as int32.
+#define GORGO_WITH_NARROW_LANES 1
+#endif

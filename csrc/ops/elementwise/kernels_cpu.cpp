@@ -1,8 +1,9 @@
 // The kernels of the ops in functors.h, once per instruction set: one loop for each op and compute type.
 //
-// Read next: functors.h (the ops), loops_cpu.h (the loops), staging.h (everything around a loop).
+// Read next: functors.h (the ops), loops_cpu.h and uniform.h (the loops), staging.h (everything around a loop).
 #include "ops/elementwise/attrs.h"
 #include "ops/elementwise/loops_cpu.h"
+#include "ops/elementwise/uniform.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 
@@ -13,6 +14,40 @@ void fill_elementwise_fused(KernelSink& sink);  // kernels_cpu_fused.cpp
 
 namespace {
 
+// What an op computes integers in. A set that cares for speed has lanes of the element's own width, where the op makes of them
+// what it makes of wider ones; lanes of signed integers, where the op does not tell them from unsigned ones.
+template <class Op, class... Others>
+constexpr bool kIsOneOf = (std::is_same_v<Op, Others> || ...);
+template <class Op>
+constexpr bool kNeedsWidth = kIsOneOf<Op, Pow, Gcd, Lcm>;
+template <class Op>
+constexpr bool kIgnoresSign =
+    kIsOneOf<Op, Add, Subtract, Multiply, Equal, NotEqual, BitwiseAnd, BitwiseOr, BitwiseXor, BitwiseLeftShift,
+             Negative, Square, BitwiseInvert, Conj, Floor, Ceil, Trunc, Round, IsNan, IsInf, IsFinite>;
+template <class Op, class S>
+constexpr auto lane_of() {
+  using Compute = ComputeOf<S>;
+  if constexpr (!std::is_integral_v<S>) {
+    return TypeTag<Compute>{};
+  } else if constexpr (kIgnoresSign<Op> && sizeof(S) >= 4) {
+    return TypeTag<SignedLike<S>>{};
+#ifdef GORGO_WITH_NARROW_LANES
+  } else if constexpr (sizeof(S) < 4 && !kNeedsWidth<Op>) {
+    using Own = std::conditional_t<std::is_same_v<S, bool>, uint8_t, S>;
+    return TypeTag<std::conditional_t<kIgnoresSign<Op>, SignedLike<Own>, Own>>{};
+#endif
+  } else {
+    return TypeTag<Compute>{};
+  }
+}
+template <class Op, class S>
+using LaneOf = typename decltype(lane_of<Op, S>())::Type;
+
+// Loops over lanes that elements are not widened to.
+template <int In, Loop L>
+void run_plain(const KernelArgs& args, int64_t task) noexcept {
+  run_shared<In, 1, true, true>(args, task, L);
+}
 template <class Op, class S>
 void run_unary(const KernelArgs& args, int64_t task) noexcept {
   run_shared<1, 1, false, kIsDirect<S>>(args, task, unary_loop<Op, ComputeOf<S>>);
@@ -21,13 +56,25 @@ template <class Op, class S>
 void run_binary(const KernelArgs& args, int64_t task) noexcept {
   run_shared<2, 1, false, kIsDirect<S>>(args, task, binary_loop<Op, ComputeOf<S>>);
 }
-template <class Op>
-void run_unary_bool(const KernelArgs& args, int64_t task) noexcept {
-  run_shared<1, 1, true, true>(args, task, unary_loop<Op, bool>);
+
+// Integers beside one number, for which there is a loop of its own.
+template <class Op, class T>
+constexpr Loop uniform_loop() {
+  constexpr bool kDivides = kIsOneOf<Op, FloorDivide, Remainder>;
+  constexpr bool kShifts = kIsOneOf<Op, BitwiseLeftShift, BitwiseRightShift>;
+  if constexpr (kDivides && std::is_integral_v<T> && !std::is_same_v<T, uint64_t>) {
+    return divide_uniform<Op, T>;
+  } else if constexpr (kShifts && sizeof(T) < 4) {
+    return shift_uniform<Op, T>;
+  } else {
+    return nullptr;
+  }
 }
-template <class Op>
-void run_binary_bool(const KernelArgs& args, int64_t task) noexcept {
-  run_shared<2, 1, true, true>(args, task, binary_loop<Op, bool>);
+template <class Op, class S>
+void run_beside_number(const KernelArgs& args, int64_t task) noexcept {
+  using T = LaneOf<Op, S>;
+  const Loop loop = args.in[1].numel == 1 ? uniform_loop<Op, T>() : binary_loop<Op, T>;
+  run_shared<2, 1, !std::is_same_v<T, ComputeOf<S>>, sizeof(T) == sizeof(S)>(args, task, loop);
 }
 template <class Op, class S>
 void run_unary_backward(const KernelArgs& args, int64_t task) noexcept {
@@ -95,10 +142,6 @@ void nextafter_loop(const void* const* in, void* const* out, int64_t n) noexcept
     }
   }
 }
-template <class S>
-void run_nextafter(const KernelArgs& args, int64_t task) noexcept {
-  run_shared<2, 1, true, true>(args, task, nextafter_loop<S>);
-}
 
 // ---- the table ----
 
@@ -141,9 +184,13 @@ template <class Op, class S>
 void fill_unary(KernelSink& sink, const char* backward_name) {
   if constexpr (accepts<S>(Op::kFacts.takes)) {
     if constexpr (std::is_same_v<S, bool> && kLogical<Op>) {
-      add(sink, Op::kFacts.name, DType::Bool, run_unary_bool<Op>);
+      add(sink, Op::kFacts.name, DType::Bool, run_plain<1, unary_loop<Op, bool>>);
     } else {
-      add(sink, Op::kFacts.name, kDTypeOf<S>, run_unary<Op, S>);
+      if constexpr (std::is_same_v<LaneOf<Op, S>, ComputeOf<S>>) {
+        add(sink, Op::kFacts.name, kDTypeOf<S>, run_unary<Op, S>);
+      } else {
+        add(sink, Op::kFacts.name, kDTypeOf<S>, run_plain<1, unary_loop<Op, LaneOf<Op, S>>>);
+      }
       if constexpr (kHasBackward<Op, S>) {
         add(sink, backward_name, kDTypeOf<S>, run_unary_backward<Op, S>);
       }
@@ -154,11 +201,15 @@ template <class Op, class S>
 void fill_binary(KernelSink& sink, const char* backward_name) {
   if constexpr (accepts<S>(Op::kFacts.takes)) {
     if constexpr (std::is_same_v<S, bool> && kLogical<Op>) {
-      add(sink, Op::kFacts.name, DType::Bool, run_binary_bool<Op>);
+      add(sink, Op::kFacts.name, DType::Bool, run_plain<2, binary_loop<Op, bool>>);
     } else if constexpr (std::is_same_v<Op, Pow>) {
       add(sink, Op::kFacts.name, kDTypeOf<S>, run_pow<S>);
     } else if constexpr (std::is_same_v<Op, Nextafter> && kIsHalf<S>) {
-      add(sink, Op::kFacts.name, kDTypeOf<S>, run_nextafter<S>);
+      add(sink, Op::kFacts.name, kDTypeOf<S>, run_plain<2, nextafter_loop<S>>);
+    } else if constexpr (uniform_loop<Op, LaneOf<Op, S>>() != nullptr) {
+      add(sink, Op::kFacts.name, kDTypeOf<S>, run_beside_number<Op, S>);
+    } else if constexpr (!std::is_same_v<LaneOf<Op, S>, ComputeOf<S>>) {
+      add(sink, Op::kFacts.name, kDTypeOf<S>, run_plain<2, binary_loop<Op, LaneOf<Op, S>>>);
     } else {
       add(sink, Op::kFacts.name, kDTypeOf<S>, run_binary<Op, S>);
     }

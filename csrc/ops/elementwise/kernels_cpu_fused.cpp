@@ -139,7 +139,7 @@ class Machine {
   // Results [begin, end).
   void run(int64_t begin, int64_t end) noexcept {
     for (int r = 0; r < reader_count_; ++r) {
-      readers_[r].start(args_.in[reader_of_[r]], args_.out[0], true, begin, end);
+      readers_[r].start(args_.in[reader_of_[r]], args_.out[0], true, begin, end, kChunk);
     }
     for (int i = 0; i < args_.out_count; ++i) writers_[i].start(args_.out[i], true, begin);
     int64_t row = 0;

@@ -158,60 +158,125 @@ auto with_class(Class c, F f) noexcept {
   }
 }
 
-int64_t cast_tasks(const KernelArgs& args) noexcept {
-  return args.in[0].dtype == args.out[0].dtype ? copy_tasks(args) : tasks_of(args);
+// Whether elements are cast by copying their bits, as integers of one width are.
+bool is_copy(DType from, DType to) noexcept {
+  if (from == to) return true;
+  return is_integer(to) && (is_integer(from) || from == DType::Bool) && dtype_size(from) == dtype_size(to);
 }
-// Storage to compute type, compute type to compute type, compute type to storage; each step only where it is needed.
+int64_t cast_tasks(const KernelArgs& args) noexcept {
+  return is_copy(args.in[0].dtype, args.out[0].dtype) ? copy_tasks(args) : tasks_of(args);
+}
+
+// Storage to compute type, compute type to compute type, compute type to storage: each step only where it is needed. The first
+// reads the operand and the last writes the result, where these are dense.
+class Cast {
+ public:
+  Cast(DType in, DType out) noexcept {
+    const Class from = class_of(in);
+    const Class to = class_of(out);
+    const bool to_half = out == DType::Float16 || out == DType::BFloat16;
+    largest_ = class_bytes(from) > class_bytes(to) ? class_bytes(from) : class_bytes(to);
+    const auto loop_between = [](Class a, Class b) {
+      return with_class(a, [b]<class T>(TypeTag<T>) { return loop_to<T>(b); });
+    };
+    add(widening(in));
+    if (out == DType::Bool) {
+      add(with_class(from, []<class T>(TypeTag<T>) -> Loop { return truth_loop<T>; }));
+      return;
+    }
+    if (to_half && from != Class::Float32 && from != Class::Complex64) {
+      if (from != Class::Float64) add(loop_between(from, Class::Float64));
+      add(odd_loop);
+      largest_ = largest_ > 8 ? largest_ : 8;
+    } else if (from != to) {
+      add(loop_between(from, to));
+    }
+    add(narrowing(out));
+  }
+  [[nodiscard]] int64_t chunk() const noexcept { return chunk_of(largest_); }
+  void run(const void* from, void* to, int64_t n) noexcept {
+    for (int i = 0; i < count_; ++i) {
+      void* const target = i + 1 == count_ ? to : between_[i % 2].bytes;
+      const Step& step = steps_[i];
+      if (step.conversion != nullptr) {
+        step.conversion(from, target, n);
+      } else {
+        step.loop(&from, &target, n);
+      }
+      from = target;
+    }
+  }
+
+ private:
+  struct Step {
+    Conversion conversion;
+    Loop loop;  // where it is no conversion
+  };
+  void add(Conversion conversion) noexcept {
+    if (conversion != nullptr) steps_[count_++] = {conversion, nullptr};
+  }
+  void add(Loop loop) noexcept { steps_[count_++] = {nullptr, loop}; }
+
+  int count_ = 0;
+  int64_t largest_;
+  Step steps_[4];
+  Buffer between_[2];
+};
 void run_cast(const KernelArgs& args, int64_t task) noexcept {
   const KOperand& in = args.in[0];
   const KOperand& out = args.out[0];
-  if (in.dtype == out.dtype) return run_copy(args, task);
-  const Class from = class_of(in.dtype);
-  const Class to = class_of(out.dtype);
-  const bool to_half = out.dtype == DType::Float16 || out.dtype == DType::BFloat16;
-  const auto loop_between = [](Class a, Class b) {
-    return with_class(a, [b]<class T>(TypeTag<T>) { return loop_to<T>(b); });
-  };
-  Loop first = nullptr;
-  Loop second = nullptr;
-  if (out.dtype == DType::Bool) {
-    first = with_class(from, []<class T>(TypeTag<T>) -> Loop { return truth_loop<T>; });
-  } else if (to_half && from != Class::Float32 && from != Class::Complex64) {
-    first = from == Class::Float64 ? nullptr : loop_between(from, Class::Float64);
-    second = odd_loop;
-  } else if (from != to) {
-    first = loop_between(from, to);
-  }
+  if (is_copy(in.dtype, out.dtype)) return run_copy(args, task);
   const int64_t begin = task * kTaskElements;
   const int64_t end = out.numel - begin < kTaskElements ? out.numel : begin + kTaskElements;
   if (begin >= end) return;
+  Cast cast(in.dtype, out.dtype);
+  const int64_t chunk = cast.chunk();
   Reader reader;
   Writer writer;
-  reader.start(in, out, false, begin, end);
-  writer.start(out, false, begin);
-  Buffer between;
-  for (int64_t i = begin; i < end; i += kChunk) {
-    const int64_t n = end - i < kChunk ? end - i : kChunk;
-    const void* at = reader.next(n);
-    void* room = writer.room(n);
-    if (first != nullptr) {
-      void* const target = second != nullptr ? static_cast<void*>(between.bytes) : room;
-      first(&at, &target, n);
-      at = target;
-    }
-    if (second != nullptr) {
-      second(&at, &room, n);
-    } else if (first == nullptr) {
-      std::memcpy(room, at, static_cast<size_t>(n * class_bytes(to)));
-    }
+  reader.start(in, out, true, begin, end, chunk);
+  writer.start(out, true, begin);
+  for (int64_t i = begin; i < end; i += chunk) {
+    const int64_t n = end - i < chunk ? end - i : chunk;
+    cast.run(reader.next(n), writer.room(n), n);
     writer.done(n);
   }
 }
 
 // ---- complex to real ----
 
+// Squares of floats are summed in float64, and the root of what fits float32 is taken there.
+void magnitude_floats(const void* const* in, void* const* out, int64_t n) noexcept {
+  using V = Vec<float>;
+  constexpr int kLanes = V::kLanes;
+  const auto* from = static_cast<const float*>(in[0]);
+  auto* to = static_cast<float*>(out[0]);
+  const auto magnitude_of = [](V low, V high) __attribute__((always_inline)) {
+    using Z = Zip<float, kLanes>;
+    const V re{Z::even(low.raw, high.raw)};
+    const V im{Z::odd(low.raw, high.raw)};
+    const V squares =
+        through_float64([](auto u, auto v) __attribute__((always_inline)) { return u * u + v * v; }, re, im);
+    const auto usual = (squares > broadcast<V>(0x1p-100f)) & (squares < broadcast<V>(FloatBits<float>::kInfinity));
+    return __builtin_expect(all(usual), 1) ? sqrt(squares) : select(usual, sqrt(squares), hypot(re, im));
+  };
+  for (int64_t i = 0; i < n; i += kLanes, from += 2 * kLanes) {
+    const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
+    V low = broadcast<V>(0.0F);
+    V high = low;
+    if (__builtin_expect(count == kLanes, 1)) {
+      low = load_raw<V>(from);
+      high = load_raw<V>(from + kLanes);
+    } else {
+      const int parts = 2 * count;
+      low = load_raw_partial<V>(from, parts < kLanes ? parts : kLanes);
+      if (parts > kLanes) high = load_raw_partial<V>(from + kLanes, parts - kLanes);
+    }
+    put<kLanes>(to + i, magnitude_of(low, high), count);
+  }
+}
 template <class T>
 void magnitude_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  if constexpr (std::is_same_v<T, float>) return magnitude_floats(in, out, n);
   map1([](auto x) __attribute__((always_inline)) { return magnitude(x); }, n, static_cast<T*>(out[0]),
        static_cast<const Complex<T>*>(in[0]));
 }
@@ -236,7 +301,7 @@ void round_loop(const void* const* in, void* const* out, int64_t n) noexcept {
        static_cast<Complex<T>*>(out[0]), static_cast<const Complex<T>*>(in[0]));
 }
 template <Loop L>
-void run_plain(const KernelArgs& args, int64_t task) noexcept {
+void run_complex(const KernelArgs& args, int64_t task) noexcept {
   run_shared<1, 1, false, true>(args, task, L);
 }
 
@@ -254,8 +319,8 @@ S end_of(bool high) noexcept {
     return S(high ? kInfinity : -kInfinity);
   }
 }
-// The operands from `first` on are bounds.
-template <class S, int In, int Out>
+// The operands from `first` on are bounds; T is what the loop computes in.
+template <class S, class T, int In, int Out>
 void run_bounded(const KernelArgs& args, int64_t task, int first, Loop loop) noexcept {
   const S ends[2] = {end_of<S>(false), end_of<S>(true)};
   KOperand in[In];
@@ -269,12 +334,17 @@ void run_bounded(const KernelArgs& args, int64_t task, int first, Loop loop) noe
   }
   KernelArgs bounded = args;
   bounded.in = in;
-  run_shared<In, Out, false, kIsDirect<S>>(bounded, task, loop);
+  run_shared<In, Out, !std::is_same_v<T, ComputeOf<S>>, sizeof(T) == sizeof(S)>(bounded, task, loop);
 }
 
 template <class S>
 void run_clip(const KernelArgs& args, int64_t task) noexcept {
-  run_bounded<S, 3, 1>(args, task, 1, clip_loop<ComputeOf<S>>);
+#ifdef GORGO_WITH_NARROW_LANES
+  using T = std::conditional_t<std::is_integral_v<S> && sizeof(S) < 4, S, ComputeOf<S>>;
+#else
+  using T = ComputeOf<S>;
+#endif
+  run_bounded<S, T, 3, 1>(args, task, 1, clip_loop<T>);
 }
 // What is within its bounds passes the gradient on.
 template <class T>
@@ -286,7 +356,7 @@ void clip_backward_loop(const void* const* in, void* const* out, int64_t n) noex
 }
 template <class S>
 void run_clip_backward(const KernelArgs& args, int64_t task) noexcept {
-  run_bounded<S, 4, 1>(args, task, 2, clip_backward_loop<ComputeOf<S>>);
+  run_bounded<S, ComputeOf<S>, 4, 1>(args, task, 2, clip_backward_loop<ComputeOf<S>>);
 }
 
 // ---- polygamma ----
@@ -302,7 +372,7 @@ void run_polygamma(const KernelArgs& args, int64_t task) noexcept {
   const Polygamma polygamma(args.attrs_as<PolygammaAttrs>().n);
   Reader reader;
   Writer writer;
-  reader.start(x, y, false, begin, end);
+  reader.start(x, y, false, begin, end, kChunk);
   writer.start(y, false, begin);
   for (int64_t i = begin; i < end; i += kChunk) {
     const int64_t n = end - i < kChunk ? end - i : kChunk;
@@ -334,11 +404,11 @@ void fill_clip(KernelSink& sink) {
 }
 template <class T>
 void fill_complex(KernelSink& sink, DType dtype) {
-  add(sink, "abs", dtype, run_plain<magnitude_loop<T>>);
-  add(sink, "real", dtype, run_plain<real_loop<T>>);
-  add(sink, "imag", dtype, run_plain<imag_loop<T>>);
-  add(sink, "sign", dtype, run_plain<sign_loop<T>>);
-  add(sink, "round", dtype, run_plain<round_loop<T>>);
+  add(sink, "abs", dtype, run_complex<magnitude_loop<T>>);
+  add(sink, "real", dtype, run_complex<real_loop<T>>);
+  add(sink, "imag", dtype, run_complex<imag_loop<T>>);
+  add(sink, "sign", dtype, run_complex<sign_loop<T>>);
+  add(sink, "round", dtype, run_complex<round_loop<T>>);
 }
 
 }  // namespace

@@ -22,18 +22,22 @@ namespace gorgo::GORGO_ISA_NS {
 namespace {
 
 constexpr int64_t kTaskElements = 32768;
-constexpr int64_t kChunk = 512;
+constexpr int64_t kChunk = 512;  // of elements of any size
 constexpr int64_t kMaxElementBytes = 16;
+constexpr int64_t kBufferBytes = kChunk * kMaxElementBytes;
+// Elements to a chunk of which the largest take up `size` bytes: small ones come by so many that what is done once to a chunk
+// does not show.
+constexpr int64_t chunk_of(int64_t size) { return kBufferBytes / size; }
 
 // What short runs may be written beyond.
 constexpr int64_t kSlackBytes = 64;
 
 struct alignas(64) Buffer {
-  unsigned char bytes[kChunk * kMaxElementBytes + kSlackBytes];
+  unsigned char bytes[kBufferBytes + kSlackBytes];
 };
-// For elements that are widened, of which the largest is uint32.
+// For elements that are widened, at least to twice their size.
 struct alignas(64) NarrowBuffer {
-  unsigned char bytes[kChunk * 4 + kSlackBytes];
+  unsigned char bytes[kBufferBytes / 2 + kSlackBytes];
 };
 
 using Loop = void (*)(const void* const* in, void* const* out, int64_t n) noexcept;
@@ -458,7 +462,8 @@ GORGO_INLINE int64_t shorter_row(int64_t a, int64_t b) noexcept { return a == 0 
 // Hands out an operand chunk by chunk as contiguous memory of its compute type.
 class Reader {
  public:
-  void start(const KOperand& of, const KOperand& over, bool raw, int64_t begin, int64_t end) noexcept {
+  // `chunk` is how many elements are asked for at a time.
+  void start(const KOperand& of, const KOperand& over, bool raw, int64_t begin, int64_t end, int64_t chunk) noexcept {
     size_ = dtype_size(of.dtype);
     repeats_ = false;
     held_ = nullptr;
@@ -469,7 +474,7 @@ class Reader {
       at_ = static_cast<const unsigned char*>(of.data) + begin * size_;
     } else if (is_single(of)) {
       kind_ = Kind::Splat;
-      splat(static_cast<const unsigned char*>(of.data), end - begin < kChunk ? end - begin : kChunk);
+      splat(static_cast<const unsigned char*>(of.data), end - begin < chunk ? end - begin : chunk);
     } else {
       kind_ = Kind::Walk;
       walker_.start(of, over, size_, begin);
@@ -597,17 +602,31 @@ inline int64_t tasks_of(const KernelArgs& args) noexcept {
   return (args.out[0].numel + kTaskElements - 1) / kTaskElements;
 }
 
+// Of all operands, how many bytes the largest elements take up; those that are not raw, in their compute type.
+template <int In, int Out>
+GORGO_INLINE int64_t largest_element(const KernelArgs& args, bool raw) noexcept {
+  int64_t largest = 1;
+  const auto count = [&](DType d) {
+    const int64_t size = raw ? dtype_size(d) : class_bytes(class_of(d));
+    if (size > largest) largest = size;
+  };
+  for (int i = 0; i < In; ++i) count(args.in[i].dtype);
+  for (int i = 0; i < Out; ++i) count(args.out[i].dtype);
+  return largest;
+}
+
 template <int In, int Out>
 [[gnu::noinline]] void run_staged(const KernelArgs& args, Loop loop, bool raw, int64_t begin, int64_t end) noexcept {
   Reader readers[In];
   Writer writers[Out];
-  for (int i = 0; i < In; ++i) readers[i].start(args.in[i], args.out[0], raw, begin, end);
+  const int64_t chunk = chunk_of(largest_element<In, Out>(args, raw));
+  for (int i = 0; i < In; ++i) readers[i].start(args.in[i], args.out[0], raw, begin, end, chunk);
   for (int i = 0; i < Out; ++i) writers[i].start(args.out[i], raw, begin);
   int64_t row = 0;
   for (int i = 0; i < In; ++i) row = shorter_row(row, readers[i].row());
   for (int i = 0; i < Out; ++i) row = shorter_row(row, writers[i].row());
   for (int i = 0; i < In; ++i) readers[i].walk_by(row);
-  for (Chunks chunks(begin, end, row); chunks.any();) {
+  for (Chunks chunks(begin, end, row, chunk); chunks.any();) {
     const int64_t n = chunks.next();
     const void* in[In];
     void* out[Out];
@@ -625,14 +644,15 @@ template <int In, int Out>
   const void* in[In];
   void* out[Out];
   int64_t in_step[In];
-  const int64_t first = end - begin < kChunk ? end - begin : kChunk;
+  const int64_t chunk = chunk_of(largest_element<In, Out>(args, true));
+  const int64_t first = end - begin < chunk ? end - begin : chunk;
   const int64_t total = args.out[0].numel;
   for (int i = 0; i < In; ++i) {
     const KOperand& operand = args.in[i];
     const int64_t size = dtype_size(operand.dtype);
     if (operand.contiguous && operand.numel == total) {
       in[i] = static_cast<const unsigned char*>(operand.data) + begin * size;
-      in_step[i] = kChunk * size;
+      in_step[i] = chunk * size;
     } else {
       repeat_element(operand.data, repeated[i].bytes, size, first);
       in[i] = repeated[i].bytes;
@@ -643,13 +663,13 @@ template <int In, int Out>
     out[i] = static_cast<unsigned char*>(args.out[i].data) + begin * dtype_size(args.out[i].dtype);
   }
   for (int64_t at = begin;;) {
-    const int64_t n = end - at < kChunk ? end - at : kChunk;
+    const int64_t n = end - at < chunk ? end - at : chunk;
     loop(in, out, n);
     at += n;
     if (at >= end) return;
     for (int i = 0; i < In; ++i) in[i] = static_cast<const unsigned char*>(in[i]) + in_step[i];
     for (int i = 0; i < Out; ++i) {
-      out[i] = static_cast<unsigned char*>(out[i]) + kChunk * dtype_size(args.out[i].dtype);
+      out[i] = static_cast<unsigned char*>(out[i]) + chunk * dtype_size(args.out[i].dtype);
     }
   }
 }

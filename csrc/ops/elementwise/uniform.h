@@ -1,0 +1,125 @@
+// Loops of integers whose second operand is one number for all elements: quotients, remainders and shifts.
+//
+// Division is a multiplication by the divisor's reciprocal then, and a shift by one count is one instruction. Whoever calls them
+// repeats the number as for any other loop; these read the first copy.
+// For kernel files (compiled per ISA). Invariant: as in loops_cpu.h; the results are those of the loops there.
+// Read next: kernels_cpu.cpp.
+#pragma once
+
+#include "ops/elementwise/loops_cpu.h"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+namespace gorgo::GORGO_ISA_NS {
+namespace {
+
+template <class T, int N>
+GORGO_INLINE Vec<std::int32_t, N> as_int32(Vec<T, N> v) {
+  return convert<std::int32_t>(v);
+}
+
+// Integers of up to four bytes. In F, float32 for those of one or two and else float64, (a + 1/2) / d for positive d lies at least
+// 1/(2 |d|) above the last whole number and below the next, which is far more than what rounding moves it.
+template <class Op, class T>
+GORGO_INLINE void divide_narrow(const T* in, T divisor, T* out, int64_t n) {
+  using F = std::conditional_t<sizeof(T) <= 2, float, double>;
+  const F inverse = F{1} / static_cast<F>(divisor);
+  const F half = F(0.5) * (inverse < F{0} ? -inverse : inverse);
+  map1(
+      [=](auto a) __attribute__((always_inline)) {
+        return by_lanes_of<static_cast<int>(sizeof(F))>(
+            [=](auto narrow) __attribute__((always_inline)) {
+              const auto whole = as_int32(narrow);
+              const auto value = convert<F>(whole);
+              using V = decltype(mul_add(value, value, value));
+              const auto quotient = truncated(floor(mul_add(value, broadcast<V>(inverse), broadcast<V>(half))));
+              if constexpr (std::is_same_v<Op, FloorDivide>) {
+                return convert<T>(quotient);
+              } else {
+                using I = decltype(as_int32(narrow));
+                return convert<T>(whole - quotient * broadcast<I>(static_cast<std::int32_t>(divisor)));
+              }
+            },
+            a);
+      },
+      n, out, in);
+}
+
+__extension__ using UInt128 = unsigned __int128;
+
+// 64 bits by a divisor above 1: the reciprocal scaled to 64 bits, rounded up, is near enough for numbers of 63 bits (Granlund and
+// Montgomery, 1994), which negative numbers become by flipping their bits; so do their quotients, rounded down.
+template <class Op>
+GORGO_INLINE void divide_wide(const int64_t* in, int64_t divisor, int64_t* out, int64_t n) {
+  const auto d = static_cast<uint64_t>(divisor);
+  const int bits = 64 - __builtin_clzll(d - 1);
+  const auto multiplier = static_cast<uint64_t>((UInt128{1} << (63 + bits)) / d + 1);
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t sign = in[i] >> 63;
+    const auto magnitude = static_cast<uint64_t>(in[i] ^ sign);
+    const auto high = static_cast<uint64_t>((UInt128{multiplier} * magnitude) >> 64);
+    const uint64_t quotient = (high >> (bits - 1)) ^ static_cast<uint64_t>(sign);
+    out[i] =
+        static_cast<int64_t>(std::is_same_v<Op, FloorDivide> ? quotient : static_cast<uint64_t>(in[i]) - quotient * d);
+  }
+}
+
+template <class Op, class T>
+void divide_uniform(const void* const* in, void* const* out, int64_t n) noexcept {
+  const T divisor = *static_cast<const T*>(in[1]);
+  const auto* from = static_cast<const T*>(in[0]);
+  auto* to = static_cast<T*>(out[0]);
+  if constexpr (sizeof(T) == 8) {
+    if (divisor > 1) return divide_wide<Op>(from, divisor, to, n);
+  } else {
+    if (divisor != 0 && (!std::is_signed_v<T> || divisor != static_cast<T>(-1))) {
+      return divide_narrow<Op>(from, divisor, to, n);
+    }
+  }
+  binary_loop<Op, T>(in, out, n);
+}
+
+// Bytes are shifted by twos, and the bits that came from the neighbour removed.
+template <class Op, class T>
+void shift_uniform(const void* const* in, void* const* out, int64_t n) noexcept {
+  constexpr bool kLeft = std::is_same_v<Op, BitwiseLeftShift>;
+  constexpr int kBits = static_cast<int>(sizeof(T)) * 8;
+  const T given = *static_cast<const T*>(in[1]);
+  const bool within = given >= 0 && given < kBits;
+  const auto* from = static_cast<const T*>(in[0]);
+  auto* to = static_cast<T*>(out[0]);
+  if (!within && (kLeft || !std::is_signed_v<T>)) {
+    std::memset(to, 0, static_cast<size_t>(n) * sizeof(T));
+    return;
+  }
+  const int count = within ? given : kBits - 1;
+  map1(
+      [=](auto a) __attribute__((always_inline)) {
+        using V = decltype(a + a);
+        if constexpr (sizeof(T) == 1) {
+          using U = Vec<uint8_t, V::kLanes>;
+          using Raw16 = RawVector<uint16_t, V::kLanes / 2>;
+          const auto pairs = (Raw16)a.raw;
+          const auto mask = static_cast<uint8_t>(kLeft ? 0xff << count : 0xff >> count);
+          const U moved = U{(typename U::Raw)(kLeft ? pairs << count : pairs >> count)} & broadcast<U>(mask);
+          if constexpr (kLeft || !std::is_signed_v<T>) {
+            return bits_as<T>(moved);
+          } else {
+            const U sign = broadcast<U>(static_cast<uint8_t>(0x80 >> count));
+            return bits_as<T>((moved ^ sign) - sign);
+          }
+        } else if constexpr (kLeft) {
+          using U = UnsignedLike<T>;
+          return bits_as<T>(Vec<U, V::kLanes>{bits_as<U>(a).raw << count});
+        } else {
+          return V{a.raw >> count};
+        }
+      },
+      n, to, from);
+}
+
+}  // namespace
+}  // namespace gorgo::GORGO_ISA_NS
+
+#pragma GCC diagnostic pop
