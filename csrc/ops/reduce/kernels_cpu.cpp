@@ -60,6 +60,9 @@ struct Values : SourceOf<Values<S, CombineT, LaneT, WideT>, S, LaneT, WideT, Com
 };
 template <class S>
 using ToSum = Values<S, FoldSum, SumLane<S>, WideOf<SumLane<S>>>;
+// Sums of the small integers: those of a group fit 32 bits.
+template <class S>
+using ToSumSmall = Values<S, FoldSum, int32_t, int64_t>;
 template <class S>
 using ToMultiply = Values<S, FoldProduct, SumLane<S>, WideOf<SumLane<S>>>;
 template <class S>
@@ -303,6 +306,13 @@ struct StoreAll {
     store_each<bool>(args, offset, stride, p, n, [=](int64_t v) GORGO_INLINE_LAMBDA { return v == count; });
   }
 };
+// Whether the largest of unsigned integers, or the smallest, is not zero; kZero is what zero has become by flipping its bits.
+template <class S, S kZero>
+struct StoreNonzero {
+  static void run(const KernelArgs& args, int64_t offset, int64_t stride, const S* p, int64_t n, int64_t) noexcept {
+    store_each<bool>(args, offset, stride, p, n, [](S v) GORGO_INLINE_LAMBDA { return v != kZero; });
+  }
+};
 // Also from float64 rows to float32 outputs: the variance of integers.
 template <class S, bool kRoot>
 struct StoreVariance {
@@ -447,9 +457,13 @@ void fill_complex(KernelSink& sink) {
 #endif
 
 template <class Source, class... DTypes>
+void fill_counts(KernelSink& sink, DTypes... dtypes) {
+  for (const DType d : {dtypes...}) add_reduction<Folded<Source>, StoreInteger, ReduceAttrs>(sink, "count_nonzero", d);
+}
+template <class Source, class... DTypes>
 void fill_truth(KernelSink& sink, DTypes... dtypes) {
+  fill_counts<Source>(sink, dtypes...);
   for (const DType d : {dtypes...}) {
-    add_reduction<Folded<Source>, StoreInteger, ReduceAttrs>(sink, "count_nonzero", d);
     add_reduction<Folded<Source>, StoreAny, ReduceAttrs>(sink, "any", d);
     add_reduction<Folded<Source>, StoreAll, ReduceAttrs>(sink, "all", d);
   }
@@ -470,7 +484,20 @@ void fill_flipped(KernelSink& sink) {
   add_reduction<Folded<Flipped<I>, kFlip>, StoreFlipped<I, kFlip>, ReduceAttrs>(sink, "max", d);
   add_reduction<Folded<Flipped<I>, kFlipToo>, StoreFlipped<I, kFlipToo>, ReduceAttrs>(sink, "min", d);
 }
-// Sums of the small integers and products of all integers but the widest are made of elements cast before; see infer.
+#ifdef GORGO_WITH_RARE_DTYPES
+// Of integers of one or two bytes, and of bool: by their size as unsigned numbers.
+template <class U, class... DTypes>
+void fill_small_truth(KernelSink& sink, const char* any, const char* all, DTypes... dtypes) {
+  using I = SignedLike<U>;
+  constexpr I kFlip = kOrderFlip<U>;
+  constexpr I kFlipToo = static_cast<I>(~kFlip);
+  for (const DType d : {dtypes...}) {
+    add_reduction<Folded<Flipped<I>, kFlip>, StoreNonzero<I, kFlip>, ReduceAttrs>(sink, any, d);
+    add_reduction<Folded<Flipped<I>, kFlipToo>, StoreNonzero<I, kFlipToo>, ReduceAttrs>(sink, all, d);
+  }
+}
+#endif
+// Products of all integers but the widest are made of elements cast before, and sums of uint32; see infer.
 template <class S, class Source = ToSum<S>>
 void fill_sums(KernelSink& sink) {
   constexpr DType d = kDTypeOf<S>;
@@ -512,9 +539,7 @@ void fill_reduce(KernelSink& sink) {
   fill_truth<Nonzero<uint16_t, 0x7fff>>(sink, DType::BFloat16, DType::Float16);
   fill_truth<Nonzero<uint32_t>>(sink, DType::Int32);
   fill_truth<Nonzero<uint64_t>>(sink, DType::Int64);
-  fill_truth<Nonzero<uint8_t>>(sink, DType::Bool);
-  add_reduction<Folded<Nonzero<uint8_t>>, StoreAny, ReduceAttrs>(sink, "max", DType::Bool);
-  add_reduction<Folded<Nonzero<uint8_t>>, StoreAll, ReduceAttrs>(sink, "min", DType::Bool);
+  fill_counts<Nonzero<uint8_t>>(sink, DType::Bool);
 #ifdef GORGO_WITH_RARE_DTYPES
   fill_flipped<int8_t>(sink);
   fill_flipped<int16_t>(sink);
@@ -524,8 +549,15 @@ void fill_reduce(KernelSink& sink) {
   fill_flipped<uint64_t>(sink);
   fill_sums<uint64_t, ToSum<int64_t>>(sink);
   fill_product<uint64_t, ToMultiply<int64_t>>(sink);
-  fill_truth<Nonzero<uint8_t>>(sink, DType::UInt8, DType::Int8);
-  fill_truth<Nonzero<uint16_t>>(sink, DType::UInt16, DType::Int16);
+  fill_sums<int8_t, ToSumSmall<int8_t>>(sink);
+  fill_sums<int16_t, ToSumSmall<int16_t>>(sink);
+  fill_sums<uint8_t, ToSumSmall<uint8_t>>(sink);
+  fill_sums<uint16_t, ToSumSmall<uint16_t>>(sink);
+  fill_counts<Nonzero<uint8_t>>(sink, DType::UInt8, DType::Int8);
+  fill_counts<Nonzero<uint16_t>>(sink, DType::UInt16, DType::Int16);
+  fill_small_truth<uint8_t>(sink, "any", "all", DType::Bool, DType::UInt8, DType::Int8);
+  fill_small_truth<uint8_t>(sink, "max", "min", DType::Bool);
+  fill_small_truth<uint16_t>(sink, "any", "all", DType::UInt16, DType::Int16);
   fill_truth<Nonzero<uint32_t>>(sink, DType::UInt32);
   fill_truth<Nonzero<uint64_t>>(sink, DType::UInt64);
   fill_complex<float>(sink);

@@ -36,10 +36,10 @@ struct ArgMerge {
   }
 };
 
-template <class Derived, class S, class CombineT>
+template <class Derived, class S, class CombineT, class LaneT = ArgLane<S>>
 struct ArgSourceOf {
   using Storage = S;
-  using Lane = ArgLane<S>;
+  using Lane = LaneT;
   using Combine = CombineT;
   using Merge = ArgMerge<Lane, CombineT>;
   static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Lane));
@@ -69,8 +69,8 @@ struct ArgValues : ArgSourceOf<ArgValues<S, Combine>, S, Combine> {
   }
 };
 // Integers of one width, whose bits are flipped such that the order wanted is that of signed integers; see kernels_cpu.cpp.
-template <class S>
-struct ArgFlipped : ArgSourceOf<ArgFlipped<S>, S, FoldLargest> {
+template <class S, class LaneT = ArgLane<S>>
+struct ArgFlipped : ArgSourceOf<ArgFlipped<S, LaneT>, S, FoldLargest, LaneT> {
   S flip = 0;
   template <class L>
   GORGO_INLINE L ordered(L loaded) const {
@@ -96,6 +96,11 @@ template <class Source>
   const auto load = [&]() GORGO_INLINE_LAMBDA {
     return i + kLanes <= n ? source.load(p + i, 0) : source.load_partial(p + i, 0, static_cast<int>(n - i));
   };
+  // Four vectors at a time, until one of them has it.
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    const auto at = [&](int k) GORGO_INLINE_LAMBDA { return hits(source.load(p + i + k * kLanes, 0)); };
+    if (any((at(0) | at(1)) | (at(2) | at(3)))) break;
+  }
   auto hit = hits(load());
   while (!any(hit)) {
     i += kLanes;
@@ -108,21 +113,22 @@ template <class Source>
   return i + k;
 }
 
-template <class Source>
+template <class Source, class Partial>
 [[gnu::noinline]] void arg_strip(const Source& source, const typename Source::Storage* p, int64_t stride, int64_t count,
-                                 int64_t n, ArgPartial<typename Source::Lane>* into) noexcept {
+                                 int64_t n, Partial* into) noexcept {
   for (int64_t i = 0; i < n; ++i, p += stride) {
     const auto value = count <= kFewVectors * Source::kLanes ? fold_few(source, p, count) : fold_run(source, p, count);
     into[i] = {value, find_value(source, p, count, value)};
   }
 }
 
-template <class Source>
-[[gnu::noinline]] ArgPartial<typename Source::Lane> arg_rows(const Source& source, const typename Source::Storage* base,
-                                                             const ReducePlan& plan, int64_t chunk) noexcept {
+template <class Partial, class Source>
+[[gnu::noinline]] Partial arg_rows(const Source& source, const typename Source::Storage* base, const ReducePlan& plan,
+                                   int64_t chunk) noexcept {
   using S = typename Source::Storage;
+  using Merge = ArgMerge<decltype(Partial::value), typename Source::Combine>;
   constexpr int64_t kTile = 256;
-  ArgPartial<typename Source::Lane> best;
+  Partial best;
   walk_chunk(plan, chunk, [&](int64_t offset, int64_t stride, int64_t n, int64_t position) GORGO_INLINE_LAMBDA {
     for (int64_t i = 0; i < n;) {
       S tile[kTile];
@@ -134,7 +140,7 @@ template <class Source>
         p = tile;
       }
       const auto value = fold_run(source, p, m);
-      if (best.index < 0 || Source::Merge::beats(value, best.value)) {
+      if (best.index < 0 || Merge::beats(value, best.value)) {
         best = {value, position + i + find_value(source, p, m, value)};
       }
       i += m;
@@ -182,8 +188,9 @@ template <class Source>
   }
 }
 
-// kFlip: of a source that flips bits.
-template <class Source, int64_t kFlip = 0>
+// Runs are read through RunSource, whose lanes may be narrower than those that have room for row numbers. kFlip: of sources that
+// flip bits.
+template <class Source, int64_t kFlip = 0, class RunSource = Source>
 struct ArgBest {
   using Storage = typename Source::Storage;
   using Lane = typename Source::Lane;
@@ -191,26 +198,27 @@ struct ArgBest {
   using Merge = typename Source::Merge;
   static constexpr bool kOrdered = true;
 
-  GORGO_INLINE static Source source() {
-    Source s;
+  template <class Any = RunSource>
+  GORGO_INLINE static Any source() {
+    Any s;
     if constexpr (kFlip != 0) s.flip = static_cast<Storage>(kFlip);
     return s;
   }
   GORGO_INLINE static Partial empty() { return {}; }
   GORGO_INLINE static Partial run(const Storage* p, int64_t n) {
-    const Source s = source();
-    const Lane value = fold_run(s, p, n);
+    const RunSource s = source();
+    const auto value = fold_run(s, p, n);
     return {value, find_value(s, p, n, value)};
   }
   GORGO_INLINE static void strip(const Storage* p, int64_t stride, int64_t count, int64_t n, Partial* into) {
     arg_strip(source(), p, stride, count, n, into);
   }
   GORGO_INLINE static Partial rows(const Storage* base, const ReducePlan& plan, int64_t chunk) {
-    return arg_rows(source(), base, plan, chunk);
+    return arg_rows<Partial>(source(), base, plan, chunk);
   }
   GORGO_INLINE static void columns(const Storage* base, const ReducePlan& plan, int64_t chunk, int64_t step,
                                    int64_t width, Partial* into) {
-    arg_columns(source(), base, plan, chunk, step, width, into);
+    arg_columns(source<Source>(), base, plan, chunk, step, width, into);
   }
 };
 
@@ -235,8 +243,9 @@ void fill_flipped_arg(KernelSink& sink) {
   constexpr DType d = kDTypeOf<S>;
   using I = SignedLike<S>;
   constexpr I kFlip = kOrderFlip<S>;
-  add_reduction<ArgBest<ArgFlipped<I>, kFlip>, StoreIndex, ArgAttrs>(sink, "argmax", d);
-  add_reduction<ArgBest<ArgFlipped<I>, static_cast<I>(~kFlip)>, StoreIndex, ArgAttrs>(sink, "argmin", d);
+  add_reduction<ArgBest<ArgFlipped<I>, kFlip, ArgFlipped<I, I>>, StoreIndex, ArgAttrs>(sink, "argmax", d);
+  add_reduction<ArgBest<ArgFlipped<I>, static_cast<I>(~kFlip), ArgFlipped<I, I>>, StoreIndex, ArgAttrs>(sink, "argmin",
+                                                                                                        d);
 }
 
 }  // namespace

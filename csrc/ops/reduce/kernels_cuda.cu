@@ -154,7 +154,7 @@ void fill_truth(KernelSink& sink, DType d) {
   add_reduction<Policy, ReduceAttrs, Keep::Any>(sink, "any", d);
   add_reduction<Policy, ReduceAttrs, Keep::All>(sink, "all", d);
 }
-// Sums of the small integers and products of all integers but the widest are made of elements cast before; see infer.
+// Products of all integers but the widest are made of elements cast before, and sums of uint32; see infer.
 template <class S>
 void fill_sums(KernelSink& sink) {
   using Policy = Folding<SumFold<S>>;
@@ -196,6 +196,10 @@ void fill_reduce(KernelSink& sink) {
   fill_sums<int64_t>(sink);
   fill_sums<uint64_t>(sink);
   fill_sums<bool>(sink);
+  fill_sums<int8_t>(sink);
+  fill_sums<int16_t>(sink);
+  fill_sums<uint8_t>(sink);
+  fill_sums<uint16_t>(sink);
   fill_product<int64_t>(sink);
   fill_product<uint64_t>(sink);
   fill_truth<NonzeroFold<float>>(sink, DType::Float32);

@@ -36,6 +36,9 @@ void refuse(const InferContext& c, const char* expectation) {
   fail<TypeError>(c.name(), ": x must have ", expectation, ", got ", c.dtype(0));
 }
 
+// Whether sums are made of the elements as they are.
+bool sums_unconverted(DType d) { return d == DType::Bool || d == DType::Int32 || (is_integer(d) && dtype_size(d) < 4); }
+
 bool is_narrow_integer(DType d) { return is_integer(d) && dtype_size(d) < 8; }
 
 // Integers are summed as the widest of their kind; a dtype given by the caller is converted to first.
@@ -49,7 +52,7 @@ void infer_sum(InferContext& c) {
   const auto& a = c.attrs_as<SumAttrs>();
   const DType d = c.dtype(0);
   DType to = sum_dtype(d);
-  c.compute_dtype = d == DType::Int32 || d == DType::Bool ? d : to;
+  c.compute_dtype = sums_unconverted(d) ? d : to;
   if (a.dtype.has) {
     to = a.dtype.value;
     if (to == DType::Bool || (is_complex(d) && !is_complex(to)) || (is_inexact(d) && !is_inexact(to))) {
@@ -69,7 +72,7 @@ void infer_prod(InferContext& c) {
 
 void infer_mean(InferContext& c) {
   const DType d = c.dtype(0);
-  c.compute_dtype = d == DType::Int32 || d == DType::Bool ? d : sum_dtype(d);
+  c.compute_dtype = sums_unconverted(d) ? d : sum_dtype(d);
   c.cast_mask = 1;
   add_reduced<ReduceAttrs>(c, is_inexact(d) ? d : DType::Float32);
 }
