@@ -14,8 +14,9 @@ void fill_elementwise_fused(KernelSink& sink);  // kernels_cpu_fused.cpp
 
 namespace {
 
-// What an op computes integers in. A set that cares for speed has lanes of the element's own width, where the op makes of them
-// what it makes of wider ones; lanes of signed integers, where the op does not tell them from unsigned ones.
+// What an op's loop takes elements as. A set that cares for speed takes small integers in lanes of their own width, where the op
+// makes of them what it makes of wider ones; in those of signed integers, where it does not tell them from unsigned ones. Half
+// types are widened within the loops of the commonest ops, and before those of all others.
 template <class Op, class... Others>
 constexpr bool kIsOneOf = (std::is_same_v<Op, Others> || ...);
 template <class Op>
@@ -24,10 +25,17 @@ template <class Op>
 constexpr bool kIgnoresSign =
     kIsOneOf<Op, Add, Subtract, Multiply, Equal, NotEqual, BitwiseAnd, BitwiseOr, BitwiseXor, BitwiseLeftShift,
              Negative, Square, BitwiseInvert, Conj, Floor, Ceil, Trunc, Round, IsNan, IsInf, IsFinite>;
+template <class Op>
+constexpr bool kIsCommonest = kIsOneOf<Op, Add, Subtract, Multiply>;
 template <class Op, class S>
 constexpr auto lane_of() {
   using Compute = ComputeOf<S>;
-  if constexpr (!std::is_integral_v<S>) {
+#ifdef GORGO_WITH_NARROW_LANES
+  if constexpr (kIsHalf<S> && kIsCommonest<Op>) {
+    return TypeTag<S>{};
+  } else
+#endif
+      if constexpr (!std::is_integral_v<S>) {
     return TypeTag<Compute>{};
   } else if constexpr (kIgnoresSign<Op> && sizeof(S) >= 4) {
     return TypeTag<SignedLike<S>>{};

@@ -158,6 +158,50 @@ auto with_class(Class c, F f) noexcept {
   }
 }
 
+// Between the small integers and float32, which is how pictures and recordings come and go, at once.
+#ifdef GORGO_WITH_NARROW_LANES
+template <class S>
+void small_to_float_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  constexpr int kLanes = lanes_for<float>();
+  const auto* from = static_cast<const S*>(in[0]);
+  auto* to = static_cast<float*>(out[0]);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
+    put<kLanes>(to + i, convert<float>(convert<int32_t>(get<S, kLanes, 1>(from + i, count))), count);
+  }
+}
+template <class S>
+void float_to_small_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  constexpr int kLanes = lanes_for<float>();
+  const auto* from = static_cast<const float*>(in[0]);
+  auto* to = static_cast<S*>(out[0]);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int count = n - i >= kLanes ? kLanes : static_cast<int>(n - i);
+    put<kLanes>(to + i, convert<S>(convert<int32_t>(get<float, kLanes, 1>(from + i, count))), count);
+  }
+}
+Loop loop_at_once(DType from, DType to) noexcept {
+  const auto one_way = [](DType small, bool to_float) -> Loop {
+    switch (small) {
+      case DType::UInt8:
+        return to_float ? small_to_float_loop<uint8_t> : float_to_small_loop<uint8_t>;
+      case DType::Int8:
+        return to_float ? small_to_float_loop<int8_t> : float_to_small_loop<int8_t>;
+      case DType::UInt16:
+        return to_float ? small_to_float_loop<uint16_t> : float_to_small_loop<uint16_t>;
+      case DType::Int16:
+        return to_float ? small_to_float_loop<int16_t> : float_to_small_loop<int16_t>;
+      default:
+        return nullptr;
+    }
+  };
+  if (to == DType::Float32) return one_way(from, true);
+  return from == DType::Float32 ? one_way(to, false) : nullptr;
+}
+#else
+Loop loop_at_once(DType, DType) noexcept { return nullptr; }
+#endif
+
 // Whether elements are cast by copying their bits, as integers of one width are.
 bool is_copy(DType from, DType to) noexcept {
   if (from == to) return true;
@@ -179,6 +223,10 @@ class Cast {
     const auto loop_between = [](Class a, Class b) {
       return with_class(a, [b]<class T>(TypeTag<T>) { return loop_to<T>(b); });
     };
+    if (const Loop loop = loop_at_once(in, out); loop != nullptr) {
+      add(loop);
+      return;
+    }
     add(widening(in));
     if (out == DType::Bool) {
       add(with_class(from, []<class T>(TypeTag<T>) -> Loop { return truth_loop<T>; }));
@@ -274,11 +322,9 @@ void magnitude_floats(const void* const* in, void* const* out, int64_t n) noexce
     put<kLanes>(to + i, magnitude_of(low, high), count);
   }
 }
-template <class T>
-void magnitude_loop(const void* const* in, void* const* out, int64_t n) noexcept {
-  if constexpr (std::is_same_v<T, float>) return magnitude_floats(in, out, n);
-  map1([](auto x) __attribute__((always_inline)) { return magnitude(x); }, n, static_cast<T*>(out[0]),
-       static_cast<const Complex<T>*>(in[0]));
+void magnitude_doubles(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto x) __attribute__((always_inline)) { return magnitude(x); }, n, static_cast<double*>(out[0]),
+       static_cast<const Complex<double>*>(in[0]));
 }
 template <class T>
 void real_loop(const void* const* in, void* const* out, int64_t n) noexcept {
@@ -404,7 +450,7 @@ void fill_clip(KernelSink& sink) {
 }
 template <class T>
 void fill_complex(KernelSink& sink, DType dtype) {
-  add(sink, "abs", dtype, run_complex<magnitude_loop<T>>);
+  if constexpr (sizeof(T) == 8) add(sink, "abs", dtype, run_complex<magnitude_doubles>);
   add(sink, "real", dtype, run_complex<real_loop<T>>);
   add(sink, "imag", dtype, run_complex<imag_loop<T>>);
   add(sink, "sign", dtype, run_complex<sign_loop<T>>);
@@ -414,6 +460,7 @@ void fill_complex(KernelSink& sink, DType dtype) {
 }  // namespace
 
 void fill_elementwise_moves(KernelSink& sink) {
+  add(sink, "abs", DType::Complex64, run_complex<magnitude_floats>);
 #define GORGO_X(name, type, text) fill_moves<type>(sink);
   GORGO_FOR_EACH_DTYPE(GORGO_X)
 #undef GORGO_X

@@ -84,10 +84,17 @@ GORGO_INLINE void put(T* p, V v, int count) {
   }
 }
 
+// Of what the lanes hold: the half types become floats when they are loaded.
+template <class T>
+constexpr int kLaneBytes = static_cast<int>(sizeof(T));
+template <>
+inline constexpr int kLaneBytes<Float16> = 4;
+template <>
+inline constexpr int kLaneBytes<BFloat16> = 4;
 template <class... Ts>
 constexpr int widest() {
   int bytes = 1;
-  ((bytes = static_cast<int>(sizeof(Ts)) > bytes ? static_cast<int>(sizeof(Ts)) : bytes), ...);
+  ((bytes = kLaneBytes<Ts> > bytes ? kLaneBytes<Ts> : bytes), ...);
   return bytes;
 }
 template <class... Ts>

@@ -6,6 +6,7 @@
 // Read next: kernels_cpu.cpp.
 #pragma once
 
+#include "kernels/high_product.h"
 #include "ops/elementwise/loops_cpu.h"
 
 #pragma GCC diagnostic push
@@ -14,31 +15,58 @@
 namespace gorgo::GORGO_ISA_NS {
 namespace {
 
-template <class T, int N>
-GORGO_INLINE Vec<std::int32_t, N> as_int32(Vec<T, N> v) {
-  return convert<std::int32_t>(v);
-}
-
-// Integers of up to four bytes. In F, float32 for those of one or two and else float64, (a + 1/2) / d for positive d lies at least
-// 1/(2 |d|) above the last whole number and below the next, which is far more than what rounding moves it.
+// One or two bytes by a positive divisor: for the reciprocal of 17 bits, of which `multiplier` are the lower 16, see Granlund and
+// Montgomery (1994). Negative numbers become such of 15 bits by flipping their bits, and so do their quotients, rounded down.
 template <class Op, class T>
-GORGO_INLINE void divide_narrow(const T* in, T divisor, T* out, int64_t n) {
-  using F = std::conditional_t<sizeof(T) <= 2, float, double>;
-  const F inverse = F{1} / static_cast<F>(divisor);
-  const F half = F(0.5) * (inverse < F{0} ? -inverse : inverse);
+GORGO_INLINE void divide_small(const T* in, T divisor, T* out, int64_t n) {
+  const auto d = static_cast<uint32_t>(divisor);
+  const int bits = d == 1 ? 0 : 32 - __builtin_clz(d - 1);
+  const auto multiplier = static_cast<uint16_t>((((uint32_t{1} << bits) - d) << 16) / d + 1);
+  const int first = bits == 0 ? 0 : 1;
+  const int then = bits - first;
   map1(
       [=](auto a) __attribute__((always_inline)) {
-        return by_lanes_of<static_cast<int>(sizeof(F))>(
+        return by_lanes_of<2>(
             [=](auto narrow) __attribute__((always_inline)) {
-              const auto whole = as_int32(narrow);
-              const auto value = convert<F>(whole);
-              using V = decltype(mul_add(value, value, value));
-              const auto quotient = truncated(floor(mul_add(value, broadcast<V>(inverse), broadcast<V>(half))));
+              using Wide = std::conditional_t<std::is_signed_v<T>, int16_t, uint16_t>;
+              const auto wide = convert<Wide>(narrow);
+              constexpr int kLanes = decltype(wide)::kLanes;
+              using U = Vec<uint16_t, kLanes>;
+              U sign = broadcast<U>(0);
+              if constexpr (std::is_signed_v<T>) sign = bits_as<uint16_t>(shift_right_by<15>(wide));
+              const U number = bits_as<uint16_t>(wide);
+              const U magnitude = number ^ sign;
+              const U high = high_product(magnitude, broadcast<U>(multiplier));
+              const U halved = U{(magnitude - high).raw >> first} + high;
+              const U quotient = U{halved.raw >> then} ^ sign;
               if constexpr (std::is_same_v<Op, FloorDivide>) {
                 return convert<T>(quotient);
               } else {
-                using I = decltype(as_int32(narrow));
-                return convert<T>(whole - quotient * broadcast<I>(static_cast<std::int32_t>(divisor)));
+                return convert<T>(number - quotient * broadcast<U>(static_cast<uint16_t>(d)));
+              }
+            },
+            a);
+      },
+      n, out, in);
+}
+
+// Four bytes. In float64, (a + 1/2) / d for positive d, and (a - 1/2) / d for negative, lies at least 1/(2 |d|) above the last whole
+// number and below the next, which is far more than what rounding moves it.
+template <class Op>
+GORGO_INLINE void divide_int32(const int32_t* in, int32_t divisor, int32_t* out, int64_t n) {
+  const double inverse = 1.0 / divisor;
+  const double half = 0.5 * __builtin_fabs(inverse);
+  map1(
+      [=](auto a) __attribute__((always_inline)) {
+        return by_wide_lanes(
+            [=](auto number) __attribute__((always_inline)) {
+              const auto value = convert<double>(number);
+              using V = decltype(value + value);
+              const auto quotient = truncated(floor(mul_add(value, broadcast<V>(inverse), broadcast<V>(half))));
+              if constexpr (std::is_same_v<Op, FloorDivide>) {
+                return quotient;
+              } else {
+                return number - quotient * broadcast<decltype(number + number)>(divisor);
               }
             },
             a);
@@ -55,6 +83,7 @@ GORGO_INLINE void divide_wide(const int64_t* in, int64_t divisor, int64_t* out, 
   const auto d = static_cast<uint64_t>(divisor);
   const int bits = 64 - __builtin_clzll(d - 1);
   const auto multiplier = static_cast<uint64_t>((UInt128{1} << (63 + bits)) / d + 1);
+#pragma GCC unroll 4
   for (int64_t i = 0; i < n; ++i) {
     const int64_t sign = in[i] >> 63;
     const auto magnitude = static_cast<uint64_t>(in[i] ^ sign);
@@ -72,10 +101,10 @@ void divide_uniform(const void* const* in, void* const* out, int64_t n) noexcept
   auto* to = static_cast<T*>(out[0]);
   if constexpr (sizeof(T) == 8) {
     if (divisor > 1) return divide_wide<Op>(from, divisor, to, n);
+  } else if constexpr (sizeof(T) == 4) {
+    if (divisor > 0 || divisor < -1) return divide_int32<Op>(from, divisor, to, n);
   } else {
-    if (divisor != 0 && (!std::is_signed_v<T> || divisor != static_cast<T>(-1))) {
-      return divide_narrow<Op>(from, divisor, to, n);
-    }
+    if (divisor > 0) return divide_small<Op, T>(from, divisor, to, n);
   }
   binary_loop<Op, T>(in, out, n);
 }
