@@ -124,6 +124,79 @@ def test_bitwise_ops_and_shifts(dtype: str) -> None:
     )
 
 
+def whole_range(dtype: str, *key: object) -> np.ndarray:
+    """Every number of up to 16 bits; of wider ones the ends, those around 0, and random ones."""
+    info = np.iinfo(dtype)
+    if info.bits <= 16:
+        return np.arange(info.min, info.max + 1).astype(dtype)
+    ends = [info.min, info.min + 1, info.max - 1, info.max, info.max // 2, info.max // 2 + 1]
+    near = np.arange(-40 if info.min < 0 else 0, 40)
+    some = rng("range", dtype, *key).integers(info.min, info.max, 2001, dtype=dtype, endpoint=True)
+    return np.concatenate([np.array(ends, dtype), near.astype(dtype), some])
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_integers_divided_by_one_number(dtype: str) -> None:
+    info = np.iinfo(dtype)
+    a = whole_range(dtype)
+    divisors = {0, 1, 2, 3, 7, 10, 64, 100, info.max, info.max - 1, info.max // 2 + 1, info.max // 3}
+    divisors |= {-1, -2, -7, info.min, info.min + 1} if info.min < 0 else set()
+    divisors |= {int(d) >> shift for d, shift in zip(a[:: len(a) // 40], range(info.bits), strict=False)}
+    x = gg.asarray(a)
+    for d in sorted(divisors):
+        divisor = np.array(d, dtype)
+        for name in ("floor_divide", "remainder"):
+            with np.errstate(all="ignore"):
+                expected = getattr(np, name)(a, divisor)
+            for view in (slice(None), slice(1, None, 3)):
+                got = fn(name)(x[view], gg.asarray(divisor))
+                np.testing.assert_array_equal(np.asarray(got), expected[view], err_msg=f"{name} by {d}")
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_shifts_by_one_count(dtype: str) -> None:
+    info = np.iinfo(dtype)
+    a = whole_range(dtype)
+    x = gg.asarray(a)
+    counts = [*range(info.bits + 2), 100, *([-1, -100] if info.min < 0 else [])]
+    for count in counts:
+        one = gg.asarray(np.array(count, dtype))
+        beyond = not 0 <= count < info.bits
+        left = np.zeros_like(a) if beyond else a << np.array(count, dtype)
+        right = a >> np.array(info.bits - 1 if info.min < 0 and beyond else count, dtype)
+        if beyond and info.min == 0:
+            right = np.zeros_like(a)
+        np.testing.assert_array_equal(np.asarray(gg.bitwise_left_shift(x, one)), left, err_msg=f"by {count}")
+        np.testing.assert_array_equal(np.asarray(gg.bitwise_right_shift(x, one)), right, err_msg=f"by {count}")
+        np.testing.assert_array_equal(np.asarray(gg.bitwise_right_shift(x[::-2], one)), right[::-2])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+def test_small_integers_in_every_layout_and_length(dtype: str) -> None:
+    info = np.iinfo(dtype)
+    random = rng("small", dtype)
+    names = ["add", "multiply", "floor_divide", "remainder", "maximum", "less", "not_equal", "bitwise_xor"]
+    for n in (1, 2, 15, 16, 17, 31, 33, 63, 65, 127, 8193):
+        a, b = random.integers(info.min, info.max, (2, 2 * n, 3), dtype=dtype, endpoint=True)
+        x, y = gg.asarray(a), gg.asarray(b)
+        layouts = [
+            ((a, b), (x, y)),
+            ((a[::2], b[1::2]), (x[::2], y[1::2])),
+            ((a.T, b.T), (x.T, y.T)),
+            ((a[:, 1], b[:, 2]), (x[:, 1], y[:, 2])),
+            ((a, b[:1]), (x, y[:1])),
+            ((a[:, :1], b), (x[:, :1], y)),
+            ((a[3 % n :, 1:], b[0, 0]), (x[3 % n :, 1:], y[0, 0])),
+        ]
+        for (p, q), (u, v) in layouts:
+            for name in names:
+                with np.errstate(all="ignore"):
+                    expected = getattr(np, name)(p, q)
+                np.testing.assert_array_equal(np.asarray(fn(name)(u, v)), expected, err_msg=f"{name} of {p.shape}")
+            low, high = sorted((int(info.max // 3), int(info.max // 2)))
+            np.testing.assert_array_equal(np.asarray(gg.clip(u, low, high)), np.clip(p, low, high))
+
+
 @pytest.mark.parametrize("dtype", ["bool", *INTEGERS, *FLOATS])
 @pytest.mark.parametrize("name", COMPARE)
 def test_comparisons(name: str, dtype: str) -> None:
@@ -232,6 +305,92 @@ def test_astype_of_values_that_fit(source: str, target: str) -> None:
         warnings.simplefilter("ignore")
         expected = x.astype(target)
     np.testing.assert_array_equal(np.asarray(gg.asarray(x).astype(getattr(gg, target))), expected)
+
+
+@pytest.mark.parametrize("source", ["float32", "float64"])
+@pytest.mark.parametrize("target", ["uint8", "int8", "uint16", "int16", "int32"])
+def test_astype_to_integers_goes_to_the_nearest_of_32_bits_and_keeps_the_low_ones(source: str, target: str) -> None:
+    ends = [127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31, 2**33, 1e20, np.inf, 0.0, 0.5, 1.999]
+    x = np.array([*ends, *(-end for end in ends), np.nan], source)
+    x = np.concatenate([x, rng("cast", source, target).uniform(-70000, 70000, 1000).astype(source)])
+    whole = np.clip(np.trunc(np.nan_to_num(x.astype(np.float64), posinf=1e300, neginf=-1e300)), -(2**31), 2**31 - 1)
+    expected = whole.astype(np.int64).astype(target)
+    for n in (1, 7, 16, 33, len(x)):
+        np.testing.assert_array_equal(np.asarray(gg.asarray(x[-n:]).astype(getattr(gg, target))), expected[-n:])
+    view = gg.asarray(x)[::-3]
+    np.testing.assert_array_equal(np.asarray(view.astype(getattr(gg, target))), expected[::-3])
+
+
+@pytest.mark.parametrize("source", ["bool", *INTEGERS])
+@pytest.mark.parametrize("target", [*INTEGERS, "float32", "float64"])
+def test_astype_of_integers_wraps_as_numpy_does(source: str, target: str) -> None:
+    x = np.arange(2, dtype=np.uint8).repeat(40).astype(bool) if source == "bool" else whole_range(source, target)
+    for n in (1, 7, 33, len(x)):
+        got = np.asarray(gg.asarray(x[-n:]).astype(getattr(gg, target)))
+        np.testing.assert_array_equal(got, x[-n:].astype(target))
+    matrix = x[: len(x) // 8 * 8].reshape(-1, 8)
+    got = np.asarray(gg.asarray(matrix).T.astype(getattr(gg, target)))
+    np.testing.assert_array_equal(got, matrix.T.astype(target))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_remainders_of_floats_are_exact(dtype: str) -> None:
+    random = rng("fmod", dtype)
+    special = np.array([0.0, 1e-45, 1.0, 1.5, 3.0, 1e10, 1e-10, 1e30, 3e38, np.inf, np.nan])
+    special = np.concatenate([special, -special]).astype(dtype)
+    spread = random.standard_normal((2, 4001)) * np.exp(random.uniform(-60, 60, (2, 4001)))
+    near = random.standard_normal((2, 4001)) * [[100.0], [1.0]]
+    multiples = np.stack([random.integers(-999, 999, 999), random.integers(1, 30, 999)])
+    pairs = np.concatenate([spread, near, multiples], 1).astype(dtype)
+    x = np.concatenate([np.repeat(special, len(special)), pairs[0]])
+    y = np.concatenate([np.tile(special, len(special)), pairs[1]])
+    finite = np.isfinite(x) & np.isfinite(y)
+    for name in ("fmod", "remainder", "floor_divide"):
+        with np.errstate(all="ignore"):
+            expected = getattr(np, name)(x, y)
+        got = np.asarray(fn(name)(gg.asarray(x), gg.asarray(y)))
+        told = finite if name != "fmod" else np.ones_like(finite)
+        np.testing.assert_array_equal(got[told], expected[told], err_msg=name)
+        if name != "floor_divide":
+            told &= ~np.isnan(expected)
+            np.testing.assert_array_equal(np.signbit(got[told]), np.signbit(expected[told]), err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["floor", "ceil", "trunc", "round"])
+def test_rounding_to_whole_numbers(name: str, dtype: str) -> None:
+    halves = np.arange(-20, 20) / 2
+    x = np.concatenate([halves, np.nextafter(halves, -99), np.nextafter(halves, 99), [2**23 + 0.5, 2**52 + 0.5]])
+    x = np.concatenate([x, [-0.0, 1e-30, -1e-30, 1e30, np.inf, -np.inf, np.nan]]).astype(dtype)
+    got, expected = np.asarray(fn(name)(gg.asarray(x))), getattr(np, name)(x)
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(np.signbit(got[:-1]), np.signbit(expected[:-1]))
+
+
+def test_the_magnitude_of_a_complex_number_is_within_one_ulp() -> None:
+    random = rng("magnitude")
+    size = np.exp(random.uniform(-85, 85, 4003))
+    x = ((random.standard_normal(4003) + 1j * random.standard_normal(4003)) * size).astype(np.complex64)
+    x[:6] = [0, complex(np.inf, np.nan), complex(np.nan, -np.inf), complex(np.nan, 1), complex(3e38, 3e38), 1e-45]
+    expected = np.hypot(x.real.astype(np.float64), x.imag.astype(np.float64))
+    with np.errstate(over="ignore"):
+        nearest = expected.astype(np.float32)
+    got = np.asarray(gg.abs(gg.asarray(x)))
+    usual = np.isfinite(nearest)
+    np.testing.assert_array_equal(got[~usual], nearest[~usual])
+    assert np.all(np.abs(got[usual] - expected[usual]) <= np.spacing(nearest[usual]))
+    np.testing.assert_array_equal(np.asarray(gg.abs(gg.asarray(x)[5::7])), got[5::7])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply"])
+def test_arithmetic_of_half_types_rounds_once(name: str, dtype: str) -> None:
+    half = getattr(gg, dtype)
+    x, y = (gg.asarray(uniform(-9, 9, (1004,), "float32", dtype, key)).astype(half) for key in "xy")
+    for u, v in ((x, y), (x[::2], y[1::2]), (x, y[7])):
+        exact = getattr(np, name)(*(np.asarray(z.astype(gg.float64)) for z in (u, v)))
+        rounded = np.asarray(gg.asarray(exact).astype(half).astype(gg.float64))
+        np.testing.assert_array_equal(np.asarray(fn(name)(u, v).astype(gg.float64)), rounded)
 
 
 @pytest.mark.parametrize("source", ["float32", "float64", "int64"])

@@ -127,6 +127,38 @@ def test_integers_are_summed_exactly_in_the_widest_dtype(dtype: str) -> None:
             np.testing.assert_allclose(got.numpy(), REFERENCES[name](a, axis=axis), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+@pytest.mark.parametrize("shape", [(1,), (200003,), (7, 30001), (30001, 7)])
+def test_long_sums_of_the_ends_of_small_integers(dtype: str, shape: tuple[int, ...]) -> None:
+    info = np.iinfo(dtype)
+    for end in (info.min, info.max):
+        x = gg.asarray(np.full(shape, end, dtype))
+        for axis in (None, *range(len(shape))):
+            count = int(np.prod(shape)) if axis is None else shape[axis]
+            assert np.all(np.asarray(gg.sum(x, axis=axis)) == end * count)
+            np.testing.assert_allclose(np.asarray(gg.mean(x, axis=axis)), end, rtol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "uint16", "int16"])
+def test_one_element_that_differs_is_found_wherever_it_stands(dtype: str) -> None:
+    ends = [1] if dtype == "bool" else [1, np.iinfo(dtype).min or np.iinfo(dtype).max]
+    n = 4099
+    for end in ends:
+        for place in (0, 1, 31, 32, 63, 64, 2048, n - 2, n - 1):
+            a = np.zeros(n, dtype)
+            a[place] = end
+            b = np.full(n, end, dtype)
+            b[place] = 0
+            x, y = gg.asarray(a), gg.asarray(b)
+            assert bool(gg.any(x))
+            assert not bool(gg.any(x[place + 1 :]))
+            assert not bool(gg.all(y))
+            assert bool(gg.all(y[place + 1 :]))
+            for name in ("argmax", "argmin"):
+                assert int(fn(name)(x)) == getattr(np, name)(a)
+                assert int(fn(name)(y)) == getattr(np, name)(b)
+
+
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS])
 @pytest.mark.parametrize("name", ["argmax", "argmin"])
 def test_positions_equal_numpys(name: str, dtype: str) -> None:

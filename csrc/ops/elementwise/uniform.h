@@ -74,8 +74,6 @@ GORGO_INLINE void divide_int32(const int32_t* in, int32_t divisor, int32_t* out,
       n, out, in);
 }
 
-__extension__ using UInt128 = unsigned __int128;
-
 // 64 bits by a divisor above 1: the reciprocal scaled to 64 bits, rounded up, is near enough for numbers of 63 bits (Granlund and
 // Montgomery, 1994), which negative numbers become by flipping their bits; so do their quotients, rounded down.
 template <class Op>
@@ -83,15 +81,20 @@ GORGO_INLINE void divide_wide(const int64_t* in, int64_t divisor, int64_t* out, 
   const auto d = static_cast<uint64_t>(divisor);
   const int bits = 64 - __builtin_clzll(d - 1);
   const auto multiplier = static_cast<uint64_t>((UInt128{1} << (63 + bits)) / d + 1);
-#pragma GCC unroll 4
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t sign = in[i] >> 63;
-    const auto magnitude = static_cast<uint64_t>(in[i] ^ sign);
-    const auto high = static_cast<uint64_t>((UInt128{multiplier} * magnitude) >> 64);
-    const uint64_t quotient = (high >> (bits - 1)) ^ static_cast<uint64_t>(sign);
-    out[i] =
-        static_cast<int64_t>(std::is_same_v<Op, FloorDivide> ? quotient : static_cast<uint64_t>(in[i]) - quotient * d);
-  }
+  map1(
+      [=](auto number) __attribute__((always_inline)) {
+        using V = decltype(number + number);
+        using U = Vec<uint64_t, V::kLanes>;
+        const U sign = bits_as<uint64_t>(V{number.raw >> 63});
+        const U magnitude = bits_as<uint64_t>(number) ^ sign;
+        const U quotient = U{high_product(magnitude, broadcast<U>(multiplier)).raw >> (bits - 1)} ^ sign;
+        if constexpr (std::is_same_v<Op, FloorDivide>) {
+          return bits_as<int64_t>(quotient);
+        } else {
+          return number - bits_as<int64_t>(quotient) * broadcast<V>(divisor);
+        }
+      },
+      n, out, in);
 }
 
 template <class Op, class T>
