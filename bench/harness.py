@@ -41,6 +41,7 @@ MODULES = (
     "bench_conv",
     "bench_attention",
     "bench_memory",
+    "bench_elements",
     "bench_train",
     "bench_infer",
 )

@@ -35,6 +35,7 @@ TITLES = {
     "bench_conv": "Convolution, float32",
     "bench_attention": "Attention, float32",
     "bench_memory": "Pools, sums, norms, elementary functions, float32",
+    "bench_elements": "Small integers, casts, quotients",
     "bench_train": "One training step",
     "bench_infer": "Forward only",
 }

@@ -29,7 +29,7 @@ from bench.report import TITLES, machine
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MODULES = ("bench_matmul", "bench_matmul_narrow", "bench_conv", "bench_attention", "bench_memory")
+MODULES = ("bench_matmul", "bench_matmul_narrow", "bench_conv", "bench_attention", "bench_memory", "bench_elements")
 SETS = ("base", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")
 Named = dict[str, "float | None"]
 

@@ -20,13 +20,13 @@ namespace {
 template <class Op, class... Others>
 constexpr bool kIsOneOf = (std::is_same_v<Op, Others> || ...);
 template <class Op>
-constexpr bool kNeedsWidth = kIsOneOf<Op, Pow, Gcd, Lcm>;
+[[maybe_unused]] constexpr bool kNeedsWidth = kIsOneOf<Op, Pow, Gcd, Lcm>;
 template <class Op>
 constexpr bool kIgnoresSign =
     kIsOneOf<Op, Add, Subtract, Multiply, Equal, NotEqual, BitwiseAnd, BitwiseOr, BitwiseXor, BitwiseLeftShift,
              Negative, Square, BitwiseInvert, Conj, Floor, Ceil, Trunc, Round, IsNan, IsInf, IsFinite>;
 template <class Op>
-constexpr bool kIsCommonest = kIsOneOf<Op, Add, Subtract, Multiply>;
+[[maybe_unused]] constexpr bool kIsCommonest = kIsOneOf<Op, Add, Subtract, Multiply>;
 template <class Op, class S>
 constexpr auto lane_of() {
   using Compute = ComputeOf<S>;

@@ -322,9 +322,10 @@ void magnitude_floats(const void* const* in, void* const* out, int64_t n) noexce
     put<kLanes>(to + i, magnitude_of(low, high), count);
   }
 }
-void magnitude_doubles(const void* const* in, void* const* out, int64_t n) noexcept {
-  map1([](auto x) __attribute__((always_inline)) { return magnitude(x); }, n, static_cast<double*>(out[0]),
-       static_cast<const Complex<double>*>(in[0]));
+template <class T>
+void magnitude_loop(const void* const* in, void* const* out, int64_t n) noexcept {
+  map1([](auto x) __attribute__((always_inline)) { return magnitude(x); }, n, static_cast<T*>(out[0]),
+       static_cast<const Complex<T>*>(in[0]));
 }
 template <class T>
 void real_loop(const void* const* in, void* const* out, int64_t n) noexcept {
@@ -450,7 +451,7 @@ void fill_clip(KernelSink& sink) {
 }
 template <class T>
 void fill_complex(KernelSink& sink, DType dtype) {
-  if constexpr (sizeof(T) == 8) add(sink, "abs", dtype, run_complex<magnitude_doubles>);
+  if constexpr (sizeof(T) == 8) add(sink, "abs", dtype, run_complex<magnitude_loop<T>>);
   add(sink, "real", dtype, run_complex<real_loop<T>>);
   add(sink, "imag", dtype, run_complex<imag_loop<T>>);
   add(sink, "sign", dtype, run_complex<sign_loop<T>>);
