@@ -113,6 +113,22 @@ template <class Source>
   return i + k;
 }
 
+// A dense run goes by blocks, so that only the one that has it is read again.
+template <class Partial, class Source>
+[[gnu::noinline]] Partial arg_run(const Source& source, const typename Source::Storage* p, int64_t n) noexcept {
+  constexpr int64_t kBlock = 8192;
+  const auto block = [n](int64_t at) GORGO_INLINE_LAMBDA { return n - at < kBlock ? n - at : kBlock; };
+  typename Source::Lane best{};
+  int64_t place = 0;
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const auto value = fold_run(source, p + i, block(i));
+    if (i > 0 && !Source::Merge::beats(value, best)) continue;
+    best = value;
+    place = i;
+  }
+  return {best, place + find_value(source, p + place, block(place), best)};
+}
+
 template <class Source, class Partial>
 [[gnu::noinline]] void arg_strip(const Source& source, const typename Source::Storage* p, int64_t stride, int64_t count,
                                  int64_t n, Partial* into) noexcept {
@@ -205,11 +221,7 @@ struct ArgBest {
     return s;
   }
   GORGO_INLINE static Partial empty() { return {}; }
-  GORGO_INLINE static Partial run(const Storage* p, int64_t n) {
-    const RunSource s = source();
-    const auto value = fold_run(s, p, n);
-    return {value, find_value(s, p, n, value)};
-  }
+  GORGO_INLINE static Partial run(const Storage* p, int64_t n) { return arg_run<Partial>(source(), p, n); }
   GORGO_INLINE static void strip(const Storage* p, int64_t stride, int64_t count, int64_t n, Partial* into) {
     arg_strip(source(), p, stride, count, n, into);
   }

@@ -15,10 +15,10 @@ inline constexpr bool kIsReal = std::is_floating_point_v<ComputeType<S>>;
 template <class S>
 struct SumFold {
   using Storage = S;
-  using Lane = std::conditional_t<kIsReal<S>, ComputeType<S>, std::conditional_t<sizeof(S) == 1, uint32_t, uint64_t>>;
+  using Lane =
+      std::conditional_t<kIsReal<S>, ComputeType<S>, std::conditional_t<std::is_same_v<S, bool>, uint32_t, uint64_t>>;
   using Partial = std::conditional_t<kIsReal<S>, double, uint64_t>;
   static constexpr bool kFlushes = !std::is_same_v<Lane, Partial>;
-  static_assert(sizeof(S) != 1 || std::is_same_v<S, bool>);
 
   // A signed integer is extended by its sign first.
   GORGO_DEVICE static Lane map(S v) {
