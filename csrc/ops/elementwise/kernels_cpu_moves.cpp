@@ -183,6 +183,8 @@ void float_to_small_loop(const void* const* in, void* const* out, int64_t n) noe
 Loop loop_at_once(DType from, DType to) noexcept {
   const auto one_way = [](DType small, bool to_float) -> Loop {
     switch (small) {
+      case DType::Bool:
+        return to_float ? small_to_float_loop<uint8_t> : nullptr;
       case DType::UInt8:
         return to_float ? small_to_float_loop<uint8_t> : float_to_small_loop<uint8_t>;
       case DType::Int8:
