@@ -1,13 +1,16 @@
-// CPU kernels of the index family: gathers, scatters and nonzero.
+// CPU kernels of the index family: gathers and scatters.
 //
 // Compiled once per ISA. Indices are checked and turned into offsets in a first phase; when one is out of range, the later
 // phases write nothing. Scatters give each destination its contributions in the order of the indices, whatever the thread
 // count: they are split over destinations that cannot meet.
-// Read next: kernels/move.h, index.cpp (what each op means).
+// Read next: kernels/move.h, kernels_cpu_nonzero.cpp, index.cpp (what each op means).
 #include "kernels/move.h"
 #include "ops/index/attrs.h"
 
 namespace gorgo::GORGO_ISA_NS {
+
+void fill_nonzero(KernelSink& sink);  // kernels_cpu_nonzero.cpp
+
 #ifdef GORGO_WITH_MOVES
 namespace {
 
@@ -582,93 +585,12 @@ struct ScatterReduced {
   }
 };
 
-// ---- nonzero: chunks are counted, then placed, then written ----
-template <class T>
-GORGO_INLINE bool is_nonzero(T value) noexcept {
-  if constexpr (std::is_same_v<T, Float16> || std::is_same_v<T, BFloat16>) {
-    return (value.bits & 0x7fffu) != 0;
-  } else if constexpr (std::is_same_v<T, bool> || std::is_integral_v<T> || std::is_floating_point_v<T>) {
-    return value != T{};
-  } else {
-    return value.real() != 0 || value.imag() != 0;
-  }
-}
-
-template <class T>
-struct Nonzero {
-  // Calls f(position) for each nonzero element of the task's chunk, in order.
-  template <class F>
-  GORGO_INLINE static void scan(const KOperand& x, int64_t task, const F& f) noexcept {
-    MovePlan plan;
-    int64_t step = x.numel;
-    for (int32_t i = 0; i < x.rank; ++i) {
-      step /= x.shape[i];
-      plan.add(x.shape[i], step, x.strides[i]);
-    }
-    const int64_t to_stride = plan.rank > 0 ? plan.to[plan.rank - 1] : 0;
-    const int64_t from_stride = plan.rank > 0 ? plan.from[plan.rank - 1] : 0;
-    const int64_t begin = task * kMoveGrain;
-    const T* data = x.as<const T>();
-    walk_lines(plan, begin, smaller(begin + kMoveGrain, x.numel),
-               [&](int64_t to, int64_t from, int64_t n) __attribute__((always_inline)) {
-                 for (int64_t i = 0; i < n; ++i) {
-                   if (is_nonzero(data[from + i * from_stride])) f(to + i * to_stride);
-                 }
-               });
-  }
-  static void count(const KernelArgs& args, int64_t task) noexcept {
-    int64_t n = 0;
-    scan(args.in[0], task, [&](int64_t) __attribute__((always_inline)) { ++n; });
-    static_cast<int64_t*>(args.scratch)[task] = n;
-  }
-  static int64_t chunks(const KernelArgs& args) noexcept { return move_tasks(args.in[0].numel); }
-  static size_t scratch(const KernelArgs& args) noexcept { return static_cast<size_t>(chunks(args)) * sizeof(int64_t); }
-  static void sum(const KernelArgs& args, int64_t) noexcept {
-    int64_t n = 0;
-    for (int64_t k = 0; k < chunks(args); ++k) n += static_cast<const int64_t*>(args.scratch)[k];
-    args.out[0].as<int64_t>()[0] = n;
-  }
-  static void place(const KernelArgs& args, int64_t) noexcept {
-    auto* starts = static_cast<int64_t*>(args.scratch);
-    int64_t n = 0;
-    for (int64_t k = 0; k < chunks(args); ++k) {
-      const int64_t here = starts[k];
-      starts[k] = n;
-      n += here;
-    }
-  }
-  static void write(const KernelArgs& args, int64_t task) noexcept {
-    const KOperand& x = args.in[0];
-    const int64_t at = static_cast<const int64_t*>(args.scratch)[task];
-    auto* row = args.out[0].as<int64_t>() + at * x.rank;
-    scan(x, task, [&](int64_t position) __attribute__((always_inline)) {
-      for (int32_t i = x.rank - 1; i >= 0; --i) {
-        row[i] = position % x.shape[i];
-        position /= x.shape[i];
-      }
-      row += x.rank;
-    });
-  }
-  static Kernel counter() noexcept { return Kernel::of({count, chunks}, {sum, nullptr}, scratch); }
-  static Kernel kernel() noexcept {
-    Kernel k;
-    k.phases[0] = {count, chunks};
-    k.phases[1] = {place, nullptr};
-    k.phases[2] = {write, chunks};
-    k.phase_count = 3;
-    k.scratch_bytes = scratch;
-    return k;
-  }
-};
-
 template <class T>
 void fill_index_of(KernelSink& sink) {
   constexpr DType d = kDTypeOf<T>;
   sink.add("index_put", d, IndexPut<T>::kernel());
   sink.add("scatter_add", d, ScatterAdd<T>::kernel());
   if constexpr (d != DType::Bool) sink.add("scatter_combine", d, ScatterReduced<T>::kernel());
-  sink.add("nonzero", d, Nonzero<T>::kernel());
-  sink.add("nonzero#count", d, Nonzero<T>::counter());
   if constexpr (is_inexact(d)) {
     sink.add("index_adjoint", d, IndexAdjoint<T>::kernel());
     sink.add("take_along_axis_adjoint", d, TakeAlongAdjoint<T>::kernel());
@@ -678,6 +600,7 @@ void fill_index_of(KernelSink& sink) {
 }  // namespace
 
 void fill_index(KernelSink& sink) {
+  fill_nonzero(sink);
   add_by_size<Take>(sink, "take");
   add_by_size<Index>(sink, "index");
   add_by_size<TakeAlong>(sink, "take_along_axis");
@@ -687,7 +610,7 @@ void fill_index(KernelSink& sink) {
 #undef GORGO_X
 }
 #else  // inherited
-void fill_index(KernelSink&) {}
+void fill_index(KernelSink& sink) { fill_nonzero(sink); }
 #endif
 
 }  // namespace gorgo::GORGO_ISA_NS
