@@ -78,6 +78,19 @@ GORGO_INLINE void sum_square(Raw* v) {
 // In place: v[i] becomes column i of the square whose N rows were v, after log2(N) rounds.
 template <class T, int N, class Raw>
 GORGO_INLINE void transpose_square(Raw* v) {
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+  if constexpr (sizeof(T) == 8 && N == 4) {  // within halves of a register, then between them
+    const auto ab_even = _mm256_unpacklo_pd((__m256d)v[0], (__m256d)v[1]);
+    const auto ab_odd = _mm256_unpackhi_pd((__m256d)v[0], (__m256d)v[1]);
+    const auto cd_even = _mm256_unpacklo_pd((__m256d)v[2], (__m256d)v[3]);
+    const auto cd_odd = _mm256_unpackhi_pd((__m256d)v[2], (__m256d)v[3]);
+    v[0] = (Raw)_mm256_permute2f128_pd(ab_even, cd_even, 0x20);
+    v[1] = (Raw)_mm256_permute2f128_pd(ab_odd, cd_odd, 0x20);
+    v[2] = (Raw)_mm256_permute2f128_pd(ab_even, cd_even, 0x31);
+    v[3] = (Raw)_mm256_permute2f128_pd(ab_odd, cd_odd, 0x31);
+    return;
+  }
+#endif
 #pragma GCC unroll 4
   for (int round = 1; round < N; round *= 2) {
     Raw out[N];

@@ -6,6 +6,7 @@
 // Compiled once per ISA. Read next: scan.cpp (what each op means).
 #include "kernels/complex.h"
 #include "kernels/move.h"
+#include "kernels/zip.h"
 #include "ops/scan/attrs.h"
 
 namespace gorgo::GORGO_ISA_NS {
@@ -167,11 +168,79 @@ struct CumulativeSum {
     C group[kStrip];
   };
 
+  // Neighbouring elements [begin, end), in blocks of four groups, lane by lane; adds to `groups` and returns where it stopped.
+  template <bool kStores>
+  GORGO_INLINE static int64_t walk_groups(const T* from, T* to, int64_t begin, int64_t end, double before,
+                                          double& groups) noexcept {
+    using F = ComputeType<T>;
+    using Raw = RawVector<double, 4>;
+    constexpr int64_t kBlock = 16;
+    double sum = groups;
+    int64_t i = begin;
+    for (; i + kBlock <= end; i += kBlock) {
+      Vec<double, 4> rows[4];
+      if constexpr (kIsHalf<T>) {
+        const Vec<F, 8> halves[2] = {load<T, 8>(from + i), load<T, 8>(from + i + 8)};
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k)
+          rows[k] = convert<double>(k % 2 == 0 ? low_half(halves[k / 2]) : high_half(halves[k / 2]));
+      } else {
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) rows[k] = convert<double>(load<T, 4>(from + i + 4 * k));
+      }
+      Raw part[4] = {rows[0].raw, rows[1].raw, rows[2].raw, rows[3].raw};
+      transpose_square<double, 4>(part);
+#pragma GCC unroll 4
+      for (int k = 1; k < 4; ++k) part[k] = part[k - 1] + part[k];
+      const double second = sum + part[3][0];
+      const double third = second + part[3][1];
+      const double fourth = third + part[3][2];
+      if constexpr (kStores) {
+        const Raw done{sum, second, third, fourth};
+        sum = fourth + part[3][3];
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) part[k] = before + (done + part[k]);
+        transpose_square<double, 4>(part);
+        if constexpr (kIsHalf<T>) {
+#pragma GCC unroll 4
+          for (int k = 0; k < 4; k += 2) {
+            store(to + i + 4 * k, join(convert<F>(Vec<double, 4>{part[k]}), convert<F>(Vec<double, 4>{part[k + 1]})));
+          }
+        } else {
+#pragma GCC unroll 4
+          for (int k = 0; k < 4; ++k) store(to + i + 4 * k, convert<F>(Vec<double, 4>{part[k]}));
+        }
+      } else {
+        sum = fourth + part[3][3];
+      }
+    }
+    groups = sum;
+    return i;
+  }
   template <bool kStores>
   GORGO_INLINE static C walk_line(const T* from, int64_t step, T* to, int64_t out_step, int64_t begin, int64_t end,
                                   C before) noexcept {
     C groups = whole<C>(0);
     int64_t i = begin;
+    if (step == 1 && out_step == 1) {
+      if constexpr (std::is_integral_v<T>) {  // whatever the order
+        for (; i + 4 <= end; i += 4) {
+          const C a = widen(from[i]);
+          const C b = a + widen(from[i + 1]);
+          const C c = b + widen(from[i + 2]);
+          if constexpr (kStores) {
+            const C sum = before + groups;
+            to[i] = narrow<T>(sum + a);
+            to[i + 1] = narrow<T>(sum + b);
+            to[i + 2] = narrow<T>(sum + c);
+            to[i + 3] = narrow<T>(sum + (c + widen(from[i + 3])));
+          }
+          groups += c + widen(from[i + 3]);
+        }
+      } else if constexpr (std::is_same_v<C, double> && kVectorBytes >= 32) {
+        i = walk_groups<kStores>(from, to, begin, end, before, groups);
+      }
+    }
     for (; i + 4 <= end; i += 4) {
       C part[4];
       part[0] = widen(from[i * step]);
@@ -247,7 +316,7 @@ struct CumulativeSum {
     const int64_t chunk = task % plan.chunks;
     const Place place(args, plan, task / plan.chunks);
     Sums sums;
-    walk(place.from, place.step, nullptr, 0, place.width, chunk * kChunk, chunk_end(plan, chunk), sums);
+    walk(place.from, place.step, nullptr, 1, place.width, chunk * kChunk, chunk_end(plan, chunk), sums);
     C* const totals = static_cast<C*>(args.scratch) + task * kStrip;
     for (int64_t j = 0; j < place.width; ++j) totals[j] = sums.groups[j];
   }
