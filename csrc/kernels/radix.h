@@ -96,10 +96,10 @@ GORGO_INLINE void counting_sort(K* keys, uint32_t* counts, int64_t n, int low, i
 }
 
 // Sorts `n` entries by the bits of their keys that `relevant` names and returns where they lie now: in `entries` or in `spare`.
-// What the other bits hold must be in order already among equals.
+// What the other bits hold must be in order already among equals. Few keys should be alike in their first `telling` bits.
 template <class Item>
 [[gnu::noinline]] static Item* radix_sort(Item* entries, Item* spare, int64_t n,
-                                          SortKey<Item> relevant = ~SortKey<Item>{0}) noexcept {
+                                          SortKey<Item> relevant = ~SortKey<Item>{0}, int telling = 32) noexcept {
   using K = SortKey<Item>;
   // Below this length moving single items beats filling histograms.
   if (n <= 24) {
@@ -120,12 +120,13 @@ template <class Item>
       return entries;
     }
   }
-  if (high - low <= 32) return radix_passes(entries, spare, n, low, high);
-  // Few keys are alike in their upper 32 bits, as a rule.
-  Item* const sorted = radix_passes(entries, spare, n, high - 32, high);
+  if (high - low <= 32 && (telling == 32 || high - low <= telling)) return radix_passes(entries, spare, n, low, high);
+  Item* sorted = radix_passes(entries, spare, n, high - telling, high);
   if (insertion_sort(sorted, n, 2 * n)) return sorted;
-  Item* const by_low = radix_passes(sorted, sorted == entries ? spare : entries, n, low, high - 32);
-  return radix_passes(by_low, by_low == entries ? spare : entries, n, high - 32, high);
+  for (int from = low; from < high; from += 32) {
+    sorted = radix_passes(sorted, sorted == entries ? spare : entries, n, from, from + 32 < high ? from + 32 : high);
+  }
+  return sorted;
 }
 
 // How a long sequence is cut into blocks, by its length alone. There are at most kMost of them, since each block of the

@@ -177,6 +177,13 @@ def _columns(x: Tensor) -> list[Tensor]:
     return [gorgo.real(flat), gorgo.imag(flat)] if _is_complex(x) else [flat]
 
 
+def _begins(values: Tensor) -> Tensor:
+    """Return which of sorted elements differ from the one before; NaN equals nothing."""
+    begins = gorgo.ones(values.shape, dtype=gorgo.bool, device=values.device)
+    begins[1:] = values[1:] != values[:-1]
+    return begins
+
+
 def _unique(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the order, where runs begin in it, the values and their first indices."""
     order, begins = _runs(_columns(x))
@@ -270,7 +277,10 @@ def unique_values(x: Tensor, /) -> Tensor:
         >>> gg.unique_values(gg.asarray([3, 1, 3])).tolist()
         [1, 3]
     """
-    return _unique(x)[2]
+    if x.requires_grad or _is_complex(x):
+        return _unique(x)[2]
+    values = gorgo.sort(gorgo.reshape(x, (-1,)))
+    return values[_begins(values)]
 
 
 def unique(
@@ -391,8 +401,8 @@ def bincount(x: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Te
 
 def _add_up(places: Tensor, weights: Tensor | None, length: int) -> Tensor:
     if weights is None:
-        weights = gorgo.ones(places.shape, dtype=gorgo.int64, device=places.device)
-    elif gorgo.isdtype(weights.dtype, ("bool", "integral")):
+        return gorgo.scatter_add(gorgo.zeros((length,), dtype=gorgo.int64, device=places.device), 0, places, 1)
+    if gorgo.isdtype(weights.dtype, ("bool", "integral")):
         weights = weights.astype(gorgo.int64)
     empty = gorgo.zeros((length,), dtype=weights.dtype, device=weights.device)
     return gorgo.scatter_add(empty, 0, places, weights)

@@ -325,6 +325,13 @@ struct Put {
     for (int i = 0; i < g.index_rank; ++i) {
       steps[i] = stride_along(values, value_rank, g.place + i, g.index_shape[i]);
     }
+    if (post.rank == 0 && !accumulate && g.index_rank == 1) {
+      using U = UnitLike<T>;
+      U* target = reinterpret_cast<U*>(out.as<T>() + to);
+      const U* source = reinterpret_cast<const U*>(values.as<T>() + from);
+      for (int64_t p = 0; p < g.positions; ++p) target[offsets[p]] = source[p * steps[0]];
+      return;
+    }
     for (int64_t p = 0; p < g.positions; ++p) {
       T* target = out.as<T>() + to + offsets[p];
       const T* source = values.as<T>() + from;
@@ -530,6 +537,17 @@ struct Scatter {
           to += c * out.strides[i];
           index_at += c * stride_along(index, rank, i, where.shape[i]);
           value_at += c * stride_along(values, rank, i, where.shape[i]);
+        }
+        if constexpr (kCombine == Combine::Add) {
+          if (index_step == 1 && value_step == 0) {  // so a number is counted
+            const T value = values.as<T>()[value_at];
+            T* const targets = out.as<T>() + to;
+            for (int64_t j = index_at; j < index_at + count; ++j) {
+              const auto given = static_cast<int64_t>(indices[j]);
+              add_to(targets[(given + (given >> 63 & length)) * step], value);
+            }
+            continue;
+          }
         }
         for (int64_t j = 0; j < count; ++j) {
           const auto given = static_cast<int64_t>(indices[index_at + j * index_step]);

@@ -195,32 +195,65 @@ void number(const KernelArgs& args, int64_t task) noexcept {
 void give_order(const KernelArgs& args, int64_t first, const Ticket* sorted, int64_t count) noexcept {
   for (int64_t i = 0; i < count; ++i) args.out[0].as<int64_t>()[first + i] = sorted[i].index;
 }
-int64_t ticket_blocks(const KernelArgs& args) noexcept { return SortBlocks(args.out[0].numel).count; }
-void order_block(const KernelArgs& args, int64_t block) noexcept {
-  const SortBlocks blocks(args.out[0].numel);
-  auto* tickets = static_cast<Ticket*>(args.scratch) + blocks.begin(block);
-  const int64_t count = blocks.end(block) - blocks.begin(block);
-  const Ticket* sorted = radix_sort(tickets, tickets + blocks.n, count);
-  if (blocks.count == 1) {
-    give_order(args, 0, sorted, count);
-  } else if (sorted != tickets) {
-    __builtin_memcpy(tickets, sorted, static_cast<size_t>(count) * sizeof(Ticket));
+// Words are spread evenly, so a few bits more than number the tickets tell nearly all of them apart.
+const Ticket* in_order(Ticket* tickets, Ticket* spare, int64_t n) noexcept {
+  return radix_sort(tickets, spare, n, ~uint64_t{0}, n < 1 << 17 ? 16 : 32);
+}
+// Many tickets are first parted by the upper bits of their words, block by block; then each part is gathered and put in order.
+constexpr int kPartBits = 8;
+constexpr int64_t kParts = 1 << kPartBits;
+struct PartCounts {
+  int64_t* of;
+  GORGO_INLINE explicit PartCounts(const KernelArgs& args) noexcept
+      : of(reinterpret_cast<int64_t*>(static_cast<Ticket*>(args.scratch) + 3 * args.out[0].numel)) {}
+  [[nodiscard]] GORGO_INLINE int64_t& operator()(int64_t block, int64_t part) const noexcept {
+    return of[block * kParts + part];
   }
-}
-int64_t joining_blocks(const KernelArgs& args) noexcept {
-  const int64_t count = ticket_blocks(args);
-  return count > 1 ? count : 0;
-}
-void join_block(const KernelArgs& args, int64_t block) noexcept {
+};
+int64_t ticket_blocks(const KernelArgs& args) noexcept { return SortBlocks(args.out[0].numel).count; }
+void part_block(const KernelArgs& args, int64_t block) noexcept {
   const SortBlocks blocks(args.out[0].numel);
-  const int64_t begin = blocks.begin(block);
-  auto* tickets = static_cast<Ticket*>(args.scratch);
-  Ticket* room = tickets + blocks.n + begin;
-  give_order(args, begin, gather_sorted(tickets, blocks, block, room, room + blocks.n), blocks.end(block) - begin);
+  auto* const tickets = static_cast<Ticket*>(args.scratch);
+  if (blocks.count == 1) {
+    give_order(args, 0, in_order(tickets, tickets + blocks.n, blocks.n), blocks.n);
+    return;
+  }
+  const PartCounts counts(args);
+  const auto part_of = [](Ticket t)
+                           __attribute__((always_inline)) { return static_cast<int64_t>(t.key >> (64 - kPartBits)); };
+  for (int64_t part = 0; part < kParts; ++part) counts(block, part) = 0;
+  for (int64_t i = blocks.begin(block); i < blocks.end(block); ++i) ++counts(block, part_of(tickets[i]));
+  Ticket* places[kParts];
+  Ticket* place = tickets + blocks.n + blocks.begin(block);
+  for (int64_t part = 0; part < kParts; ++part) {
+    places[part] = place;
+    place += counts(block, part);
+  }
+  for (int64_t i = blocks.begin(block); i < blocks.end(block); ++i) *places[part_of(tickets[i])]++ = tickets[i];
+}
+int64_t part_tasks(const KernelArgs& args) noexcept { return ticket_blocks(args) > 1 ? kParts : 0; }
+void order_part(const KernelArgs& args, int64_t part) noexcept {
+  const SortBlocks blocks(args.out[0].numel);
+  const PartCounts counts(args);
+  auto* const tickets = static_cast<Ticket*>(args.scratch);
+  int64_t first = 0;  // how many tickets lie in parts before
+  for (int64_t b = 0; b < blocks.count; ++b) {
+    for (int64_t p = 0; p < part; ++p) first += counts(b, p);
+  }
+  int64_t n = 0;
+  for (int64_t b = 0; b < blocks.count; ++b) {
+    const Ticket* from = tickets + blocks.n + blocks.begin(b);
+    for (int64_t p = 0; p < part; ++p) from += counts(b, p);
+    const auto count = counts(b, part);
+    __builtin_memcpy(tickets + first + n, from, static_cast<size_t>(count) * sizeof(Ticket));
+    n += count;
+  }
+  if (n > 0) give_order(args, first, in_order(tickets + first, tickets + 2 * blocks.n + first, n), n);
 }
 size_t permutation_scratch(const KernelArgs& args) noexcept {
-  const size_t buffers = joining_blocks(args) > 0 ? 3 : 2;
-  return buffers * sizeof(Ticket) * static_cast<size_t>(args.out[0].numel);
+  const auto n = static_cast<size_t>(args.out[0].numel);
+  if (part_tasks(args) == 0) return 2 * sizeof(Ticket) * n;
+  return 3 * sizeof(Ticket) * n + static_cast<size_t>(ticket_blocks(args) * kParts) * sizeof(int64_t);
 }
 
 // ---- the generator ----
@@ -255,10 +288,9 @@ void fill_random(KernelSink& sink) {
   fill_random_sample(sink);
   sink.add("random_key", DType::UInt64, Kernel::of({take_key, nullptr}));
   sink.add("random_bernoulli", DType::Bool, Kernel::of({bernoulli, output_tasks}));
-  sink.add("random_permutation", DType::Int64,
-           Kernel{{{number, output_tasks}, {order_block, ticket_blocks}, {join_block, joining_blocks}},
-                  3,
-                  permutation_scratch});
+  sink.add(
+      "random_permutation", DType::Int64,
+      Kernel{{{number, output_tasks}, {part_block, ticket_blocks}, {order_part, part_tasks}}, 3, permutation_scratch});
   fill_floats<Float16>(sink);
   fill_floats<BFloat16>(sink);
   fill_floats<float>(sink);
