@@ -220,7 +220,10 @@ struct Sort {
 
   // ---- by a network ----
   // Scratch: the keys of as many lines as there are lanes, and room to read a vector from the last, then the tile.
-  static int64_t padded(int64_t n) noexcept { return round_up(n, kLanes); }
+  static int64_t padded(int64_t n) noexcept {
+    const int64_t places = network_places(n);
+    return places > round_up(n, kLanes) ? places : round_up(n, kLanes);
+  }
   static int64_t rows_bytes(int64_t n) noexcept { return (n + 1) * kLanes * static_cast<int64_t>(sizeof(K)); }
   static int64_t network_bytes(int64_t n) noexcept {
     return round_up(rows_bytes(n), 64) + padded(n) * Tile::kBytesPerPlace;
