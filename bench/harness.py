@@ -42,6 +42,7 @@ MODULES = (
     "bench_attention",
     "bench_memory",
     "bench_elements",
+    "bench_search",
     "bench_train",
     "bench_infer",
 )

@@ -36,6 +36,7 @@ TITLES = {
     "bench_attention": "Attention, float32",
     "bench_memory": "Pools, sums, norms, elementary functions, float32",
     "bench_elements": "Small integers, casts, quotients",
+    "bench_search": "Sorting, searching, running sums, float32",
     "bench_train": "One training step",
     "bench_infer": "Forward only",
 }

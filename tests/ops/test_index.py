@@ -332,3 +332,32 @@ def test_slices_are_numpys_at_every_bound(n: int) -> None:
         got = ours[start:stop:step].numpy()
         assert got.shape == x[start:stop:step].shape, (start, stop, step)
         assert np.array_equal(got, x[start:stop:step]), (start, stop, step)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(1,), (63,), (64,), (65,), (40_001,), (5, 7), (100, 300), (2, 3, 40, 7)])
+@pytest.mark.parametrize(
+    "dtype", ["bool", "uint8", "int16", "int32", "int64", "float16", "float32", "complex64", "complex128"]
+)
+def test_nonzero_and_masks_agree_with_numpy_however_many_there_are(
+    dtype: str, shape: tuple[int, ...], share: float
+) -> None:
+    rng = np.random.default_rng(0)
+    hit = rng.random(shape) < share
+    x = np.where(hit, rng.integers(1, 100, shape), 0).astype(dtype)
+    if x.dtype.kind == "f":
+        x[~hit & (rng.random(shape) < 0.5)] = -0.0
+        x[hit & (rng.random(shape) < 0.1)] = np.nan
+    if x.dtype.kind == "c":
+        x[hit] *= 1j
+    reversed_axes = tuple(range(x.ndim))[::-1]
+    for t in (gg.asarray(x), gg.asarray(np.array(x.T, order="C")).permute_dims(reversed_axes)):
+        got = gg.nonzero(t)
+        for ours, theirs in zip(got, np.nonzero(x), strict=True):
+            np.testing.assert_array_equal(np.asarray(ours), theirs)
+    values = rng.standard_normal(shape).astype(np.float32)
+    mask = gg.asarray(x != 0)
+    y = gg.asarray(values.copy())
+    np.testing.assert_array_equal(np.asarray(y[mask]), values[x != 0])
+    y[mask] = y[mask] * 2.0
+    np.testing.assert_array_equal(np.asarray(y), np.where(x != 0, values * 2, values))

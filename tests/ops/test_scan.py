@@ -243,3 +243,24 @@ def test_linear_scan_is_a_discounted_sum() -> None:
 def test_messages_name_op_argument_and_value(call: Callable[[gg.Tensor], Any], error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         call(gg.zeros((2, 3)))
+
+
+@pytest.mark.usefixtures("_threads_are_restored")
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int64", "uint16"])
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 4095, 4097, 140_001])
+def test_running_sums_are_alike_however_lines_lie(dtype: str, n: int) -> None:
+    x = (np.random.default_rng(0).standard_normal((3, n)) * 50).astype(dtype)
+    lain = {"rows": gg.asarray(x), "columns": gg.asarray(np.ascontiguousarray(x.T)).T}
+    results = []
+    for threads in (1, 2):
+        gg.set_num_threads(threads)
+        results += [np.asarray(gg.cumulative_sum(t, axis=1)) for t in lain.values()]
+    assert len({r.tobytes() for r in results}) == 1
+    if np.issubdtype(x.dtype, np.integer):
+        np.testing.assert_array_equal(results[0], np.cumsum(x, axis=1).astype(results[0].dtype))
+    elif dtype != "float16":
+        # Sums are made in double: what is left is the rounding of the result.
+        expected = np.cumsum(x.astype(np.longdouble), axis=1)
+        np.testing.assert_allclose(
+            results[0], expected.astype(np.float64), rtol=2.0 ** (-23 if dtype == "float32" else -50), atol=1e-9
+        )

@@ -159,3 +159,99 @@ def test_long_lines_are_sorted_in_blocks(shape: tuple[int, ...], ties: str) -> N
 def test_keys_of_all_ones_are_cut_too() -> None:
     x = np.where(np.random.default_rng(0).random(400_000) < 0.5, np.uint64(2**64 - 1), np.uint64(3))
     np.testing.assert_array_equal(np.asarray(gg.argsort(gg.asarray(x))), np.argsort(x, kind="stable"))
+
+
+def key_bits(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.ascontiguousarray(x).view(f"u{x.dtype.itemsize}")
+
+
+def stable_order(x: np.ndarray[Any, Any], axis: int, descending: bool, nan_last: bool) -> np.ndarray[Any, Any]:
+    """Order by NumPy: NaN, then values, then places."""
+    nan = np.isnan(x) if x.dtype.kind == "f" else np.zeros(x.shape, bool)
+    values = np.where(nan, x.dtype.type(0), x)
+    if x.dtype.kind == "f":
+        values = -values if descending else values
+    elif descending:
+        values = ~values
+    return np.lexsort((values, np.where(nan, 1 if nan_last or not descending else -1, 0)), axis=axis)
+
+
+# A network sorts short lines, several beside each other; longer ones are sorted by digits; topk collects.
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [
+        ((2, 1), 1),
+        ((1, 64), 1),
+        ((37, 8), 1),
+        ((37, 64), 1),
+        ((19, 65), 1),
+        ((9, 512), 1),
+        ((3, 512), 1),
+        ((6, 513), 1),
+        ((64, 37), 0),
+        ((130, 40), 0),
+        ((3, 70, 5), 1),
+        ((4000,), 0),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float16", "float32", "float64"])
+def test_every_length_gives_the_stable_order_bit_for_bit(
+    dtype: str, shape: tuple[int, ...], axis: int, descending: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 9, shape).astype(dtype) if dtype == "uint8" else rng.integers(-9, 9, shape).astype(dtype)
+    if dtype.startswith("float"):
+        kind = rng.integers(0, 12, shape)
+        for i, special in enumerate((np.nan, -np.nan, np.inf, -np.inf, -0.0)):
+            x[kind == i] = special
+    order = stable_order(x, axis, descending, nan_last=True)
+    first = stable_order(x, axis, descending, nan_last=False)
+    doubled = gg.asarray(np.repeat(x, 2, axis=-1))[..., ::2]
+    for tensor in (gg.asarray(x), doubled):
+        np.testing.assert_array_equal(np.asarray(gg.argsort(tensor, axis=axis, descending=descending)), order)
+        values = np.asarray(gg.sort(tensor, axis=axis, descending=descending))
+        np.testing.assert_array_equal(key_bits(values), key_bits(np.take_along_axis(x, order, axis)))
+        for k in {1, min(5, shape[axis]), shape[axis] // 3, shape[axis]}:
+            best, where = gg.topk(tensor, k, axis=axis, largest=descending)
+            expected = np.take(first, range(k), axis)
+            np.testing.assert_array_equal(np.asarray(where), expected)
+            np.testing.assert_array_equal(key_bits(np.asarray(best)), key_bits(np.take_along_axis(x, expected, axis)))
+
+
+@pytest.mark.parametrize("make", [np.sort, lambda x: np.sort(x)[::-1], lambda x: x, lambda x: np.round(x)])
+@pytest.mark.parametrize("n", [200, 5000, 262_145, 400_000])
+def test_topk_of_long_lines_is_the_head_of_the_order(n: int, make: Any) -> None:
+    x = np.ascontiguousarray(make(np.random.default_rng(0).standard_normal(n).astype(np.float32)))
+    for k in (1, 10, n // 20):
+        for largest in (False, True):
+            expected = np.argsort(-x if largest else x, kind="stable")[:k]
+            values, indices = gg.topk(gg.asarray(x), k, largest=largest)
+            np.testing.assert_array_equal(np.asarray(indices), expected)
+            np.testing.assert_array_equal(np.asarray(values), x[expected])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_signs_of_zeros_and_nan_keep_their_order_in_long_lines(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.choice([1.0, 0.0, -0.0, -1.0, np.nan, -np.nan], 300_000).astype(dtype)
+    order = stable_order(x, 0, False, nan_last=True)
+    before = gg.get_num_threads()
+    try:
+        for threads in (1, 2):
+            gg.set_num_threads(threads)
+            np.testing.assert_array_equal(key_bits(np.asarray(gg.sort(gg.asarray(x)))), key_bits(x[order]))
+            np.testing.assert_array_equal(
+                np.asarray(gg.topk(gg.asarray(x), 7).indices), np.flatnonzero(np.isnan(x))[:7]
+            )
+    finally:
+        gg.set_num_threads(before)
+
+
+# Keys that are alike in their upper halves, or all but a few of them.
+@pytest.mark.parametrize("spread", [1, 1000, 2**33])
+def test_long_keys_are_told_apart_by_their_lower_halves(spread: int) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 5, 20_000) * 2**40 + rng.integers(0, spread, 20_000)
+    np.testing.assert_array_equal(np.asarray(gg.sort(gg.asarray(x))), np.sort(x))
+    np.testing.assert_array_equal(np.asarray(gg.argsort(gg.asarray(x))), np.argsort(x, kind="stable"))

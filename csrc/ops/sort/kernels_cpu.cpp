@@ -102,7 +102,8 @@ struct Sort {
       const int64_t n = lines.length;
       if (args.out[0].numel == 0) return;
       capacity = 4 * kept + 64;
-      if (n <= kShort || (n <= kShortSideBySide && lines.count >= kSeveral)) {
+      if (n <= kShort ||
+          (n <= kShortSideBySide && lines.count >= kSeveral && (kWant != Want::First || sizeof(K) == 4))) {
         way = Way::Network;
       } else if (kWant == Want::First && 2 * capacity <= n) {
         way = lines.in_blocks() && 2 * capacity <= SortBlocks::kLeast ? Way::SelectInBlocks : Way::Select;
@@ -164,8 +165,9 @@ struct Sort {
       const KOperand& x = args.in[0];
       const KOperand& out = args.out[0];
       size = dtype_size(x.dtype);
-      step = x.rank > 0 ? x.strides[lines.axis] : 0;
-      to_step = out.rank > 0 ? out.strides[lines.axis] : 0;
+      // The stride of an axis of length one may be anything.
+      step = lines.length > 1 ? x.strides[lines.axis] : 1;
+      to_step = out.rank > 0 && out.shape[lines.axis] > 1 ? out.strides[lines.axis] : 1;
       from = x.as<const char>() + lines.start(x, line) * size;
       const int64_t at = lines.start(out, line);
       to = kWant == Want::Indices ? nullptr : out.as<char>() + at * size;
@@ -360,7 +362,9 @@ struct Sort {
   static const Item* select(const Line& line, const Plan& plan, int64_t begin, int64_t end, Item* items) noexcept {
     const int64_t capacity = plan.capacity;
     const int64_t kept = plan.kept;
-    int64_t count = capacity < end - begin ? capacity : end - begin;
+    // The first bound is that of a few, which are sorted soon.
+    const int64_t first = kept > 12 ? 2 * kept : 24;
+    int64_t count = first < end - begin ? first : end - begin;
     fill(line, begin, begin + count, items, plan.rule);
     K worst = 0;
     const auto compact = [&] {
