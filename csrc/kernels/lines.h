@@ -200,7 +200,9 @@ struct ColumnWalk {
 
   template <class Combine, class F>
   GORGO_INLINE V fold(const F& f) const {
-    using Wide = std::conditional_t<std::is_same_v<Lane, float>, double, Lane>;
+    // Extremes are exact in any type.
+    constexpr bool kRounds = !std::is_base_of_v<FoldLargest, Combine>;
+    using Wide = std::conditional_t<std::is_same_v<Lane, float> && kRounds, double, Lane>;
     using W = Vec<Wide, kLanes>;
     W total = broadcast<W>(Combine::template kIdentity<Wide>);
     if (live == kLanes) {

@@ -75,7 +75,8 @@ GORGO_INLINE uint64_t ones_of(const U* p, U telling) noexcept {
   }
   for (int i = 0; i < kBlock; ++i) {
     U part = 0;
-    for (int k = 0; k < kParts; ++k) part = static_cast<U>(part | (load_raw<Vec<U, 1>>(p + i * kParts + k).raw[0] & telling));
+    for (int k = 0; k < kParts; ++k)
+      part = static_cast<U>(part | (load_raw<Vec<U, 1>>(p + i * kParts + k).raw[0] & telling));
     ones |= static_cast<uint64_t>(part != 0) << i;
   }
   return ones;
