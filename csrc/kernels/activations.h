@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/error_function.h"
+#include "kernels/logarithms.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpsabi"
@@ -255,9 +256,29 @@ GORGO_INLINE Vec<float, N> tanh(Vec<float, N> x) {
     return tanh_by_quotient(x);
   }
 }
+// With 2 |x| = n ln2 + r: ((1 - 2^-n) + (e^r - 1)) / ((1 + 2^-n) + (e^r - 1)), both in two parts.
 template <int N>
 GORGO_INLINE Vec<double, N> tanh(Vec<double, N> x) {
-  return libm_tanh(x);
+  using V = Vec<double, N>;
+  const auto one = broadcast<V>(1.0);
+  const auto m = at_most(abs(x), broadcast<V>(20.0));
+  const auto e = exp_reduce(m + m);
+  const auto power = inverse_power<60>(e);
+  const auto rest = mul_add(e.r * e.r, exp_q(e.r), e.low);
+  const auto difference = one - power;
+  const auto first = difference + e.r;
+  const auto first_low = (e.r - (first - difference)) + ((one - difference) - power) + rest;
+  const auto top = first + first_low;
+  const auto top_low = first_low - (top - first);
+  const auto sum = one + power;
+  const auto second = sum + e.r;
+  const auto second_low = (e.r - (second - sum)) + (power - (sum - one)) + rest;
+  const auto d = second + second_low;
+  const auto d_low = second_low - (d - second);
+  const auto inverse = one / d;
+  const auto q = top * inverse;
+  const auto left = mul_add_once(-q, d, top) + mul_add(-q, d_low, top_low);
+  return copysign(mul_add(left, inverse, q), x);
 }
 
 // max(x, 0) + log1p(e^-|x|). For float32 the exponential comes with what its last addition loses, and the sum keeps its

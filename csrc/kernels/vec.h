@@ -254,6 +254,38 @@ GORGO_INLINE Vec<float, N> pick(const float (&table)[kPickSize], Vec<std::int32_
   }
 }
 
+// table[index mod 16]: with AVX-512 one instruction, with AVX2 a gather.
+template <int N>
+GORGO_INLINE Vec<double, N> pick(const double (&table)[16], Vec<std::int64_t, N> index) {
+  using R [[maybe_unused]] = RawVector<double, N>;
+#if defined(GORGO_ISA_AVX512)
+  if constexpr (N == 8) {
+    return {(R)_mm512_permutex2var_pd(_mm512_load_pd(table), (__m512i)index.raw, _mm512_load_pd(table + 8))};
+  }
+#elif defined(GORGO_ISA_AVX2)
+  if constexpr (N == 4) {
+    return {(R)_mm256_i64gather_pd(table, (__m256i)(index.raw & 15), 8)};
+  }
+#endif
+  return map_lanes<double>(index, [&table](std::int64_t i) { return table[i & 15]; });
+}
+
+#if !defined(GORGO_ISA_AVX512)
+template <int N>
+GORGO_INLINE Vec<float, N> pick(const float (&table)[16], Vec<std::int32_t, N> index) {
+#if defined(GORGO_ISA_AVX2)
+  if constexpr (N == 8) {
+    const auto i = (__m256i)index.raw;
+    const auto low = _mm256_permutevar8x32_ps(_mm256_load_ps(table), i);
+    const auto high = _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), i);
+    const auto upper = _mm256_castsi256_ps(_mm256_slli_epi32(i, 28));
+    return {(RawVector<float, N>)_mm256_blendv_ps(low, high, upper)};
+  }
+#endif
+  return map_lanes<float>(index, [&table](std::int32_t i) { return table[i & 15]; });
+}
+#endif
+
 // Loads and stores of whole vectors, at any address.
 
 template <class V, class T>

@@ -59,8 +59,6 @@ GORGO_INLINE void normals_of(const uint32_t* words, C* out) noexcept {
       angle[i] = static_cast<double>(wide_word(words, 2 * i + 1) >> 11) * 0x1p-53;
     }
   }
-  C first[kCount / 2];
-  C second[kCount / 2];
   if constexpr (sizeof(C) == 8) {
     // Not by way of sin and cos, which call the C library.
     for (int i = 0; i < kCount / 2; i += kLanes) {
@@ -71,17 +69,19 @@ GORGO_INLINE void normals_of(const uint32_t* words, C* out) noexcept {
       out[2 * i] = radius[i] * at.cos;
       out[2 * i + 1] = radius[i] * at.sin;
     }
-    return;
-  }
-  for (int i = 0; i < kCount / 2; i += kLanes) {
-    const V r = sqrt(log(load_raw<V>(radius + i)) * broadcast<V>(C(-2)));
-    const V t = load_raw<V>(angle + i) * broadcast<V>(C(6.283185307179586476925286766559));
-    store_raw(first + i, r * cos(t));
-    store_raw(second + i, r * sin(t));
-  }
-  for (int i = 0; i < kCount / 2; ++i) {
-    out[2 * i] = first[i];
-    out[2 * i + 1] = second[i];
+  } else {
+    C first[kCount / 2];
+    C second[kCount / 2];
+    for (int i = 0; i < kCount / 2; i += kLanes) {
+      const V r = sqrt(log(load_raw<V>(radius + i)) * broadcast<V>(C(-2)));
+      const V t = load_raw<V>(angle + i) * broadcast<V>(C(6.283185307179586476925286766559));
+      store_raw(first + i, r * cos_of_pair(t));
+      store_raw(second + i, r * sin_of_pair(t));
+    }
+    for (int i = 0; i < kCount / 2; ++i) {
+      out[2 * i] = first[i];
+      out[2 * i + 1] = second[i];
+    }
   }
 }
 
