@@ -43,6 +43,7 @@ MODULES = (
     "bench_memory",
     "bench_elements",
     "bench_search",
+    "bench_functions",
     "bench_train",
     "bench_infer",
 )

@@ -37,6 +37,7 @@ TITLES = {
     "bench_memory": "Pools, sums, norms, elementary functions, float32",
     "bench_elements": "Small integers, casts, quotients",
     "bench_search": "Sorting, searching, running sums, float32",
+    "bench_functions": "Elementary functions, float32 and float64",
     "bench_train": "One training step",
     "bench_infer": "Forward only",
 }
