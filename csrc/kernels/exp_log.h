@@ -28,6 +28,8 @@ struct Ln2<float> {
   static constexpr float kInverse = 0x1.715476p+0f;
   static constexpr float kHigh = 0x1.62e4p-1f;
   static constexpr float kLow = 0x1.7f7d1cp-20f;
+  static constexpr float kNearest = 0x1.62e430p-1f;  // and what it lacks
+  static constexpr float kRest = -0x1.05c610p-29f;
   static constexpr float kMagic = 0x1.8p23f;
 };
 template <>
@@ -35,6 +37,8 @@ struct Ln2<double> {
   static constexpr double kInverse = 0x1.71547652b82fep+0;
   static constexpr double kHigh = 0x1.62e42fefa2p-1;
   static constexpr double kLow = 0x1.9ef35793c7673p-41;
+  static constexpr double kNearest = 0x1.62e42fefa39efp-1;
+  static constexpr double kRest = 0x1.abc9e3b39803fp-56;
   static constexpr double kMagic = 0x1.8p52;
 };
 // `tail_of` gives what the product by ln2's lower part and an operand's own lower part take away.
@@ -343,11 +347,6 @@ GORGO_INLINE Vec<float, N> log1p(Vec<float, N> x) {
 
 // ---- powers ----
 
-// ln2 in two parts.
-template <class T>
-constexpr T kLn2[] = {T(0x1.62e42fefa39efp-1), T(0x1.abc9e3b39803fp-56)};
-template <>
-inline constexpr float kLn2<float>[] = {0x1.62e430p-1f, -0x1.05c610p-29f};
 // 2^n e^(r ln2), r in two parts.
 template <class T, int N>
 GORGO_INLINE Vec<T, N> exp2(Vec<T, N> x) {
@@ -359,9 +358,9 @@ GORGO_INLINE Vec<T, N> exp2(Vec<T, N> x) {
   const auto shifted = z + magic;
   const auto whole = shifted - magic;
   const auto part = z - whole;
-  const auto ln2 = broadcast<V>(kLn2<T>[0]);
+  const auto ln2 = broadcast<V>(Ln2<T>::kNearest);
   const auto r = part * ln2;
-  const auto low = mul_add(part, broadcast<V>(kLn2<T>[1]), product_lost(part, ln2, r));
+  const auto low = mul_add(part, broadcast<V>(Ln2<T>::kRest), product_lost(part, ln2, r));
   const ExpReduced<T, N> e{bits_as<I>(shifted) - bits_as<I>(magic), whole, r, low};
   return times_power(broadcast<V>(T{1}) + exp_rise_exact(e.r, e.low), e);
 }
