@@ -366,37 +366,12 @@ GORGO_INLINE Vec<T, N> rounded_at_once(Vec<T, N> x) {
   return x;
 }
 // Half to even. Adding 2^23 (2^52) makes the adder round at the unit.
-// Rounding to a whole number, half to even. Adding 2^23 (2^52) makes the adder round at the unit.
-// The numbers of the directions are those of the instructions that AVX2 and AVX-512 have for whole vectors.
-enum class Towards { Nearest = 0, Down = 1, Up = 2, Zero = 3 };
-constexpr bool kHasWhole = kIsFloat<T> && sizeof(T) * N == kVectorBytes;
-template <Towards Direction, class T, int N>
-GORGO_INLINE Vec<T, N> whole_number(Vec<T, N> x) {
-  using R = RawVector<T, N>;
-  constexpr int kMode = static_cast<int>(Direction) | _MM_FROUND_NO_EXC;
-  if constexpr (sizeof(T) == 4) {
-    return {(R)_mm512_roundscale_ps((__m512)x.raw, kMode)};
-  } else {
-    return {(R)_mm512_roundscale_pd((__m512d)x.raw, kMode)};
-  }
-#else
-  if constexpr (sizeof(T) == 4) {
-    return {(R)_mm256_round_ps((__m256)x.raw, kMode)};
-  } else {
-    return {(R)_mm256_round_pd((__m256d)x.raw, kMode)};
-  }
-#else
-constexpr bool kHasWhole = false;
-template <Towards Direction, class T, int N>
-Vec<T, N> whole_number(Vec<T, N> x) = delete;
 template <class T, int N>
 GORGO_INLINE Vec<T, N> round(Vec<T, N> x) {
   if constexpr (!kIsFloat<T>) {
     return x;
   } else if constexpr (kRoundsAtOnce<T, N>) {
     return rounded_at_once<Rounding::Nearest>(x);
-  } else if constexpr (kHasWhole<T, N>) {
-    return whole_number<Towards::Nearest>(x);
   } else {
     using V = Vec<T, N>;
     const auto magnitude = abs(x);
@@ -411,8 +386,6 @@ GORGO_INLINE Vec<T, N> floor(Vec<T, N> x) {
     return x;
   } else if constexpr (kRoundsAtOnce<T, N>) {
     return rounded_at_once<Rounding::Down>(x);
-  } else if constexpr (kHasWhole<T, N>) {
-    return whole_number<Towards::Down>(x);
   } else {
     const auto r = round(x);
     const auto one = broadcast<Vec<T, N>>(T{1});
@@ -425,8 +398,6 @@ GORGO_INLINE Vec<T, N> ceil(Vec<T, N> x) {
     return x;
   } else if constexpr (kRoundsAtOnce<T, N>) {
     return rounded_at_once<Rounding::Up>(x);
-  } else if constexpr (kHasWhole<T, N>) {
-    return whole_number<Towards::Up>(x);
   } else {
     const auto r = round(x);
     const auto one = broadcast<Vec<T, N>>(T{1});
@@ -439,8 +410,6 @@ GORGO_INLINE Vec<T, N> trunc(Vec<T, N> x) {
     return x;
   } else if constexpr (kRoundsAtOnce<T, N>) {
     return rounded_at_once<Rounding::TowardsZero>(x);
-  } else if constexpr (kHasWhole<T, N>) {
-    return whole_number<Towards::Zero>(x);
   } else {
     return copysign(floor(abs(x)), x);
   }

@@ -106,8 +106,8 @@ struct TransposeStrip {
       constexpr int64_t kTooFew = 4;
       if (rows > kTooFew && columns > kTooFew) {
         for (; r < rows; r += kWidth) {
-          ragged(to + r * row_stride, from + r * kSize, row_stride, column_stride, rows - r < kWidth ? rows - r : kWidth,
-                 columns);
+          ragged(to + r * row_stride, from + r * kSize, row_stride, column_stride,
+                 rows - r < kWidth ? rows - r : kWidth, columns);
         }
       }
     }
