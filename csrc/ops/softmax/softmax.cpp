@@ -68,7 +68,9 @@ OptInts optional_axis(const VjpContext& c, int64_t axis) {
   return c.input_shape(0).empty() ? OptInts() : OptInts(Dims{axis});
 }
 
-void vjp_softmax(VjpContext& c) { c.set(0, softmax_backward(dense_grad(c), c.output(), c.attrs_as<SoftmaxAttrs>().axis)); }
+void vjp_softmax(VjpContext& c) {
+  c.set(0, softmax_backward(dense_grad(c), c.output(), c.attrs_as<SoftmaxAttrs>().axis));
+}
 
 void vjp_log_softmax(VjpContext& c) {
   c.set(0, log_softmax_backward(dense_grad(c), c.output(), c.attrs_as<SoftmaxAttrs>().axis));
