@@ -609,6 +609,12 @@ inline int64_t tasks_of(const KernelArgs& args) noexcept {
   return (args.out[0].numel + kTaskElements - 1) / kTaskElements;
 }
 
+// Whether neighbouring elements lie apart, each on a line of the cache of its own maybe.
+GORGO_INLINE bool lies_apart(const KOperand& of) noexcept {
+  int last = of.rank - 1;
+  while (last >= 0 && of.shape[last] == 1) --last;
+  return last >= 0 && of.strides[last] != 0 && of.strides[last] != 1;
+}
 // Of all operands, how many bytes the largest elements take up; those that are not raw, in their compute type.
 template <int In, int Out>
 GORGO_INLINE int64_t largest_element(const KernelArgs& args, bool raw) noexcept {
@@ -626,7 +632,9 @@ template <int In, int Out>
 [[gnu::noinline]] void run_staged(const KernelArgs& args, Loop loop, bool raw, int64_t begin, int64_t end) noexcept {
   Reader readers[In];
   Writer writers[Out];
-  const int64_t chunk = chunk_of(largest_element<In, Out>(args, raw));
+  int64_t chunk = chunk_of(largest_element<In, Out>(args, raw));
+  // The lines that one chunk is collected from stay in the first-level cache for the next.
+  for (int i = 0; i < In; ++i) chunk = lies_apart(args.in[i]) ? kChunk : chunk;
   for (int i = 0; i < In; ++i) readers[i].start(args.in[i], args.out[0], raw, begin, end, chunk);
   for (int i = 0; i < Out; ++i) writers[i].start(args.out[i], raw, begin);
   int64_t row = 0;
