@@ -67,15 +67,16 @@ void run_binary(const KernelArgs& args, int64_t task) noexcept {
 
 // Integers beside one number, for which there is a loop of its own.
 template <class Op, class T>
+constexpr bool kDividesByOne =
+    kIsOneOf<Op, FloorDivide, Remainder> && std::is_integral_v<T> && !std::is_same_v<T, uint64_t>;
+template <class Op, class T>
+constexpr bool kShiftsByOne = kIsOneOf<Op, BitwiseLeftShift, BitwiseRightShift> && sizeof(T) < 4;
+template <class Op, class T>
 constexpr Loop uniform_loop() {
-  constexpr bool kDivides = kIsOneOf<Op, FloorDivide, Remainder>;
-  constexpr bool kShifts = kIsOneOf<Op, BitwiseLeftShift, BitwiseRightShift>;
-  if constexpr (kDivides && std::is_integral_v<T> && !std::is_same_v<T, uint64_t>) {
+  if constexpr (kDividesByOne<Op, T>) {
     return divide_uniform<Op, T>;
-  } else if constexpr (kShifts && sizeof(T) < 4) {
-    return shift_uniform<Op, T>;
   } else {
-    return nullptr;
+    return shift_uniform<Op, T>;
   }
 }
 template <class Op, class S>
@@ -214,7 +215,7 @@ void fill_binary(KernelSink& sink, const char* backward_name) {
       add(sink, Op::kFacts.name, kDTypeOf<S>, run_pow<S>);
     } else if constexpr (std::is_same_v<Op, Nextafter> && kIsHalf<S>) {
       add(sink, Op::kFacts.name, kDTypeOf<S>, run_plain<2, nextafter_loop<S>>);
-    } else if constexpr (uniform_loop<Op, LaneOf<Op, S>>() != nullptr) {
+    } else if constexpr (kDividesByOne<Op, LaneOf<Op, S>> || kShiftsByOne<Op, LaneOf<Op, S>>) {
       add(sink, Op::kFacts.name, kDTypeOf<S>, run_beside_number<Op, S>);
     } else if constexpr (!std::is_same_v<LaneOf<Op, S>, ComputeOf<S>>) {
       add(sink, Op::kFacts.name, kDTypeOf<S>, run_plain<2, binary_loop<Op, LaneOf<Op, S>>>);
