@@ -24,9 +24,8 @@ Tensor copy_of(const Tensor& x) { return invoke(*core_ops().copy, {x}); }
 Tensor contiguous_of(const Tensor& x) { return x->contiguous ? x : copy_of(x); }
 
 Tensor dense_grad(const VjpContext& c, int i) {
-  constexpr int64_t kWorthACopy = 2048;
   const Tensor& g = c.grad(i);
-  return g && g->numel >= kWorthACopy ? contiguous_of(g) : g;
+  return g ? contiguous_of(g) : g;
 }
 
 namespace {

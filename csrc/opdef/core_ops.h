@@ -25,7 +25,7 @@ struct CastAttrs {
 // x itself when contiguous, else a copy.
 [[nodiscard]] Tensor contiguous_of(const Tensor& x);
 // The gradient of output i for a kernel that walks lines or planes: one that was spread over a shape, as the gradient of a sum
-// is, or that lies across, would be read an element at a time. Small ones stay as they are; null where none arrived.
+// is, or that lies across, would be read an element at a time, and summed in another order. Null where none arrived.
 [[nodiscard]] Tensor dense_grad(const VjpContext& c, int i = 0);
 // Assigns src (broadcast, converted) to target in place.
 void assign(const Tensor& target, const Arg& src);
