@@ -5,10 +5,11 @@
 // Read next: dtype.h, shape.h.
 #pragma once
 
-#include <sstream>
+#include <initializer_list>
+#include <ostream>
 #include <stdexcept>
 #include <string>
-#include <utility>
+#include <type_traits>
 
 namespace gorgo {
 
@@ -66,21 +67,46 @@ class DeviceError : public Error {
   using Error::Error;
 };
 
+// One part of a message: a value and how it is written. Messages have hundreds of forms; joining by parts has one.
+struct MessagePart {
+  const void* value;
+  void (*write)(std::ostream& out, const void* value);
+};
+[[nodiscard]] std::string join_message(std::initializer_list<MessagePart> parts);
+
+// How a part is handed on: literals of all lengths are one type, numbers are copied.
+template <class T>
+using PartOf =
+    std::conditional_t<std::is_array_v<T>, const char*, std::conditional_t<std::is_scalar_v<T>, T, const T&>>;
+template <class T>
+[[nodiscard]] MessagePart part_of(const T& value) noexcept {
+  return {&value, [](std::ostream& out, const void* from) { out << *static_cast<const T*>(from); }};
+}
+template <class... Parts>
+[[nodiscard, gnu::noinline]] std::string cat_parts(Parts... parts) {
+  return join_message({part_of(parts)...});
+}
+
 // Joins its arguments through operator<<; the only formatter of messages.
 template <class... Ts>
 [[nodiscard]] std::string cat(const Ts&... parts) {
-  std::ostringstream out;
-  out.precision(17);
-  (out << ... << parts);
-  return std::move(out).str();
+  return cat_parts<PartOf<Ts>...>(parts...);
 }
 
 // Throws E with the joined message. Kept out of line of the callers' hot paths. Kernel files are compiled without exceptions:
 // whatever they are given has been checked.
 #if defined(__cpp_exceptions)
+template <class E>
+[[noreturn]] void fail_message(std::initializer_list<MessagePart> parts) {
+  throw E(join_message(parts));
+}
+template <class E, class... Parts>
+[[noreturn, gnu::cold, gnu::noinline]] void fail_parts(Parts... parts) {
+  fail_message<E>({part_of(parts)...});
+}
 template <class E, class... Ts>
-[[noreturn, gnu::cold, gnu::noinline]] void fail(const Ts&... parts) {
-  throw E(cat(parts...));
+[[noreturn]] void fail(const Ts&... parts) {
+  fail_parts<E, PartOf<Ts>...>(parts...);
 }
 #else
 template <class E, class... Ts>

@@ -128,6 +128,8 @@ struct Kernel {
 class KernelSink {
  public:
   virtual void add(const char* op, DType dtype, const Kernel& kernel) = 0;
+  // What stands there, from the set below: for kernels that leave some shapes to it.
+  [[nodiscard]] virtual const Kernel& below(const char* op, DType dtype) const = 0;
 
  protected:
   ~KernelSink() = default;

@@ -45,6 +45,9 @@ class DeviceSink final : public KernelSink {
   void add(const char* op, DType dtype, const Kernel& kernel) override {
     Registry::instance().set_kernel(op, type_, dtype, kernel);
   }
+  const Kernel& below(const char* op, DType dtype) const override {
+    return *Registry::instance().get(op).kernels[static_cast<int>(type_)][static_cast<int>(dtype)];
+  }
 
  private:
   DeviceType type_;

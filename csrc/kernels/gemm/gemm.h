@@ -17,11 +17,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#if defined(GORGO_ISA_AMX)
-// Convolutions may go by tiles (tiles.h).
-#define GORGO_WITH_TILES 1
-#endif
-
 namespace gorgo {
 
 // What happens to an element between its sum and its store, in this order. Pointers have the problem's dtype; null

@@ -24,9 +24,14 @@
 
 namespace gorgo::GORGO_ISA_NS {
 
+// The sets over AVX-512 run its kernels.
+#if !defined(GORGO_ISA_AMX) && !defined(GORGO_ISA_AVX512_BF16)
+#if defined(GORGO_ISA_AVX512)
+constinit const MicroTable<float> float_micro_table =
+#else
 constinit const MicroTable<float> SharedMicro<float>::table =
+#endif
     make_micro_table<float>(std::make_integer_sequence<int, Lanes<float>::kRows>{});
-#if !defined(GORGO_ISA_AVX512_BF16)
 constinit const MicroTable<double> SharedMicro<double>::table =
     make_micro_table<double>(std::make_integer_sequence<int, Lanes<double>::kRows>{});
 #endif

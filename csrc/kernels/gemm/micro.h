@@ -10,16 +10,15 @@
 
 #include "kernels/gemm/lanes.h"
 
-namespace gorgo::GORGO_ISA_NS {
+namespace gorgo {
 
-template <class T>
-struct MicroArgs {
-  using Sum = typename Operands<T>::Sum;
-
-  const typename Operands<T>::Element* a = nullptr;
-  std::int64_t a_row_stride = 0;                  // not read when rows are adjacent
-  std::int64_t a_col_stride = 0;                  // from one k, or group of them, to the next
-  const typename Operands<T>::Word* b = nullptr;  // k rows of adjacent columns; groups are padded to whole vectors
+// T: what is multiplied (Operands). One type for all sets, so that some may share tables of functions.
+template <class T, class Element, class Word, class Sum>
+struct MicroArgsOf {
+  const Element* a = nullptr;
+  std::int64_t a_row_stride = 0;  // not read when rows are adjacent
+  std::int64_t a_col_stride = 0;  // from one k, or group of them, to the next
+  const Word* b = nullptr;        // k rows of adjacent columns; groups are padded to whole vectors
   std::int64_t b_row_stride = 0;
   const std::int32_t* b_at = nullptr;  // run_micro_at: where row k begins, instead of b_row_stride
   Sum* c = nullptr;
@@ -33,6 +32,24 @@ struct MicroArgs {
   const Sum* bias = nullptr;      // of the tile's columns, or null
   const Sum* row_bias = nullptr;  // of the tile's rows, or null
 };
+
+template <class Args, int kRows>
+struct MicroTableOf {
+  void (*at[kRows][2][2][2])(const Args&);  // rows - 1, vectors - 1, adjacent rows, ragged last vector
+};
+
+#if defined(GORGO_ISA_AVX512)
+namespace isa_avx512 {
+[[gnu::visibility("hidden")]] extern const MicroTableOf<MicroArgsOf<float, float, float, float>, 14> float_micro_table;
+}
+#endif
+
+}  // namespace gorgo
+
+namespace gorgo::GORGO_ISA_NS {
+
+template <class T>
+using MicroArgs = MicroArgsOf<T, typename Operands<T>::Element, typename Operands<T>::Word, typename Operands<T>::Sum>;
 
 // Columns of a panel of B: two vectors.
 template <class T>
@@ -179,12 +196,7 @@ static void micro(const MicroArgs<T>& g) {
 }
 
 template <class T>
-using MicroFunction = void (*)(const MicroArgs<T>&);
-
-template <class T>
-struct MicroTable {
-  MicroFunction<T> at[kTileRows<T>][2][2][2];  // rows - 1, vectors - 1, adjacent rows, ragged last vector
-};
+using MicroTable = MicroTableOf<MicroArgs<T>, kTileRows<T>>;
 
 template <class T, int... kRowsMinus1>
 static constexpr MicroTable<T> make_micro_table(std::integer_sequence<int, kRowsMinus1...>) noexcept {
@@ -195,12 +207,16 @@ static constexpr MicroTable<T> make_micro_table(std::integer_sequence<int, kRows
              {micro<T, kRowsMinus1 + 1, 2, true, kPlainIsEdge>, micro<T, kRowsMinus1 + 1, 2, true, true>}}}...}};
 }
 
-// One copy of these kernels serves all who multiply: gemm_cpu.cpp has it.
+// One copy of these kernels serves all who multiply: gemm_cpu.cpp has it, for the sets over AVX-512 that of AVX-512.
 template <class T>
 struct SharedMicro;
 template <>
 struct SharedMicro<float> {
+#if defined(GORGO_ISA_AVX512)
+  static constexpr const MicroTable<float>& table = isa_avx512::float_micro_table;
+#else
   [[gnu::visibility("hidden")]] static const MicroTable<float> table;
+#endif
 };
 template <>
 struct SharedMicro<double> {

@@ -8,10 +8,9 @@
 //  - transposed, which is the gradient by the images: convolutions of x with a part of the flipped weights each, one for each phase of the strides
 //    (phases.h); where images are small, what each pixel gives to the elements it stands over, taps side by side (shares.h); where channels are
 //    few, weights transposed (A, in place) times the operand (B, in place), each tile added to where its windows came from.
-//  - on the tiles of AMX, where there are any and channels are many: weights are A, rows of planes are B (by_tiles.h).
 // 16-bit types are converted to float in scratch and back. Images whose channels are not dense are copied there too.
 // Invariant: tasks and the order of every sum depend on shapes alone.
-// Read next: windows.h, tiles.h, bands.h, outputs.h, winograd.h, shares.h, direct.h, spread.h, by_tiles.h, kernels_cpu_weight.cpp.
+// Read next: windows.h, tiles.h, bands.h, outputs.h, winograd.h, shares.h, direct.h, spread.h, kernels_cpu_weight.cpp, kernels_cpu_tiles.cpp.
 #include "kernels/gemm/gemm.h"
 #include "ops/conv/bands.h"
 #include "ops/conv/direct.h"
@@ -20,9 +19,6 @@
 #include "ops/conv/shares.h"
 #include "ops/conv/spread.h"
 #include "ops/conv/winograd.h"
-#if defined(GORGO_WITH_TILES)
-#include "ops/conv/by_tiles.h"
-#endif
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -115,6 +111,20 @@ struct Forward {
 // ---- transposed: the gradient by the images ----
 
 // Here x is what the convolution's output would be, and out what its images would be: sizes are those of that convolution (phases.h).
+
+// A convolution of x computes all elements of the image where the other way computes `pixels` windows, and lays out what they stand over, which few
+// channels do not repay; but it need not add tiles to memory. Every phase must have a tap.
+[[gnu::noinline]] bool transposes_by_phases(const Sizes& s) {
+  const auto has_all = [](int64_t kernel, int64_t stride, int64_t step) {
+    return stride == 1 || (stride <= kMaxJoinedPhases && kernel >= stride && are_coprime(stride, step));
+  };
+  if (s.group_c < 8 || !has_all(s.kd, s.stride_d, s.step_d) || !has_all(s.kh, s.stride_h, s.step_h) ||
+      !has_all(s.kw, s.stride_w, s.step_w)) {
+    return false;
+  }
+  const int64_t phases = s.stride_d * s.stride_h * s.stride_w;
+  return phases <= kMaxJoinedPhases && 4 * s.image <= 5 * s.pixels * phases;
+}
 
 // Otherwise the rows of windows' gradients are made for a few channels at a time: with stride 1 and images of moderate size all pixels of
 // them, from which each pixel of the image gathers; else by tiles, which are added to memory one after the other.
@@ -411,31 +421,11 @@ struct Transpose {
   }
 };
 
-#if defined(GORGO_WITH_TILES)
-template <class T, class S>
-using ForwardOf = KeepingTiledOr<Forward<T>, ByTiles<S, false>>;
-template <class T, class S>
-using TransposeOf = KeepingTiledOr<Transpose<T>, ByTiles<S, true>>;
-#else
-template <class T, class>
-using ForwardOf = Forward<T>;
-template <class T, class>
-using TransposeOf = Transpose<T>;
-#endif
-
 // T: what is computed in, S: the elements.
 template <class T, class S>
 void add_conv(KernelSink& sink) {
-  constexpr DType dtype = kDTypeOf<S>;
-  using Conv = ForwardOf<T, S>;
-  using ConvTranspose = TransposeOf<T, S>;
-  add_for_all_axes<Conv>(sink, dtype, "conv1d", "conv2d", "conv3d");
-  add_for_all_axes<ConvTranspose>(sink, dtype, "conv_transpose1d", "conv_transpose2d", "conv_transpose3d");
-  add_with_epilogues_for_all_axes<Conv, S>(sink, {"conv1d_relu", "conv2d_relu", "conv3d_relu"},
-                                           {"conv1d_relu_backward", "conv2d_relu_backward", "conv3d_relu_backward"});
-  add_with_epilogues_for_all_axes<ConvTranspose, S>(
-      sink, {"conv_transpose1d_relu", "conv_transpose2d_relu", "conv_transpose3d_relu"},
-      {"conv_transpose1d_relu_backward", "conv_transpose2d_relu_backward", "conv_transpose3d_relu_backward"});
+  add_forward<S>(sink, kernel_of<Forward<T>>());
+  add_transpose<S>(sink, kernel_of<Transpose<T>>());
 }
 
 }  // namespace
@@ -445,10 +435,8 @@ void fill_conv_weight(KernelSink& sink);  // kernels_cpu_weight.cpp
 void fill_conv(KernelSink& sink) {
   add_conv<float, float>(sink);
   add_conv<float, BFloat16>(sink);
-#if !defined(GORGO_WITH_TILES)
   add_conv<float, Float16>(sink);
   add_conv<double, double>(sink);
-#endif
   fill_conv_weight(sink);
 }
 

@@ -7,18 +7,14 @@
 //  - kernels of one element over large images: dot products of their rows and the gradient's, where they lie.
 //  - channels that fill vectors: products along pixels, on the micro-kernel (pixels.h).
 //  - others: dot products along all pixels, of rows of windows, laid out for a part of the pixels at a time, and rows of the output's gradient.
-//  - on the tiles of AMX, where there are any and channels are many: products along positions of planes (weight_by_tiles.h).
 // Tasks have sums of their own, which are added in order.
 // Invariant: tasks and the order of every sum depend on shapes alone.
-// Read next: dots.h, winograd_weight.h, pixels.h, windows.h, weight_by_tiles.h.
+// Read next: dots.h, winograd_weight.h, pixels.h, windows.h, kernels_cpu_tiles.cpp.
 #include "kernels/gemm/gemm.h"
 #include "ops/conv/direct.h"
 #include "ops/conv/dots.h"
 #include "ops/conv/pixels.h"
 #include "ops/conv/winograd_weight.h"
-#if defined(GORGO_WITH_TILES)
-#include "ops/conv/weight_by_tiles.h"
-#endif
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {
@@ -481,19 +477,10 @@ struct GradWeight {
   }
 };
 
-#if defined(GORGO_WITH_TILES)
-template <class T, class S>
-using GradWeightOf = TiledOr<GradWeight<T>, GradWeightByTiles<S>>;
-#else
-template <class T, class>
-using GradWeightOf = GradWeight<T>;
-#endif
-
 // T: what is computed in, S: the elements.
 template <class T, class S>
 void add_conv_weight(KernelSink& sink) {
-  add_for_all_axes<GradWeightOf<T, S>>(sink, kDTypeOf<S>, "conv1d_grad_weight", "conv2d_grad_weight",
-                                       "conv3d_grad_weight");
+  add_grad_weight<S>(sink, kernel_of<GradWeight<T>>());
 }
 
 }  // namespace
@@ -501,10 +488,8 @@ void add_conv_weight(KernelSink& sink) {
 void fill_conv_weight(KernelSink& sink) {
   add_conv_weight<float, float>(sink);
   add_conv_weight<float, BFloat16>(sink);
-#if !defined(GORGO_WITH_TILES)
   add_conv_weight<float, Float16>(sink);
   add_conv_weight<double, double>(sink);
-#endif
 }
 
 }  // namespace gorgo::GORGO_ISA_NS

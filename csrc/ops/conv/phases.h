@@ -88,20 +88,6 @@ bool are_coprime(int64_t a, int64_t b) {
   return a == 1;
 }
 
-// A convolution of x computes all elements of the image where the other way computes `pixels` windows, and lays out what they stand over, which few
-// channels do not repay; but it need not add tiles to memory. Every phase must have a tap.
-[[gnu::noinline]] bool transposes_by_phases(const Sizes& s) {
-  const auto has_all = [](int64_t kernel, int64_t stride, int64_t step) {
-    return stride == 1 || (stride <= kMaxJoinedPhases && kernel >= stride && are_coprime(stride, step));
-  };
-  if (s.group_c < 8 || !has_all(s.kd, s.stride_d, s.step_d) || !has_all(s.kh, s.stride_h, s.step_h) ||
-      !has_all(s.kw, s.stride_w, s.step_w)) {
-    return false;
-  }
-  const int64_t phases = s.stride_d * s.stride_h * s.stride_w;
-  return phases <= kMaxJoinedPhases && 4 * s.image <= 5 * s.pixels * phases;
-}
-
 // The filter of a transposed convolution, if there is one and it pays: that of its only phase, or one for all phases of strides of two.
 template <class T>
 [[gnu::noinline]] Filtered filtered_back(const Sizes& s) {

@@ -269,39 +269,5 @@ void lay_planes(const Planes& p, const X* image, int64_t c_stride, const Place& 
   }
 }
 
-// A family whose shapes go by tiles where those pay.
-template <class Otherwise, class Tiled>
-struct TiledOr {
-  static size_t scratch(const KernelArgs& args) noexcept {
-    return Tiled::runs(args) ? Tiled::scratch(args) : Otherwise::scratch(args);
-  }
-  static int64_t prepare_tasks(const KernelArgs& args) noexcept {
-    return Tiled::runs(args) ? Tiled::prepare_tasks(args) : Otherwise::prepare_tasks(args);
-  }
-  static void prepare(const KernelArgs& args, int64_t task) noexcept {
-    Tiled::runs(args) ? Tiled::prepare(args, task) : Otherwise::prepare(args, task);
-  }
-  static int64_t tasks(const KernelArgs& args) noexcept {
-    return Tiled::runs(args) ? Tiled::tasks(args) : Otherwise::tasks(args);
-  }
-  static void run(const KernelArgs& args, int64_t task) noexcept {
-    Tiled::runs(args) ? Tiled::run(args, task) : Otherwise::run(args, task);
-  }
-  static int64_t finish_tasks(const KernelArgs& args) noexcept {
-    return Tiled::runs(args) ? Tiled::finish_tasks(args) : Otherwise::finish_tasks(args);
-  }
-  static void finish(const KernelArgs& args, int64_t task) noexcept {
-    Tiled::runs(args) ? Tiled::finish(args, task) : Otherwise::finish(args, task);
-  }
-};
-
-// Where both keep something between runs.
-template <class Otherwise, class Tiled>
-struct KeepingTiledOr : TiledOr<Otherwise, Tiled> {
-  static int32_t keeps(const KernelArgs& args) noexcept {
-    return Tiled::runs(args) ? Tiled::keeps(args) : Otherwise::keeps(args);
-  }
-};
-
 }  // namespace
 }  // namespace gorgo::GORGO_ISA_NS

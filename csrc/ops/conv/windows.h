@@ -428,17 +428,30 @@ Kernel kernel_of() {
   return kernel;
 }
 
-// The kernel of an op for each number of axes. 16-bit types have that of float.
-template <class Family>
-void add_for_all_axes(KernelSink& sink, DType dtype, const char* one, const char* two, const char* three) {
-  for (const char* op : {one, two, three}) sink.add(op, dtype, kernel_of<Family>());
+// The ops that a kernel serves, for elements of type S: it takes any number of axes.
+template <class S>
+void add_forward(KernelSink& sink, const Kernel& kernel) {
+  for (const char* op : {"conv1d", "conv2d", "conv3d"}) sink.add(op, kDTypeOf<S>, kernel);
+  add_with_epilogues<S>(sink, kernel, "conv1d_relu", "conv1d_relu_backward");
+  add_with_epilogues<S>(sink, kernel, "conv2d_relu", "conv2d_relu_backward");
+  add_with_epilogues<S>(sink, kernel, "conv3d_relu", "conv3d_relu_backward");
 }
 
-// The same with epilogues, for elements of type S. The names stand by number of axes.
-template <class Family, class S>
-void add_with_epilogues_for_all_axes(KernelSink& sink, const char* const (&relu)[3],
-                                     const char* const (&relu_backward)[3]) {
-  for (int i = 0; i < 3; ++i) add_with_epilogues<S>(sink, kernel_of<Family>(), relu[i], relu_backward[i]);
+template <class S>
+void add_transpose(KernelSink& sink, const Kernel& kernel) {
+  for (const char* op : {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}) {
+    sink.add(op, kDTypeOf<S>, kernel);
+  }
+  add_with_epilogues<S>(sink, kernel, "conv_transpose1d_relu", "conv_transpose1d_relu_backward");
+  add_with_epilogues<S>(sink, kernel, "conv_transpose2d_relu", "conv_transpose2d_relu_backward");
+  add_with_epilogues<S>(sink, kernel, "conv_transpose3d_relu", "conv_transpose3d_relu_backward");
+}
+
+template <class S>
+void add_grad_weight(KernelSink& sink, const Kernel& kernel) {
+  for (const char* op : {"conv1d_grad_weight", "conv2d_grad_weight", "conv3d_grad_weight"}) {
+    sink.add(op, kDTypeOf<S>, kernel);
+  }
 }
 
 }  // namespace
