@@ -37,6 +37,7 @@ using Key = std::pair<std::string, DType>;
 class Table final : public KernelSink {
  public:
   void add(const char* op, DType dtype, const Kernel& kernel) override { kernels[{op, dtype}] = kernel; }
+  const Kernel& below(const char* op, DType dtype) const override { return kernels.at({op, dtype}); }
   std::map<Key, Kernel> kernels;
 };
 
