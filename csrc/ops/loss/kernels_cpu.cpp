@@ -13,7 +13,6 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace gorgo::GORGO_ISA_NS {
-#ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
 template <class S>
@@ -239,12 +238,18 @@ struct NllBackward {
 };
 
 template <class S>
-void fill_loss_of(KernelSink& sink) {
-  sink.add("nll_loss", kDTypeOf<S>, NllForward<S>::kernel());
-  sink.add("nll_loss_backward", kDTypeOf<S>, NllBackward<S>::kernel());
+void add_cross_entropy(KernelSink& sink) {
   sink.add("cross_entropy", kDTypeOf<S>, Forward<S>::kernel());
   sink.add("cross_entropy_backward", kDTypeOf<S>, Backward<S>::kernel());
 }
+#ifdef GORGO_WITH_RARE_KERNELS
+template <class S>
+void fill_loss_of(KernelSink& sink) {
+  sink.add("nll_loss", kDTypeOf<S>, NllForward<S>::kernel());
+  sink.add("nll_loss_backward", kDTypeOf<S>, NllBackward<S>::kernel());
+  add_cross_entropy<S>(sink);
+}
+#endif
 
 }  // namespace
 
@@ -254,16 +259,15 @@ void fill_loss(KernelSink& sink);
 void fill_loss(KernelSink& sink) {
   fill_pointwise_losses(sink);
   fill_ctc(sink);
+#ifdef GORGO_WITH_RARE_KERNELS
   fill_loss_of<float>(sink);
   fill_loss_of<double>(sink);
   fill_loss_of<BFloat16>(sink);
   fill_loss_of<Float16>(sink);
-}
-
-#else  // inherited
-void fill_loss(KernelSink& sink);
-void fill_loss(KernelSink&) {}
+#else  // the rest is inherited
+  add_cross_entropy<float>(sink);
 #endif
+}
 
 }  // namespace gorgo::GORGO_ISA_NS
 

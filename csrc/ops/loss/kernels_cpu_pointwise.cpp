@@ -11,7 +11,6 @@
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace gorgo::GORGO_ISA_NS {
-#ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
 struct SquaredError {
@@ -212,29 +211,34 @@ void add_pointwise(KernelSink& sink, const char* name, const char* backward) {
 }
 
 template <class S>
+void add_binary_cross_entropy(KernelSink& sink) {
+  add_pointwise<BinaryCrossEntropy, S>(sink, "binary_cross_entropy_with_logits",
+                                       "binary_cross_entropy_with_logits_backward");
+}
+#ifdef GORGO_WITH_RARE_KERNELS
+template <class S>
 void fill_pointwise_of(KernelSink& sink) {
   add_pointwise<SquaredError, S>(sink, "mse_loss", "mse_loss_backward");
   add_pointwise<AbsoluteError, S>(sink, "l1_loss", "l1_loss_backward");
   add_pointwise<SmoothAbsoluteError, S>(sink, "smooth_l1_loss", "smooth_l1_loss_backward");
   add_pointwise<Huber, S>(sink, "huber_loss", "huber_loss_backward");
-  add_pointwise<BinaryCrossEntropy, S>(sink, "binary_cross_entropy_with_logits",
-                                       "binary_cross_entropy_with_logits_backward");
+  add_binary_cross_entropy<S>(sink);
 }
+#endif
 
 }  // namespace
 
 void fill_pointwise_losses(KernelSink& sink);
 void fill_pointwise_losses(KernelSink& sink) {
+#ifdef GORGO_WITH_RARE_KERNELS
   fill_pointwise_of<float>(sink);
   fill_pointwise_of<double>(sink);
   fill_pointwise_of<BFloat16>(sink);
   fill_pointwise_of<Float16>(sink);
-}
-
-#else  // inherited
-void fill_pointwise_losses(KernelSink& sink);
-void fill_pointwise_losses(KernelSink&) {}
+#else  // the rest is inherited: memory sets its pace
+  add_binary_cross_entropy<float>(sink);
 #endif
+}
 
 }  // namespace gorgo::GORGO_ISA_NS
 
