@@ -194,6 +194,17 @@ size_t resample_scratch(const KernelArgs& args) noexcept {
   return table_bytes<typename Stored<S>::Compute>(args.attrs_as<ResampleAttrs>());
 }
 
+// The results that one element was copied to lie in a run, whose sum need not pass through memory.
+template <class P, class T, class S>
+GORGO_GEMM_INLINE void add_runs(const Taps<T>* table, int64_t size, const S* g, int64_t step, T* sums, int64_t row) {
+  for (int64_t o = 0; o < size;) {
+    const int64_t place = table[o].place[0];
+    T sum = sums[place * row];
+    for (; o < size && table[o].place[0] == place; ++o) sum = sum + P::value(g[o * step]);
+    sums[place * row] = sum;
+  }
+}
+
 template <class S>
 void resample_grad_run(const KernelArgs& args, int64_t task) noexcept {
   using P = Stored<S>;
@@ -221,13 +232,17 @@ void resample_grad_run(const KernelArgs& args, int64_t task) noexcept {
     for (int64_t i = 0; i < a.input_size; ++i) {
       for (int64_t j = 0; j < n; ++j) sums[i * row + j] = T{0};
     }
-    for (int64_t o = 0; o < a.size; ++o) {
-      const S* const line = g + o * s.axis_step;
-      for (int k = 0; k < taps; ++k) {
-        T* const to = sums + table[o].place[k] * row;
-        const T weight = table[o].weight[k];
-        for (int64_t j = 0; j < n; ++j) {
-          to[j] = to[j] + weight * P::value(line[s.inner_dense ? from + j : s.inner_offset(from + j)]);
+    if (n == 1 && taps == 1) {
+      add_runs<P>(table, a.size, g + s.inner_offset(from), s.axis_step, sums, row);
+    } else {
+      for (int64_t o = 0; o < a.size; ++o) {
+        const S* const line = g + o * s.axis_step;
+        for (int k = 0; k < taps; ++k) {
+          T* const to = sums + table[o].place[k] * row;
+          const T weight = table[o].weight[k];
+          for (int64_t j = 0; j < n; ++j) {
+            to[j] = to[j] + weight * P::value(line[s.inner_dense ? from + j : s.inner_offset(from + j)]);
+          }
         }
       }
     }
