@@ -303,10 +303,32 @@ void check_together(const SmallVector<Tensor, 4>& indices) {
   }
 }
 
+// A mask on several axes of dense memory, as one on a single axis: that takes one number for an element, and no division.
+bool add_flat_mask(Gather& g, const Key& key) {
+  const Advanced& only = key.advanced[0];
+  const Tensor& mask = only.index;
+  if (key.advanced.size() != 1 || mask->dtype != DType::Bool || mask->rank() < 2 || !g.view->contiguous)
+    return false;
+  Shape shape;
+  for (int i = 0; i < g.view->rank(); ++i) {
+    const int place = i - only.axis;
+    if (place >= 0 && place < mask->rank()) {
+      if (mask->shape[place] != g.view->shape[i]) return false;
+      if (place > 0) continue;
+    }
+    shape.push_back(place == 0 ? mask->numel : g.view->shape[i]);
+  }
+  g.view = reshape(g.view, shape);
+  add_mask(g, reshape(mask, {mask->numel}), only.axis);
+  return true;
+}
+
 Gather gather_of(const Tensor& view, const Key& key) {
   Gather g;
   g.view = view;
+  const bool is_flat = add_flat_mask(g, key);
   for (const Advanced& a : key.advanced) {
+    if (is_flat) break;
     if (a.index->dtype == DType::Bool) {
       add_mask(g, a.index, a.axis);
     } else {

@@ -83,6 +83,26 @@ struct MovePlan {
   }
 };
 
+// The strides of operand `x` broadcast to an axis of the shape it is moved along: axis i of `rank`, of length `length`.
+GORGO_INLINE int64_t stride_along(const KOperand& x, int32_t rank, int32_t i, int64_t length) noexcept {
+  const int32_t own = i - (rank - x.rank);
+  if (x.scalar || own < 0 || (x.shape[own] == 1 && length != 1)) return 0;
+  return x.strides[own];
+}
+
+// All positions of a shape in row-major order: `to` numbers them, `from` is where the operand, broadcast to the shape, has them.
+GORGO_INLINE MovePlan plan_in_order(const int64_t* shape, int32_t rank, const KOperand& x) noexcept {
+  MovePlan plan;
+  int64_t step = 1;
+  for (int32_t i = 0; i < rank; ++i) step *= shape[i];
+  for (int32_t i = 0; i < rank; ++i) {
+    step /= shape[i];
+    plan.add(shape[i], step, stride_along(x, rank, i, shape[i]));
+  }
+  return plan;
+}
+GORGO_INLINE MovePlan plan_in_order(const KOperand& x) noexcept { return plan_in_order(x.shape, x.rank, x); }
+
 // Calls line(to offset, from offset, length) for the lines that make up the positions [begin, end), in order.
 template <class Line>
 GORGO_INLINE void walk_lines(const MovePlan& plan, int64_t begin, int64_t end, const Line& line) noexcept {
@@ -147,13 +167,6 @@ GORGO_INLINE void move_range(const MovePlan& plan, U* to, const U* from, int64_t
   walk_lines(plan, begin, end, [&](int64_t t, int64_t f, int64_t n) __attribute__((always_inline)) {
     move_line(to + t, to_stride, from + f, from_stride, n);
   });
-}
-
-// The strides of operand `x` broadcast to an axis of the shape it is moved along: axis i of `rank`, of length `length`.
-GORGO_INLINE int64_t stride_along(const KOperand& x, int32_t rank, int32_t i, int64_t length) noexcept {
-  const int32_t own = i - (rank - x.rank);
-  if (x.scalar || own < 0 || (x.shape[own] == 1 && length != 1)) return 0;
-  return x.strides[own];
 }
 
 // Adds `kernel`, templated on a unit, to the rows of every dtype: Table<U>::kernel() gives the one for elements like U.

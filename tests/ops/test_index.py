@@ -361,3 +361,78 @@ def test_nonzero_and_masks_agree_with_numpy_however_many_there_are(
     np.testing.assert_array_equal(np.asarray(y[mask]), values[x != 0])
     y[mask] = y[mask] * 2.0
     np.testing.assert_array_equal(np.asarray(y), np.where(x != 0, values * 2, values))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.97, 1.0])
+@pytest.mark.parametrize("shape", [(3, 700), (2, 3, 300)])
+def test_masks_on_several_axes_read_write_and_differentiate_as_numpy_has_it(
+    shape: tuple[int, ...], share: float
+) -> None:
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal((*shape, 2))
+    for rank in range(1, len(shape) + 1):
+        mask = rng.random(shape[:rank]) < share
+        x = gg.asarray(values.copy())
+        x.requires_grad = True
+        gg.sum(x[gg.asarray(mask)] * 3.0).backward()
+        grad = np.zeros_like(values)
+        grad[mask] = 3.0
+        np.testing.assert_array_equal(np.asarray(x.grad), grad)
+        y = gg.asarray(values.copy())
+        view = gg.permute_dims(y, tuple(range(y.ndim)))
+        expected = values.copy()
+        expected[mask] = expected[mask][::-1].copy()
+        view[gg.asarray(mask)] = gg.flip(view[gg.asarray(mask)], axis=0)
+        np.testing.assert_array_equal(np.asarray(y), expected)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("step", [1, 2])
+def test_many_indices_of_every_integer_type_read_and_write_as_numpy_has_it(dtype: str, step: int) -> None:
+    rng = np.random.default_rng(2)
+    info = np.iinfo(dtype)
+    for width, inner in itertools.product((7, 100, 3000), (1, 2, 4, 5, 40)):
+        low, high = max(info.min, -width), min(info.max, width - 1)
+        index = rng.integers(low, high, 1500 * step, endpoint=True).astype(dtype)[::step]
+        t = gg.asarray(np.repeat(index, step))[::step]
+        x = rng.standard_normal((3, width, inner)).astype(np.float32)
+        picked = index.astype(np.int64)
+        np.testing.assert_array_equal(np.asarray(gg.take(gg.asarray(x), t, axis=1)), np.take(x, picked, axis=1))
+        line = x[0, :, 0].copy()
+        y = gg.asarray(line.copy())
+        y[t] = 2.0
+        line[picked] = 2.0
+        np.testing.assert_array_equal(np.asarray(y), line)
+        counts = gg.scatter_add(gg.zeros((width,), dtype=gg.int64), t, gg.asarray(1), axis=0)
+        np.testing.assert_array_equal(np.asarray(counts), np.bincount(picked % width, minlength=width))
+        along = np.broadcast_to(index[None, :, None], (3, 1500, inner))
+        np.testing.assert_array_equal(
+            np.asarray(gg.take_along_axis(gg.asarray(x), gg.reshape(t, (1, 1500, 1)), axis=1)),
+            np.take_along_axis(x, along.astype(np.int64), axis=1),
+        )
+
+
+@pytest.mark.parametrize("place", [0, 255, 256, 700, 39_999])
+def test_the_first_of_many_indices_that_is_out_of_range_is_told(place: int) -> None:
+    index = np.full(40_000, 2)
+    index[place] = 3
+    index[place + 1 :: 97] = -4
+    t = gg.asarray(index)
+    x = gg.asarray(np.arange(3.0))
+    for call in (
+        lambda: gg.take(x, t),
+        lambda: x[t],
+        lambda: gg.take_along_axis(x, t, axis=0),
+        lambda: gg.scatter_add(x, t, 1.0, axis=0),
+        lambda: gg.take(gg.asarray(np.zeros((5, 3, 2))), t, axis=1),
+    ):
+        with pytest.raises(IndexError, match=rf"got 3 \(position {place} of indices\)"):
+            call()
+    np.testing.assert_array_equal(np.asarray(x), np.arange(3.0))
+
+
+def test_an_unsigned_index_beyond_the_largest_signed_one_is_out_of_range() -> None:
+    t = gg.asarray(np.array([0, 2**64 - 1], dtype=np.uint64))
+    for call in (lambda: gg.take(gg.asarray([1.0, 2.0]), t), lambda: gg.take_along_axis(gg.asarray([1.0, 2.0]), t, 0)):
+        with pytest.raises(IndexError, match="index must be in"):
+            call()

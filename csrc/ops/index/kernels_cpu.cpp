@@ -1,60 +1,30 @@
-// CPU kernels of the index family: gathers and scatters.
+// CPU kernels of the index family that write.
 //
-// Compiled once per ISA. Indices are checked and turned into offsets in a first phase; when one is out of range, the later
-// phases write nothing. Scatters give each destination its contributions in the order of the indices, whatever the thread
-// count: they are split over destinations that cannot meet.
-// Read next: kernels/move.h, kernels_cpu_nonzero.cpp, index.cpp (what each op means).
-#include "kernels/move.h"
-#include "ops/index/attrs.h"
+// Indices are checked, and for some ops turned into offsets, in a first phase; when one is out of range, the later phases write
+// nothing. Scatters give each destination its contributions in the order of the indices, whatever the thread count: they are split
+// over destinations that cannot meet.
+// Compiled once per ISA. Read next: places.h, kernels_cpu_read.cpp, kernels_cpu_nonzero.cpp, index.cpp (what each op means).
+#include "ops/index/places.h"
 
 namespace gorgo::GORGO_ISA_NS {
 
-void fill_nonzero(KernelSink& sink);  // kernels_cpu_nonzero.cpp
+void fill_nonzero(KernelSink& sink);      // kernels_cpu_nonzero.cpp
+void fill_index_reads(KernelSink& sink);  // kernels_cpu_read.cpp
 
-#ifdef GORGO_WITH_MOVES
+#ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
-GORGO_INLINE int64_t smaller(int64_t a, int64_t b) noexcept { return a < b ? a : b; }
-GORGO_INLINE int64_t larger(int64_t a, int64_t b) noexcept { return a > b ? a : b; }
-GORGO_INLINE int64_t tasks_of(int64_t count, int64_t per_task) noexcept { return (count + per_task - 1) / per_task; }
-
-// Indices of the rarer integer types; the branch is the same for every element.
-struct AnyIntegers {
-  const void* data;
-  DType dtype;
-  GORGO_INLINE int64_t operator[](int64_t i) const noexcept {
-    switch (dtype) {
-      case DType::UInt8:
-        return static_cast<const uint8_t*>(data)[i];
-      case DType::UInt16:
-        return static_cast<const uint16_t*>(data)[i];
-      case DType::UInt32:
-        return static_cast<const uint32_t*>(data)[i];
-      case DType::Int8:
-        return static_cast<const int8_t*>(data)[i];
-      case DType::Int16:
-        return static_cast<const int16_t*>(data)[i];
-      default:
-        return static_cast<const int64_t*>(data)[i];  // uint64 above the largest int64 is out of range either way
-    }
-  }
+// Sums and products of integers of one width have the same bits, signed or not.
+template <class T, bool kInteger = std::is_integral_v<T> && !std::is_same_v<T, bool>>
+struct WrappingOf {
+  using Type = T;
 };
-
-// Calls f with something that yields the operand's integers by position in memory.
-template <class F>
-GORGO_INLINE void with_integers(const KOperand& x, const F& f) noexcept {
-  switch (x.dtype) {
-    case DType::Int64:
-      f(x.as<const int64_t>());
-      break;
-    case DType::Int32:
-      f(x.as<const int32_t>());
-      break;
-    default:
-      f(AnyIntegers{x.data, x.dtype});
-      break;
-  }
-}
+template <class T>
+struct WrappingOf<T, true> {
+  using Type = std::make_unsigned_t<T>;
+};
+template <class T>
+using Wrapping = typename WrappingOf<T>::Type;
 
 template <class T>
 GORGO_INLINE void add_to(T& sum, T value) noexcept {
@@ -68,179 +38,27 @@ GORGO_INLINE void add_to(T& sum, T value) noexcept {
   }
 }
 
-// ---- what all ops with index tensors on axes share ----
-// Operand layout: `first` leading operands, then the index tensors.
-struct IndexGeometry {
-  int count = 0;          // index tensors
-  int rank = 0;           // of the indexed tensor
-  int place = 0;          // of the index axes in the result
-  int index_rank = 0;     // broadcast rank of the index tensors
-  int64_t positions = 1;  // their broadcast number of elements
-  int64_t index_shape[32];
-  int64_t axes[32];
-  int rest = 0;  // axes of the indexed tensor that no index stands on
-  int rest_axes[32];
-
-  IndexGeometry(const int64_t* given_axes, int axis_count, int tensor_rank, const KOperand* indices) noexcept
-      : count(axis_count), rank(tensor_rank) {
-    place = index_place(given_axes, count, rank);
-    uint64_t indexed = 0;
-    for (int k = 0; k < count; ++k) {
-      axes[k] = given_axes[k] < 0 ? given_axes[k] + rank : given_axes[k];
-      indexed |= uint64_t{1} << axes[k];
-      index_rank = indices[k].rank > index_rank ? indices[k].rank : index_rank;
-    }
-    for (int i = 0; i < index_rank; ++i) {
-      index_shape[i] = 1;
-      for (int k = 0; k < count; ++k) {
-        const int own = i - (index_rank - indices[k].rank);
-        if (own >= 0 && indices[k].shape[own] != 1) index_shape[i] = indices[k].shape[own];
-      }
-      positions *= index_shape[i];
-    }
-    for (int i = 0; i < rank; ++i) {
-      if ((indexed >> i & 1u) == 0) rest_axes[rest++] = i;
-    }
-  }
-};
-
-// What differs between the ops: where their axes and operands are.
-struct TakeLayout {
-  static constexpr int kFirstIndex = 1;
-  static int axes(const KernelArgs& args, int64_t* out) noexcept {
-    const auto& a = args.attrs_as<TakeAttrs>();
-    out[0] = a.axis.has ? a.axis.value : 0;
-    return 1;
-  }
-};
-template <class A, int kFirst>
-struct ListLayout {
-  static constexpr int kFirstIndex = kFirst;
-  static int axes(const KernelArgs& args, int64_t* out) noexcept {
-    const Dims& axes = args.attrs_as<A>().axes;
-    for (int k = 0; k < axes.size(); ++k) out[k] = axes.data()[k];
-    return axes.size();
-  }
-};
-using IndexLayout = ListLayout<IndexAttrs, 1>;
 using PutLayout = ListLayout<IndexPutAttrs, 2>;
 using AdjointLayout = ListLayout<IndexAdjointAttrs, 1>;
 
+// First phase: the offset of each index position in the output, by its strides, into the scratch memory.
 template <class L>
-GORGO_INLINE IndexGeometry geometry_of(const KernelArgs& args, int rank) noexcept {
-  int64_t axes[32];
-  const int count = L::axes(args, axes);
-  return {axes, count, rank, args.in + L::kFirstIndex};
-}
-
-// First phase: the offset of each index position in `target`, by its strides, into the scratch memory.
-template <class L, bool kIntoOutput>
 struct Offsets {
-  static const KOperand& target(const KernelArgs& args) noexcept { return kIntoOutput ? args.out[0] : args.in[0]; }
-
   static void run(const KernelArgs& args, int64_t task) noexcept {
-    const KOperand& t = target(args);
-    const IndexGeometry g = geometry_of<L>(args, t.rank);
+    const KOperand& out = args.out[0];
+    const IndexGeometry g = geometry_of<L>(args, out.rank);
     auto* offsets = static_cast<int64_t*>(args.scratch);
     const int64_t begin = task * kMoveGrain;
-    const int64_t end = smaller(begin + kMoveGrain, g.positions);
-    for (int64_t p = begin; p < end; ++p) offsets[p] = 0;
-    for (int k = 0; k < g.count; ++k) {
-      const KOperand& index = args.in[L::kFirstIndex + k];
-      const int64_t length = t.shape[g.axes[k]];
-      const int64_t stride = t.strides[g.axes[k]];
-      MovePlan plan;
-      int64_t step = g.positions;
-      for (int i = 0; i < g.index_rank; ++i) {
-        step /= g.index_shape[i];
-        plan.add(g.index_shape[i], step, stride_along(index, g.index_rank, i, g.index_shape[i]));
-      }
-      const int64_t to_stride = plan.rank > 0 ? plan.to[plan.rank - 1] : 0;
-      const int64_t from_stride = plan.rank > 0 ? plan.from[plan.rank - 1] : 0;
-      with_integers(index, [&](const auto from) __attribute__((always_inline)) {
-        walk_lines(plan, begin, end, [&](int64_t to, int64_t at, int64_t n) __attribute__((always_inline)) {
-          for (int64_t i = 0; i < n; ++i) {
-            const auto given = static_cast<int64_t>(from[at + i * from_stride]);
-            const int64_t value = given < 0 ? given + length : given;
-            if (value < 0 || value >= length) [[unlikely]] {
-              args.fault->report((to + i * to_stride) * g.count + k, 1 + k, given, length);
-              continue;
-            }
-            offsets[to + i * to_stride] += value * stride;
-          }
-        });
-      });
-    }
+    offsets_of(g, args.in + L::kFirstIndex, out, begin, smaller(kMoveGrain, g.positions - begin), offsets + begin,
+               args.fault);
   }
   static int64_t tasks(const KernelArgs& args) noexcept {
-    return move_tasks(geometry_of<L>(args, target(args).rank).positions);
+    return move_tasks(geometry_of<L>(args, args.out[0].rank).positions);
   }
   static size_t scratch(const KernelArgs& args) noexcept {
-    return static_cast<size_t>(geometry_of<L>(args, target(args).rank).positions) * sizeof(int64_t);
+    return static_cast<size_t>(geometry_of<L>(args, args.out[0].rank).positions) * sizeof(int64_t);
   }
 };
-
-// ---- index and take: out[pre..., position, post...] = x[pre..., offset of position, post...] ----
-template <class U, class L>
-struct Gather {
-  static int64_t inner_of(const IndexGeometry& g, const KOperand& x) noexcept {
-    int64_t inner = 1;
-    for (int i = g.place; i < g.rest; ++i) inner *= x.shape[g.rest_axes[i]];
-    return inner;
-  }
-  static void run(const KernelArgs& args, int64_t task) noexcept {
-    if (args.fault->code() != 0) return;
-    const KOperand& x = args.in[0];
-    const KOperand& out = args.out[0];
-    const IndexGeometry g = geometry_of<L>(args, x.rank);
-    const auto* offsets = static_cast<const int64_t*>(args.scratch);
-    const int64_t inner = inner_of(g, x);
-    const int64_t per_task = larger(kMoveGrain / inner, 1);
-    MovePlan post;
-    int64_t step = inner;
-    for (int i = g.place; i < g.rest; ++i) {
-      step /= x.shape[g.rest_axes[i]];
-      post.add(x.shape[g.rest_axes[i]], step, x.strides[g.rest_axes[i]]);
-    }
-    int64_t pair = task * per_task;
-    const int64_t end = smaller(pair + per_task, out.numel / inner);
-    while (pair < end) {
-      int64_t rest = pair / g.positions;
-      int64_t p = pair % g.positions;
-      int64_t from = 0;
-      for (int i = g.place - 1; i >= 0; --i) {
-        const int axis = g.rest_axes[i];
-        from += rest % x.shape[axis] * x.strides[axis];
-        rest /= x.shape[axis];
-      }
-      const U* source = x.as<U>() + from;
-      U* to = out.as<U>() + pair * inner;
-      const int64_t last = smaller(g.positions, p + (end - pair));
-      pair += last - p;
-      if (inner == 1) {
-        for (; p < last; ++p) *to++ = source[offsets[p]];
-      } else if (post.rank == 1 && post.from[0] == 1) {
-        for (; p < last; ++p, to += inner) move_line(to, 1, source + offsets[p], 1, inner);
-      } else {
-        for (; p < last; ++p, to += inner) move_range(post, to, source + offsets[p], 0, inner);
-      }
-    }
-  }
-  static int64_t tasks(const KernelArgs& args) noexcept {
-    const KOperand& x = args.in[0];
-    if (args.out[0].numel == 0) return 0;
-    const int64_t inner = inner_of(geometry_of<L>(args, x.rank), x);
-    return tasks_of(args.out[0].numel / inner, larger(kMoveGrain / inner, 1));
-  }
-  static Kernel kernel() noexcept {
-    using First = Offsets<L, false>;
-    return Kernel::of({First::run, First::tasks}, {run, tasks}, First::scratch);
-  }
-};
-template <class U>
-using Take = Gather<U, TakeLayout>;
-template <class U>
-using Index = Gather<U, IndexLayout>;
 
 // ---- copies of the base, before something is put into it ----
 template <class T>
@@ -358,7 +176,7 @@ struct Put {
     return s.outer * tasks_of(s.inner, s.chunk);
   }
   static Kernel kernel() noexcept {
-    using First = Offsets<L, true>;
+    using First = Offsets<L>;
     Kernel k;
     k.phases[0] = {First::run, First::tasks};
     if constexpr (kValues == 0) {
@@ -377,60 +195,6 @@ using IndexPut = Put<T, PutLayout, 1>;
 template <class T>
 using IndexAdjoint = Put<T, AdjointLayout, 0>;
 
-// ---- take_along_axis ----
-template <class U>
-struct TakeAlong {
-  static int64_t inner_of(const KOperand& out) noexcept { return out.rank > 0 ? out.shape[out.rank - 1] : 1; }
-  static int64_t rows_per_task(const KOperand& out) noexcept {
-    return larger(kMoveGrain / larger(inner_of(out), 1), 1);
-  }
-
-  static void run(const KernelArgs& args, int64_t task) noexcept {
-    const KOperand& x = args.in[0];
-    const KOperand& index = args.in[1];
-    const KOperand& out = args.out[0];
-    int64_t axis = args.attrs_as<AlongAxisAttrs>().axis;
-    if (axis < 0) axis += out.rank;
-    const int64_t length = x.shape[axis];
-    const int64_t step = x.strides[axis];
-    const int32_t last = out.rank - 1;
-    const int64_t inner = inner_of(out);
-    const int64_t x_inner = last == axis ? 0 : stride_along(x, out.rank, last, inner);
-    const int64_t index_inner = stride_along(index, out.rank, last, inner);
-    const int64_t begin = task * rows_per_task(out);
-    const int64_t end = smaller(begin + rows_per_task(out), out.numel / inner);
-    with_integers(index, [&](const auto indices) __attribute__((always_inline)) {
-      for (int64_t row = begin; row < end; ++row) {
-        int64_t rest = row;
-        int64_t x_at = 0;
-        int64_t index_at = 0;
-        for (int32_t i = last - 1; i >= 0; --i) {
-          const int64_t c = rest % out.shape[i];
-          rest /= out.shape[i];
-          if (i != axis) x_at += c * stride_along(x, out.rank, i, out.shape[i]);
-          index_at += c * stride_along(index, out.rank, i, out.shape[i]);
-        }
-        U* to = out.as<U>() + row * inner;
-        const U* from = x.as<U>() + x_at;
-        for (int64_t i = 0; i < inner; ++i) {
-          const auto given = static_cast<int64_t>(indices[index_at + i * index_inner]);
-          const int64_t value = given < 0 ? given + length : given;
-          if (value < 0 || value >= length) [[unlikely]] {
-            args.fault->report(row * inner + i, 1, given, length);
-            continue;
-          }
-          to[i] = from[i * x_inner + value * step];
-        }
-      }
-    });
-  }
-  static int64_t tasks(const KernelArgs& args) noexcept {
-    const KOperand& out = args.out[0];
-    return out.numel == 0 ? 0 : tasks_of(out.numel / inner_of(out), rows_per_task(out));
-  }
-  static Kernel kernel() noexcept { return Kernel::of({run, tasks}); }
-};
-
 // ---- scatter, scatter_add, take_along_axis_adjoint ----
 template <class A>
 GORGO_INLINE int64_t along_axis(const KernelArgs& args) noexcept {
@@ -445,26 +209,12 @@ struct CheckAlong {
   static void run(const KernelArgs& args, int64_t task) noexcept {
     const KOperand& index = args.in[kIndex];
     const int64_t length = args.out[0].shape[along_axis<A>(args)];
-    MovePlan plan;
-    int64_t step = index.numel;
-    for (int32_t i = 0; i < index.rank; ++i) {
-      step /= index.shape[i];
-      plan.add(index.shape[i], step, index.strides[i]);
+    const MovePlan plan = plan_in_order(index);
+    const int64_t end = smaller((task + 1) * kMoveGrain, index.numel);
+    int64_t places[kIndexTile];
+    for (int64_t begin = task * kMoveGrain; begin < end; begin += kIndexTile) {
+      places_of(index, plan, begin, smaller(end - begin, kIndexTile), length, 1, false, places, args.fault);
     }
-    const int64_t to_stride = plan.rank > 0 ? plan.to[plan.rank - 1] : 0;
-    const int64_t from_stride = plan.rank > 0 ? plan.from[plan.rank - 1] : 0;
-    const int64_t begin = task * kMoveGrain;
-    with_integers(index, [&](const auto from) __attribute__((always_inline)) {
-      walk_lines(plan, begin, smaller(begin + kMoveGrain, index.numel),
-                 [&](int64_t to, int64_t at, int64_t n) __attribute__((always_inline)) {
-                   for (int64_t i = 0; i < n; ++i) {
-                     const auto given = static_cast<int64_t>(from[at + i * from_stride]);
-                     if (given < -length || given >= length) [[unlikely]] {
-                       args.fault->report(to + i * to_stride, 1, given, length);
-                     }
-                   }
-                 });
-    });
   }
   static int64_t tasks(const KernelArgs& args) noexcept { return move_tasks(args.in[kIndex].numel); }
 };
@@ -524,39 +274,30 @@ struct Scatter {
     const int64_t value_step = stride_along(values, rank, place, count);
     const int64_t begin = task * lanes_per_task(args);
     const int64_t end = smaller(begin + lanes_per_task(args), lanes_of(args));
-    with_integers(index, [&](const auto indices) __attribute__((always_inline)) {
-      for (int64_t lane = begin; lane < end; ++lane) {
-        int64_t rest = lane;
-        int64_t to = 0;
-        int64_t index_at = 0;
-        int64_t value_at = 0;
-        for (int32_t i = rank - 1; i >= 0; --i) {
-          if (i == axis) continue;
-          const int64_t c = rest % where.shape[i];
-          rest /= where.shape[i];
-          to += c * out.strides[i];
-          index_at += c * stride_along(index, rank, i, where.shape[i]);
-          value_at += c * stride_along(values, rank, i, where.shape[i]);
-        }
-        if constexpr (kCombine == Combine::Add) {
-          if (index_step == 1 && value_step == 0) {  // so a number is counted
-            const T value = values.as<T>()[value_at];
-            T* const targets = out.as<T>() + to;
-            for (int64_t j = index_at; j < index_at + count; ++j) {
-              const auto given = static_cast<int64_t>(indices[j]);
-              add_to(targets[(given + (given >> 63 & length)) * step], value);
-            }
-            continue;
-          }
-        }
-        for (int64_t j = 0; j < count; ++j) {
-          const auto given = static_cast<int64_t>(indices[index_at + j * index_step]);
-          T& target = out.as<T>()[to + (given < 0 ? given + length : given) * step];
-          const T value = values.as<T>()[value_at + j * value_step];
-          combine_into<kCombine>(target, value);
+    for (int64_t lane = begin; lane < end; ++lane) {
+      int64_t rest = lane;
+      int64_t to = 0;
+      int64_t index_at = 0;
+      int64_t value_at = 0;
+      for (int32_t i = rank - 1; i >= 0; --i) {
+        if (i == axis) continue;
+        const int64_t c = rest % where.shape[i];
+        rest /= where.shape[i];
+        to += c * out.strides[i];
+        index_at += c * stride_along(index, rank, i, where.shape[i]);
+        value_at += c * stride_along(values, rank, i, where.shape[i]);
+      }
+      T* const targets = out.as<T>() + to;
+      for (int64_t j = 0; j < count; j += kIndexTile) {
+        int64_t tile[kIndexTile];
+        const int64_t n = smaller(count - j, kIndexTile);
+        const int64_t* given = integers_of(index, index_at + j * index_step, index_step, n, tile);
+        const T* value = values.as<T>() + value_at + j * value_step;
+        for (int64_t i = 0; i < n; ++i) {
+          combine_into<kCombine>(targets[(given[i] + (given[i] >> 63 & length)) * step], value[i * value_step]);
         }
       }
-    });
+    }
   }
   static int64_t tasks(const KernelArgs& args) noexcept { return tasks_of(lanes_of(args), lanes_per_task(args)); }
   static Kernel kernel() noexcept {
@@ -603,32 +344,45 @@ struct ScatterReduced {
   }
 };
 
+// Base has all; AVX2 those of the dtypes that most programs write, since base is compiled to be small.
 template <class T>
 void fill_index_of(KernelSink& sink) {
   constexpr DType d = kDTypeOf<T>;
-  sink.add("index_put", d, IndexPut<T>::kernel());
-  sink.add("scatter_add", d, ScatterAdd<T>::kernel());
-  if constexpr (d != DType::Bool) sink.add("scatter_combine", d, ScatterReduced<T>::kernel());
-  if constexpr (is_inexact(d)) {
-    sink.add("index_adjoint", d, IndexAdjoint<T>::kernel());
-    sink.add("take_along_axis_adjoint", d, TakeAlongAdjoint<T>::kernel());
+#ifndef GORGO_WITH_MOVES
+  constexpr bool kHas = d == DType::Float32 || d == DType::Float64 || d == DType::Int64;
+#else
+  constexpr bool kHas = true;
+#endif
+  if constexpr (kHas) {
+    sink.add("index_put", d, IndexPut<Wrapping<T>>::kernel());
+    sink.add("scatter_add", d, ScatterAdd<Wrapping<T>>::kernel());
+    if constexpr (is_inexact(d)) {
+      sink.add("index_adjoint", d, IndexAdjoint<T>::kernel());
+      sink.add("take_along_axis_adjoint", d, TakeAlongAdjoint<T>::kernel());
+    }
   }
+#ifdef GORGO_WITH_MOVES
+  if constexpr (d != DType::Bool) sink.add("scatter_combine", d, ScatterReduced<T>::kernel());
+#endif
 }
 
 }  // namespace
 
 void fill_index(KernelSink& sink) {
   fill_nonzero(sink);
-  add_by_size<Take>(sink, "take");
-  add_by_size<Index>(sink, "index");
-  add_by_size<TakeAlong>(sink, "take_along_axis");
+  fill_index_reads(sink);
+#ifdef GORGO_WITH_MOVES
   add_by_size<ScatterSet>(sink, "scatter");
+#endif
 #define GORGO_X(name, type, text) fill_index_of<type>(sink);
   GORGO_FOR_EACH_DTYPE(GORGO_X)
 #undef GORGO_X
 }
 #else  // inherited
-void fill_index(KernelSink& sink) { fill_nonzero(sink); }
+void fill_index(KernelSink& sink) {
+  fill_nonzero(sink);
+  fill_index_reads(sink);
+}
 #endif
 
 }  // namespace gorgo::GORGO_ISA_NS

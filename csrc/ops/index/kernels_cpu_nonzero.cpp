@@ -37,12 +37,7 @@ struct Nonzero {
   // Calls f(position, ones) for the blocks of the task's chunk, in order.
   template <class F>
   GORGO_INLINE static void scan(const KOperand& x, int64_t task, const F& f) noexcept {
-    MovePlan plan;
-    int64_t step = x.numel;
-    for (int32_t i = 0; i < x.rank; ++i) {
-      step /= x.shape[i];
-      plan.add(x.shape[i], step, x.strides[i]);
-    }
+    const MovePlan plan = plan_in_order(x);
     const int64_t stride = plan.rank > 0 ? plan.from[plan.rank - 1] : 0;
     const int64_t begin = task * kMoveGrain;
     const int64_t end = begin + kMoveGrain < x.numel ? begin + kMoveGrain : x.numel;

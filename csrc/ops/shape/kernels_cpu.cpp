@@ -222,12 +222,7 @@ struct Roll {
     }
   }
   static void roll_flat(const RollAttrs& a, const KOperand& x, const KOperand& out, int64_t task) noexcept {
-    MovePlan plan;
-    int64_t step = x.numel;
-    for (int32_t i = 0; i < x.rank; ++i) {
-      step /= x.shape[i];
-      plan.add(x.shape[i], step, x.strides[i]);
-    }
+    const MovePlan plan = plan_in_order(x);
     int64_t s = a.shift.data()[0] % x.numel;
     if (s < 0) s += x.numel;
     if (task == 0) {
