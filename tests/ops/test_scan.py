@@ -264,3 +264,43 @@ def test_running_sums_are_alike_however_lines_lie(dtype: str, n: int) -> None:
         np.testing.assert_allclose(
             results[0], expected.astype(np.float64), rtol=2.0 ** (-23 if dtype == "float32" else -50), atol=1e-9
         )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(37, 10), (5, 4), (1, 1000), (3, 7, 5)])
+def test_logcumsumexp_of_a_line_is_that_of_lines_side_by_side(dtype: str, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal(shape) * 20).astype(dtype)
+    x.flat[:3] = -np.inf
+    x.flat[7] = np.inf
+    x.flat[11] = np.nan
+    alone = gg.logcumsumexp(gg.asarray(x), axis=-1)
+    beside = gg.logcumsumexp(gg.asarray(np.array(np.moveaxis(x, -1, 0), order="C")), axis=0)
+    np.testing.assert_array_equal(np.asarray(alone), np.moveaxis(np.asarray(beside), 0, -1))
+    with np.errstate(invalid="ignore"):
+        expected = np.logaddexp.accumulate(x.astype(np.float64), axis=-1)
+    rtol = {"float16": 1e-3, "float32": 1e-6, "float64": 1e-14}[dtype]
+    np.testing.assert_allclose(np.asarray(alone), expected, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("initial", [False, True])
+@pytest.mark.parametrize("length", [1, 3, 4, 10, 33])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "uint8", "complex64"])
+def test_scans_of_many_short_lines_agree_with_numpy(dtype: str, length: int, initial: bool) -> None:
+    rng = np.random.default_rng(1)
+    x = (rng.random((3000, length)) * 2).astype(dtype)
+    wide = x.astype({"f": np.float64, "c": np.complex128}.get(x.dtype.kind, x.dtype))
+    for ours, theirs, first in (
+        (gg.cumulative_sum, np.cumsum, 0),
+        (gg.cumulative_prod, np.cumprod, 1),
+    ):
+        got = np.asarray(ours(gg.asarray(x), axis=1, include_initial=initial))
+        expected = theirs(wide, axis=1)
+        if initial:
+            expected = np.concatenate([np.full((3000, 1), first, expected.dtype), expected], axis=1)
+        if x.dtype.kind in "iu":
+            np.testing.assert_array_equal(got, expected.astype(got.dtype))
+        else:
+            np.testing.assert_allclose(
+                got, expected, rtol=3e-7 if x.dtype.itemsize == 4 or dtype == "complex64" else 1e-14
+            )

@@ -102,6 +102,8 @@ struct ScanPlan {
     return end < units ? end : units;
   }
   // The first line of a unit, and how many lines it has.
+  // Whether lines of neighbouring elements follow each other.
+  [[nodiscard]] GORGO_INLINE bool is_flat(const KOperand& x) const noexcept { return inner == 1 && x.contiguous; }
   [[nodiscard]] GORGO_INLINE int64_t line_of(int64_t unit) const noexcept {
     return by_columns ? unit / strips * inner + unit % strips * kStrip : unit;
   }
@@ -114,6 +116,7 @@ struct ScanPlan {
   // whose results are the first value alone, begin at its null pointer.
   [[nodiscard]] GORGO_INLINE int64_t begin_of(const KOperand& x, int64_t line) const noexcept {
     if (x.numel == 0) return 0;
+    if (x.contiguous) return out_begin(line, length);
     int64_t at = 0;
     for (int i = x.rank - 1; i >= 0; --i) {
       if (i == axis) continue;
@@ -124,7 +127,7 @@ struct ScanPlan {
   }
   // The same in a contiguous output whose axis has `out_length` elements.
   [[nodiscard]] GORGO_INLINE int64_t out_begin(int64_t line, int64_t out_length) const noexcept {
-    return line / inner * inner * out_length + line % inner;
+    return inner == 1 ? line * out_length : line / inner * inner * out_length + line % inner;
   }
 
  private:
@@ -244,8 +247,10 @@ struct CumulativeSum {
     for (; i + 4 <= end; i += 4) {
       C part[4];
       part[0] = widen(from[i * step]);
+#pragma GCC unroll 4
       for (int k = 1; k < 4; ++k) part[k] = part[k - 1] + widen(from[(i + k) * step]);
       if constexpr (kStores) {
+#pragma GCC unroll 4
         for (int k = 0; k < 4; ++k) to[(i + k) * out_step] = narrow<T>(before + (groups + part[k]));
       }
       groups = groups + part[3];
@@ -261,11 +266,22 @@ struct CumulativeSum {
     }
     return groups;
   }
+  // `rows` lines of at most one chunk, which follow each other where there are several; returns the sum of the last one.
+  [[gnu::noinline]] static C walk_rows(const T* from, int64_t step, T* to, int64_t out_step, int64_t length, C before,
+                                       int64_t rows = 1, int64_t initial = 0) noexcept {
+    C groups = whole<C>(0);
+    for (; rows > 0; --rows, from += length, to += length + initial) {
+      if (initial != 0) to[-1] = narrow<T>(whole<C>(0));
+      groups = walk_line<true>(from, step, to, out_step, 0, length, before);
+    }
+    return groups;
+  }
   // Walks elements [begin, end) of the unit's lines from the start of a chunk on; stores results unless `to` is null.
   [[gnu::noinline]] static void walk(const T* from, int64_t step, T* to, int64_t out_step, int64_t width, int64_t begin,
                                      int64_t end, Sums& sums) noexcept {
     if (width == 1) {
-      sums.groups[0] = to != nullptr ? walk_line<true>(from, step, to, out_step, begin, end, sums.before[0])
+      sums.groups[0] = to != nullptr ? walk_rows(from + begin * step, step, to + begin * out_step, out_step,
+                                                 end - begin, sums.before[0])
                                      : walk_line<false>(from, step, to, out_step, begin, end, sums.before[0]);
       return;
     }
@@ -344,7 +360,14 @@ struct CumulativeSum {
            sums);
       return;
     }
-    for (int64_t unit = task * plan.lines.units_per_task; unit < plan.lines.last_unit(task); ++unit) {
+    const int64_t first = task * plan.lines.units_per_task;
+    if (plan.chunks == 1 && plan.lines.is_flat(args.in[0])) {
+      const Place place(args, plan, first);
+      walk_rows(place.from, 1, place.to, 1, plan.lines.length, whole<C>(0), plan.lines.last_unit(task) - first,
+                plan.initial);
+      return;
+    }
+    for (int64_t unit = first; unit < plan.lines.last_unit(task); ++unit) {
       const Place place(args, plan, unit);
       put_initial(plan, place);
       for (int64_t j = 0; j < place.width; ++j) sums.before[j] = whole<C>(0);
@@ -409,6 +432,18 @@ struct Carry {
   static void run(const KernelArgs& args, int64_t task) noexcept {
     const ScanPlan plan = plan_of(args);
     const int64_t initial = Policy::initial(args.attrs_as<typename Policy::Attrs>());
+    bool flat = plan.length > 0;
+    for (int k = 0; k < kInputs; ++k) flat = flat && plan.is_flat(args.in[k]);
+    if (flat) {
+      const int64_t first = task * plan.units_per_task;
+      const T* from[kInputs];
+      for (int k = 0; k < kInputs; ++k) from[k] = args.in[k].as<const T>() + first * plan.length;
+      int64_t step[kInputs];
+      for (int k = 0; k < kInputs; ++k) step[k] = 1;
+      walk_rows(from, step, args.out[0].as<T>() + first * (plan.length + initial) + initial, 1, plan.length,
+                plan.last_unit(task) - first, initial);
+      return;
+    }
     for (int64_t unit = task * plan.units_per_task; unit < plan.last_unit(task); ++unit) {
       const int64_t line = plan.line_of(unit);
       const int64_t width = plan.width_of(unit);
@@ -425,12 +460,7 @@ struct Carry {
       }
       if (plan.length == 0) continue;
       if (width == 1) {
-        C carried = Policy::first(values(from, step, 0, 0).v);
-        to[0] = narrow<T>(carried);
-        for (int64_t i = 1; i < plan.length; ++i) {
-          carried = Policy::next(carried, values(from, step, i, 0).v);
-          to[i * plan.inner] = narrow<T>(carried);
-        }
+        walk_rows(from, step, to, plan.inner, plan.length);
         continue;
       }
       C carried[kStrip];
@@ -445,6 +475,20 @@ struct Carry {
           out[j] = narrow<T>(carried[j]);
         }
       }
+    }
+  }
+  // `rows` lines, which follow each other where there are several.
+  [[gnu::noinline]] static void walk_rows(const T** from, const int64_t* step, T* to, int64_t out_step, int64_t length,
+                                          int64_t rows = 1, int64_t initial = 0) noexcept {
+    for (; rows > 0; --rows, to += length + initial) {
+      if (initial != 0) to[-1] = narrow<T>(whole<C>(1));
+      C carried = Policy::first(values(from, step, 0, 0).v);
+      to[0] = narrow<T>(carried);
+      for (int64_t i = 1; i < length; ++i) {
+        carried = Policy::next(carried, values(from, step, i, 0).v);
+        to[i * out_step] = narrow<T>(carried);
+      }
+      for (int k = 0; k < kInputs; ++k) from[k] += length;
     }
   }
   struct Values {
@@ -506,12 +550,15 @@ struct Extreme {
       indices[i * plan.inner] = where;
       if (++i == plan.length) return;
       const T v = from[i * step];
-      if (replaces(compared(v, flip), compared(best, flip))) {
+      // Seldom true, and foreseen: the next element need not wait for this one.
+      if (!falls_short(compared(v, flip), compared(best, flip))) [[unlikely]] {
+        if (!replaces(compared(v, flip), compared(best, flip))) continue;
         best = v;
         where = i;
       }
     }
   }
+  GORGO_INLINE static bool falls_short(C v, C best) noexcept { return kGreatest ? v < best : v > best; }
   GORGO_INLINE static C compared(T v, Flip flip) noexcept {
     if constexpr (std::is_integral_v<T>) {
       return static_cast<T>(v ^ flip);
@@ -539,24 +586,67 @@ struct Extreme {
 
 // ---- logcumsumexp: the greatest so far, and the sum of exp(x - greatest) ----
 
-template <class T>
-struct LogSums {
+struct LogShares {
   static constexpr int kLanes = 4;
+  static constexpr double kNothing = -__builtin_inf();
   using V = Vec<double, kLanes>;
 
+  // What the sum so far, or an element, counts for once the greatest is `higher`. Equal infinities have no difference.
+  [[gnu::noinline]] static V share_of(V v, V higher) noexcept {
+    return select(v == higher, broadcast<V>(1.0), exp(v - higher));
+  }
+  // Where all was minus infinity so far the result is, too; its sum is zero.
+  [[gnu::noinline]] static V result_of(V higher, V sum) noexcept {
+    return higher + select(higher == broadcast<V>(kNothing), broadcast<V>(0.0), log(sum));
+  }
+};
+
+template <class T>
+struct LogSums : LogShares {
   static ScanPlan plan_of(const KernelArgs& args) noexcept { return {args, args.attrs_as<ScanAttrs>().axis, 1}; }
-  GORGO_INLINE static V step_on(V v, V& top, V& sum) noexcept {
-    const V zero = broadcast<V>(0.0);
-    const V higher = maximum(top, v);
-    // Equal infinities have no difference; NaN has passed into `higher`.
-    const V old_share = select(top == higher, broadcast<V>(1.0), exp(top - higher));
-    const V new_share = select(v == higher, broadcast<V>(1.0), exp(v - higher));
-    sum = sum * old_share + new_share;
-    top = higher;
-    // Where all was minus infinity so far the result is, too, whatever was counted.
-    const auto nothing = higher == broadcast<V>(-__builtin_inf());
-    sum = select(nothing, zero, sum);
-    return higher + select(nothing, zero, log(sum));
+  // A line in each lane.
+  [[gnu::noinline]] static void walk_lanes(const T* from, int64_t step, T* to, int64_t out_step, int64_t length,
+                                           int64_t lanes) noexcept {
+    V top = broadcast<V>(kNothing);
+    V sum = broadcast<V>(0.0);
+    for (int64_t i = 0; i < length; ++i) {
+      V v = broadcast<V>(0.0);
+      for (int64_t j = 0; j < lanes; ++j) v.raw[j] = widen(from[i * step + j]);
+      const V higher = maximum(top, v);  // NaN passes into it
+      sum = sum * share_of(top, higher) + share_of(v, higher);
+      sum = select(higher == broadcast<V>(kNothing), broadcast<V>(0.0), sum);
+      top = higher;
+      const V result = result_of(higher, sum);
+      for (int64_t j = 0; j < lanes; ++j) to[i * out_step + j] = narrow<T>(result.raw[j]);
+    }
+  }
+  // A single line, some elements of it at a time: only the sums wait for each other.
+  [[gnu::noinline]] static void walk_line(const T* from, int64_t step, T* to, int64_t out_step,
+                                          int64_t length) noexcept {
+    double top = kNothing;
+    double sum = 0.0;
+    for (int64_t i = 0; i < length; i += kLanes) {
+      const int64_t n = length - i < kLanes ? length - i : kLanes;
+      V v = broadcast<V>(kNothing);
+      V before = v;
+      V higher = v;
+      for (int64_t j = 0; j < n; ++j) {
+        const double given = widen(from[(i + j) * step]);
+        v.raw[j] = given;
+        before.raw[j] = top;
+        top = top != top || given < top ? top : given;
+        higher.raw[j] = top;
+      }
+      const V old_share = share_of(before, higher);
+      const V new_share = share_of(v, higher);
+      V sums = broadcast<V>(0.0);
+      for (int64_t j = 0; j < n; ++j) {
+        sum = higher.raw[j] == kNothing ? 0.0 : sum * old_share.raw[j] + new_share.raw[j];
+        sums.raw[j] = sum;
+      }
+      const V result = result_of(higher, sums);
+      for (int64_t j = 0; j < n; ++j) to[(i + j) * out_step] = narrow<T>(result.raw[j]);
+    }
   }
   static void run(const KernelArgs& args, int64_t task) noexcept {
     const ScanPlan plan = plan_of(args);
@@ -567,17 +657,12 @@ struct LogSums {
       const int64_t width = plan.width_of(unit);
       const T* from = x.as<const T>() + plan.begin_of(x, line);
       T* to = args.out[0].as<T>() + plan.out_begin(line, plan.length);
-      for (int64_t begin = 0; begin < width; begin += kLanes) {
-        const int64_t lanes = width - begin < kLanes ? width - begin : kLanes;
-        V top = broadcast<V>(-__builtin_inf());
-        V sum = broadcast<V>(0.0);
-        for (int64_t i = 0; i < plan.length; ++i) {
-          V v = broadcast<V>(0.0);
-          for (int64_t j = 0; j < lanes; ++j) v.raw[j] = widen(from[i * step + begin + j]);
-          const V result = step_on(v, top, sum);
-          for (int64_t j = 0; j < lanes; ++j) to[i * plan.inner + begin + j] = narrow<T>(result.raw[j]);
-        }
+      int64_t begin = 0;
+      for (; width - begin > 1; begin += kLanes) {
+        walk_lanes(from + begin, step, to + begin, plan.inner, plan.length,
+                   width - begin < kLanes ? width - begin : kLanes);
       }
+      if (begin < width) walk_line(from + begin, step, to + begin, plan.inner, plan.length);
     }
   }
   static int64_t tasks(const KernelArgs& args) noexcept { return args.out[0].numel == 0 ? 0 : plan_of(args).tasks(); }
