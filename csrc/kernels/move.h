@@ -91,7 +91,8 @@ GORGO_INLINE int64_t stride_along(const KOperand& x, int32_t rank, int32_t i, in
 }
 
 // All positions of a shape in row-major order: `to` numbers them, `from` is where the operand, broadcast to the shape, has them.
-GORGO_INLINE MovePlan plan_in_order(const int64_t* shape, int32_t rank, const KOperand& x) noexcept {
+[[maybe_unused, gnu::noinline]] static MovePlan plan_in_order(const int64_t* shape, int32_t rank,
+                                                              const KOperand& x) noexcept {
   MovePlan plan;
   int64_t step = 1;
   for (int32_t i = 0; i < rank; ++i) step *= shape[i];

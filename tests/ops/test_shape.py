@@ -271,3 +271,35 @@ def test_repeats_of_a_tensor_have_figures_in_their_errors() -> None:
         gg.repeat(x, gg.asarray([[1, 2], [3, 4]]), axis=0)
     with pytest.raises(TypeError, match="and dtype float32"):
         gg.repeat(x, gg.asarray([0.5]), axis=0)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int16", "float32", "float64", "complex128"])
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 8, 16, 33, 70])
+def test_many_short_lines_are_joined_and_repeated_as_numpy_does(width: int, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((1301, width)) * 9).astype(dtype)
+    y = (rng.standard_normal((1301, 3)) * 9).astype(dtype)
+    z = (rng.standard_normal((5, 270, width)) * 9).astype(dtype)
+    for a, b, c in (
+        (gg.asarray(x), gg.asarray(y), gg.asarray(z)),
+        (
+            gg.asarray(np.array(x.T, order="C")).T,
+            gg.asarray(np.repeat(y, 2, axis=1))[:, ::2],
+            gg.flip(gg.asarray(z[::-1].copy()), axis=0),
+        ),
+    ):
+        for ours, theirs in (
+            (gg.concat([a, b, a], axis=1), np.concatenate([x, y, x], axis=1)),
+            (gg.concat([a, a], axis=0), np.concatenate([x, x])),
+            (gg.concat([a, b], axis=None), np.concatenate([x, y], axis=None)),
+            (gg.concat([c, c, c], axis=1), np.concatenate([z, z, z], axis=1)),
+            (gg.stack([a, a], axis=1), np.stack([x, x], axis=1)),
+            (gg.stack([a, a, a], axis=-1), np.stack([x, x, x], axis=-1)),
+            (gg.stack([c, c], axis=1), np.stack([z, z], axis=1)),
+            (gg.tile(a, (2, 3)), np.tile(x, (2, 3))),
+            (gg.tile(c, (3, 1, 2)), np.tile(z, (3, 1, 2))),
+            (gg.repeat(a, 3, axis=1), np.repeat(x, 3, axis=1)),
+            (gg.repeat(a, 2, axis=0), np.repeat(x, 2, axis=0)),
+            (gg.repeat(c, 5, axis=1), np.repeat(z, 5, axis=1)),
+        ):
+            np.testing.assert_array_equal(np.asarray(ours), theirs)

@@ -90,56 +90,87 @@ struct ViewAdjoint {
 };
 
 // ---- concat and stack: each input is moved to its place in the output ----
-// Tasks are ranges of the inputs' elements laid end to end.
-int64_t joined_count(const KernelArgs& args) noexcept {
-  int64_t n = 0;
-  for (int32_t k = 0; k < args.in_count; ++k) n += args.in[k].numel;
-  return n;
-}
-int64_t joined_tasks(const KernelArgs& args) noexcept { return move_tasks(joined_count(args)); }
-
-template <class U, bool kStacks>
-void join(const KernelArgs& args, int64_t task) noexcept {
-  const KOperand& out = args.out[0];
-  bool flat = false;
+// Tasks are ranges of what lies before the axis, so that an output is written in order; or, where rows of the output are long, ranges
+// of the inputs' elements laid end to end.
+struct Joint {
   int64_t axis = 0;
-  if constexpr (kStacks) {
-    axis = args.attrs_as<AxisAttrs>().axis;
-  } else {
-    const OptInt given = args.attrs_as<ConcatAttrs>().axis;
-    flat = !given.has;
-    axis = given.has ? given.value : 0;
+  int64_t count = 0;  // elements
+  int64_t outer = 1;  // rows
+  int64_t rows_per_task = 0;
+  bool flat = false;
+
+  Joint(const KernelArgs& args, bool stacks) noexcept {
+    const KOperand& out = args.out[0];
+    if (stacks) {
+      axis = args.attrs_as<AxisAttrs>().axis;
+    } else {
+      const OptInt given = args.attrs_as<ConcatAttrs>().axis;
+      flat = !given.has;
+      axis = given.has ? given.value : 0;
+    }
+    if (axis < 0) axis += out.rank;
+    for (int32_t k = 0; k < args.in_count; ++k) count += args.in[k].numel;
+    for (int64_t i = 0; i < axis; ++i) outer *= out.shape[i];
+    if (outer > 1 && count > 0) rows_per_task = kMoveGrain / (count / outer);
   }
-  if (axis < 0) axis += out.rank;
-  int64_t begin = task * kMoveGrain;
-  int64_t end = begin + kMoveGrain;
-  int64_t at = 0;  // where input k starts along the axis
-  for (int32_t k = 0; k < args.in_count && end > 0; ++k) {
+  [[nodiscard]] int64_t tasks() const noexcept {
+    return rows_per_task > 0 ? (outer + rows_per_task - 1) / rows_per_task : move_tasks(count);
+  }
+};
+
+// `grain` rows from `first` on, or elements.
+template <class U, bool kStacks>
+[[gnu::noinline]] void join_part(const KernelArgs& args, const Joint& joint, int64_t first, int64_t grain) noexcept {
+  const KOperand& out = args.out[0];
+  int64_t before = 0;  // elements of the inputs so far
+  int64_t at = 0;      // where input k starts along the axis
+  for (int32_t k = 0; k < args.in_count; ++k) {
     const KOperand& x = args.in[k];
-    const int64_t along = kStacks ? 1 : flat ? x.numel : x.shape[axis];
-    if (x.numel > 0 && begin < x.numel) {
+    const int64_t row = joint.rows_per_task > 0 ? x.numel / joint.outer : 1;
+    int64_t begin = joint.rows_per_task > 0 ? first * row : first - before;
+    const int64_t end = begin + grain * row < x.numel ? begin + grain * row : x.numel;
+    if (begin < 0) begin = 0;
+    if (begin < end) {
       MovePlan plan;
       int64_t step = x.numel;
       for (int32_t i = 0; i < x.rank; ++i) {
         step /= x.shape[i];
-        plan.add(x.shape[i], flat ? step : out.strides[kStacks && i >= axis ? i + 1 : i], x.strides[i]);
+        plan.add(x.shape[i], joint.flat ? step : out.strides[kStacks && i >= joint.axis ? i + 1 : i], x.strides[i]);
       }
-      move_range(plan, out.as<U>() + at * out.strides[axis], x.as<U>(), begin > 0 ? begin : 0,
-                 end < x.numel ? end : x.numel);
+      move_rows(plan, out.as<U>() + at * out.strides[joint.axis], x.as<U>(), begin, end);
     }
-    at += along;
-    begin -= x.numel;
-    end -= x.numel;
+    at += kStacks ? 1 : joint.flat ? x.numel : x.shape[joint.axis];
+    before += x.numel;
   }
+}
+template <class U, bool kStacks>
+void join(const KernelArgs& args, int64_t task) noexcept {
+  const Joint joint(args, kStacks);
+  if (joint.rows_per_task == 0) {
+    join_part<U, kStacks>(args, joint, task * kMoveGrain, kMoveGrain);
+    return;
+  }
+  // A page or two at a time, which memory likes to be written in order.
+  constexpr int64_t kPart = 8192 / static_cast<int64_t>(sizeof(U));
+  const int64_t row = joint.count / joint.outer;
+  const int64_t rows = kPart > row ? kPart / row : 1;
+  const int64_t end = (task + 1) * joint.rows_per_task;
+  for (int64_t r = task * joint.rows_per_task; r < end && r < joint.outer; r += rows) {
+    join_part<U, kStacks>(args, joint, r, r + rows < end ? rows : end - r);
+  }
+}
+template <bool kStacks>
+int64_t joined_tasks(const KernelArgs& args) noexcept {
+  return Joint(args, kStacks).tasks();
 }
 
 template <class U>
 struct Concat {
-  static Kernel kernel() noexcept { return Kernel::of({join<U, false>, joined_tasks}); }
+  static Kernel kernel() noexcept { return Kernel::of({join<U, false>, joined_tasks<false>}); }
 };
 template <class U>
 struct Stack {
-  static Kernel kernel() noexcept { return Kernel::of({join<U, true>, joined_tasks}); }
+  static Kernel kernel() noexcept { return Kernel::of({join<U, true>, joined_tasks<true>}); }
 };
 
 // ---- tile and repeat: moves from a source with steps of zero ----
@@ -156,7 +187,7 @@ struct Tile {
       plan.add(length, out.strides[i], own >= 0 ? x.strides[own] : 0);
     }
     const int64_t begin = task * kMoveGrain;
-    move_range(plan, out.as<U>(), x.as<U>(), begin, begin + kMoveGrain < out.numel ? begin + kMoveGrain : out.numel);
+    move_rows(plan, out.as<U>(), x.as<U>(), begin, begin + kMoveGrain < out.numel ? begin + kMoveGrain : out.numel);
   }
   static Kernel kernel() noexcept { return Kernel::of({run, output_tasks}); }
 };
@@ -178,7 +209,7 @@ struct Repeat {
     }
     if (x.rank == 0) plan.add(a.repeats, 1, 0);
     const int64_t begin = task * kMoveGrain;
-    move_range(plan, out.as<U>(), x.as<U>(), begin, begin + kMoveGrain < out.numel ? begin + kMoveGrain : out.numel);
+    move_rows(plan, out.as<U>(), x.as<U>(), begin, begin + kMoveGrain < out.numel ? begin + kMoveGrain : out.numel);
   }
   static Kernel kernel() noexcept { return Kernel::of({run, output_tasks}); }
 };
