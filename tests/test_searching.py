@@ -319,3 +319,43 @@ def test_methods_are_the_functions() -> None:
 def test_messages_name_op_argument_and_value(call: Callable[[gg.Tensor], Any], error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         call(gg.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "int64", "uint64", "float16", "float32", "float64"])
+@pytest.mark.parametrize("count", [0, 1, 2, 15, 16, 17, 100, 1000])
+def test_places_of_many_elements_agree_with_numpy(count: int, dtype: str, side: str) -> None:
+    rng = np.random.default_rng(count)
+    edges = np.sort((rng.standard_normal(count) * 50).astype(dtype))
+    x = (rng.standard_normal(5003) * 60).astype(dtype)
+    if edges.dtype.kind == "f":
+        edges[max(count - 2, 0) :] = np.nan
+        x[rng.random(5003) < 0.01] = np.nan
+        x[:2] = np.inf, -np.inf
+    for values in (x, np.sort(x), np.sort(x)[::-1].copy()):
+        expected = np.searchsorted(edges, values, side=side)  # type: ignore[call-overload]
+        wide = np.repeat(edges, 2)
+        for e in (gg.asarray(edges), gg.asarray(wide)[::2]):
+            for v in (gg.asarray(values), gg.asarray(np.repeat(values, 2))[::2]):
+                np.testing.assert_array_equal(np.asarray(gg.searchsorted(e, v, side=side)), expected)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "uint64", "int64"])
+def test_isin_of_integers_agrees_with_numpy_however_far_they_lie_apart(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    info = np.iinfo(dtype)
+    ends = np.array([info.min, info.max, info.max - 1], dtype=dtype)
+    x = np.concatenate([rng.integers(0, 100, 500).astype(dtype), ends])
+    for others in (
+        rng.integers(20, 60, 30).astype(dtype),
+        ends,
+        np.array([info.max, info.max - 3], dtype=dtype),
+        np.array([info.min], dtype=dtype),
+    ):
+        np.testing.assert_array_equal(np.asarray(gg.isin(gg.asarray(x), gg.asarray(others))), np.isin(x, others))
+
+
+def test_isin_can_be_captured() -> None:
+    found = gg.compile(lambda x: gg.isin(x, gg.asarray([3, 5])))
+    for _ in range(3):
+        assert found(gg.asarray([1, 3, 5, 7])).tolist() == [False, True, True, False]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import gorgo
 from gorgo import Tensor
+from gorgo._core import is_capturing
 from gorgo.arguments import as_axis, as_integer, device_of
 
 __all__ = [
@@ -329,6 +330,26 @@ def unique(
     return out[0] if len(out) == 1 else tuple(out)
 
 
+def _steps(x: Tensor, low: int) -> Tensor:
+    """Return how far integers lie above the least of them, in a type that holds it."""
+    return (x if x.dtype == gorgo.uint64 else x.astype(gorgo.int64)) - low
+
+
+def _table_of(numbers: Tensor, most: int) -> tuple[Tensor, int] | None:
+    """Return which integers from the least of some on are among them, and the least.
+
+    None where they are no integers, lie too far apart or, in a captured function, are not known yet.
+    """
+    if not gorgo.isdtype(numbers.dtype, "integral") or is_capturing():
+        return None
+    low, high = int(gorgo.min(numbers).item()), int(gorgo.max(numbers).item())
+    if high - low >= most:
+        return None
+    marks = gorgo.zeros((high - low + 1,), dtype=gorgo.bool, device=numbers.device)
+    marks[_steps(numbers, low)] = True
+    return marks, low
+
+
 def isin(x1: Tensor | float, x2: Tensor | float, /, *, invert: bool = False) -> Tensor:
     """Tell for each element whether it is among others.
 
@@ -355,6 +376,10 @@ def isin(x1: Tensor | float, x2: Tensor | float, /, *, invert: bool = False) -> 
         found = gorgo.zeros(x1.shape, dtype=gorgo.bool, device=x1.device)
     elif _is_complex(x1):
         found = gorgo.any(gorgo.expand_dims(x1, axis=-1) == others, axis=-1)
+    elif (table := _table_of(others, 8 * x1.size + 1024)) is not None:
+        marks, low = table
+        near = gorgo.clip(x1, low, low + marks.size - 1)
+        found = gorgo.logical_and(gorgo.take(marks, _steps(near, low)), near == x1)
     else:
         others = gorgo.sort(others)
         places = gorgo.minimum(gorgo.bucketize(x1, others), others.size - 1)
