@@ -153,14 +153,15 @@ struct Put {
     for (int64_t p = 0; p < g.positions; ++p) {
       T* target = out.as<T>() + to + offsets[p];
       const T* source = values.as<T>() + from;
-      if (accumulate) {
-        walk_lines(post, begin, end, [&](int64_t t, int64_t f, int64_t n) __attribute__((always_inline)) {
+      walk_lines(post, begin, end, [&](int64_t t, int64_t f, int64_t n) __attribute__((always_inline)) {
+        if (accumulate) {
           for (int64_t i = 0; i < n; ++i) add_to(target[t + i * to_stride], source[f + i * from_stride]);
-        });
-      } else {
-        using U = UnitLike<T>;
-        move_range(post, reinterpret_cast<U*>(target), reinterpret_cast<const U*>(source), begin, end);
-      }
+        } else {
+          using U = UnitLike<T>;
+          move_line(reinterpret_cast<U*>(target + t), to_stride, reinterpret_cast<const U*>(source + f), from_stride,
+                    n);
+        }
+      });
       for (int i = g.index_rank - 1; i >= 0; --i) {
         from += steps[i];
         if (++at[i] < g.index_shape[i]) break;
