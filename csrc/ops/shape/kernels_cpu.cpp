@@ -7,6 +7,10 @@
 #include "ops/shape/rows.h"
 
 namespace gorgo::GORGO_ISA_NS {
+
+void fill_padding(KernelSink& sink);  // kernels_cpu_padding.cpp
+
+#ifdef GORGO_WITH_RARE_KERNELS
 namespace {
 
 MovePlan plan_of_attrs(const int64_t* shape, const int64_t* strides, int32_t rank, const KOperand& src) noexcept {
@@ -150,8 +154,8 @@ void join(const KernelArgs& args, int64_t task) noexcept {
     join_part<U, kStacks>(args, joint, task * kMoveGrain, kMoveGrain);
     return;
   }
-  // A page or two at a time, which memory likes to be written in order.
-  constexpr int64_t kPart = 8192 / static_cast<int64_t>(sizeof(U));
+  // A few pages at a time, which memory likes to be written in order.
+  constexpr int64_t kPart = 16384 / static_cast<int64_t>(sizeof(U));
   const int64_t row = joint.count / joint.outer;
   const int64_t rows = kPart > row ? kPart / row : 1;
   const int64_t end = (task + 1) * joint.rows_per_task;
@@ -310,8 +314,6 @@ struct Triu {
 
 }  // namespace
 
-void fill_padding(KernelSink& sink);
-
 void fill_shape(KernelSink& sink) {
   fill_padding(sink);
   add_by_size<ViewScatter>(sink, "view_scatter");
@@ -329,5 +331,8 @@ void fill_shape(KernelSink& sink) {
   sink.add("view_adjoint", DType::Complex64, ViewAdjoint<std::complex<float>>::kernel());
   sink.add("view_adjoint", DType::Complex128, ViewAdjoint<std::complex<double>>::kernel());
 }
+#else  // inherited
+void fill_shape(KernelSink& sink) { fill_padding(sink); }
+#endif
 
 }  // namespace gorgo::GORGO_ISA_NS

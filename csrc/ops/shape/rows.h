@@ -35,11 +35,12 @@ namespace {
 // What short lines consist of: pieces of `size` bytes, a power of two up to 32, each with its place in a row on both sides.
 struct Pieces {
   static constexpr int kMost = 64;
-  int size = 1;
+  int size;
   int count = 1;
-  int64_t to[kMost] = {0};
-  int64_t from[kMost] = {0};
+  int64_t to[kMost];
+  int64_t from[kMost];
 
+  explicit Pieces(int bytes) noexcept : size(bytes) { to[0] = from[0] = 0; }
   // Each piece `length` times, `to_step` and `from_step` bytes apart.
   void repeat(int64_t length, int64_t to_step, int64_t from_step) noexcept {
     for (int64_t k = length - 1; k >= 0; --k) {
@@ -54,6 +55,12 @@ struct Pieces {
 template <int kSize>
 GORGO_INLINE void copy_pieces(const Pieces& pieces, unsigned char* to, int64_t to_row, const unsigned char* from,
                               int64_t from_row, int64_t rows) noexcept {
+  if constexpr (kSize == 32) {
+    for (; rows > 0; --rows, to += to_row, from += from_row) {
+      for (int i = 0; i < pieces.count; ++i) std::memcpy(to + pieces.to[i], from + pieces.from[i], kSize);
+    }
+    return;
+  }
   constexpr int64_t kBlock = 64;  // rows that stay in the first cache until all of their pieces are there
   for (; rows > 0; rows -= kBlock, to += kBlock * to_row, from += kBlock * from_row) {
     const int64_t n = rows < kBlock ? rows : kBlock;
@@ -99,13 +106,14 @@ GORGO_INLINE void copy_pieces(const Pieces& pieces, unsigned char* to, int64_t t
 [[maybe_unused, gnu::noinline]] bool move_short_lines(const MovePlan& plan, unsigned char* to,
                                                       const unsigned char* from, int64_t size, int64_t begin,
                                                       int64_t end) noexcept {
-  constexpr int64_t kShortBytes = 64;  // longer lines are worth a call of memcpy
-  Pieces pieces;
-  pieces.size = static_cast<int>(size);
   int axis = plan.rank - 1;
+  if (axis < 0) return false;
+  // Longer lines are worth a call of memcpy.
+  const bool dense = plan.to[axis] == 1 && plan.from[axis] == 1;
+  if (dense && (axis == 0 || plan.shape[axis] * size > 64)) return false;
+  Pieces pieces(static_cast<int>(size));
   int64_t line = 1;  // elements of a row
-  if (axis >= 0 && plan.to[axis] == 1 && plan.from[axis] == 1) {
-    if (axis == 0 || plan.shape[axis] * size > kShortBytes) return false;
+  if (dense) {
     line = plan.shape[axis--];
     while (pieces.size < 32 && line * size % (2 * pieces.size) == 0) pieces.size *= 2;
     pieces.repeat(line * size / pieces.size, pieces.size, pieces.size);
@@ -114,7 +122,7 @@ GORGO_INLINE void copy_pieces(const Pieces& pieces, unsigned char* to, int64_t t
     pieces.repeat(plan.shape[axis], plan.to[axis] * size, plan.from[axis] * size);
     line *= plan.shape[axis];
   }
-  if (axis < 0 || plan.shape[axis] < 8 || end - begin < 8 * line) return false;
+  if (plan.shape[axis] < 8 || end - begin < 8 * line) return false;
   if (line == 1 && plan.to[axis] == 1) return false;
   const int64_t to_row = plan.to[axis] * size;
   const int64_t from_row = plan.from[axis] * size;
