@@ -255,3 +255,35 @@ def test_long_keys_are_told_apart_by_their_lower_halves(spread: int) -> None:
     x = rng.integers(0, 5, 20_000) * 2**40 + rng.integers(0, spread, 20_000)
     np.testing.assert_array_equal(np.asarray(gg.sort(gg.asarray(x))), np.sort(x))
     np.testing.assert_array_equal(np.asarray(gg.argsort(gg.asarray(x))), np.argsort(x, kind="stable"))
+
+
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64", "uint64", "float16", "float32", "float64"])
+@pytest.mark.parametrize("n", [17, 33, 63, 64, 100, 129, 256, 511, 513, 1000, 3000])
+def test_topk_of_lines_of_any_length_is_the_head_of_the_stable_order(n: int, dtype: str, largest: bool) -> None:
+    rng = np.random.default_rng(n)
+    lines = [rng.integers(0, 100, n), rng.integers(0, 3, n), np.zeros(n), np.arange(n), np.arange(n)[::-1]]
+    x = np.stack(lines).astype(dtype)
+    if x.dtype.kind == "f":
+        x[0, rng.random(n) < 0.1] = np.nan
+        x[1] = np.nan
+        x[2, ::2] = -0.0
+        x[3, 5] = np.nan
+    else:
+        info = np.iinfo(dtype)
+        x[2] = info.max if largest else info.min
+        x[0, : n // 3] = info.min
+        x[0, n // 3 : n // 2] = info.max
+    # NaN is the greatest either way, and the first of equals comes first.
+    rank = np.empty(x.shape, dtype=np.int64)
+    for row, line in enumerate(x):
+        rank[row] = np.unique(line, return_inverse=True)[1]
+    order = np.argsort(-rank if largest else rank, axis=1, kind="stable")
+    for k in {1, 2, 5, 8, 9, 16, 50, 100, n // 4} & set(range(1, n)):
+        for t, axis in ((gg.asarray(x), 1), (gg.asarray(np.array(x.T, order="C")), 0)):
+            values, indices = gg.topk(t, k, axis=axis, largest=largest)
+            got = np.moveaxis(np.asarray(indices), axis, 1)
+            np.testing.assert_array_equal(got, order[:, :k])
+            np.testing.assert_array_equal(
+                np.moveaxis(np.asarray(values), axis, 1), np.take_along_axis(x, order[:, :k], axis=1)
+            )

@@ -259,6 +259,28 @@ struct Scatter {
   static int64_t lanes_per_task(const KernelArgs& args) noexcept {
     return larger(kMoveGrain / larger(args.in[kWhere].shape[axis_of(args)], 1), 1);
   }
+  static void set_single(const KOperand& where, const KOperand& index, const KOperand& values, const KOperand& out,
+                         int32_t axis, int64_t begin, int64_t end) noexcept {
+    const MovePlan indices = plan_in_order(where.shape, where.rank, index);
+    MovePlan both;
+    for (int32_t i = 0; i < where.rank; ++i) {
+      if (i != axis) both.add(where.shape[i], out.strides[i], stride_along(values, out.rank, i, where.shape[i]));
+    }
+    const int64_t to_step = both.rank > 0 ? both.to[both.rank - 1] : 0;
+    const int64_t from_step = both.rank > 0 ? both.from[both.rank - 1] : 0;
+    int64_t offsets[kIndexTile];
+    for (; begin < end; begin += kIndexTile) {
+      const int64_t n = smaller(end - begin, kIndexTile);
+      // They are known to be in range.
+      places_of(index, indices, begin, n, out.shape[axis], out.strides[axis], false, offsets, nullptr);
+      const int64_t* at = offsets;
+      walk_lines(both, begin, begin + n, [&](int64_t to, int64_t from, int64_t line) __attribute__((always_inline)) {
+        for (int64_t i = 0; i < line; ++i) {
+          out.as<T>()[to + i * to_step + *at++] = values.as<T>()[from + i * from_step];
+        }
+      });
+    }
+  }
   static void run(const KernelArgs& args, int64_t task) noexcept {
     if (args.fault->code() != 0) return;
     const KOperand& where = args.in[kWhere];
@@ -275,6 +297,12 @@ struct Scatter {
     const int64_t value_step = stride_along(values, rank, place, count);
     const int64_t begin = task * lanes_per_task(args);
     const int64_t end = smaller(begin + lanes_per_task(args), lanes_of(args));
+    if constexpr (kCombine == Combine::Set) {
+      if (count == 1) {  // lanes of one position are walked in order
+        set_single(where, index, values, out, place, begin, end);
+        return;
+      }
+    }
     for (int64_t lane = begin; lane < end; ++lane) {
       int64_t rest = lane;
       int64_t to = 0;

@@ -27,6 +27,8 @@ constexpr int64_t kFewLines = 8;
 constexpr int64_t kShort = 128;
 constexpr int64_t kShortSideBySide = 512;
 constexpr int64_t kSeveral = 4;
+// The greatest of a line of more than this number is looked for in the line alone.
+constexpr int64_t kVeryShort = 16;
 
 struct Lines {
   int64_t axis = 0;
@@ -102,10 +104,18 @@ struct Sort {
       const int64_t n = lines.length;
       if (args.out[0].numel == 0) return;
       capacity = 4 * kept + 64;
-      if (n <= kShort ||
-          (n <= kShortSideBySide && lines.count >= kSeveral && (kWant != Want::First || sizeof(K) == 4))) {
+      const bool is_short =
+          n <= kShort || (n <= kShortSideBySide && lines.count >= kSeveral && (kWant != Want::First || sizeof(K) == 4));
+      bool selects = kWant == Want::First && (2 * capacity <= n || minima_for(kept, n) > 0);
+      // What a network sorts as fast. Pairs take it twice as long.
+      if (kept == 1) {
+        selects = selects && n > kVeryShort;
+      } else if (is_short) {
+        selects = selects && (sizeof(K) == 8 ? n > kShort / 4 : n > kShort && 16 * kept <= n);
+      }
+      if (is_short && !selects) {
         way = Way::Network;
-      } else if (kWant == Want::First && 2 * capacity <= n) {
+      } else if (selects) {
         way = lines.in_blocks() && 2 * capacity <= SortBlocks::kLeast ? Way::SelectInBlocks : Way::Select;
       } else {
         way = lines.in_blocks() ? Way::DigitsInBlocks : Way::Digits;
@@ -358,14 +368,35 @@ struct Sort {
   }
 
   // ---- the first few ----
+  static constexpr int64_t kTile = 512;
+  static constexpr int kWidth = kVectorBytes / static_cast<int>(sizeof(K));
+  static constexpr int64_t kMostMinima = 128;
+
+  using V = Vec<K, kWidth>;
+
+  // The least keys of how many parts of n elements tell a bound for the first `kept`; zero where it is not worth it.
+  static int64_t minima_for(int64_t kept, int64_t n) noexcept {
+    const int64_t wanted = round_up(kept + kept / 4, kWidth);
+    return wanted <= kMostMinima && 2 * wanted <= n ? wanted : 0;
+  }
+  // A key that at least `kept` of n keys do not exceed.
+  static K bound_of(const K* keys, int64_t n, int64_t minima, int64_t kept) noexcept {
+    K least[kMostMinima];
+    K spare[kMostMinima];
+    for (int64_t i = 0; i < minima; i += kWidth) {
+      V v = load_raw<V>(keys + i);
+      for (int64_t j = i + minima; j + kWidth <= n; j += minima) v = smaller_of(v, load_raw<V>(keys + j));
+      store_raw(least + i, v);
+    }
+    return radix_sort(least, spare, minima)[kept - 1];
+  }
+  GORGO_INLINE static V smaller_of(V a, V b) noexcept { return gorgo::GORGO_ISA_NS::select(b < a, b, a); }
   // Collects in `items`, which has room for twice the capacity, the first `kept` items of elements [begin, end) in order.
   static const Item* select(const Line& line, const Plan& plan, int64_t begin, int64_t end, Item* items) noexcept {
     const int64_t capacity = plan.capacity;
     const int64_t kept = plan.kept;
-    // The first bound is that of a few, which are sorted soon.
-    const int64_t first = kept > 12 ? 2 * kept : 24;
-    int64_t count = first < end - begin ? first : end - begin;
-    fill(line, begin, begin + count, items, plan.rule);
+    if (kept == 1) return select_first(line, plan, begin, end, items);
+    int64_t count = 0;
     K worst = 0;
     const auto compact = [&] {
       const Item* sorted = radix_sort(items, items + capacity, count, kRelevant);
@@ -377,15 +408,25 @@ struct Sort {
         worst = static_cast<K>(sort_key(items[count - 1]));
       }
     };
-    begin += count;
-    compact();
-    constexpr int64_t kTile = 512;
-    constexpr int kWidth = kVectorBytes / static_cast<int>(sizeof(K));
-    using V = Vec<K, kWidth>;
+    // The first bound is told by the first tile, or is that of a few, which are sorted soon.
     K keys[kTile];
-    for (; begin < end; begin += kTile) {
+    const int64_t seen = kTile < end - begin ? kTile : end - begin;
+    const int64_t minima = minima_for(kept, seen);
+    if (minima > 0) {
+      line.keys(begin, begin + seen, keys, plan.rule);
+      worst = static_cast<K>(bound_of(keys, seen, minima, kept) + 1);  // zero where nothing lies behind it
+    }
+    bool ready = worst != 0;  // `keys` has those of the tile
+    if (!ready) {
+      const int64_t first = kept > 12 ? 2 * kept : 24;
+      count = first < end - begin ? first : end - begin;
+      fill(line, begin, begin + count, items, plan.rule);
+      begin += count;
+      compact();
+    }
+    for (; begin < end; begin += kTile, ready = false) {
       const int64_t n = kTile < end - begin ? kTile : end - begin;
-      line.keys(begin, begin + n, keys, plan.rule);
+      if (!ready) line.keys(begin, begin + n, keys, plan.rule);
       for (int64_t i = n; i < round_up(n, 2 * kWidth); ++i) keys[i] = static_cast<K>(~K{0});
       for (int64_t i = 0; i < n; i += 2 * kWidth) {
         const V bound = broadcast<V>(worst);
@@ -399,6 +440,34 @@ struct Sort {
       }
     }
     compact();
+    return items;
+  }
+
+  // The first of all.
+  static const Item* select_first(const Line& line, const Plan& plan, int64_t begin, int64_t end,
+                                  Item* items) noexcept {
+    K keys[kTile];
+    K best = static_cast<K>(~K{0});
+    int64_t place = begin;
+    for (; begin < end; begin += kTile) {
+      const int64_t n = kTile < end - begin ? kTile : end - begin;
+      line.keys(begin, begin + n, keys, plan.rule);
+      for (int64_t i = n; i < round_up(n, kWidth); ++i) keys[i] = static_cast<K>(~K{0});
+      V least = load_raw<V>(keys);
+      for (int64_t i = kWidth; i < n; i += kWidth) least = smaller_of(least, load_raw<V>(keys + i));
+      K found = least.raw[0];
+      for (int i = 1; i < kWidth; ++i) found = least.raw[i] < found ? least.raw[i] : found;
+      if (found >= best) continue;
+      best = found;
+      for (int64_t i = 0;; i += kWidth) {
+        const auto hit = load_raw<V>(keys + i) == broadcast<V>(best);
+        if (!any(hit)) continue;
+        place = begin + i;
+        while (keys[place - begin] != best) ++place;
+        break;
+      }
+    }
+    if constexpr (kIndices) items[0] = item_of(best, place, Item{});
     return items;
   }
 
