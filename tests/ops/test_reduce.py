@@ -394,3 +394,22 @@ def test_a_short_row_does_not_see_the_rows_beside_it(count: int, dtype: str) -> 
     np.testing.assert_array_equal(whole, alone)
     assert np.isnan(whole[5])
     assert np.isinf(whole[9])
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8"])
+@pytest.mark.parametrize("n", [1, 2048, 2049, 32_768, 100_003])
+def test_any_and_all_find_a_single_element_wherever_it_is(n: int, dtype: str) -> None:
+    for place in sorted({0, n // 3, 2047 % n, 2048 % n, n - 1}):
+        for value in (1, np.array(128).astype(dtype)[()]):
+            x = np.zeros((3, n), dtype=dtype)
+            x[1, place] = value
+            for t in (gg.asarray(x), gg.asarray(np.array(x.T, order="C")).T):
+                assert gg.any(t, axis=1).tolist() == [False, True, False]
+                assert gg.any(t[1]).item()
+                assert gg.any(t).item()
+                assert not gg.any(t[::2]).item()
+                assert gg.all(t == 0, axis=1).tolist() == [True, False, True]
+                full = t == 0
+                assert not gg.all(full[1]).item()
+                assert not gg.all(full).item()
+                assert gg.all(full[::2]).item()

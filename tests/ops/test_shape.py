@@ -301,5 +301,7 @@ def test_many_short_lines_are_joined_and_repeated_as_numpy_does(width: int, dtyp
             (gg.repeat(a, 3, axis=1), np.repeat(x, 3, axis=1)),
             (gg.repeat(a, 2, axis=0), np.repeat(x, 2, axis=0)),
             (gg.repeat(c, 5, axis=1), np.repeat(z, 5, axis=1)),
+            (gg.roll(a, 1, axis=1), np.roll(x, 1, axis=1)),
+            (gg.roll(c, -3, axis=-1), np.roll(z, -3, axis=-1)),
         ):
             np.testing.assert_array_equal(np.asarray(ours), theirs)

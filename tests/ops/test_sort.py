@@ -287,3 +287,15 @@ def test_topk_of_lines_of_any_length_is_the_head_of_the_stable_order(n: int, dty
             np.testing.assert_array_equal(
                 np.moveaxis(np.asarray(values), axis, 1), np.take_along_axis(x, order[:, :k], axis=1)
             )
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "uint16", "int16", "float16"])
+@pytest.mark.parametrize("shape", [(262_144,), (2, 300_001), (300_001, 2)])
+def test_orders_of_many_small_elements_are_stable(shape: tuple[int, ...], dtype: str, descending: bool) -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal(shape) * 100).astype(dtype)
+    x.ravel()[: x.size // 5] = x.ravel()[0]
+    axis = int(np.argmax(shape))
+    order = stable_order(x, axis, descending, nan_last=True)
+    np.testing.assert_array_equal(np.asarray(gg.argsort(gg.asarray(x), axis=axis, descending=descending)), order)

@@ -165,6 +165,26 @@ struct Folded {
   GORGO_INLINE static Partial empty() { return Source::Combine::template kIdentity<Partial>; }
 };
 
+// Whether some element, or all, are not zero, by the largest of them with some bits flipped; kZero is what zero has become. Dense runs
+// are read no further than the first block that tells.
+template <class Base, auto kZero, bool kSome>
+struct Truth : Base {
+  using typename Base::Partial;
+  using typename Base::Storage;
+  static constexpr int64_t kBlock = 2048;
+
+  [[gnu::noinline]] static Partial rows(const Storage* base, const ReducePlan& plan, int64_t chunk) noexcept {
+    if (plan.reduced.rank != 1 || plan.reduced.stride[0] != 1) return Base::rows(base, plan, chunk);
+    Partial found = Base::empty();
+    walk_chunk(plan, chunk, [&](int64_t offset, int64_t, int64_t n, int64_t) {
+      for (int64_t i = 0; i < n && (found == kZero) == kSome; i += kBlock) {
+        found = Base::Merge::of(found, Base::run(base + offset + i, n - i < kBlock ? n - i : kBlock));
+      }
+    });
+    return found;
+  }
+};
+
 // How many elements a chunk by rows has.
 [[gnu::noinline]] double elements_of(const ReducePlan& plan, int64_t chunk) noexcept {
   int64_t count = 0;
@@ -492,8 +512,15 @@ void fill_small_truth(KernelSink& sink, const char* any, const char* all, DTypes
   constexpr I kFlip = kOrderFlip<U>;
   constexpr I kFlipToo = static_cast<I>(~kFlip);
   for (const DType d : {dtypes...}) {
-    add_reduction<Folded<Flipped<I>, kFlip>, StoreNonzero<I, kFlip>, ReduceAttrs>(sink, any, d);
-    add_reduction<Folded<Flipped<I>, kFlipToo>, StoreNonzero<I, kFlipToo>, ReduceAttrs>(sink, all, d);
+    using Any = Folded<Flipped<I>, kFlip>;
+    using All = Folded<Flipped<I>, kFlipToo>;
+    if constexpr (sizeof(U) == 1) {
+      add_reduction<Truth<Any, kFlip, true>, StoreNonzero<I, kFlip>, ReduceAttrs>(sink, any, d);
+      add_reduction<Truth<All, kFlipToo, false>, StoreNonzero<I, kFlipToo>, ReduceAttrs>(sink, all, d);
+    } else {
+      add_reduction<Any, StoreNonzero<I, kFlip>, ReduceAttrs>(sink, any, d);
+      add_reduction<All, StoreNonzero<I, kFlipToo>, ReduceAttrs>(sink, all, d);
+    }
   }
 }
 #endif

@@ -241,6 +241,13 @@ struct Roll {
     const int32_t last = x.rank - 1;
     const int64_t inner = x.shape[last];
     const auto [begin, end] = rows_of_task(out, task);
+    bool within_rows = inner * static_cast<int64_t>(sizeof(U)) <= 64;
+    for (int32_t i = 0; i < last; ++i) within_rows = within_rows && shift[i] == 0;
+    if (within_rows) {  // short ones are moved part by part, each for all rows
+      roll_part(x, out, begin, end, 0, inner - shift[last], shift[last]);
+      roll_part(x, out, begin, end, shift[last], 0, inner - shift[last]);
+      return;
+    }
     for (int64_t row = begin; row < end; ++row) {
       int64_t rest = row;
       int64_t from = 0;
@@ -255,6 +262,15 @@ struct Roll {
       move_line(to, 1, line + (inner - s) * x.strides[last], x.strides[last], s);
       move_line(to + s, 1, line, x.strides[last], inner - s);
     }
+  }
+  // Columns [from, from + n) of the rows [begin, end) go to columns from `to` on.
+  static void roll_part(const KOperand& x, const KOperand& out, int64_t begin, int64_t end, int64_t to, int64_t from,
+                        int64_t n) noexcept {
+    if (n == 0) return;
+    MovePlan plan;
+    for (int32_t i = 0; i + 1 < x.rank; ++i) plan.add(x.shape[i], out.strides[i], x.strides[i]);
+    plan.add(n, 1, x.strides[x.rank - 1]);
+    move_rows(plan, out.as<U>() + to, x.as<U>() + from * x.strides[x.rank - 1], begin * n, end * n);
   }
   static void roll_flat(const RollAttrs& a, const KOperand& x, const KOperand& out, int64_t task) noexcept {
     const MovePlan plan = plan_in_order(x);

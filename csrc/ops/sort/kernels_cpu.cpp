@@ -3,6 +3,7 @@
 //
 // Which way a line is sorted depends on the shape alone, and none changes the outcome: every order is stable.
 //     short lines: side by side, by a network
+//     indices of many single bytes: by counting them
 //     a few greatest of a long line: those that pass the least of the best so far are collected and sorted when there are many
 //     else: by digits; a few long lines in blocks (kernels/radix.h)
 // Compiled once per ISA. Lines are shared out over at most kMostTasks tasks, each with its own scratch.
@@ -90,7 +91,7 @@ struct Sort {
   using Tile = std::conditional_t<std::is_same_v<Item, KeyedIndex<uint64_t>>, PairTile, NumberTile<SortKey<Item>>>;
   static constexpr int kLanes = Tile::kLanes;
 
-  enum class Way : uint8_t { None, Network, Select, SelectInBlocks, Digits, DigitsInBlocks };
+  enum class Way : uint8_t { None, Network, Select, SelectInBlocks, Digits, DigitsInBlocks, Counting };
 
   struct Plan {
     Lines lines;
@@ -117,12 +118,14 @@ struct Sort {
         way = Way::Network;
       } else if (selects) {
         way = lines.in_blocks() && 2 * capacity <= SortBlocks::kLeast ? Way::SelectInBlocks : Way::Select;
+      } else if (kWant == Want::Indices && dtype_size(rule.dtype) == 1 && lines.in_blocks()) {
+        way = Way::Counting;
       } else {
         way = lines.in_blocks() ? Way::DigitsInBlocks : Way::Digits;
       }
     }
     [[nodiscard]] GORGO_INLINE bool in_blocks() const noexcept {
-      return way == Way::DigitsInBlocks || way == Way::SelectInBlocks;
+      return way == Way::DigitsInBlocks || way == Way::SelectInBlocks || way == Way::Counting;
     }
     // Items of scratch that a task of the first phase has for itself, or a line where tasks are blocks.
     [[nodiscard]] int64_t room() const noexcept {
@@ -140,6 +143,8 @@ struct Sort {
           return SortBlocks(n).count * 2 * (capacity + kept);
         case Way::DigitsInBlocks:
           return 3 * n + SortBlocks(n).count;  // with a mark for each block
+        case Way::Counting:
+          return SortBlocks(n).count * kBytes / 2;  // as numbers of 32 bits
       }
       return 0;
     }
@@ -477,6 +482,38 @@ struct Sort {
     return n < plan.kept ? n : plan.kept;
   }
 
+  // ---- indices of single bytes: those of a block are counted, then placed behind those before them ----
+  static constexpr int64_t kBytes = 256;
+  template <class F>
+  GORGO_INLINE static void each_key(const Line& line, const Plan& plan, int64_t begin, int64_t end,
+                                    const F& f) noexcept {
+    K keys[kTile];
+    for (; begin < end; begin += kTile) {
+      const int64_t n = kTile < end - begin ? kTile : end - begin;
+      line.keys(begin, begin + n, keys, plan.rule);
+      for (int64_t i = 0; i < n; ++i) f(keys[i] % kBytes, begin + i);
+    }
+  }
+  static void count_bytes(const Line& line, const Plan& plan, int64_t begin, int64_t end, uint32_t* counts) noexcept {
+    std::memset(counts, 0, kBytes * sizeof(uint32_t));
+    each_key(line, plan, begin, end, [&](K key, int64_t) GORGO_INLINE_LAMBDA { ++counts[key]; });
+  }
+  static void place_bytes(const Line& line, const Plan& plan, int64_t block, const uint32_t* counts) noexcept {
+    const SortBlocks blocks(plan.lines.length);
+    int64_t* places[kBytes];
+    int64_t* next = line.indices;
+    for (int64_t key = 0; key < kBytes; ++key) {
+      for (int64_t b = 0; b < blocks.count; ++b) {
+        if (b == block) places[key] = next;
+        next += counts[b * kBytes + key] * line.to_step;
+      }
+    }
+    each_key(line, plan, blocks.begin(block), blocks.end(block), [&](K key, int64_t index) GORGO_INLINE_LAMBDA {
+      *places[key] = index;
+      places[key] += line.to_step;
+    });
+  }
+
   // First phase: whole lines, or the blocks of long ones each by itself.
   static void run(const KernelArgs& args, int64_t task) noexcept {
     const Plan plan(args);
@@ -488,6 +525,11 @@ struct Sort {
       const int64_t end = blocks.end(block);
       Item* const room = static_cast<Item*>(args.scratch) + task / blocks.count * plan.room();
       const Line line(args, plan.lines, task / blocks.count);
+      if constexpr (kWant == Want::Indices && kPacked) {
+        if (plan.way == Way::Counting) {
+          return count_bytes(line, plan, begin, end, reinterpret_cast<uint32_t*>(room) + block * kBytes);
+        }
+      }
       if constexpr (kWant == Want::First) {
         if (plan.way == Way::SelectInBlocks) {
           const Item* best = select(line, plan, begin, end, room + block * 2 * plan.capacity);
@@ -551,6 +593,12 @@ struct Sort {
     const int64_t begin = blocks.begin(block);
     if (begin >= plan.kept) return;
     Item* items = static_cast<Item*>(args.scratch) + task / blocks.count * plan.room();
+    if constexpr (kWant == Want::Indices && kPacked) {
+      if (plan.way == Way::Counting) {
+        const Line line(args, plan.lines, task / blocks.count);
+        return place_bytes(line, plan, block, reinterpret_cast<const uint32_t*>(items));
+      }
+    }
     const Item* sorted = gather_sorted(items, blocks, block, items + n + begin, items + 2 * n + begin, kRelevant);
     const int64_t end = blocks.end(block) < plan.kept ? blocks.end(block) : plan.kept;
     Line(args, plan.lines, task / blocks.count).give(sorted, begin, end - begin, plan.rule);
