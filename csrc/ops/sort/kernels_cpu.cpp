@@ -3,7 +3,7 @@
 //
 // Which way a line is sorted depends on the shape alone, and none changes the outcome: every order is stable.
 //     short lines: side by side, by a network
-//     indices of many single bytes: by counting them
+//     indices of many elements of one or two bytes: by counting them
 //     a few greatest of a long line: those that pass the least of the best so far are collected and sorted when there are many
 //     else: by digits; a few long lines in blocks (kernels/radix.h)
 // Compiled once per ISA. Lines are shared out over at most kMostTasks tasks, each with its own scratch.
@@ -118,7 +118,7 @@ struct Sort {
         way = Way::Network;
       } else if (selects) {
         way = lines.in_blocks() && 2 * capacity <= SortBlocks::kLeast ? Way::SelectInBlocks : Way::Select;
-      } else if (kWant == Want::Indices && dtype_size(rule.dtype) == 1 && lines.in_blocks()) {
+      } else if (kWant == Want::Indices && dtype_size(rule.dtype) <= 2 && lines.in_blocks()) {
         way = Way::Counting;
       } else {
         way = lines.in_blocks() ? Way::DigitsInBlocks : Way::Digits;
@@ -144,7 +144,7 @@ struct Sort {
         case Way::DigitsInBlocks:
           return 3 * n + SortBlocks(n).count;  // with a mark for each block
         case Way::Counting:
-          return SortBlocks(n).count * kBytes / 2;  // as numbers of 32 bits
+          return SortBlocks(n).count * kBytes / 2 + (dtype_size(rule.dtype) == 2 ? n : 0);  // counts have 32 bits
       }
       return 0;
     }
@@ -482,7 +482,8 @@ struct Sort {
     return n < plan.kept ? n : plan.kept;
   }
 
-  // ---- indices of single bytes: those of a block are counted, then placed behind those before them ----
+  // ---- indices of elements of one or two bytes: those of a block are counted, then placed behind those before them ----
+  // Two bytes go in two rounds, the lower byte first; in between, items lie behind the counts.
   static constexpr int64_t kBytes = 256;
   template <class F>
   GORGO_INLINE static void each_key(const Line& line, const Plan& plan, int64_t begin, int64_t end,
@@ -491,27 +492,77 @@ struct Sort {
     for (; begin < end; begin += kTile) {
       const int64_t n = kTile < end - begin ? kTile : end - begin;
       line.keys(begin, begin + n, keys, plan.rule);
-      for (int64_t i = 0; i < n; ++i) f(keys[i] % kBytes, begin + i);
+      for (int64_t i = 0; i < n; ++i) f(keys[i], begin + i);
     }
   }
-  static void count_bytes(const Line& line, const Plan& plan, int64_t begin, int64_t end, uint32_t* counts) noexcept {
-    std::memset(counts, 0, kBytes * sizeof(uint32_t));
-    each_key(line, plan, begin, end, [&](K key, int64_t) GORGO_INLINE_LAMBDA { ++counts[key]; });
-  }
-  static void place_bytes(const Line& line, const Plan& plan, int64_t block, const uint32_t* counts) noexcept {
-    const SortBlocks blocks(plan.lines.length);
-    int64_t* places[kBytes];
-    int64_t* next = line.indices;
-    for (int64_t key = 0; key < kBytes; ++key) {
-      for (int64_t b = 0; b < blocks.count; ++b) {
-        if (b == block) places[key] = next;
-        next += counts[b * kBytes + key] * line.to_step;
+  struct Counted {
+    SortBlocks blocks;
+    int64_t block, begin, end;
+    uint32_t* counts;  // of this line's blocks
+    Item* items;
+    Line line;
+
+    Counted(const KernelArgs& args, const Plan& plan, int64_t task) noexcept
+        : blocks(plan.lines.length),
+          block(task % blocks.count),
+          begin(blocks.begin(block)),
+          end(blocks.end(block)),
+          counts(reinterpret_cast<uint32_t*>(static_cast<Item*>(args.scratch) + task / blocks.count * plan.room())),
+          items(static_cast<Item*>(args.scratch) + task / blocks.count * plan.room() + blocks.count * kBytes / 2),
+          line(args, plan.lines, task / blocks.count) {}
+    // Where the block's items of each byte go.
+    void starts(int64_t* places) const noexcept {
+      int64_t next = 0;
+      for (int64_t key = 0; key < kBytes; ++key) {
+        for (int64_t b = 0; b < blocks.count; ++b) {
+          if (b == block) places[key] = next;
+          next += counts[b * kBytes + key];
+        }
       }
     }
-    each_key(line, plan, blocks.begin(block), blocks.end(block), [&](K key, int64_t index) GORGO_INLINE_LAMBDA {
-      *places[key] = index;
-      places[key] += line.to_step;
-    });
+  };
+  GORGO_INLINE static int64_t upper_byte(Item item) noexcept {
+    return static_cast<int64_t>(sort_key(item) >> (sizeof(Item) * 8 - 24)) % kBytes;
+  }
+  static void count_bytes(const Counted& c, const Plan& plan, bool upper) noexcept {
+    uint32_t* const counts = c.counts + c.block * kBytes;
+    std::memset(counts, 0, kBytes * sizeof(uint32_t));
+    if (upper) {
+      for (int64_t i = c.begin; i < c.end; ++i) ++counts[upper_byte(c.items[i])];
+    } else {
+      each_key(c.line, plan, c.begin, c.end, [&](K key, int64_t) GORGO_INLINE_LAMBDA { ++counts[key % kBytes]; });
+    }
+  }
+  static void place_bytes(const Counted& c, const Plan& plan, bool upper) noexcept {
+    int64_t places[kBytes];
+    c.starts(places);
+    const int64_t step = c.line.to_step;
+    if (upper) {
+      for (int64_t i = c.begin; i < c.end; ++i) {
+        c.line.indices[places[upper_byte(c.items[i])]++ * step] = index_in(c.items[i]);
+      }
+    } else if (c.line.size == 1) {
+      each_key(c.line, plan, c.begin, c.end, [&](K key, int64_t index) GORGO_INLINE_LAMBDA {
+        c.line.indices[places[key % kBytes]++ * step] = index;
+      });
+    } else {
+      each_key(c.line, plan, c.begin, c.end, [&](K key, int64_t index) GORGO_INLINE_LAMBDA {
+        c.items[places[key % kBytes]++] = item_of(key, index, Item{});
+      });
+    }
+  }
+  // Third and fourth phase, of the upper bytes.
+  static void count_upper(const KernelArgs& args, int64_t task) noexcept {
+    const Plan plan(args);
+    count_bytes(Counted(args, plan, task), plan, true);
+  }
+  static void place_upper(const KernelArgs& args, int64_t task) noexcept {
+    const Plan plan(args);
+    place_bytes(Counted(args, plan, task), plan, true);
+  }
+  static int64_t upper_tasks(const KernelArgs& args) noexcept {
+    const Plan plan(args);
+    return plan.way == Way::Counting && dtype_size(plan.rule.dtype) == 2 ? block_tasks(args) : 0;
   }
 
   // First phase: whole lines, or the blocks of long ones each by itself.
@@ -526,9 +577,7 @@ struct Sort {
       Item* const room = static_cast<Item*>(args.scratch) + task / blocks.count * plan.room();
       const Line line(args, plan.lines, task / blocks.count);
       if constexpr (kWant == Want::Indices && kPacked) {
-        if (plan.way == Way::Counting) {
-          return count_bytes(line, plan, begin, end, reinterpret_cast<uint32_t*>(room) + block * kBytes);
-        }
+        if (plan.way == Way::Counting) return count_bytes(Counted(args, plan, task), plan, false);
       }
       if constexpr (kWant == Want::First) {
         if (plan.way == Way::SelectInBlocks) {
@@ -594,10 +643,7 @@ struct Sort {
     if (begin >= plan.kept) return;
     Item* items = static_cast<Item*>(args.scratch) + task / blocks.count * plan.room();
     if constexpr (kWant == Want::Indices && kPacked) {
-      if (plan.way == Way::Counting) {
-        const Line line(args, plan.lines, task / blocks.count);
-        return place_bytes(line, plan, block, reinterpret_cast<const uint32_t*>(items));
-      }
+      if (plan.way == Way::Counting) return place_bytes(Counted(args, plan, task), plan, false);
     }
     const Item* sorted = gather_sorted(items, blocks, block, items + n + begin, items + 2 * n + begin, kRelevant);
     const int64_t end = blocks.end(block) < plan.kept ? blocks.end(block) : plan.kept;
@@ -638,6 +684,10 @@ struct Sort {
   static Kernel kernel() noexcept {
     Kernel k = Kernel::of({run, tasks}, {run_blocks, block_tasks}, scratch);
     if (!kIndices) k.phases[k.phase_count++] = {run_restore, restore_tasks};
+    if constexpr (kWant == Want::Indices && kPacked) {
+      k.phases[k.phase_count++] = {count_upper, upper_tasks};
+      k.phases[k.phase_count++] = {place_upper, upper_tasks};
+    }
     return k;
   }
 };
