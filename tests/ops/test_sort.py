@@ -299,3 +299,5 @@ def test_orders_of_many_small_elements_are_stable(shape: tuple[int, ...], dtype:
     axis = int(np.argmax(shape))
     order = stable_order(x, axis, descending, nan_last=True)
     np.testing.assert_array_equal(np.asarray(gg.argsort(gg.asarray(x), axis=axis, descending=descending)), order)
+    values = np.asarray(gg.sort(gg.asarray(x), axis=axis, descending=descending))
+    np.testing.assert_array_equal(key_bits(values), key_bits(np.take_along_axis(x, order, axis)))

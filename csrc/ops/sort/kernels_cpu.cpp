@@ -91,6 +91,9 @@ struct Sort {
   using Tile = std::conditional_t<std::is_same_v<Item, KeyedIndex<uint64_t>>, PairTile, NumberTile<SortKey<Item>>>;
   static constexpr int kLanes = Tile::kLanes;
 
+  // Whether elements of one or two bytes may be counted.
+  static constexpr bool kCounts = kWant != Want::First && sizeof(K) == 4;
+
   enum class Way : uint8_t { None, Network, Select, SelectInBlocks, Digits, DigitsInBlocks, Counting };
 
   struct Plan {
@@ -118,11 +121,16 @@ struct Sort {
         way = Way::Network;
       } else if (selects) {
         way = lines.in_blocks() && 2 * capacity <= SortBlocks::kLeast ? Way::SelectInBlocks : Way::Select;
-      } else if (kWant == Want::Indices && dtype_size(rule.dtype) <= 2 && lines.in_blocks()) {
+      } else if (may_count() && lines.in_blocks()) {
         way = Way::Counting;
       } else {
         way = lines.in_blocks() ? Way::DigitsInBlocks : Way::Digits;
       }
+    }
+    // Values need two bytes for it: single ones, and floats, whose zeros must be restored, go by digits.
+    [[nodiscard]] bool may_count() const noexcept {
+      const auto bytes = dtype_size(rule.dtype);
+      return kCounts && (kIndices ? bytes <= 2 : bytes == 2 && !is_floating(rule.dtype));
     }
     [[nodiscard]] GORGO_INLINE bool in_blocks() const noexcept {
       return way == Way::DigitsInBlocks || way == Way::SelectInBlocks || way == Way::Counting;
@@ -144,7 +152,7 @@ struct Sort {
         case Way::DigitsInBlocks:
           return 3 * n + SortBlocks(n).count;  // with a mark for each block
         case Way::Counting:
-          return SortBlocks(n).count * kBytes / 2 + (dtype_size(rule.dtype) == 2 ? n : 0);  // counts have 32 bits
+          return SortBlocks(n).count * kCountItems + (dtype_size(rule.dtype) == 2 ? n : 0);
       }
       return 0;
     }
@@ -482,9 +490,10 @@ struct Sort {
     return n < plan.kept ? n : plan.kept;
   }
 
-  // ---- indices of elements of one or two bytes: those of a block are counted, then placed behind those before them ----
+  // ---- many elements of one or two bytes: those of a block are counted, then placed behind those before them ----
   // Two bytes go in two rounds, the lower byte first; in between, items lie behind the counts.
   static constexpr int64_t kBytes = 256;
+  static constexpr int64_t kCountItems = kBytes * 4 / static_cast<int64_t>(sizeof(Item));  // room for counts of 32 bits
   template <class F>
   GORGO_INLINE static void each_key(const Line& line, const Plan& plan, int64_t begin, int64_t end,
                                     const F& f) noexcept {
@@ -508,7 +517,7 @@ struct Sort {
           begin(blocks.begin(block)),
           end(blocks.end(block)),
           counts(reinterpret_cast<uint32_t*>(static_cast<Item*>(args.scratch) + task / blocks.count * plan.room())),
-          items(static_cast<Item*>(args.scratch) + task / blocks.count * plan.room() + blocks.count * kBytes / 2),
+          items(static_cast<Item*>(args.scratch) + task / blocks.count * plan.room() + blocks.count * kCountItems),
           line(args, plan.lines, task / blocks.count) {}
     // Where the block's items of each byte go.
     void starts(int64_t* places) const noexcept {
@@ -539,17 +548,27 @@ struct Sort {
     const int64_t step = c.line.to_step;
     if (upper) {
       for (int64_t i = c.begin; i < c.end; ++i) {
-        c.line.indices[places[upper_byte(c.items[i])]++ * step] = index_in(c.items[i]);
+        const int64_t at = places[upper_byte(c.items[i])]++ * step;
+        if constexpr (kIndices) {
+          c.line.indices[at] = index_in(c.items[i]);
+        } else {
+          reinterpret_cast<Unit2*>(c.line.to)[at].bits = static_cast<uint16_t>(c.items[i] ^ plan.rule.flip);
+        }
       }
-    } else if (c.line.size == 1) {
-      each_key(c.line, plan, c.begin, c.end, [&](K key, int64_t index) GORGO_INLINE_LAMBDA {
-        c.line.indices[places[key % kBytes]++ * step] = index;
-      });
-    } else {
-      each_key(c.line, plan, c.begin, c.end, [&](K key, int64_t index) GORGO_INLINE_LAMBDA {
-        c.items[places[key % kBytes]++] = item_of(key, index, Item{});
-      });
+      return;
     }
+    each_key(c.line, plan, c.begin, c.end, [&](K key, int64_t index) GORGO_INLINE_LAMBDA {
+      const int64_t at = places[key % kBytes]++;
+      if constexpr (kIndices) {
+        if (c.line.size == 1) {
+          c.line.indices[at * step] = index;
+        } else {
+          c.items[at] = item_of(key, index, Item{});
+        }
+      } else {
+        c.items[at] = key;
+      }
+    });
   }
   // Third and fourth phase, of the upper bytes.
   static void count_upper(const KernelArgs& args, int64_t task) noexcept {
@@ -576,7 +595,7 @@ struct Sort {
       const int64_t end = blocks.end(block);
       Item* const room = static_cast<Item*>(args.scratch) + task / blocks.count * plan.room();
       const Line line(args, plan.lines, task / blocks.count);
-      if constexpr (kWant == Want::Indices && kPacked) {
+      if constexpr (kCounts) {
         if (plan.way == Way::Counting) return count_bytes(Counted(args, plan, task), plan, false);
       }
       if constexpr (kWant == Want::First) {
@@ -642,7 +661,7 @@ struct Sort {
     const int64_t begin = blocks.begin(block);
     if (begin >= plan.kept) return;
     Item* items = static_cast<Item*>(args.scratch) + task / blocks.count * plan.room();
-    if constexpr (kWant == Want::Indices && kPacked) {
+    if constexpr (kCounts) {
       if (plan.way == Way::Counting) return place_bytes(Counted(args, plan, task), plan, false);
     }
     const Item* sorted = gather_sorted(items, blocks, block, items + n + begin, items + 2 * n + begin, kRelevant);
@@ -676,6 +695,16 @@ struct Sort {
     const Plan plan(args);
     return plan.in_blocks() && is_floating(plan.rule.dtype) ? plan.lines.count : 0;
   }
+  static void run_third(const KernelArgs& args, int64_t task) noexcept {
+    if constexpr (kCounts) {
+      if (Plan(args).way == Way::Counting) return count_upper(args, task);
+    }
+    run_restore(args, task);
+  }
+  static int64_t third_tasks(const KernelArgs& args) noexcept {
+    const int64_t upper = upper_tasks(args);
+    return upper > 0 || kIndices ? upper : restore_tasks(args);
+  }
   static size_t scratch(const KernelArgs& args) noexcept {
     const Plan plan(args);
     const int64_t rooms = plan.in_blocks() ? plan.lines.count : plan.way == Way::None ? 0 : plan.lines.tasks();
@@ -683,10 +712,11 @@ struct Sort {
   }
   static Kernel kernel() noexcept {
     Kernel k = Kernel::of({run, tasks}, {run_blocks, block_tasks}, scratch);
-    if (!kIndices) k.phases[k.phase_count++] = {run_restore, restore_tasks};
-    if constexpr (kWant == Want::Indices && kPacked) {
-      k.phases[k.phase_count++] = {count_upper, upper_tasks};
+    if constexpr (kCounts) {
+      k.phases[k.phase_count++] = {run_third, third_tasks};
       k.phases[k.phase_count++] = {place_upper, upper_tasks};
+    } else if (!kIndices) {
+      k.phases[k.phase_count++] = {run_restore, restore_tasks};
     }
     return k;
   }
