@@ -542,23 +542,31 @@ def kthvalue(x: Tensor, k: int, axis: int = -1, keepdims: bool = False) -> KthVa
     return KthValueResult(*_pick(x, k - 1, axis, keepdims))
 
 
-def _median(name: str, x: Tensor, axis: int | None, keepdims: bool, leave_out_nan: bool) -> Any:
-    if axis is None:
-        found = _median(name, gorgo.reshape(x, (-1,)), 0, False, leave_out_nan)[0]
-        return gorgo.reshape(found, (1,) * len(x.shape)) if keepdims else found
-    axis = as_axis(name, axis, x.shape)
+def _median_place(x: Tensor, axis: int, leave_out_nan: bool) -> int | Tensor:
+    """Return where along an axis the median of each sorted line stands; NaN is sorted to the end."""
     n = x.shape[axis]
-    if n == 0:
-        raise ValueError(f"{name}: x must have an element along axis {axis}, got shape {tuple(x.shape)}")
     if not gorgo.isdtype(x.dtype, "real floating"):
-        return MedianResult(*_pick(x, (n - 1) // 2, axis, keepdims))
-    # NaN is sorted to the end.
+        return (n - 1) // 2
     numbers = n - gorgo.count_nonzero(gorgo.isnan(x.detach()), axis=axis, keepdims=True)
     if leave_out_nan:
-        place = gorgo.maximum((numbers - 1) // 2, 0)
-    else:
-        place = gorgo.where(numbers == n, (n - 1) // 2, numbers)
-    return MedianResult(*_pick(x, place, axis, keepdims))
+        return gorgo.maximum((numbers - 1) // 2, 0)
+    return gorgo.where(numbers == n, (n - 1) // 2, numbers)
+
+
+def _median(name: str, x: Tensor, axis: int | None, keepdims: bool, leave_out_nan: bool) -> Any:
+    if axis is None:
+        flat = gorgo.reshape(x, (-1,))
+        if x.requires_grad or x.size == 0:
+            found = _median(name, flat, 0, False, leave_out_nan)[0]
+        else:  # the value alone is wanted
+            place = _median_place(flat, 0, leave_out_nan)
+            ordered = gorgo.sort(flat)
+            found = ordered[place] if isinstance(place, int) else gorgo.take(ordered, gorgo.squeeze(place, axis=0))
+        return gorgo.reshape(found, (1,) * len(x.shape)) if keepdims else found
+    axis = as_axis(name, axis, x.shape)
+    if x.shape[axis] == 0:
+        raise ValueError(f"{name}: x must have an element along axis {axis}, got shape {tuple(x.shape)}")
+    return MedianResult(*_pick(x, _median_place(x, axis, leave_out_nan), axis, keepdims))
 
 
 def median(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Any:
