@@ -4,6 +4,7 @@
 // in double beyond them, integers wrap.
 // Read next: kernels_cpu_arg.cpp (argmax, argmin).
 #include "core/rounded.h"
+#include "kernels/places.h"
 #include "kernels/zip.h"
 #include "ops/reduce/skeleton.h"
 
@@ -164,6 +165,29 @@ struct Folded {
   }
   GORGO_INLINE static Partial empty() { return Source::Combine::template kIdentity<Partial>; }
 };
+
+// How many bytes are not zero: dense runs by the bit, 64 at a time.
+using BytesCounted = Folded<Nonzero<uint8_t>>;
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+struct CountBytes : BytesCounted {
+  static Partial run(const uint8_t* p, int64_t n) noexcept {
+    Partial count = 0;
+    int64_t i = 0;
+    for (; i + kPlacesBlock <= n; i += kPlacesBlock) {
+      count += __builtin_popcountll(ones_of<uint8_t, 1>(p + i, uint8_t{0xff}));
+    }
+    return i < n ? count + BytesCounted::run(p + i, n - i) : count;
+  }
+  [[gnu::noinline]] static Partial rows(const uint8_t* base, const ReducePlan& plan, int64_t chunk) noexcept {
+    if (plan.reduced.rank != 1 || plan.reduced.stride[0] != 1) return BytesCounted::rows(base, plan, chunk);
+    Partial count = 0;
+    walk_chunk(plan, chunk, [&](int64_t offset, int64_t, int64_t n, int64_t) { count += run(base + offset, n); });
+    return count;
+  }
+};
+#else
+using CountBytes = BytesCounted;
+#endif
 
 // Whether some element, or all, are not zero, by the largest of them with some bits flipped; kZero is what zero has become. Dense runs
 // are read no further than the first block that tells.
@@ -476,13 +500,13 @@ void fill_complex(KernelSink& sink) {
 }
 #endif
 
-template <class Source, class... DTypes>
+template <class Policy, class... DTypes>
 void fill_counts(KernelSink& sink, DTypes... dtypes) {
-  for (const DType d : {dtypes...}) add_reduction<Folded<Source>, StoreInteger, ReduceAttrs>(sink, "count_nonzero", d);
+  for (const DType d : {dtypes...}) add_reduction<Policy, StoreInteger, ReduceAttrs>(sink, "count_nonzero", d);
 }
 template <class Source, class... DTypes>
 void fill_truth(KernelSink& sink, DTypes... dtypes) {
-  fill_counts<Source>(sink, dtypes...);
+  fill_counts<Folded<Source>>(sink, dtypes...);
   for (const DType d : {dtypes...}) {
     add_reduction<Folded<Source>, StoreAny, ReduceAttrs>(sink, "any", d);
     add_reduction<Folded<Source>, StoreAll, ReduceAttrs>(sink, "all", d);
@@ -566,7 +590,7 @@ void fill_reduce(KernelSink& sink) {
   fill_truth<Nonzero<uint16_t, 0x7fff>>(sink, DType::BFloat16, DType::Float16);
   fill_truth<Nonzero<uint32_t>>(sink, DType::Int32);
   fill_truth<Nonzero<uint64_t>>(sink, DType::Int64);
-  fill_counts<Nonzero<uint8_t>>(sink, DType::Bool);
+  fill_counts<CountBytes>(sink, DType::Bool);
 #ifdef GORGO_WITH_RARE_DTYPES
   fill_flipped<int8_t>(sink);
   fill_flipped<int16_t>(sink);
@@ -580,8 +604,8 @@ void fill_reduce(KernelSink& sink) {
   fill_sums<int16_t, ToSumSmall<int16_t>>(sink);
   fill_sums<uint8_t, ToSumSmall<uint8_t>>(sink);
   fill_sums<uint16_t, ToSumSmall<uint16_t>>(sink);
-  fill_counts<Nonzero<uint8_t>>(sink, DType::UInt8, DType::Int8);
-  fill_counts<Nonzero<uint16_t>>(sink, DType::UInt16, DType::Int16);
+  fill_counts<CountBytes>(sink, DType::UInt8, DType::Int8);
+  fill_counts<Folded<Nonzero<uint16_t>>>(sink, DType::UInt16, DType::Int16);
   fill_small_truth<uint8_t>(sink, "any", "all", DType::Bool, DType::UInt8, DType::Int8);
   fill_small_truth<uint8_t>(sink, "max", "min", DType::Bool);
   fill_small_truth<uint16_t>(sink, "any", "all", DType::UInt16, DType::Int16);
