@@ -95,4 +95,67 @@ def of_positives(n: int) -> list[Case]:
     ]
 
 
-CASES = [case for n in ((1024,) if toy() else (16_384, 1_000_000)) for case in (*along_rows(n), *of_positives(n))]
+def of_short_rows(n: int) -> list[Case]:
+    """Build the cases of rows of ten, and of positions that are looked up."""
+    rows = (n // 10, 10)
+    size = " x ".join(map(str, rows))
+    lines = (n // 256, 256)
+    return [
+        search(
+            f"running sum {size}",
+            rows,
+            {"gorgo": "m.cumulative_sum(x, axis=-1)", "torch": "m.cumsum(x, -1)", "numpy": "m.cumsum(x, -1)"},
+            lambda x: np.cumsum(x, axis=-1),
+            n,
+        ),
+        search(
+            f"log of running sums of exponentials {size}",
+            rows,
+            {"gorgo": "m.logcumsumexp(x, axis=-1)", "torch": "m.logcumsumexp(x, -1)"},
+            lambda x: np.logaddexp.accumulate(x, axis=-1),
+            n,
+        ),
+        search(
+            f"the greatest {lines[0]} x {lines[1]}",
+            lines,
+            {"gorgo": "m.topk(x, 1).values", "torch": "m.topk(x, 1).values"},
+            lambda x: np.max(x, axis=-1, keepdims=True),
+            3 * lines[0],
+        ),
+        search(
+            f"rows side by side {size}",
+            rows,
+            {
+                "gorgo": "m.concat([x, x], axis=1)",
+                "torch": "m.concat([x, x], 1)",
+                "numpy": "m.concatenate([x, x], axis=1)",
+            },
+            lambda x: np.concatenate([x, x], axis=1),
+            2 * n,
+        ),
+        search(
+            f"nearly all {n}",
+            (n,),
+            dict.fromkeys(("gorgo", "torch", "numpy"), "x[x > -2]"),
+            lambda x: x[x > -2],
+            n,
+        ),
+        search(
+            f"places among themselves {n}",
+            (n,),
+            {
+                "gorgo": "m.searchsorted(m.sort(x), x)",
+                "torch": "m.searchsorted(m.sort(x).values, x)",
+                "numpy": "m.searchsorted(m.sort(x), x)",
+            },
+            lambda x: np.searchsorted(np.sort(x), x),
+            n,
+        ),
+    ]
+
+
+CASES = [
+    case
+    for n in ((1024,) if toy() else (16_384, 1_000_000))
+    for case in (*along_rows(n), *of_positives(n), *of_short_rows(n))
+]

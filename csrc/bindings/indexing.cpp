@@ -307,8 +307,7 @@ void check_together(const SmallVector<Tensor, 4>& indices) {
 bool add_flat_mask(Gather& g, const Key& key) {
   const Advanced& only = key.advanced[0];
   const Tensor& mask = only.index;
-  if (key.advanced.size() != 1 || mask->dtype != DType::Bool || mask->rank() < 2 || !g.view->contiguous)
-    return false;
+  if (key.advanced.size() != 1 || mask->dtype != DType::Bool || mask->rank() < 2 || !g.view->contiguous) return false;
   Shape shape;
   for (int i = 0; i < g.view->rank(); ++i) {
     const int place = i - only.axis;

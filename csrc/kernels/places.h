@@ -11,6 +11,12 @@
 namespace gorgo::GORGO_ISA_NS {
 
 constexpr int kPlacesBlock = 64;
+// Whether ones_of takes vectors, and not one element after the other.
+#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
+constexpr bool kOnesByVectors = true;
+#else
+constexpr bool kOnesByVectors = false;
+#endif
 
 // Which of 64 elements, of `kParts` numbers each, are not zero.
 template <class U, int kParts>

@@ -168,8 +168,7 @@ struct Folded {
 
 // How many bytes are not zero: dense runs by the bit, 64 at a time.
 using BytesCounted = Folded<Nonzero<uint8_t>>;
-#if defined(GORGO_ISA_AVX512) || defined(GORGO_ISA_AVX2)
-struct CountBytes : BytesCounted {
+struct BitsCounted : BytesCounted {
   static Partial run(const uint8_t* p, int64_t n) noexcept {
     Partial count = 0;
     int64_t i = 0;
@@ -185,9 +184,7 @@ struct CountBytes : BytesCounted {
     return count;
   }
 };
-#else
-using CountBytes = BytesCounted;
-#endif
+using CountBytes = std::conditional_t<kOnesByVectors, BitsCounted, BytesCounted>;
 
 // Whether some element, or all, are not zero, by the largest of them with some bits flipped; kZero is what zero has become. Dense runs
 // are read no further than the first block that tells.
@@ -549,11 +546,11 @@ void fill_small_truth(KernelSink& sink, const char* any, const char* all, DTypes
 }
 #endif
 // Products of all integers but the widest are made of elements cast before, and sums of uint32; see infer.
-template <class S, class Source = ToSum<S>>
+template <class S, class Policy = Folded<ToSum<S>>>
 void fill_sums(KernelSink& sink) {
   constexpr DType d = kDTypeOf<S>;
-  add_reduction<Folded<Source>, StoreSum<S>, SumAttrs>(sink, "sum", d);
-  add_reduction<Folded<Source>, StoreMean<S>, ReduceAttrs>(sink, "mean", d);
+  add_reduction<Policy, StoreSum<S>, SumAttrs>(sink, "sum", d);
+  add_reduction<Policy, StoreMean<S>, ReduceAttrs>(sink, "mean", d);
 }
 template <class S, class Source = ToMultiply<S>>
 void fill_product(KernelSink& sink) {
@@ -583,7 +580,7 @@ void fill_reduce(KernelSink& sink) {
   fill_order<int64_t>(sink);
   fill_sums<int32_t>(sink);
   fill_sums<int64_t>(sink);
-  fill_sums<bool, Nonzero<uint8_t>>(sink);
+  fill_sums<bool, CountBytes>(sink);
   fill_product<int64_t>(sink);
   fill_truth<Nonzero<float>>(sink, DType::Float32);
   fill_truth<Nonzero<double>>(sink, DType::Float64);
@@ -598,12 +595,12 @@ void fill_reduce(KernelSink& sink) {
   fill_flipped<uint16_t>(sink);
   fill_flipped<uint32_t>(sink);
   fill_flipped<uint64_t>(sink);
-  fill_sums<uint64_t, ToSum<int64_t>>(sink);
+  fill_sums<uint64_t, Folded<ToSum<int64_t>>>(sink);
   fill_product<uint64_t, ToMultiply<int64_t>>(sink);
-  fill_sums<int8_t, ToSumSmall<int8_t>>(sink);
-  fill_sums<int16_t, ToSumSmall<int16_t>>(sink);
-  fill_sums<uint8_t, ToSumSmall<uint8_t>>(sink);
-  fill_sums<uint16_t, ToSumSmall<uint16_t>>(sink);
+  fill_sums<int8_t, Folded<ToSumSmall<int8_t>>>(sink);
+  fill_sums<int16_t, Folded<ToSumSmall<int16_t>>>(sink);
+  fill_sums<uint8_t, Folded<ToSumSmall<uint8_t>>>(sink);
+  fill_sums<uint16_t, Folded<ToSumSmall<uint16_t>>>(sink);
   fill_counts<CountBytes>(sink, DType::UInt8, DType::Int8);
   fill_counts<Folded<Nonzero<uint16_t>>>(sink, DType::UInt16, DType::Int16);
   fill_small_truth<uint8_t>(sink, "any", "all", DType::Bool, DType::UInt8, DType::Int8);
