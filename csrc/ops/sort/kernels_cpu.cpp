@@ -227,12 +227,13 @@ struct Sort {
     }
   };
 
+  static constexpr int64_t kTile = 512;  // keys that are made at a time
+
   // Items [begin, end) of a line; returns as Keys::make.
   static bool fill(const Line& line, int64_t begin, int64_t end, Item* items, const KeyRule& rule) noexcept {
     if constexpr (!kIndices) {
       return line.keys(begin, end, items, rule);
     } else {
-      constexpr int64_t kTile = 256;
       K keys[kTile];
       for (int64_t i = begin; i < end; i += kTile) {
         const int64_t stop = i + kTile < end ? i + kTile : end;
@@ -381,7 +382,6 @@ struct Sort {
   }
 
   // ---- the first few ----
-  static constexpr int64_t kTile = 512;
   static constexpr int kWidth = kVectorBytes / static_cast<int>(sizeof(K));
   static constexpr int64_t kMostMinima = 128;
 
