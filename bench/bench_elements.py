@@ -1,4 +1,4 @@
-"""Elements one by one, in dtypes beside float32: small integers, casts, quotients, and the reductions over them.
+"""Elements one by one, in dtypes beside float32 and matrices that lie across: small integers, casts, quotients, sums.
 
 16,384 elements lie in the second-level cache, a million outside of it. Results are whole numbers, or rounded once, so
 that they are compared exactly or nearly so. JAX has no int64 unless told so. Read first: harness.py.
@@ -7,6 +7,7 @@ that they are compared exactly or nearly so. JAX has no int64 unless told so. Re
 from __future__ import annotations
 
 import importlib
+import math
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,12 @@ def cast_case(n: int, source: str, target: str) -> Case:
 
 def everything_of(n: int) -> list[Case]:
     """Build the cases over n elements."""
+    width = 40 if toy() else math.isqrt(n)
+    x, across, y = f"x.reshape(-1, {width})", f"y.reshape({width}, -1).T", f"y.reshape(-1, {width})"
     return [
+        made_case("float32 x.T + y.T", n, "float32", f"{x}.T + {y}.T", f"{x}.T + {y}.T", "float32"),
+        made_case("float32 x + y.T", n, "float32", f"{x} + {across}", f"{x} + {across}", "float32"),
+        made_case("float32 sqrt(x.T)", n, "float32", f"m.sqrt({x}.T)", f"m.sqrt({x}.T)", "float32"),
         made_case("uint8 x + y", n, "uint8", "x + y", "x + y", "uint8"),
         made_case("int8 x * y", n, "int8", "x * y", "x * y", "int8"),
         made_case("int16 x < y", n, "int16", "x < y", "x < y", "bool"),

@@ -4,6 +4,7 @@
 // the bits are those of the ops one by one. An output is written when all of its chunk has been read: it may be an operand.
 // Read next: core/fused.h, ops/elementwise/loops_cpu.h.
 #include "core/fused.h"
+#include "ops/elementwise/blocks.h"
 #include "ops/elementwise/loops_cpu.h"
 
 #pragma GCC diagnostic ignored "-Wpsabi"
@@ -11,6 +12,7 @@
 namespace gorgo::GORGO_ISA_NS {
 namespace {
 
+static_assert(kFusedInputs + kFusedOutputs <= BlockAxis::kMostOperands);
 constexpr int kValues = kFusedInputs + kFusedNumbers + kFusedInstructions;
 
 // How an instruction reads and writes.
@@ -110,6 +112,7 @@ class Machine {
         repeat_element(x.data, numbers_[numbers], sizeof(T), kChunk);
         data_[i] = numbers_[numbers++];
       } else {
+        inputs_[reader_count_] = &x;
         reader_of_[reader_count_++] = i;
       }
     }
@@ -136,17 +139,12 @@ class Machine {
     }
   }
 
-  // Results [begin, end).
-  void run(int64_t begin, int64_t end) noexcept {
-    for (int r = 0; r < reader_count_; ++r) {
-      readers_[r].start(args_.in[reader_of_[r]], args_.out[0], true, begin, end, kChunk);
-    }
-    for (int i = 0; i < args_.out_count; ++i) writers_[i].start(args_.out[i], true, begin);
-    int64_t row = 0;
-    for (int r = 0; r < reader_count_; ++r) row = shorter_row(row, readers_[r].row());
-    for (int i = 0; i < args_.out_count; ++i) row = shorter_row(row, writers_[i].row());
-    for (int r = 0; r < reader_count_; ++r) readers_[r].walk_by(row);
-    for (Chunks chunks(begin, end, row); chunks.any();) chunk(chunks.next());
+  void run(int64_t task) noexcept {
+    const auto visit = [](void* self, const void* const* in, void* const* out, int64_t n) noexcept {
+      static_cast<Machine*>(self)->chunk(in, out, n);
+    };
+    run_chunks({inputs_, readers_, reader_count_, args_.out, writers_, args_.out_count, true, kChunk}, task,
+               {.visit = visit, .self = this});
   }
 
  private:
@@ -180,17 +178,16 @@ class Machine {
     }
   }
 
-  void chunk(int64_t n) noexcept {
-    for (int r = 0; r < reader_count_; ++r) data_[reader_of_[r]] = readers_[r].next(n);
-    if (last_is_result_) data_[operands_ + count_ - 1] = writers_[0].room(n);
+  void chunk(const void* const* in, void* const* out, int64_t n) noexcept {
+    for (int r = 0; r < reader_count_; ++r) data_[reader_of_[r]] = in[r];
+    if (last_is_result_) data_[operands_ + count_ - 1] = out[0];
     for (int i = 0; i < count_; ++i) {
       run_step(steps_[i], static_cast<unsigned char*>(const_cast<void*>(data_[operands_ + i])), n);
     }
-    if (last_is_result_) return writers_[0].done(n);
+    if (last_is_result_) return;
     for (int r = 0; r < args_.out_count; ++r) {
       const int v = results_[r];
-      std::memcpy(writers_[r].room(n), data_[v], static_cast<size_t>(n * dtype_size(dtype_[v])));
-      writers_[r].done(n);
+      std::memcpy(out[r], data_[v], static_cast<size_t>(n * dtype_size(dtype_[v])));
     }
   }
 
@@ -277,6 +274,7 @@ class Machine {
   DType dtype_[kValues];
   bool is_number_[kValues];
   const void* data_[kValues];  // of this chunk
+  const KOperand* inputs_[kFusedInputs];
   Reader readers_[kFusedInputs];
   int reader_of_[kFusedInputs];
   int reader_count_ = 0;
@@ -288,9 +286,7 @@ class Machine {
 
 template <class T>
 void run_fused(const KernelArgs& args, int64_t task) noexcept {
-  const int64_t begin = task * kTaskElements;
-  const int64_t end = args.out[0].numel - begin < kTaskElements ? args.out[0].numel : begin + kTaskElements;
-  if (begin < end) Machine<T>(args).run(begin, end);
+  Machine<T>(args).run(task);
 }
 }  // namespace
 

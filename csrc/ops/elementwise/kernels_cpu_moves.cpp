@@ -276,20 +276,14 @@ void run_cast(const KernelArgs& args, int64_t task) noexcept {
   const KOperand& in = args.in[0];
   const KOperand& out = args.out[0];
   if (is_copy(in.dtype, out.dtype)) return run_copy(args, task);
-  const int64_t begin = task * kTaskElements;
-  const int64_t end = out.numel - begin < kTaskElements ? out.numel : begin + kTaskElements;
-  if (begin >= end) return;
   Cast cast(in.dtype, out.dtype);
-  const int64_t chunk = cast.chunk();
+  const KOperand* const inputs[] = {&in};
   Reader reader;
   Writer writer;
-  reader.start(in, out, true, begin, end, chunk);
-  writer.start(out, true, begin);
-  for (int64_t i = begin; i < end; i += chunk) {
-    const int64_t n = end - i < chunk ? end - i : chunk;
-    cast.run(reader.next(n), writer.room(n), n);
-    writer.done(n);
-  }
+  const auto visit = [](void* self, const void* const* from, void* const* to, int64_t n) noexcept {
+    static_cast<Cast*>(self)->run(from[0], to[0], n);
+  };
+  run_chunks({inputs, &reader, 1, &out, &writer, 1, true, cast.chunk()}, task, {.visit = visit, .self = &cast});
 }
 
 // ---- complex to real ----
@@ -413,23 +407,17 @@ void run_clip_backward(const KernelArgs& args, int64_t task) noexcept {
 template <class S>
 void run_polygamma(const KernelArgs& args, int64_t task) noexcept {
   using T = ComputeOf<S>;
-  const KOperand& x = args.in[0];
-  const KOperand& y = args.out[0];
-  const int64_t begin = task * kTaskElements;
-  const int64_t end = y.numel - begin < kTaskElements ? y.numel : begin + kTaskElements;
-  if (begin >= end) return;
-  const Polygamma polygamma(args.attrs_as<PolygammaAttrs>().n);
+  Polygamma polygamma(args.attrs_as<PolygammaAttrs>().n);
+  const KOperand* const inputs[] = {&args.in[0]};
   Reader reader;
   Writer writer;
-  reader.start(x, y, false, begin, end, kChunk);
-  writer.start(y, false, begin);
-  for (int64_t i = begin; i < end; i += kChunk) {
-    const int64_t n = end - i < kChunk ? end - i : kChunk;
-    const auto* from = static_cast<const T*>(reader.next(n));
-    auto* to = static_cast<T*>(writer.room(n));
-    for (int64_t k = 0; k < n; ++k) to[k] = static_cast<T>(polygamma(static_cast<double>(from[k])));
-    writer.done(n);
-  }
+  const auto visit = [](void* self, const void* const* in, void* const* out, int64_t n) noexcept {
+    const auto& of = *static_cast<const Polygamma*>(self);
+    const auto* from = static_cast<const T*>(in[0]);
+    auto* to = static_cast<T*>(out[0]);
+    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<T>(of(static_cast<double>(from[i])));
+  };
+  run_chunks({inputs, &reader, 1, args.out, &writer, 1, false, kChunk}, task, {.visit = visit, .self = &polygamma});
 }
 
 // ---- the table ----

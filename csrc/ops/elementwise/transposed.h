@@ -90,11 +90,13 @@ struct TransposeStrip {
   // Squares that are transposed in registers; of small elements 16 bytes wide, since larger ones would not fit.
   static constexpr int kSide = (kSize == 4 || kSize == 8 ? kVectorBytes : 16) / kSize;
   static constexpr bool kOneSquare = kSide == kWidth;
+  // Whether a part of a register is loaded and stored by one instruction.
+  static constexpr bool kHasPartial = kSide * kSize == kVectorBytes && kVectorBytes >= 32;
   using V = Vec<std::conditional_t<kSide == 1, uint64_t, Unit>, kSide>;
 
   template <bool kStream>
-  static void run(unsigned char* to, const unsigned char* from, int64_t row_stride, int64_t column_stride, int64_t rows,
-                  int64_t columns) noexcept {
+  [[gnu::noinline]] static void run(unsigned char* to, const unsigned char* from, int64_t row_stride,
+                                    int64_t column_stride, int64_t rows, int64_t columns) noexcept {
     int64_t r = 0;
     if (columns == kWidth) {
       for (; r + kWidth <= rows; r += kWidth) {
@@ -153,11 +155,53 @@ struct TransposeStrip {
   // At most kWidth columns by at most kWidth rows.
   static void ragged(unsigned char* to, const unsigned char* from, int64_t row_stride, int64_t column_stride,
                      int64_t rows, int64_t columns) noexcept {
+    if constexpr (kHasPartial) {
+      for (int64_t r = 0; r < rows; r += kSide) {
+        for (int64_t c = 0; c < columns; c += kSide) {
+          partial(to + r * row_stride + c * kSize, from + c * column_stride + r * kSize, row_stride, column_stride,
+                  static_cast<int>(rows - r < kSide ? rows - r : kSide),
+                  static_cast<int>(columns - c < kSide ? columns - c : kSide));
+        }
+      }
+      return;
+    }
     alignas(64) unsigned char lines[kWidth * kLineBytes] = {};
     alignas(64) unsigned char turned[kWidth * kLineBytes];
     for (int64_t c = 0; c < columns; ++c) copy_few(lines + c * kLineBytes, from + c * column_stride, rows * kSize);
     turn_lines(turned, lines);
     for (int64_t r = 0; r < rows; ++r) copy_few(to + r * row_stride, turned + r * kLineBytes, columns * kSize);
+  }
+  // At most a square of them.
+  GORGO_INLINE static void partial(unsigned char* to, const unsigned char* from, int64_t row_stride,
+                                   int64_t column_stride, int rows, int columns) noexcept {
+    using Lane = typename V::Lane;
+    typename V::Raw v[kSide] = {};
+    // Stores by masks are slow where masks are registers of lanes.
+    constexpr bool kMasks = kVectorBytes == 64;
+    if (!kMasks && rows == kSide && columns == kSide) {
+      turn(v, from, column_stride);
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < kSide; ++i) {
+        if (i >= columns) break;
+        v[i] = load_raw_partial<V>(reinterpret_cast<const Lane*>(from + i * column_stride), rows).raw;
+      }
+      transpose_square<Unit, kSide>(v);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kSide; ++i) {
+      if (i >= rows) break;
+      unsigned char* const line = to + i * row_stride;
+      if constexpr (kMasks) {
+        store_raw_partial(reinterpret_cast<Lane*>(line), V{v[i]}, columns);
+      } else if (columns == kSide) {
+        std::memcpy(line, &v[i], sizeof v[i]);
+      } else {
+        unsigned char whole[kSide * kSize];
+        std::memcpy(whole, &v[i], sizeof whole);
+        copy_few(line, whole, columns * kSize);
+      }
+    }
   }
   GORGO_INLINE static void turn_lines(unsigned char* turned, const unsigned char* lines) noexcept {
     for (int r = 0; r < kWidth; r += kSide) {
@@ -183,6 +227,31 @@ struct TransposeStrip {
     }
   }
 };
+
+// Rows of one matrix that lie side by side in the input, at most a buffer of them: to[r][c] = from[c][r].
+inline void transpose_block(int64_t size, unsigned char* to, int64_t row_stride, const unsigned char* from,
+                            int64_t column_stride, int64_t rows, int64_t columns, bool streams) noexcept {
+  const auto go = [=]<class Unit>(TypeTag<Unit>) {
+    using Strip = TransposeStrip<Unit>;
+    const auto run = streams ? Strip::template run<true> : Strip::template run<false>;
+    for (int64_t c = 0; c < columns; c += Strip::kWidth) {
+      run(to + c * Strip::kSize, from + c * column_stride, row_stride, column_stride, rows,
+          columns - c < Strip::kWidth ? columns - c : Strip::kWidth);
+    }
+  };
+  switch (size) {
+    case 1:
+      return go(TypeTag<uint8_t>{});
+    case 2:
+      return go(TypeTag<uint16_t>{});
+    case 4:
+      return go(TypeTag<uint32_t>{});
+    case 8:
+      return go(TypeTag<uint64_t>{});
+    default:
+      return go(TypeTag<Complex<double>>{});
+  }
+}
 
 template <class Unit>
 void transpose_units(const TransposePlan& plan, const unsigned char* in, unsigned char* out, int64_t begin,
