@@ -14,9 +14,9 @@
 namespace gorgo::GORGO_ISA_NS {
 
 // 1 / (d + d_low), the quotient corrected by its remainder.
-template <int N>
-GORGO_INLINE Vec<float, N> corrected_reciprocal(Vec<float, N> d, Vec<float, N> d_low) {
-  const auto one = broadcast<Vec<float, N>>(1.0f);
+template <class T, int N>
+GORGO_INLINE Vec<T, N> corrected_reciprocal(Vec<T, N> d, Vec<T, N> d_low) {
+  const auto one = broadcast<Vec<T, N>>(T{1});
   const auto q = one / d;
   const auto rest = mul_add(-q, d_low, mul_add_once(-q, d, one));
   return mul_add(rest, q, q);
@@ -63,8 +63,10 @@ template <int N>
 GORGO_INLINE Vec<double, N> sigmoid(Vec<double, N> x) {
   using V = Vec<double, N>;
   const auto one = broadcast<V>(1.0);
-  const auto z = exp(-abs(x));
-  return select(x < broadcast<V>(0.0), z, one) / (one + z);
+  const auto e = exp_reduce(at_most(abs(x), broadcast<V>(760.0)));
+  const auto [d, d_low] = logistic_divisor_exact(e);
+  const auto tail = over_power(corrected_reciprocal(d, d_low), e);
+  return select(x < broadcast<V>(0.0), tail, one - tail);
 }
 
 // x sigmoid(h) for h of the sign of x, |h| = n ln2 + r + low. The quotient keeps what it loses, so that the product
