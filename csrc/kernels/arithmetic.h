@@ -459,7 +459,6 @@ GORGO_INLINE Vec<T, N> magnitude_at_most(Vec<T, N> x, T limit) {
 GORGO_LIBM_1(sin)
 GORGO_LIBM_1(cos)
 GORGO_LIBM_1(tan)
-GORGO_LIBM_1(erf)
 GORGO_LIBM_2(fmod)
 #undef GORGO_LIBM_1
 #undef GORGO_LIBM_2

@@ -34,9 +34,28 @@ GORGO_INLINE Vec<float, N> erf(Vec<float, N> x) {
   const auto large = one - mul_add(tail, low, tail);
   return select(magnitude < one, small, copysign(large, x));
 }
+// The same for float64: relative error 8e-18; t in [0, 5], absolute error in erfc 3e-18.
+constexpr double kErfP64[] = {0x1.06eba8214db68p-3,   -0x1.812746b0379bdp-2,  0x1.ce2f21a040d21p-4,
+                              -0x1.b82ce311fab6fp-6,  0x1.565bccf92eaadp-8,   -0x1.c02db03e3cd72p-11,
+                              0x1.f9a2bab00ed8ep-14,  -0x1.f4ca4dbca9a02p-17, 0x1.b97fd5d5cea58p-20,
+                              -0x1.5c072df7c0e9ep-23, 0x1.d71b21cf3dcd1p-27,  -0x1.abae353b8c9f6p-31};
+constexpr double kLnErfc64[] = {-0x1.d97fbf27aa2a1p+0,  -0x1.51c9b0006c23dp+1,  -0x1.afabc11a28f3ap-1,
+                                -0x1.5477f09ca8aafp-5,  0x1.48c9d40bb7511p-7,   -0x1.033f69815273ep-9,
+                                0x1.f1b4b1cda1705p-13,  0x1.b8bfd46a279c3p-16,  -0x1.c75e8b6945107p-16,
+                                0x1.416e6b583b140p-17,  -0x1.0f5257c4bc164p-19, 0x1.c475cda06168bp-24,
+                                0x1.0d976ba1bf55fp-23,  -0x1.23b5dffe6387dp-24, 0x1.753a2c4d1774bp-26,
+                                -0x1.5aa7e53005bbdp-28, 0x1.e1e7136017662p-31,  -0x1.eb9cc68c64127p-34,
+                                0x1.5c17a69a1ff02p-37,  -0x1.316423040a692p-41, 0x1.f32a67c371a8ep-47};
 template <int N>
 GORGO_INLINE Vec<double, N> erf(Vec<double, N> x) {
-  return libm_erf(x);
+  using V = Vec<double, N>;
+  const auto one = broadcast<V>(1.0);
+  const auto magnitude = abs(x);
+  const auto z = x * x;
+  const auto small = mul_add(x, polynomial(z, kErfP64), x);
+  const auto t = clamp(magnitude, one, broadcast<V>(6.0)) - one;
+  const auto large = one - exp(polynomial(t, kLnErfc64));
+  return select(magnitude < one, small, copysign(large, x));
 }
 
 // erfc x = e^(-x^2) P(t) / (1 + 2 x), t = (x - 2) / (x + 2), for x in [0.5, 10.1], relative error 6.4e-9. Through

@@ -2,8 +2,8 @@
 // the functions of vectors, this one those of scalars.
 //
 // Invariant: a lane's result depends on that lane's bits alone, and special values (signed zeros, infinities, NaN,
-// denormals) come out as IEEE 754 and C's annex F say. What has no vector code, fmod, erf of float64 and large arguments of
-// circular functions, goes lane by lane through the C library. Polynomials are minimax fits made for these files (Remez's
+// denormals) come out as IEEE 754 and C's annex F say. What has no vector code, fmod and large arguments of circular
+// functions, goes lane by lane through the C library. Polynomials are minimax fits made for these files (Remez's
 // exchange in 60 digits); ranges and errors stand beside them.
 // Read next: ops/elementwise/functors.h, which is written in this vocabulary.
 #pragma once
