@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "opdef/core_ops.h"
 #include "opdef/epilogue.h"
 
 namespace gorgo {

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "opdef/core_ops.h"
+
 namespace gorgo {
 
 ResampleOps resample_ops;
