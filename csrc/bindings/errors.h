@@ -6,6 +6,7 @@
 #pragma once
 
 #include <exception>
+#include <utility>
 
 #include "bindings/python.h"
 #include "core/check.h"

@@ -1,5 +1,6 @@
 #include "core/check.h"
 
+#include <sstream>
 #include <utility>
 
 namespace gorgo {

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <limits>
 #include <ostream>
+#include <utility>
 
 namespace gorgo {
 namespace {

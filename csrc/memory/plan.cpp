@@ -32,7 +32,7 @@ class Placed {
       uint32_t count = 0;
       for (uint32_t i = 0; i < run.count; ++i) {
         alive[count] = i;
-        count += static_cast<uint32_t>((run.first[i] <= last) & (run.last[i] >= first));
+        count += static_cast<uint32_t>(run.first[i] <= last) & static_cast<uint32_t>(run.last[i] >= first);
       }
       for (uint32_t k = 0; k < count; ++k) {
         if (!visit(run.offset[alive[k]], run.end[alive[k]])) return;
