@@ -4,12 +4,11 @@
 // it, and otherwise by multiply-adds over laid windows, with the bits of run_panels. Weights are packed once, a strip of outputs after
 // the other, so that captured functions may keep them. For kernel files (compiled for AMX).
 // Invariant: an output is a sum of blocks of k, each a chain in tiles; blocks follow from the sizes of one image.
-// Read next: planes.h, phases.h.
+// Read next: planes.h, phase_list.h.
 #pragma once
 
-#include "ops/conv/phases.h"
+#include "ops/conv/phase_list.h"
 #include "ops/conv/planes.h"
-#include "ops/conv/winograd.h"
 
 namespace gorgo::GORGO_ISA_NS {
 namespace {

@@ -31,8 +31,9 @@ GORGO_GEMM_INLINE int64_t reach_of_height(const Sizes& s) { return (s.kh - 1) * 
 GORGO_GEMM_INLINE int64_t reach_of_width(const Sizes& s) { return (s.kw - 1) * s.step_w / s.stride_w; }
 
 // As many of `height` rows of outputs, `cols` wide, as have a copy of `slices` slices in so many elements.
-[[gnu::noinline]] Tile tile_with(int64_t elements, int64_t slices, int64_t cols, int64_t height, int64_t width,
-                                 int64_t stride_h, int64_t reach_h, int64_t runs, int64_t reach_w) {
+[[gnu::noinline, maybe_unused]] Tile tile_with(int64_t elements, int64_t slices, int64_t cols, int64_t height,
+                                               int64_t width, int64_t stride_h, int64_t reach_h, int64_t runs,
+                                               int64_t reach_w) {
   Tile t;
   t.cols = cols;
   t.runs = runs;
@@ -160,7 +161,7 @@ void copy_slice(const Tile& t, const T* from, int64_t h, int64_t w, int64_t y, i
 
 // Where the taps [begin, end) of a window, counted through all channels, find their elements in the copy, from that of the window's begin.
 // Copies of channels lie one behind the other.
-[[gnu::noinline]] void taps_at(const Sizes& s, const Tile& t, int64_t begin, int64_t end, int32_t* at) {
+[[gnu::noinline, maybe_unused]] void taps_at(const Sizes& s, const Tile& t, int64_t begin, int64_t end, int32_t* at) {
   int64_t slice = begin / (s.kh * s.kw);
   int64_t i = begin / s.kw % s.kh;
   int64_t j = begin % s.kw;
