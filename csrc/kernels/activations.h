@@ -460,10 +460,10 @@ GORGO_INLINE Vec<float, N> gelu(Vec<float, N> x) {
 template <int N>
 GORGO_INLINE Vec<float, N> gelu_slope(Vec<float, N> x) {
   using V = Vec<float, N>;
-  constexpr float kInvSqrtTwoPi = 0x1.988454p-2f;
+  constexpr float kInvSqrtTwoPi32 = 0x1.988454p-2f;
   const auto m = at_most(abs(x), broadcast<V>(kTailEnd));
   const auto e = normal_exponent(m);
-  const auto v = normal_weight(m) - m * broadcast<V>(kInvSqrtTwoPi);
+  const auto v = normal_weight(m) - m * broadcast<V>(kInvSqrtTwoPi32);
   const auto slope = times_power(mul_add(v, exp_rise(e.r), v), e);
   return select(x < broadcast<V>(0.0f), slope, broadcast<V>(1.0f) - slope);
 }
