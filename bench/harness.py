@@ -44,6 +44,7 @@ MODULES = (
     "bench_elements",
     "bench_search",
     "bench_functions",
+    "bench_gradients",
     "bench_train",
     "bench_infer",
 )

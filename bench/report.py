@@ -38,6 +38,7 @@ TITLES = {
     "bench_elements": "Small integers, casts, quotients",
     "bench_search": "Sorting, searching, running sums, float32",
     "bench_functions": "Elementary functions, float32 and float64",
+    "bench_gradients": "Gradients of single ops, given that of the result",
     "bench_train": "One training step",
     "bench_infer": "Forward only",
 }
