@@ -194,14 +194,33 @@ size_t resample_scratch(const KernelArgs& args) noexcept {
   return table_bytes<typename Stored<S>::Compute>(args.attrs_as<ResampleAttrs>());
 }
 
-// The results that one element was copied to lie in a run, whose sum need not pass through memory.
+// Nearest neighbours: adds to each element the results that it was copied to, which lie in a run, and need not pass through memory
+// one by one. `n` elements of each result lie side by side.
 template <class P, class T, class S>
-GORGO_GEMM_INLINE void add_runs(const Taps<T>* table, int64_t size, const S* g, int64_t step, T* sums, int64_t row) {
+void add_copies(const Taps<T>* table, int64_t size, int64_t length, const S* g, int64_t step, int64_t n, T* sums,
+                int64_t row) {
+  bool is_doubled = size == 2 * length;
+  for (int64_t o = 0; o < size && is_doubled; ++o) is_doubled = table[o].place[0] == o / 2;
+  if (is_doubled && n == 1 && step == 1 && row == 1) {
+    for (int64_t i = 0; i < length; ++i) sums[i] = sums[i] + P::value(g[2 * i]) + P::value(g[2 * i + 1]);
+    return;
+  }
   for (int64_t o = 0; o < size;) {
-    const int64_t place = table[o].place[0];
-    T sum = sums[place * row];
-    for (; o < size && table[o].place[0] == place; ++o) sum = sum + P::value(g[o * step]);
-    sums[place * row] = sum;
+    T* const to = sums + table[o].place[0] * row;
+    const S* const one = g + o * step;
+    if (is_doubled) {
+      const S* const two = one + step;
+      for (int64_t j = 0; j < n; ++j) to[j] = to[j] + P::value(one[j]) + P::value(two[j]);
+      o += 2;
+    } else if (n == 1) {
+      const int64_t place = table[o].place[0];
+      T sum = *to;
+      for (; o < size && table[o].place[0] == place; ++o) sum = sum + P::value(g[o * step]);
+      *to = sum;
+    } else {
+      for (int64_t j = 0; j < n; ++j) to[j] = to[j] + P::value(one[j]);
+      ++o;
+    }
   }
 }
 
@@ -232,8 +251,8 @@ void resample_grad_run(const KernelArgs& args, int64_t task) noexcept {
     for (int64_t i = 0; i < a.input_size; ++i) {
       for (int64_t j = 0; j < n; ++j) sums[i * row + j] = T{0};
     }
-    if (n == 1 && taps == 1) {
-      add_runs<P>(table, a.size, g + s.inner_offset(from), s.axis_step, sums, row);
+    if (taps == 1 && (n == 1 || s.inner_dense)) {
+      add_copies<P>(table, a.size, a.input_size, g + s.inner_offset(from), s.axis_step, n, sums, row);
     } else {
       for (int64_t o = 0; o < a.size; ++o) {
         const S* const line = g + o * s.axis_step;
