@@ -4,6 +4,7 @@
 // nothing. Scatters give each destination its contributions in the order of the indices, whatever the thread count: they are split
 // over destinations that cannot meet.
 // Compiled once per ISA. Read next: places.h, kernels_cpu_read.cpp, kernels_cpu_nonzero.cpp, index.cpp (what each op means).
+#include "kernels/wrapping.h"
 #include "ops/index/places.h"
 
 namespace gorgo::GORGO_ISA_NS {
@@ -13,18 +14,6 @@ void fill_index_reads(KernelSink& sink);  // kernels_cpu_read.cpp
 
 #ifdef GORGO_WITH_RARE_KERNELS
 namespace {
-
-// Sums and products of integers of one width have the same bits, signed or not.
-template <class T, bool kInteger = std::is_integral_v<T> && !std::is_same_v<T, bool>>
-struct WrappingOf {
-  using Type = T;
-};
-template <class T>
-struct WrappingOf<T, true> {
-  using Type = std::make_unsigned_t<T>;
-};
-template <class T>
-using Wrapping = typename WrappingOf<T>::Type;
 
 template <class T>
 GORGO_INLINE void add_to(T& sum, T value) noexcept {

@@ -6,6 +6,7 @@
 // Compiled once per ISA. Read next: scan.cpp (what each op means).
 #include "kernels/complex.h"
 #include "kernels/move.h"
+#include "kernels/wrapping.h"
 #include "kernels/zip.h"
 #include "ops/scan/attrs.h"
 
@@ -29,16 +30,6 @@ struct SumTypeOf<std::complex<P>, false> {
 };
 template <class T>
 using SumType = typename SumTypeOf<T>::Type;
-
-// Sums and products of integers of one width have the same bits, signed or not.
-template <class T, bool kInteger = std::is_integral_v<T>>
-struct UnsignedOf {
-  using Type = T;
-};
-template <class T>
-struct UnsignedOf<T, true> {
-  using Type = std::make_unsigned_t<T>;
-};
 
 template <class T>
 GORGO_INLINE SumType<T> widen(T v) noexcept {
@@ -686,7 +677,7 @@ template <class T>
 void fill_scan_of(KernelSink& sink) {
   constexpr DType d = kDTypeOf<T>;
   if constexpr (d != DType::Bool) {
-    using S = typename UnsignedOf<T>::Type;
+    using S = Wrapping<T>;
     sink.add("cumulative_sum", d, CumulativeSum<S>::kernel());
     sink.add("cumulative_prod", d, Carry<Product<S>>::kernel());
   }
