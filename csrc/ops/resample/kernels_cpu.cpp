@@ -194,15 +194,20 @@ size_t resample_scratch(const KernelArgs& args) noexcept {
   return table_bytes<typename Stored<S>::Compute>(args.attrs_as<ResampleAttrs>());
 }
 
+// Whether each element has been copied to two results.
+template <class T>
+bool doubles(const Taps<T>* table, int64_t size, int64_t length) {
+  bool is_doubled = size == 2 * length;
+  for (int64_t o = 0; o < size && is_doubled; ++o) is_doubled = table[o].place[0] == o / 2;
+  return is_doubled;
+}
 // Nearest neighbours: adds to each element the results that it was copied to, which lie in a run, and need not pass through memory
 // one by one. `n` elements of each result lie side by side.
 template <class P, class T, class S>
-void add_copies(const Taps<T>* table, int64_t size, int64_t length, const S* g, int64_t step, int64_t n, T* sums,
+void add_copies(const Taps<T>* table, int64_t size, bool is_doubled, const S* g, int64_t step, int64_t n, T* sums,
                 int64_t row) {
-  bool is_doubled = size == 2 * length;
-  for (int64_t o = 0; o < size && is_doubled; ++o) is_doubled = table[o].place[0] == o / 2;
   if (is_doubled && n == 1 && step == 1 && row == 1) {
-    for (int64_t i = 0; i < length; ++i) sums[i] = sums[i] + P::value(g[2 * i]) + P::value(g[2 * i + 1]);
+    for (int64_t i = 0; i < size / 2; ++i) sums[i] = sums[i] + P::value(g[2 * i]) + P::value(g[2 * i + 1]);
     return;
   }
   for (int64_t o = 0; o < size;) {
@@ -233,6 +238,7 @@ void resample_grad_run(const KernelArgs& args, int64_t task) noexcept {
   const Units units(s, a.input_size);
   const Taps<T>* const table = table_of<T>(args);
   const int taps = taps_of(a);
+  const bool is_doubled = taps == 1 && doubles(table, a.size, a.input_size);
   for (int64_t unit = units.count * task / units.tasks; unit < units.count * (task + 1) / units.tasks; ++unit) {
     const int64_t outer = unit / units.pieces;
     const int64_t from = unit % units.pieces * kInner;
@@ -252,7 +258,7 @@ void resample_grad_run(const KernelArgs& args, int64_t task) noexcept {
       for (int64_t j = 0; j < n; ++j) sums[i * row + j] = T{0};
     }
     if (taps == 1 && (n == 1 || s.inner_dense)) {
-      add_copies<P>(table, a.size, a.input_size, g + s.inner_offset(from), s.axis_step, n, sums, row);
+      add_copies<P>(table, a.size, is_doubled, g + s.inner_offset(from), s.axis_step, n, sums, row);
     } else {
       for (int64_t o = 0; o < a.size; ++o) {
         const S* const line = g + o * s.axis_step;
