@@ -40,7 +40,7 @@ def windows(x: np.ndarray) -> np.ndarray:
 
 
 def binary_cross_entropy(x: np.ndarray) -> np.ndarray:
-    """Return the mean loss of logits whose targets are where they are positive."""
+    """Return the mean loss of logits whose targets are whether they exceed one half."""
     return np.asarray((np.logaddexp(0, x) - x * (x > 0.5)).mean())
 
 
@@ -124,11 +124,11 @@ OURS = {"m.cumsum(x, -1)": "m.cumulative_sum(x, axis=-1)", "m.amax(x, -1)": "m.m
 def case(name: str, shapes: list[Shape], text: str, forward: Forward) -> Case:
     """Build one row: the gradients by all operands, of which the first one's is checked."""
     names = ("x", "w", "b")[: len(shapes)]
+    size = 4 * math.prod(shapes[0])
 
     def maker(library_name: str) -> Callable[[Any], Prepared]:
         def make(loaded: Any) -> Prepared:
             library = LIBRARIES[library_name]
-            size = 4 * math.prod(shapes[0])
 
             def numbers(rng: np.random.Generator) -> tuple[Any, ...]:
                 operands = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
@@ -164,13 +164,12 @@ def case(name: str, shapes: list[Shape], text: str, forward: Forward) -> Case:
 
         return make
 
-    size = 4.0 * math.prod(shapes[0])
     return Case(
         f"{name}, gradient",
         {library: maker(library) for library in ("torch", "gorgo")},
         tolerance=1e-5,
-        read=2 * size,
-        written=size,
+        read=2.0 * size,
+        written=float(size),
     )
 
 
